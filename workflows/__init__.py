@@ -1,0 +1,1 @@
+"""How it is run: workflow files, Dask runner, run folder, command line."""
