@@ -1,0 +1,243 @@
+"""Grids, tiles and windows: how an area is cut so that the cut leaves no trace.
+
+In: an `Area`, a `GeoBox`, a tile size. Out: pixel windows `(y0, x0, y1, x1)`, half-open, rows
+downward. Coordinates go lon/lat (area) -> CRS of the grid -> pixel of the grid (y down, origin
+at the upper left corner of pixel 0, 0). Two cuts are kept apart: *tiles* are units of work and
+may have any size; *windows* are what the network sees and lie on a lattice anchored at pixel
+(0, 0) of the grid, so that they are the same whichever tile asks for them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import shapely
+import shapely.affinity
+from affine import Affine
+from odc.geo.geobox import GeoBox
+from pyproj import CRS, Transformer
+from pyproj.exceptions import CRSError
+from rasterio.features import geometry_mask
+from shapely.geometry import box
+from shapely.geometry.base import BaseGeometry
+
+from aoi.area import WGS84, Area, project
+from aoi.errors import GridError
+
+Window = tuple[int, int, int, int]
+
+# Areas that meet a pixel edge to within this share of a pixel do not claim the next pixel:
+# float64 world coordinates of 1e7 m at 0.1 m pixels carry about 2e-8 pixels of noise.
+_EDGE_PX = 1e-6
+# 12 degrees from the central meridian a UTM length is off by 2.2% at the equator.
+_UTM_REACH_DEG = 12.0
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A unit of work.
+
+    Attributes:
+        name: 'r003c012', row and column of the tile.
+        row: row of the tile, from the top.
+        col: column of the tile, from the left.
+        core: pixel window (y0, x0, y1, x1), half-open, that this tile owns.
+        halo: the core grown by the halo and clipped to the grid.
+    """
+
+    name: str
+    row: int
+    col: int
+    core: Window
+    halo: Window
+
+
+def tiles(shape: tuple[int, int], tile_px: int, halo_px: int) -> list[Tile]:
+    """Return tiles, row by row, whose cores are disjoint and together exactly the grid.
+
+    Args:
+        shape: (ny, nx) of the grid, each at least 1.
+        tile_px: edge of a core in pixels; those at the right and lower edge may be smaller.
+        halo_px: pixels by which a core is grown on each side.
+
+    Raises:
+        GridError: a size is out of range.
+    """
+    ny, nx = shape
+    if ny < 1 or nx < 1:
+        raise GridError(f"grid of {ny} x {nx} pixels: each side must have at least 1 pixel")
+    _check_cut("tile_px", tile_px, halo_px)
+    return [
+        Tile(
+            f"r{row:03d}c{col:03d}",
+            row,
+            col,
+            core := (y0, x0, min(y0 + tile_px, ny), min(x0 + tile_px, nx)),
+            _clip(_grow(core, halo_px), (ny, nx)),
+        )
+        for row, y0 in enumerate(range(0, ny, tile_px))
+        for col, x0 in enumerate(range(0, nx, tile_px))
+    ]
+
+
+def windows(core: Window, lattice_px: int, halo_px: int) -> list[tuple[Window, Window]]:
+    """Return the inference windows that intersect `core`, row by row.
+
+    Args:
+        core: pixel window (y0, x0, y1, x1), half-open, not empty.
+        lattice_px: edge of a lattice cell in pixels; cells start at multiples of it from (0, 0).
+        halo_px: pixels by which a cell is grown on each side for the network.
+
+    Returns:
+        (window_core, window_full) pairs. A window depends on its lattice cell alone, never on
+        `core`: it is not clipped and may reach outside the grid (the caller pads).
+
+    Raises:
+        GridError: a size is out of range, or `core` is empty.
+    """
+    _check_cut("lattice_px", lattice_px, halo_px)
+    y0, x0, y1, x1 = core
+    if y0 >= y1 or x0 >= x1:
+        raise GridError(f"pixel window {core} is empty")
+    cells = [
+        (i * lattice_px, j * lattice_px, (i + 1) * lattice_px, (j + 1) * lattice_px)
+        for i in range(y0 // lattice_px, -(-y1 // lattice_px))
+        for j in range(x0 // lattice_px, -(-x1 // lattice_px))
+    ]
+    return [(cell, _grow(cell, halo_px)) for cell in cells]
+
+
+def grid_for(area: Area, gsd_m: float, crs: str | int | CRS | None = None) -> GeoBox:
+    """Return a north-up grid that covers the area, its pixel edges at multiples of `gsd_m` from 0, 0.
+
+    Args:
+        area: the area.
+        gsd_m: edge of a pixel in metres.
+        crs: a projected CRS in metres; by default the UTM zone of the area's centroid.
+
+    Raises:
+        GridError: the pixel size or the CRS is unusable, or the area is too wide for one UTM zone.
+    """
+    if not (math.isfinite(gsd_m) and gsd_m > 0):
+        raise GridError(f"pixel size {gsd_m:g} m: must be greater than 0")
+    try:
+        target = area.utm_crs() if crs is None else CRS.from_user_input(crs)
+    except CRSError:
+        raise GridError(f"grid CRS '{crs}' is unknown; give an EPSG code, for example EPSG:32618") from None
+    if not target.is_projected or target.axis_info[0].unit_conversion_factor != 1.0:
+        raise GridError(f"grid CRS '{target.name}': must be projected, in metres (a UTM zone, say)")
+    if crs is None:
+        west, _, east, _ = area.bbox
+        width_deg = (east - west) % 360.0 or 360.0
+        if width_deg > _UTM_REACH_DEG:
+            raise GridError(
+                f"area '{area.name}' spans {width_deg:.1f} degrees of longitude, "
+                f"more than one UTM grid can hold ({_UTM_REACH_DEG:g}); split it, or name a CRS"
+            )
+    left, bottom, right, top = _in_crs(area, target).bounds
+    if not all(math.isfinite(v) for v in (left, bottom, right, top)):
+        raise GridError(f"area '{area.name}' cannot be expressed in '{target.name}'; name another CRS")
+    col0, row0 = math.floor(left / gsd_m + _EDGE_PX), math.floor(bottom / gsd_m + _EDGE_PX)
+    col1, row1 = math.ceil(right / gsd_m - _EDGE_PX), math.ceil(top / gsd_m - _EDGE_PX)
+    shape = (max(row1 - row0, 1), max(col1 - col0, 1))
+    transform = Affine(gsd_m, 0.0, col0 * gsd_m, 0.0, -gsd_m, (row0 + shape[0]) * gsd_m)
+    return GeoBox(shape, transform, target.to_wkt())
+
+
+def crop_to_area(geobox: GeoBox, area: Area) -> Window:
+    """Return the smallest pixel window of the source's own lattice that covers the area where they overlap.
+
+    Args:
+        geobox: grid of the source; any CRS, rotated or not.
+        area: the area.
+
+    Raises:
+        GridError: the grid has no CRS, or the two do not overlap.
+    """
+    ny, nx = geobox.shape
+    frame = box(0.0, 0.0, nx, ny)
+    geometry = _in_pixels(geobox, area)
+    overlap = geometry.intersection(frame)
+    if overlap.area <= 0.0:
+        raise GridError(
+            f"area '{area.name}' (bbox {_degrees(area.bbox)}) does not overlap the image "
+            f"(bbox {_degrees(_lonlat_bounds(geobox))})"
+        )
+    x0, y0, x1, y1 = overlap.bounds
+    top, left = math.floor(y0 + _EDGE_PX), math.floor(x0 + _EDGE_PX)
+    low, right = math.ceil(y1 - _EDGE_PX), math.ceil(x1 - _EDGE_PX)
+    return _clip((top, left, max(low, top + 1), max(right, left + 1)), (ny, nx))
+
+
+def area_mask(geobox: GeoBox, area: Area) -> np.ndarray:
+    """Return which pixel centres lie inside the area.
+
+    Args:
+        geobox: grid, any CRS.
+        area: the area.
+
+    Returns:
+        bool (y, x).
+
+    Raises:
+        GridError: the grid has no CRS.
+    """
+    ny, nx = geobox.shape
+    return geometry_mask(
+        [_in_pixels(geobox, area)], (ny, nx), Affine.identity(), all_touched=False, invert=True
+    )
+
+
+def _in_crs(area: Area, crs: CRS) -> BaseGeometry:
+    return project(area.geometry, Transformer.from_crs(WGS84, crs, always_xy=True))
+
+
+def _in_pixels(geobox: GeoBox, area: Area) -> BaseGeometry:
+    """Return the area in pixel coordinates (x right, y down) of the grid, valid."""
+    crs = _crs_of(geobox)
+    inverse = ~geobox.affine
+    matrix = [inverse.a, inverse.b, inverse.d, inverse.e, inverse.c, inverse.f]
+    projected = _in_crs(area, crs)
+    if not np.isfinite(shapely.get_coordinates(projected)).all():
+        raise GridError(f"area '{area.name}' lies outside what the image's CRS '{geobox.crs}' can express")
+    pixels = shapely.affinity.affine_transform(projected, matrix)
+    return pixels if pixels.is_valid else shapely.make_valid(pixels)
+
+
+def _crs_of(geobox: GeoBox) -> CRS:
+    if geobox.crs is None:
+        raise GridError("the image states no coordinate reference system; give it one (gdal_edit -a_srs)")
+    return CRS.from_wkt(geobox.crs.to_wkt())
+
+
+def _lonlat_bounds(geobox: GeoBox) -> tuple[float, float, float, float]:
+    ny, nx = geobox.shape
+    a = geobox.affine
+    frame = shapely.segmentize(box(0.0, 0.0, nx, ny), max(nx, ny) / 16)
+    world = shapely.affinity.affine_transform(frame, [a.a, a.b, a.d, a.e, a.c, a.f])
+    to_lonlat = Transformer.from_crs(_crs_of(geobox), WGS84, always_xy=True)
+    lon, lat = to_lonlat.transform(*shapely.get_coordinates(world).T)
+    return float(lon.min()), float(lat.min()), float(lon.max()), float(lat.max())
+
+
+def _grow(window: Window, by_px: int) -> Window:
+    y0, x0, y1, x1 = window
+    return y0 - by_px, x0 - by_px, y1 + by_px, x1 + by_px
+
+
+def _clip(window: Window, shape: tuple[int, int]) -> Window:
+    y0, x0, y1, x1 = window
+    return max(y0, 0), max(x0, 0), min(y1, shape[0]), min(x1, shape[1])
+
+
+def _check_cut(what: str, edge_px: int, halo_px: int) -> None:
+    if edge_px < 1:
+        raise GridError(f"{what} {edge_px}: must be at least 1 pixel")
+    if halo_px < 0:
+        raise GridError(f"halo_px {halo_px}: must be 0 or more")
+
+
+def _degrees(bbox: tuple[float, float, float, float]) -> str:
+    return "[" + ", ".join(f"{v:.4f}" for v in bbox) + "]"

@@ -1,0 +1,118 @@
+"""Inference: windows of an image in, class probabilities out, in a form that does not depend on the cut.
+
+A window is `WINDOW_PX` wide and only its centre of `CORE_PX` is kept; windows lie on a lattice
+anchored at the image's first pixel, so a pixel is always computed from the same window, whatever
+tile asked for it. Probabilities leave as integers 0..255: everything after (sums, means,
+thresholds) is then exact, in any order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from aoi.grid import windows
+from models.card import DEFAULT_WEIGHTS, ModelCard, load, normalise
+from models.network import SiteNet, probabilities
+
+WINDOW_PX = 512
+CORE_PX = 384
+HALO_PX = (WINDOW_PX - CORE_PX) // 2  # 128 m at 2 m
+
+Read = Callable[[int, int, int, int], tuple[np.ndarray, np.ndarray]]
+"""(y0, x0, y1, x1) of the image, possibly outside of it -> values (band, y, x) 0..1, valid (y, x)."""
+
+
+@dataclass(frozen=True)
+class Detector:
+    """A network, its card, and how it is run.
+
+    Attributes:
+        device: 'cpu' or 'cuda'.
+        precision: 'float32' or 'bfloat16'.
+        batch: windows at a time; always filled, since another batch shape may round otherwise.
+    """
+
+    net: SiteNet
+    card: ModelCard
+    device: str
+    precision: str
+    batch: int
+
+    @classmethod
+    def load(cls, weights: Path = DEFAULT_WEIGHTS, device: str = "auto") -> Detector:
+        """Load weights and choose device, precision and batch.
+
+        CUDA with bfloat16 and 16 windows where there is one; else the CPU in float32, one window
+        at a time, which several worker processes do side by side.
+        """
+        net, card = load(weights)
+        return cls.of(net, card, device)
+
+    @classmethod
+    def of(cls, net: SiteNet, card: ModelCard, device: str = "auto") -> Detector:
+        """The same for a network in memory."""
+        cuda = torch.cuda.is_available() if device == "auto" else device == "cuda"
+        if cuda:
+            half = torch.cuda.is_bf16_supported()
+            return cls(net.to("cuda"), card, "cuda", "bfloat16" if half else "float32", 16)
+        return cls(net.to("cpu"), card, "cpu", "float32", 1)
+
+    def describe(self) -> str:
+        """Everything that the bits of a result depend on, for the key under which it is stored."""
+        return (
+            f"torch {torch.__version__} {self.device} {self.precision} batch {self.batch} "
+            f"threads {torch.get_num_threads()} window {WINDOW_PX} core {CORE_PX}"
+        )
+
+    def windows(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """Map normalised windows, each (band, y, x) float32, to (n, 4, y, x) uint8 probabilities times 255."""
+        out = []
+        for at in range(0, len(images), self.batch):
+            chunk = list(images[at : at + self.batch])
+            real = len(chunk)
+            chunk += [np.zeros_like(chunk[0])] * (self.batch - real)
+            x = torch.from_numpy(np.stack(chunk)).to(self.device, memory_format=torch.channels_last)
+            with (
+                torch.inference_mode(),
+                torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"),
+            ):
+                p = probabilities(self.net(x).float())
+            out.append((p * 255).round().to(torch.uint8).cpu().numpy()[:real])
+        return np.concatenate(out)
+
+
+def predict(detector: Detector, read: Read, core: tuple[int, int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Compute probabilities for a pixel window of an image.
+
+    Args:
+        detector: network and card.
+        read: gives values and validity of any pixel window, padding what lies outside of the image.
+        core: (y0, x0, y1, x1), half-open.
+
+    Returns:
+        probabilities (4, y, x) uint8 in the order of `models.network.OUTPUTS`, times 255, zero where
+        not valid; and valid (y, x) bool. Windows without a valid pixel in their centre are skipped.
+    """
+    y0, x0, y1, x1 = core
+    out = np.zeros((4, y1 - y0, x1 - x0), np.uint8)
+    seen = np.zeros((y1 - y0, x1 - x0), bool)
+    places, images = [], []
+    for (wy, wx, _, _), full in windows(core, CORE_PX, HALO_PX):
+        values, valid = read(*full)
+        centre = valid[HALO_PX:-HALO_PX, HALO_PX:-HALO_PX]
+        if centre.any():
+            places.append((wy, wx, centre))
+            images.append(normalise(detector.card, values, valid))
+    for (wy, wx, centre), p in zip(places, detector.windows(images) if images else [], strict=True):
+        a0, b0, a1, b1 = max(wy, y0), max(wx, x0), min(wy + CORE_PX, y1), min(wx + CORE_PX, x1)
+        part = (slice(a0 - y0, a1 - y0), slice(b0 - x0, b1 - x0))
+        inner = (slice(a0 - wy, a1 - wy), slice(b0 - wx, b1 - wx))
+        seen[part] = centre[inner]
+        kept = p[:, HALO_PX:-HALO_PX, HALO_PX:-HALO_PX][:, inner[0], inner[1]]
+        out[:, *part] = kept * centre[inner]
+    return out, seen

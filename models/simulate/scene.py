@@ -1,0 +1,148 @@
+"""A simulated scene and its truth, and the random training tile.
+
+In: a seed. Out: `Scene`: picture, masks and the true objects that the masks were burnt from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import geopandas as gpd
+import numpy as np
+import shapely
+from rasterio import Affine
+from rasterio.features import rasterize
+
+from models.simulate import centers, estate
+from models.simulate.drawing import Drawing, Thing
+from models.simulate.paints import mix_paints
+from models.simulate.render import Look, random_look, render
+from models.simulate.streets import Ground, Lot, streets
+
+CRS = "EPSG:32626"
+CENTRE_M = (500_000.0, 4_982_950.0)
+"""UTM 26N metres of lon -27.0, lat 45.0: open Atlantic, so that no scene is mistaken for a place."""
+LARGE_M2 = 400.0
+"""Buildings from this footprint are labelled; those between half of it and it are 255, unknown."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A simulated scene.
+
+    Attributes:
+        optical: (band=3 red, green, blue; y, x) uint8 display values.
+        building: (y, x) uint8: 0 background, 1 other building of 400 m2 or more, 2 data-center building,
+            255 unknown (buildings of 200-400 m2).
+        cooling: (y, x) uint8: 1 on banks of data-center cooling equipment (units and the gaps between).
+        transform: pixel to `crs` metres.
+        crs: of transform and truth.
+        truth: one row an object: object_id, site_id, class, kind, it_mw, facility_mw (NaN but on
+            data_center rows; of the building, so that a site's power is their sum), units, unit_area_m2,
+            capacity_kw (cooling_equipment), geometry (whole, even where the scene's edge cuts it).
+    """
+
+    optical: np.ndarray
+    building: np.ndarray
+    cooling: np.ndarray
+    transform: Affine
+    crs: str
+    truth: gpd.GeoDataFrame
+
+
+def training_tile(seed: int, size_px: int = 512, gsd_m: float = 2.0) -> Scene:
+    """Return a random district: 0..5 data centers among other buildings, in a random look.
+
+    Args:
+        seed: reproduces the tile.
+        size_px: rows and columns.
+        gsd_m: metres a pixel.
+    """
+    rng = np.random.default_rng(seed)
+    g = new_ground(rng)
+    side = size_px * gsd_m
+    depths = (110.0, 150.0, 190.0, 240.0, 320.0)
+    lots = streets(g, (side, side), depths, (80.0, float(rng.uniform(200, 360))))
+    inside = [i for i, lot in enumerate(lots) if 0 < lot.frame.x < side and 0 < lot.frame.y < side]
+    wanted = int(rng.choice([0, 1, 2, 3, 4, 5], p=[0.08, 0.12, 0.2, 0.25, 0.2, 0.15]))
+    room = np.array([lots[i].width_m * lots[i].depth_m for i in inside])
+    picks = min(len(inside), wanted * 2)
+    chosen = set(rng.choice(inside, picks, replace=False, p=room / room.sum()).tolist()) if picks else set()
+    made, rural = 0, rng.random() < 0.15
+    for i, lot in enumerate(lots):
+        if i in chosen and made < wanted and try_center(g, lot, f"s{made + 1}"):
+            made += 1
+        elif rural and rng.random() < 0.6:
+            estate.fill(g, lot, str(rng.choice(["meadow", "wood", "bare", "lake", "houses"])))
+        else:
+            estate.fill(g, lot)
+    return finish_with(g, (size_px, size_px), gsd_m, random_look(rng))[0]
+
+
+def try_center(g: Ground, lot: Lot, site_id: str) -> bool:
+    """Build a data center on a lot if one fits: 15-60 % of the lot built over, power by the usual density."""
+    for _ in range(6):
+        area = lot.width_m * lot.depth_m * g.rng.uniform(0.15, 0.6)
+        density = centers.DENSITY_KW_PER_M2 * np.exp(g.rng.normal(0, 0.3))
+        it_mw = float(np.clip(area * density / 1325, 3, 200))
+        plan = centers.program(g.rng, site_id, it_mw)
+        halls = centers.arrange(g.rng, lot, plan)
+        if halls is not None:
+            centers.build(g, lot, plan, halls)
+            return True
+    return False
+
+
+def new_ground(rng: np.random.Generator) -> Ground:
+    """Return an empty drawing with its paints; paint 0, the ground everywhere, is grass."""
+    drawing = Drawing()
+    return Ground(drawing, mix_paints(drawing, rng), rng, [])
+
+
+def finish_with(g: Ground, shape_px: tuple[int, int], gsd_m: float, look: Look) -> tuple[Scene, np.ndarray]:
+    """Render a ground and burn its truth into masks; return the scene and its materials (y, x) uint8."""
+    rows, cols = shape_px
+    west, north = CENTRE_M[0] - cols * gsd_m / 2, CENTRE_M[1] + rows * gsd_m / 2
+    transform = Affine(gsd_m, 0, west, 0, -gsd_m, north)
+    truth = _truth(g.things, west, north, shapely.box(west, north - rows * gsd_m, west + cols * gsd_m, north))
+    building, cooling = burn(truth, shape_px, transform)
+    optical, materials = render(g.drawing, shape_px, gsd_m, look, g.rng)
+    return Scene(optical, building, cooling, transform, CRS, truth), materials
+
+
+def burn(truth: gpd.GeoDataFrame, shape_px: tuple[int, int], transform: Affine) -> tuple[np.ndarray, np.ndarray]:
+    """Return the building and cooling masks (y, x) uint8 of `truth`, by pixel centre."""
+    area = truth.geometry.area.to_numpy()
+    small = np.where(area >= LARGE_M2, 1, np.where(area >= LARGE_M2 / 2, 255, 0))
+    code = np.where(truth["class"] == "data_center", 2, small)
+    cooling = (truth["class"] == "cooling_equipment").to_numpy()
+    order = np.flatnonzero(~cooling & (code > 0))
+    order = order[np.argsort(code[order] == 2, kind="stable")]
+
+    def draw(rows: np.ndarray, values: np.ndarray) -> np.ndarray:
+        shapes = [(truth.geometry.iloc[i], int(values[i])) for i in rows]
+        if not shapes:
+            return np.zeros(shape_px, dtype=np.uint8)
+        return rasterize(shapes, out_shape=shape_px, transform=transform, dtype="uint8")
+
+    return draw(order, code), draw(np.flatnonzero(cooling), np.ones(len(truth), dtype=int))
+
+
+def _truth(things: list[Thing], west: float, north: float, extent: shapely.Polygon) -> gpd.GeoDataFrame:
+    outlines = shapely.transform(
+        np.array([t.outline for t in things], dtype=object), lambda xy: np.column_stack([west + xy[:, 0], north - xy[:, 1]])
+    )
+    seen = shapely.intersects(outlines, extent)
+    kept = [t for t, s in zip(things, seen, strict=True) if s]
+    columns = {
+        "object_id": [f"{t.category[0]}{i:04d}" for i, t in enumerate(kept)],
+        "site_id": [t.site_id for t in kept],
+        "class": [t.category for t in kept],
+        "kind": [t.kind for t in kept],
+        "it_mw": np.array([t.it_mw for t in kept], dtype=float),
+        "facility_mw": np.array([t.facility_mw for t in kept], dtype=float),
+        "units": np.array([t.units for t in kept], dtype=np.int64),
+        "unit_area_m2": np.array([t.unit_area_m2 for t in kept], dtype=float),
+        "capacity_kw": np.array([t.capacity_kw for t in kept], dtype=float),
+    }
+    return gpd.GeoDataFrame(columns, geometry=list(outlines[seen]), crs=CRS)

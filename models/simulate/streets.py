@@ -1,0 +1,209 @@
+"""Streets, lots and what fills the gaps: parking, trees, fields.
+
+In: a drawing, paints, a generator. Out: streets painted and a list of `Lot`s between them. Streets
+follow a gently waving grid, so that they curve and every lot is turned to its street, as on the
+estates where data centers stand.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from models.simulate import drawing as d
+from models.simulate.paints import Paints
+
+
+@dataclass(frozen=True)
+class Lot:
+    """A buildable rectangle: local frame at its centre, sides in metres (u along the street, v across)."""
+
+    frame: d.Frame
+    width_m: float
+    depth_m: float
+
+
+@dataclass
+class Ground:
+    """What every builder needs: the drawing, its paints, the generator, and the true things so far."""
+
+    drawing: d.Drawing
+    paints: Paints
+    rng: np.random.Generator
+    things: list[d.Thing]
+
+    def pick(self, paints: np.ndarray, n: int | None = None, weights: list[float] | None = None) -> np.ndarray:
+        """Return `n` random paint numbers of `paints`."""
+        p = None if weights is None else np.array(weights) / np.sum(weights)
+        return self.rng.choice(paints, size=n, p=p)
+
+
+def streets(g: Ground, size_m: tuple[float, float], depths_m: tuple[float, ...], widths_m: tuple[float, float]) -> list[Lot]:
+    """Paint a waving street grid over (x, y) `size_m` and return its lots.
+
+    Args:
+        g: where to paint.
+        size_m: extent of the scene in metres.
+        depths_m: block depths to draw from; two neighbours share one street.
+        widths_m: range of lot widths along the street.
+    """
+    rng = g.rng
+    grid = d.Frame(size_m[0] / 2, size_m[1] / 2, float(rng.uniform(-np.pi, np.pi)))
+    reach = float(np.hypot(*size_m)) / 2 + 60
+    wave, phase = float(rng.uniform(700, 1500)), float(rng.uniform(0, 2 * np.pi))
+    swing = float(rng.uniform(0.0, 0.0016)) * (wave / (2 * np.pi)) ** 2
+
+    def bend(u: np.ndarray | float) -> np.ndarray:
+        return swing * np.sin(2 * np.pi * np.asarray(u) / wave + phase)
+
+    def tilt(u: float) -> float:
+        return float(np.arctan(swing * 2 * np.pi / wave * np.cos(2 * np.pi * u / wave + phase)))
+
+    lots: list[Lot] = []
+    along = np.arange(-reach, reach + 25, 25.0)
+    v = -reach - float(rng.uniform(0, 150))
+    carriage = float(rng.choice([9.0, 12.0, 20.0], p=[0.4, 0.4, 0.2]))
+    while v < reach:
+        depth = float(rng.choice(depths_m))
+        _street(g, grid, np.column_stack([along, v + bend(along)]), carriage)
+        next_carriage = float(rng.choice([9.0, 12.0, 20.0], p=[0.4, 0.4, 0.2]))
+        u = -reach - float(rng.uniform(0, 200))
+        while u < reach:
+            width = float(rng.uniform(*widths_m))
+            if rng.random() < 0.3:
+                here = u - 7
+                across = grid.moved(here, v + depth / 2 + float(bend(here)), tilt(here))
+                half = depth * np.cos(tilt(here)) / 2
+                _street(g, across, np.array([[0.0, -half], [0.0, half]]), 9.0)
+                u += 10
+            middle = u + width / 2
+            t = tilt(middle)
+            curve = swing * (2 * np.pi / wave) ** 2
+            deep = depth * np.cos(t) - (carriage + next_carriage) / 2 - 14 - curve * width**2 / 8
+            wide = width / np.cos(t) - 8 - curve * width * depth * 0.6
+            frame = grid.moved(middle, v + depth / 2 + float(bend(middle)), t)
+            if min(wide, deep) > 35 and _near(frame, max(wide, deep), size_m):
+                lots.append(Lot(frame, wide, deep))
+            u += width
+        v += depth
+        carriage = next_carriage
+    return lots
+
+
+def _near(frame: d.Frame, side: float, size_m: tuple[float, float]) -> bool:
+    margin = 0.6 * side
+    return -margin < frame.x < size_m[0] + margin and -margin < frame.y < size_m[1] + margin
+
+
+def _street(g: Ground, frame: d.Frame, uv: np.ndarray, width_m: float) -> None:
+    xy = frame.world(uv)
+    g.drawing.path(xy, width_m + 3, g.paints.dry)
+    g.drawing.path(xy, width_m, g.paints.road)
+    if width_m >= 18:
+        g.drawing.path(xy, 3.0, g.paints.grass)
+    elif width_m >= 9:
+        g.drawing.path(xy, 0.5, g.paints.mark)
+    if g.rng.random() < 0.7:
+        step = xy[1:] - xy[:-1]
+        length = np.hypot(step[:, 0], step[:, 1])
+        side = np.column_stack([-step[:, 1], step[:, 0]]) / length[:, None]
+        n = int(length.sum() / 16)
+        k, f = g.rng.integers(0, len(step), n), g.rng.random((n, 1))
+        off = (width_m / 2 + 5 + g.rng.normal(0, 1, (n, 1))) * g.rng.choice([-1, 1], (n, 1))
+        trees(g, d.Frame(0, 0, 0), xy[k] + f * step[k] + off * side[k])
+    n = int(np.hypot(*(xy[-1] - xy[0])) / 90)
+    if n:
+        k, f = g.rng.integers(0, len(xy) - 1, n), g.rng.random((n, 1))
+        step = xy[k + 1] - xy[k]
+        length = np.hypot(step[:, 0], step[:, 1])[:, None]
+        side = np.column_stack([-step[:, 1], step[:, 0]]) / length * width_m * 0.27
+        at = xy[k] + f * step + side * g.rng.choice([-1, 1], (n, 1))
+        turn = np.arctan2(step[:, 1], step[:, 0])
+        g.drawing.boxes(d.Frame(0, 0, 0), at, g.rng.choice([4.6, 4.8, 14.0], n), 2.1, g.pick(g.paints.car, n), 1.6, turn)
+
+
+def trees(g: Ground, frame: d.Frame, uv: np.ndarray) -> None:
+    """Plant trees at `uv`: crowns of 4-10 m, three lumps each so that no crown is a clean disc."""
+    uv = np.asarray(uv, dtype=float).reshape(-1, 2)
+    n = len(uv)
+    size = g.rng.uniform(3.5, 9.0, n)
+    for share, height in ((1.0, 5.0), (0.62, 8.0), (0.4, 10.0)):
+        shift = g.rng.normal(0, 0.24, (n, 2)) * size[:, None] * (share < 1)
+        g.drawing.discs(frame, uv + shift, size * share, g.pick(g.paints.tree, n), height)
+
+
+def belt(g: Ground, lot: Lot, share: float = 0.6) -> None:
+    """Plant tree belts along a random `share` of the four sides of a lot."""
+    half = np.array([lot.width_m / 2 - 2, lot.depth_m / 2 - 2])
+    for axis in (0, 1):
+        for sign in (-1, 1):
+            if g.rng.random() > share:
+                continue
+            n = int(2 * half[axis] / g.rng.uniform(3.5, 9))
+            along = g.rng.uniform(-half[axis], half[axis], n)
+            off = sign * (half[1 - axis] + g.rng.normal(1, 2.2, n))
+            trees(g, lot.frame, np.column_stack([along, off] if axis == 0 else [off, along]))
+
+
+def wood(g: Ground, lot: Lot, density: float = 0.024) -> None:
+    """Fill a lot with trees, `density` a square metre."""
+    n = int(lot.width_m * lot.depth_m * density)
+    uv = g.rng.uniform(-0.52, 0.52, (n, 2)) * [lot.width_m, lot.depth_m]
+    trees(g, lot.frame, uv)
+
+
+def pave(g: Ground, frame: d.Frame, u: float, v: float, du: float, dv: float, paint: int | None = None) -> None:
+    """Pave a rectangle, with a lighter kerb."""
+    if min(du, dv) < 2:
+        return
+    g.drawing.rect(frame, u, v, du + 1.6, dv + 1.6, g.paints.concrete, 0.0)
+    g.drawing.rect(frame, u, v, du, dv, int(g.pick(g.paints.asphalt)) if paint is None else paint, 0.0)
+    for _ in range(int(g.rng.integers(0, 3))):
+        a, b = g.rng.uniform(0.15, 0.5, 2) * [du, dv]
+        x, y = g.rng.uniform(-0.5, 0.5, 2) * [du - a, dv - b]
+        g.drawing.rect(frame, u + x, v + y, a, b, int(g.pick(g.paints.asphalt)))
+
+
+def driveway(g: Ground, lot: Lot) -> None:
+    """Join a lot to its street with one or two drives, from its middle to past its edge."""
+    for _ in range(int(g.rng.integers(1, 3))):
+        u, side = float(g.rng.uniform(-0.42, 0.42)) * lot.width_m, float(g.rng.choice([-1, 1]))
+        length = lot.depth_m * 0.12 + 18
+        v = side * (lot.depth_m / 2 + 14 - length / 2)
+        g.drawing.rect(lot.frame, u, v, float(g.rng.uniform(6, 10)), length, g.paints.road)
+
+
+def parking(g: Ground, frame: d.Frame, u: float, v: float, du: float, dv: float, full: float | None = None) -> None:
+    """Paint a car park: stall rows 17 m apart along its longer side, `full` share of stalls taken, some trees."""
+    if min(du, dv) < 8:
+        return
+    pave(g, frame, u, v, du, dv)
+    if du < dv:
+        frame, u, v, du, dv = frame.moved(u, v, np.pi / 2), 0.0, 0.0, dv, du
+    full = float(g.rng.beta(1.2, 2.6)) if full is None else full
+    rows = np.arange(-dv / 2 + 3.2, dv / 2 - 2.4, 8.5)
+    stalls = np.arange(-du / 2 + 4, du / 2 - 4, 2.7)
+    if len(rows) == 0 or len(stalls) == 0:
+        return
+    for row in rows:
+        if g.rng.random() < 0.8:
+            g.drawing.rect(frame, u, v + row, du - 8, 0.35, g.paints.mark)
+    uv = np.stack(np.meshgrid(u + stalls, v + rows), -1).reshape(-1, 2)
+    clump = np.repeat(g.rng.uniform(0.2, 1.8, (len(rows), len(stalls) // 8 + 1)), 8, axis=1)[:, : len(stalls)]
+    uv = uv[g.rng.random(len(uv)) < full * clump.ravel()]
+    uv = uv + g.rng.normal(0, 0.2, uv.shape)
+    g.drawing.boxes(frame, uv, 1.9, 4.5, g.pick(g.paints.car, len(uv), [5, 3, 4, 4, 3, 1, 1]), 1.5)
+    if g.rng.random() < 0.6:
+        n = int(du * dv / g.rng.uniform(250, 900))
+        at = np.column_stack([u + g.rng.uniform(-du / 2, du / 2, n), v + g.rng.choice(rows, n) + 4.2])
+        g.drawing.boxes(frame, at, 6.0, 2.6, g.paints.grass)
+        trees(g, frame, at)
+
+
+def trailers(g: Ground, frame: d.Frame, u: float, v: float, du: float, full: float) -> None:
+    """Park semi-trailers side by side along u, standing across it."""
+    at = np.arange(-du / 2 + 3, du / 2 - 2, 3.9)
+    at = at[g.rng.random(len(at)) < full]
+    uv = np.column_stack([u + at, np.full(len(at), v) + g.rng.normal(0, 0.5, len(at))])
+    g.drawing.boxes(frame, uv, 2.6, g.rng.choice([12.0, 14.5, 16.0], len(at)), g.pick(g.paints.trailer, len(at), [6, 3, 2, 1]), 4.0)

@@ -1,0 +1,265 @@
+"""From probabilities to polygons: footprints of buildings and cooling equipment.
+
+In: class probabilities of tiles, as integers 0..255. Out: one table of footprints. Two steps:
+
+1. `tile_parts`: the connected regions of one tile as polygons on pixel edges, with integer
+   sums of the probabilities over their pixels;
+2. `join`: parts that share an edge across tile borders become one object, whose class,
+   score and geometry are decided only now, then put into canonical order and simplified.
+
+Pixel-edge polygons and integer sums are exact, so the result does not depend on how the area
+was cut into tiles: the same objects, bit for bit. A region is a building where building
+probability (other + data center) exceeds that of background; whether it is a data center is
+decided for the object as a whole, by the mean over its pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import shapely
+from affine import Affine
+from pyproj import CRS, Geod, Transformer
+from rasterio.features import shapes
+from scipy import ndimage
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from pipeline.tables import conform
+
+GEOD = Geod(ellps="WGS84")
+PART_COLUMNS = ("kind", "geometry", "pixels", "sum_p", "sum_entropy", "tile", "on_border")
+
+
+@dataclass(frozen=True)
+class DetectSettings:
+    """Thresholds of the step from probabilities to objects.
+
+    Attributes:
+        building: building probability a pixel needs, 0..1.
+        cooling: equipment probability a pixel needs, 0..1.
+        min_building_m2: smaller regions are dropped; the network learned buildings of >= 400 m2.
+        min_cooling_m2: the same for equipment; two chillers of 2.4 x 6 m.
+        simplify_m: tolerance of the outlines.
+    """
+
+    building: float = 0.5
+    cooling: float = 0.5
+    min_building_m2: float = 400.0
+    min_cooling_m2: float = 30.0
+    simplify_m: float = 2.0
+
+
+def near_void(valid: np.ndarray) -> np.ndarray:
+    """Mark valid pixels beside one without imagery, diagonals included; the array's own edge does not count.
+
+    Args:
+        valid: (y, x) bool, with a margin of one pixel around the part of interest where that matters.
+    """
+    return valid & ~ndimage.binary_erosion(valid, np.ones((3, 3), bool), border_value=1)
+
+
+def _entropy(p: np.ndarray) -> np.ndarray:
+    """Map (3, y, x) uint8 probabilities to (y, x) int64 entropy, 0..255, of the building classes."""
+    q = np.maximum(p[:3].astype(np.float64), 1e-9)
+    q /= q.sum(0)
+    return np.rint(-(q * np.log(q)).sum(0) / np.log(3) * 255).astype(np.int64)
+
+
+def tile_parts(
+    probability: np.ndarray,
+    valid: np.ndarray,
+    origin: tuple[int, int],
+    tile: str,
+    near_void: np.ndarray,
+    settings: DetectSettings,
+) -> pd.DataFrame:
+    """Return the regions of one tile.
+
+    Args:
+        probability: (4, y, x) uint8, times 255: background, other building, data center, equipment.
+        valid: (y, x) bool.
+        origin: (row, column) of the tile's first pixel in the image.
+        tile: its name.
+        near_void: (y, x) bool, True at valid pixels beside a pixel without imagery.
+        settings: thresholds.
+
+    Returns:
+        One row a region: kind ('building' or 'cooling'), geometry in image pixels (x = column,
+        y = row, on pixel edges), pixels, sum_p (sum of the class's probability: data center among
+        buildings, or equipment), sum_entropy, tile, on_border.
+    """
+    p = probability.astype(np.int64)
+    build = p[1] + p[2]
+    masks = {
+        "building": (build > settings.building * 255) & valid,
+        "cooling": (p[3] > settings.cooling * 255) & valid,
+    }
+    share = np.where(build > 0, p[2] * 255 // np.maximum(build, 1), 0)
+    value = {"building": share, "cooling": p[3]}
+    entropy = _entropy(probability)
+    rows: list[dict[str, object]] = []
+    shift = Affine.translation(origin[1], origin[0])
+    for kind, mask in masks.items():
+        if not mask.any():
+            continue
+        labels, count = ndimage.label(mask)
+        flat = labels.ravel()
+        sums = {
+            "pixels": np.bincount(flat, minlength=count + 1),
+            "sum_p": np.bincount(flat, weights=value[kind].ravel(), minlength=count + 1),
+            "sum_entropy": np.bincount(flat, weights=entropy.ravel(), minlength=count + 1),
+        }
+        void = np.bincount(flat, weights=near_void.ravel(), minlength=count + 1) > 0
+        for geometry, label in shapes(labels.astype(np.int32), mask=mask, connectivity=4, transform=shift):
+            i = int(label)
+            rows.append(
+                {
+                    "kind": kind,
+                    "geometry": shapely.geometry.shape(geometry),
+                    **{name: int(values[i]) for name, values in sums.items()},
+                    "tile": tile,
+                    "on_border": bool(void[i]),
+                }
+            )
+    return pd.DataFrame(rows, columns=list(PART_COLUMNS))
+
+
+def join(
+    parts: Sequence[pd.DataFrame],
+    *,
+    transform: Affine | None,
+    crs: str | None,
+    gsd_m: float,
+    scene: str,
+    settings: DetectSettings,
+) -> gpd.GeoDataFrame:
+    """Join the parts of all tiles into footprints.
+
+    Args:
+        parts: tables of `tile_parts`, in any order.
+        transform: pixel to map coordinates.
+        crs: the map's CRS; None for an image without georeference, whose footprints stay in pixels.
+        gsd_m: metres a pixel, used for the size thresholds and without georeference for areas.
+        scene: name of the image.
+        settings: thresholds.
+
+    Returns:
+        Table `footprints`, sorted by position (row, column of the anchor pixel).
+    """
+    frame = pd.concat([p for p in parts if len(p)], ignore_index=True) if any(len(p) for p in parts) else None
+    if frame is None:
+        return conform(pd.DataFrame(), "footprints")
+    objects = _merge(frame)
+    keep = np.where(
+        objects["kind"] == "building",
+        objects["pixels"] * gsd_m**2 >= settings.min_building_m2,
+        objects["pixels"] * gsd_m**2 >= settings.min_cooling_m2,
+    )
+    objects = objects[keep].reset_index(drop=True)
+    if objects.empty:
+        return conform(pd.DataFrame(), "footprints")
+    score = objects["sum_p"] / objects["pixels"] / 255
+    building = objects["kind"] == "building"
+    klass = np.where(~building, "cooling_equipment", np.where(score > 0.5, "data_center", "other_building"))
+    geometry = [_simplify(g, settings.simplify_m / gsd_m) for g in objects["geometry"]]
+    mapped = _to_lonlat(geometry, transform, crs)
+    area = (
+        [abs(GEOD.geometry_area_perimeter(g)[0]) for g in mapped]
+        if crs
+        else [g.area * gsd_m**2 for g in geometry]
+    )
+    return conform(
+        pd.DataFrame(
+            {
+                "object_id": [
+                    f"{k[0]}{c}_{r}" for k, c, r in zip(klass, objects["col"], objects["row"], strict=True)
+                ],
+                "class": klass,
+                "score": np.where(klass == "other_building", 1 - score, score),
+                "epistemic": objects["sum_entropy"] / objects["pixels"] / 255,
+                "area_m2": area,
+                "on_border": objects["on_border"],
+                "tile": objects["tile"],
+                "scenes": scene,
+                "geometry": mapped,
+            }
+        ),
+        "footprints",
+    )
+
+
+def _merge(frame: pd.DataFrame) -> pd.DataFrame:
+    """Union parts of one kind that share an edge; sums add up; order by anchor (topmost, leftmost pixel)."""
+    geometry = np.asarray(frame["geometry"], dtype=object)
+    tree = shapely.STRtree(geometry)
+    left, right = tree.query(geometry, predicate="intersects")
+    kinds, tiles = frame["kind"].to_numpy(), frame["tile"].to_numpy()
+    pair = (left < right) & (kinds[left] == kinds[right]) & (tiles[left] != tiles[right])
+    left, right = left[pair], right[pair]
+    if len(left):
+        edge = shapely.length(shapely.intersection(geometry[left], geometry[right])) > 0
+        left, right = left[edge], right[edge]
+    graph = coo_array((np.ones(len(left)), (left, right)), shape=(len(frame), len(frame)))
+    _, group = connected_components(graph, directed=False)
+    rows = []
+    for _, members in frame.groupby(group, sort=False):
+        whole = _canonical(shapely.union_all(np.asarray(members["geometry"], dtype=object)))
+        col, row = _anchor(whole)
+        tile = min(members["tile"]) if len(members) > 1 else members["tile"].iloc[0]
+        rows.append(
+            {
+                "kind": members["kind"].iloc[0],
+                "geometry": whole,
+                "pixels": int(members["pixels"].sum()),
+                "sum_p": int(members["sum_p"].sum()),
+                "sum_entropy": int(members["sum_entropy"].sum()),
+                "tile": tile,
+                "on_border": bool(members["on_border"].any()),
+                "row": row,
+                "col": col,
+            }
+        )
+    return pd.DataFrame(rows).sort_values(["row", "col", "kind"], ignore_index=True)
+
+
+def _anchor(polygon: shapely.Polygon) -> tuple[int, int]:
+    xy = shapely.get_coordinates(polygon)
+    row = xy[:, 1].min()
+    return int(xy[xy[:, 1] == row, 0].min()), int(row)
+
+
+def _canonical(polygon: shapely.Polygon) -> shapely.Polygon:
+    """One form for one point set: rings start at their smallest vertex, no vertex within an edge."""
+    return shapely.normalize(shapely.simplify(shapely.normalize(polygon), 0))
+
+
+def _simplify(polygon: shapely.Polygon, tolerance: float) -> shapely.Polygon:
+    """Simplify an outline on pixel edges; kept as it was where that would break it or change its area by > 5%."""
+    simple = shapely.simplify(polygon, tolerance / 2, preserve_topology=True)
+    ok = (
+        simple.is_valid
+        and simple.geom_type == "Polygon"
+        and abs(simple.area - polygon.area) <= 0.05 * polygon.area
+    )
+    return simple if ok else polygon
+
+
+def _to_lonlat(
+    geometry: list[shapely.Polygon], transform: Affine | None, crs: str | None
+) -> list[shapely.Polygon]:
+    """Pixels -> map -> WGS84 longitude, latitude; without CRS pixels stay pixels."""
+    if crs is None or transform is None:
+        return geometry
+    to = Transformer.from_crs(CRS.from_user_input(crs), CRS.from_user_input("OGC:CRS84"), always_xy=True)
+
+    def move(xy: np.ndarray) -> np.ndarray:
+        x = transform.a * xy[:, 0] + transform.b * xy[:, 1] + transform.c
+        y = transform.d * xy[:, 0] + transform.e * xy[:, 1] + transform.f
+        return np.column_stack(to.transform(x, y))
+
+    return [shapely.transform(g, move) for g in geometry]
