@@ -41,7 +41,7 @@ class Area:
     """Where to look.
 
     Attributes:
-        name: for reports and file names.
+        name: as given, else the features' names, else the file's: text from outside, to be escaped.
         geometry: valid, non-empty polygon(s), lon/lat WGS84 within ±180; an area that crosses
             the antimeridian is a MultiPolygon with parts on both sides of it.
         names: names of the features it was united from, in file order; empty where they had none.
@@ -134,7 +134,7 @@ def from_geojson(source: Mapping[str, Any] | str | Path, name: str | None = None
     Raises:
         GridError: unreadable, no polygon, self-crossing, outside ±180/±90, not finite, unknown CRS.
     """
-    label = "GeoJSON"
+    label, default = "GeoJSON", "area"
     if not isinstance(source, Mapping):
         path = Path(source)
         label = f"area file '{path}'"
@@ -144,11 +144,11 @@ def from_geojson(source: Mapping[str, Any] | str | Path, name: str | None = None
             raise GridError(f"{label} cannot be read: {exc.strerror or exc}") from None
         except (ValueError, RecursionError) as exc:
             raise GridError(f"{label} is not valid JSON: {exc}") from None
-        name = name or path.stem
+        default = path.stem
         if not isinstance(source, Mapping):
             raise GridError(f"{label} holds a {type(source).__name__}, not a GeoJSON object")
     geometries, names = _geojson_geometries(source, label)
-    return _build(geometries, names, _geojson_crs(source, label), name, label)
+    return _build(geometries, names, _geojson_crs(source, label), (name, default), label)
 
 
 def from_file(path: str | Path, name: str | None = None) -> Area:
@@ -180,7 +180,7 @@ def from_file(path: str | Path, name: str | None = None) -> Area:
             names += [_text(v) for v in frame[column]] if column else [""] * len(frame)
     except (RuntimeError, ValueError, shapely.errors.ShapelyError) as exc:
         raise GridError(f"{label} cannot be read as {suffix[1:]}: {exc}") from None
-    return _build(geometries, names, crs or CRS.from_user_input(WGS84), name or path.stem, label)
+    return _build(geometries, names, crs or CRS.from_user_input(WGS84), (name, path.stem), label)
 
 
 def area_from_setting(value: object, base_dir: Path, name: str | None = None) -> Area:
@@ -189,7 +189,7 @@ def area_from_setting(value: object, base_dir: Path, name: str | None = None) ->
     Args:
         value: [west, south, east, north], a path (relative to `base_dir`), or inline GeoJSON.
         base_dir: folder of the workflow file.
-        name: name of the area; by default that of the file, or 'area'.
+        name: name of the area; by default its features' names, the file's name, or 'area'.
 
     Raises:
         GridError: none of these, or the area itself is unusable.
@@ -245,32 +245,37 @@ def _transform(geometry: BaseGeometry, transformer: Transformer) -> BaseGeometry
 
 
 def _build(
-    geometries: Sequence[BaseGeometry | None], names: Sequence[str], crs: CRS, name: str | None, label: str
+    geometries: Sequence[BaseGeometry | None],
+    names: Sequence[str],
+    crs: CRS,
+    title: tuple[str | None, str],
+    label: str,
 ) -> Area:
     """Check each geometry, bring it to lon/lat within ±180, and unite them."""
+    given, default = title
     polygons: list[BaseGeometry] = []
     kept: list[str] = []
     kinds: set[str] = set()
-    for number, (geometry, title) in enumerate(zip(geometries, names, strict=True), start=1):
+    for number, (geometry, named) in enumerate(zip(geometries, names, strict=True), start=1):
         if geometry is None or geometry.is_empty:
             continue
-        where = f"{label}, feature {number}" + (f" '{title}'" if title else "")
+        where = f"{label}, feature {number}" + (f" '{named}'" if named else "")
         if not np.isfinite(shapely.get_coordinates(geometry)).all():
             raise GridError(f"{where}: a coordinate is not a finite number")
         found = _polygons_of(shapely.force_2d(geometry))
         kinds.add(geometry.geom_type)
         for polygon in found:
             polygons += _to_lonlat(polygon, crs, where)
-        if found and title:
-            kept.append(title)
+        if found and named:
+            kept.append(named)
     if not polygons:
         found_kinds = f"only {', '.join(sorted(kinds))}" if kinds else "it is empty"
         raise GridError(f"{label} has no polygon: {found_kinds}; draw the area as a polygon")
     united = shapely.union_all(polygons)
     parts = [p for p in shapely.get_parts(united) if p.geom_type == "Polygon" and p.area > 0]
-    title = " + ".join(kept[:5]) + (f" and {len(kept) - 5} more" if len(kept) > 5 else "")
+    joined = " + ".join(kept[:5]) + (f" and {len(kept) - 5} more" if len(kept) > 5 else "")
     geometry = parts[0] if len(parts) == 1 else MultiPolygon(parts)
-    return Area(title or name or "area", geometry, tuple(kept))
+    return Area(given or joined or default, geometry, tuple(kept))
 
 
 def _polygons_of(geometry: BaseGeometry) -> list[Polygon]:

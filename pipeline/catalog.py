@@ -18,6 +18,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
+from importlib import import_module
+from types import ModuleType
 from typing import Any, Literal
 from urllib.parse import urlparse
 
@@ -52,6 +55,7 @@ _TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 _SLIVER_SHARE = 1e-6
 # urllib3 writes addresses without their host ('url: /x?sig=…'), which `redact` does not know.
 _QUERY = re.compile(r"\?[^\s'\"()]+")
+_RASTER_EXTENSION = "https://stac-extensions.github.io/raster/v1.1.0/schema.json"
 # Reads of cloud-optimised files: no listing of folders, ranges merged, transient errors retried.
 _GDAL_ENV = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
@@ -199,7 +203,7 @@ def load(
         sign: how addresses are signed, now.
         resampling: 'nearest' keeps values where the grid is the source's own lattice.
         dtype: of the result; by default as the items state, float32 where they do not.
-        nodata: fill value, where the items state none.
+        nodata: fill value, where the items state none; give 0 for NAIP, so that images can be joined.
         groupby: 'time', 'solar_day' or 'id': what makes one time step.
         mosaic: all items make one time step, and the first in the order given wins.
         allow_local: also read local files; for catalogues that one wrote oneself.
@@ -218,7 +222,7 @@ def load(
     try:
         with rasterio.Env(**_GDAL_ENV), _unsigned_log():
             data: xr.Dataset = odc.stac.load(
-                items,
+                [_with_band_count(item) for item in items],
                 list(assets),
                 geobox=geobox,
                 resampling=resampling,
@@ -239,6 +243,26 @@ def load(
             f"assets {list(assets)} of '{items[0].id}' cannot be loaded: {_short(exc)}; known: {known}"
         ) from None
     return data
+
+
+def _with_band_count(item: pystac.Item) -> pystac.Item:
+    """Return the item such that odc-stac sees every band of assets that list them in eo:bands alone.
+
+    NAIP on the Planetary Computer does: without this, 'red', 'green' and 'blue' are not found.
+    """
+    bare = {
+        key: len(asset.extra_fields["eo:bands"])
+        for key, asset in item.assets.items()
+        if asset.extra_fields.get("eo:bands") and not {"bands", "raster:bands"} & asset.extra_fields.keys()
+    }
+    if not bare:
+        return item
+    item = item.clone()
+    if not any("/raster/" in extension for extension in item.stac_extensions):
+        item.stac_extensions.append(_RASTER_EXTENSION)
+    for key, count in bare.items():
+        item.assets[key].extra_fields["raster:bands"] = [{} for _ in range(count)]
+    return item
 
 
 class _RetryingIO(StacApiIO):
@@ -309,13 +333,17 @@ def _addresser(sign: Sign, allow_local: bool) -> Callable[[str], str]:
 
 def _signed(href: str) -> str:
     """Return the address with a Planetary Computer token; other hosts' addresses come back as they are."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # planetary-computer 1.0 declares its models the pydantic 1 way
-        import planetary_computer
     try:
-        return str(planetary_computer.sign(href))
+        return str(_planetary_computer().sign(href))
     except Exception as exc:  # requests, pydantic and ValueError, by what the token service answers
         raise CatalogError(f"no token for image {href}: {_short(exc)}") from None
+
+
+@cache
+def _planetary_computer() -> ModuleType:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # planetary-computer 1.0 declares its models the pydantic 1 way
+        return import_module("planetary_computer")
 
 
 def _first_unreadable(

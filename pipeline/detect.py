@@ -167,7 +167,7 @@ def join(
     building = objects["kind"] == "building"
     klass = np.where(~building, "cooling_equipment", np.where(score > 0.5, "data_center", "other_building"))
     geometry = [_simplify(g, settings.simplify_m / gsd_m) for g in objects["geometry"]]
-    mapped = _to_lonlat(geometry, transform, crs)
+    mapped = to_lonlat(geometry, transform, crs)
     area = (
         [abs(GEOD.geometry_area_perimeter(g)[0]) for g in mapped]
         if crs
@@ -249,7 +249,7 @@ def _simplify(polygon: shapely.Polygon, tolerance: float) -> shapely.Polygon:
     return simple if ok else polygon
 
 
-def _to_lonlat(
+def to_lonlat(
     geometry: list[shapely.Polygon], transform: Affine | None, crs: str | None
 ) -> list[shapely.Polygon]:
     """Pixels -> map -> WGS84 longitude, latitude; without CRS pixels stay pixels."""

@@ -11,13 +11,13 @@ certain site and a large doubtful one can stand in one list (domain 6.2, EUC).
 | position_mismatch | p_data_center (1 - p_match) E[C]: it may be another facility after all |
 | status_mismatch, type_mismatch | SHARE p_data_center E[C]: it may compute, and not as declared |
 | below_declared | SHARE E[(C_decl - C_obs)+]: what was declared here may stand elsewhere |
-| not_seen | SHARE p_detect C_decl: likewise |
+| not_seen | SHARE p_detect C_decl: likewise; the median declared MW where none is stated |
 | matched | 0 |
 
-E[C] comes from the quantiles that `sites` holds: piecewise linear between p025 and p975 and flat
-beyond, so 5% of the mass is cut to the outer quantiles and the mean of a wide log-normal is a few
-per cent low; draws would do better. A declared MW becomes FLOP at the FLOP per IT MW of its
-site, or, where there is no site, at the median of all sites: chips are assumed alike.
+E[C] comes from the quantiles that `sites` holds: ln C is taken as piecewise linear in the normal
+score, the outer pieces carried on beyond p025 and p975. That is exact for a log-normal (its far
+tail cut at 3 sigma) and close for anything near one. A declared MW becomes FLOP at the FLOP per
+IT MW of its site, or, where there is no site, at the median of all sites: chips are assumed alike.
 p_data_center holds at the prior of `sites.prior`; another prior gives another list.
 """
 
@@ -26,7 +26,9 @@ from __future__ import annotations
 import geopandas as gpd
 import numpy as np
 import pandas as pd
+from scipy.special import ndtri
 
+from pipeline.reconcile import NOT_OPERATING
 from pipeline.tables import QUANTILE_NAMES, QUANTILES, conform
 
 SHARE = {"status_mismatch": 0.25, "type_mismatch": 0.5, "below_declared": 0.05, "not_seen": 0.05}
@@ -38,7 +40,8 @@ only must be somewhere; mostly it is a wrong coordinate or was never built: 1 in
 FLOP_90D_PER_MW = 1e26 / 75.0
 """Where no site gives a ratio: 1e26 FLOP in 90 days need 75 MW of H100 (domain table 0, 7)."""
 
-_GRID = (np.arange(400) + 0.5) / 400.0  # midpoints; the mean of a piecewise linear curve to 0.1%
+_GRID = ndtri((np.arange(400) + 0.5) / 400.0)  # normal scores of 400 equally likely values
+_SCORES = ndtri(np.array(QUANTILES))
 _CLASS_ORDER = {
     name: n
     for n, name in enumerate(
@@ -56,16 +59,19 @@ _CLASS_ORDER = {
 }
 
 
-def rank(ledger: gpd.GeoDataFrame, sites: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+def rank(
+    ledger: gpd.GeoDataFrame, sites: gpd.GeoDataFrame, declared: gpd.GeoDataFrame | None = None
+) -> gpd.GeoDataFrame:
     """Return `ledger` with `undeclared_flop_90d` and `rank` filled, in order of rank.
 
     Ties go by class, then p_data_center, then entry_id, so the order never depends on the
-    order of the input. A not_seen row whose value is 0 already keeps it (nothing in operation
-    was declared).
+    order of the input.
 
     Args:
         ledger: table `ledger` from `reconcile`.
         sites: table `sites` that it was made from.
+        declared: table `declared`; with it, a not_seen row whose declaration is planned, under
+            construction or closed counts 0: it claims nothing in operation.
     """
     if not len(ledger):
         return ledger
@@ -77,6 +83,9 @@ def rank(ledger: gpd.GeoDataFrame, sites: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     usual_mw = float(np.median(known_mw if len(known_mw) else observed_mw or [0.0]))
     declared_mw = ledger.groupby("site_id")["declared_it_mw"].sum(min_count=1)
     observed_of = ledger.groupby("declared_id")["it_mw_p50"].sum(min_count=1)
+    idle: set[str] = set()
+    if declared is not None:
+        idle = set(declared.loc[declared["status"].isin(NOT_OPERATING), "declared_id"])
     values = []
     for row in ledger.to_dict("records"):
         klass = row["class"]
@@ -84,9 +93,9 @@ def rank(ledger: gpd.GeoDataFrame, sites: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
             values.append(0.0)
             continue
         if klass == "not_seen":
-            kept = row["undeclared_flop_90d"] == 0.0
             mw = usual_mw if pd.isna(row["declared_it_mw"]) else row["declared_it_mw"]
-            values.append(0.0 if kept else SHARE[klass] * row["p_detect"] * mw * usual_ratio)
+            share = 0.0 if row["declared_id"] in idle else SHARE[klass]
+            values.append(share * row["p_detect"] * mw * usual_ratio)
             continue
         name = str(row["site_id"])
         if klass in ("above_declared", "below_declared"):
@@ -113,9 +122,17 @@ def rank(ledger: gpd.GeoDataFrame, sites: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
 
 
 def _curve(site: dict[str, object], stem: str) -> np.ndarray:
-    """Values of the quantile function of `stem` on an even grid of probabilities, shape (400,)."""
+    """Return 400 equally likely values of `stem`, ascending, from its nine quantiles."""
     values = np.array([site[f"{stem}_{name}"] for name in QUANTILE_NAMES], dtype=float)
-    return np.interp(_GRID, QUANTILES, values)
+    if values[0] <= 0:
+        return np.interp(_GRID, _SCORES, values)
+    log = np.log(values)
+    curve = np.interp(_GRID, _SCORES, log)
+    slope = np.diff(log) / np.diff(_SCORES)
+    below, above = _SCORES[0] > _GRID, _SCORES[-1] < _GRID
+    curve[below] = log[0] + slope[0] * (_GRID[below] - _SCORES[0])
+    curve[above] = log[-1] + slope[-1] * (_GRID[above] - _SCORES[-1])
+    return np.exp(curve)
 
 
 def _ratio(site: dict[str, object]) -> float:

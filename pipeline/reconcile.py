@@ -46,12 +46,13 @@ from pipeline.tables import conform, empty
 _EARTH_KM = 6371.0088  # mean radius; densities and candidate radii only, never a reported distance
 _Z80 = 1.2815515655446004  # standard normal quantile at 0.9: p10 to p90 spans twice this
 _MIN_MW = 0.1  # below any optical floor (domain table 0, 7): keeps logarithms finite
+_GROSS_NORM = math.pi * (1.0 + 2.0 * math.log(1.0 / 0.3))  # of the gross-error density, see _score
 _WEAK_GAIN = -7.0  # e-7 = 0.1%: fainter alternatives do not enter p_match
 _MAX_DENSITY_KM2 = 200.0  # five neighbours within 90 m; coincident points would make it infinite
 _CONTRADICTED = frozenset(  # by a data-center building with cooling plant; "cloud" no image contradicts
     {"warehouse", "storage", "logistics", "factory", "manufacturing", "office", "retail", "mall", "mine"}
 )
-_NOT_OPERATING = frozenset({"planned", "construction", "closed"})
+NOT_OPERATING = frozenset({"planned", "construction", "closed"})
 
 
 @dataclass(frozen=True)
@@ -169,8 +170,7 @@ def reconcile(
 ) -> gpd.GeoDataFrame:
     """Return the ledger of `sites` against `declared`; independent of the order of their rows.
 
-    `undeclared_flop_90d` stays null for `rank` to fill, except that a declaration that claims
-    nothing to be in operation (planned, construction, closed) and is not seen gets 0.
+    `rank` and `undeclared_flop_90d` are placeholders (canonical order, 0) until `rank.rank`.
 
     Args:
         sites: table `sites`.
@@ -249,7 +249,7 @@ def _prepare_declared(
     from_facility = np.isnan(it)
     ln_sd = np.hypot(settings.declared_ln_sd, np.where(from_facility, settings.facility_per_it_ln_sd, 0.0))
     looked = looked_shares(frame.geometry.to_numpy(), frame["position_error_m"].to_numpy(float), looked_at)
-    idle = frame["status"].isin(_NOT_OPERATING).to_numpy(bool)
+    idle = frame["status"].isin(NOT_OPERATING).to_numpy(bool)
     missed = np.where(idle, settings.p_missed_not_operating, settings.p_missed)
     return _Declared(
         frame,
@@ -337,10 +337,10 @@ def _score(
     km = distance_m / 1e3
     size = area + edge * sigma * np.sqrt(np.pi / 2) + 2 * np.pi * sigma**2
     ln_gauss = -0.5 * (km / sigma) ** 2 - np.log(size)
-    # Gross errors: even within 0.3 R, then falling as 1/distance to R, so that of two wrong
-    # places the nearer is preferred; integrates to 1 over the disc of radius R.
+    # Gross errors: even within 0.3 R, then alike per octave of distance up to R, so that of two
+    # wrong places the nearer is preferred; integrates to 1 over the disc of radius R.
     reach = settings.gross_error_m / 1e3
-    gross = np.where(km <= reach, 1.0 / (1.7 * np.pi * reach * np.maximum(km, 0.3 * reach)), 0.0)
+    gross = np.where(km <= reach, 1.0 / (_GROSS_NORM * np.maximum(km, 0.3 * reach) ** 2), 0.0)
     with np.errstate(divide="ignore"):
         ln_place = np.logaddexp(
             np.log(1 - settings.gross_share) + ln_gauss, np.log(settings.gross_share) + np.log(gross)
@@ -508,7 +508,7 @@ def _match_rows(
             f"{site['cooling_objects']} cooling object(s) of {site['cooling_area_m2']:.0f} m2."
         )
         settles["type_mismatch"] = "Declared use against tenancy, grid connection and load profile; a visit."
-    if status in _NOT_OPERATING and equipped:
+    if status in NOT_OPERATING and equipped:
         found["status_mismatch"] = (
             f"Declared as {status}, seen with {site['buildings']} data-center building(s) and "
             f"{site['cooling_objects']} cooling object(s)."
@@ -520,20 +520,20 @@ def _match_rows(
     if not math.isnan(declared_mw):
         ratio = math.log(max(mid, _MIN_MW) / max(declared_mw, _MIN_MW))
         limit = settings.power_z * math.hypot(_site_ln_sd(s.frame)[i], float(d.ln_sd[j]))
+        side = "above" if ratio > 0 else "below"
         words = (
             f"Equipment and buildings could carry {mid:.0f} MW of IT (p10-p90 {low:.0f}-{high:.0f}), "
             f"declared are {'' if complete else 'at least '}{declared_mw:.0f} MW: a factor "
-            f"{math.exp(abs(ratio)):.1f} {'above' if ratio > 0 else 'below'}, the limit being "
-            f"{math.exp(limit):.1f}."
+            f"{math.exp(abs(ratio)):.1f} {side}, where {math.exp(limit):.1f} would be a question."
         )
         if ratio > limit and complete:
             found["above_declared"] = words
             against.append("Capacity is not use: spare cooling or empty halls give the same picture.")
-        elif ratio < -limit and not cut and status not in _NOT_OPERATING:
+        elif ratio < -limit and not cut and status not in NOT_OPERATING:
             found["below_declared"] = words
             against.append("Plant may be hidden (indoors, underground) or newer than the image.")
         else:
-            against.append(words.replace(", the limit", " (not conclusive), the limit"))
+            against.append(words)
         settles["above_declared"] = settles["below_declared"] = (
             "Count and type of cooling units at 0.3 m or better; grid connection and meter data."
         )
@@ -545,7 +545,7 @@ def _match_rows(
             f"{_km(stated_m)}; nothing that fits better was seen at the declared place."
         )
         against.append(
-            f"With probability {1 - match.p_match:.2f} they are not the same facility: "
+            f"With probability {max(1 - match.p_match, 0.01):.2f} they are not the same facility: "
             "then the site is undeclared and the declaration not seen."
         )
         settles["position_mismatch"] = (
@@ -558,6 +558,8 @@ def _match_rows(
         f"Site lies {_km(distance_m)} from the declared place (error {_km(stated_m)}); "
         f"p_match {match.p_match:.2f}.",
     )
+    if match.p_match < 0.5:
+        against.append("Other sites or declarations nearby fit about as well: the pairing is uncertain.")
     against += _limits(site, cut)
     if len(group) > 1:
         names = ", ".join(d.frame["declared_id"].iloc[group].tolist()[:5])
@@ -651,7 +653,7 @@ def _not_seen_row(
     j: int, p_match: float, pairs: _Pairs, s: _Sites, d: _Declared, settings: ReconcileSettings
 ) -> dict[str, object]:
     decl = d.frame.iloc[j]
-    idle = decl["status"] in _NOT_OPERATING if pd.notna(decl["status"]) else False
+    idle = decl["status"] in NOT_OPERATING if pd.notna(decl["status"]) else False
     power = "no power" if np.isnan(d.it_mw[j]) else f"{d.it_mw[j]:.0f} MW of IT"
     words = [
         f"Declared with {power}; {d.looked[j]:.0%} of its place was looked at ({BASIS}) "
@@ -675,7 +677,6 @@ def _not_seen_row(
         "p_detect": float(d.looked[j]),
         "distance_m": None,
         "declared_it_mw": float(d.it_mw[j]),
-        "undeclared_flop_90d": 0.0 if idle else None,
         "evidence_for": " ".join(words),
         "evidence_against": " ".join(against),
         "settles": "Corrected coordinates; date of operation; an image newer than the declaration.",
@@ -692,7 +693,7 @@ def _base(site: pd.Series | None, decl: pd.Series | None) -> dict[str, object]:
         "declared_id": declared_id,
         "p_data_center": None if site is None else float(site["p_data_center"]),
         "it_mw_p50": None if site is None else float(site["it_mw_p50"]),
-        "undeclared_flop_90d": None,
+        "undeclared_flop_90d": 0.0,
         "geometry": None if place is None else place["geometry"],
     }
 

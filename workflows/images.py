@@ -78,6 +78,7 @@ class Image:
     native: bool
     valid_index: int
     source_gsd_m: float
+    remote: bool = False
     _open: dict[str, object] = field(default_factory=dict, compare=False, repr=False, hash=False)
 
     @property

@@ -14,7 +14,7 @@ import shapely
 import xarray as xr
 
 from aoi.errors import ConfigError
-from models.simulate import centers, estate
+from models.simulate import centers, estate, programs
 from models.simulate.render import naip_look
 from models.simulate.scene import CENTRE_M, CRS, Scene, finish_with, new_ground
 from models.simulate.streets import Ground, Lot, streets
@@ -54,8 +54,8 @@ class SampleArea:
 @dataclass(frozen=True)
 class _Site:
     lot: int
-    program: centers.Program
-    halls: list[centers.Hall]
+    program: programs.Program
+    halls: list[programs.Hall]
     area: shapely.Polygon
     point: tuple[float, float]
 
@@ -83,7 +83,9 @@ def sample_area(seed: int) -> SampleArea:
         plan = _plan(np.random.default_rng([seed, attempt]))
         if plan is not None:
             return _build(plan, seed)
-    raise ConfigError(f"sample area: seed {seed} gave no layout that meets the distance rules; use another seed")
+    raise ConfigError(
+        f"sample area: seed {seed} gave no layout that meets the distance rules; use another seed"
+    )
 
 
 def _plan(rng: np.random.Generator) -> _Plan | None:
@@ -93,7 +95,11 @@ def _plan(rng: np.random.Generator) -> _Plan | None:
     boxes = [lot.frame.box(0, 0, lot.width_m, lot.depth_m) for lot in lots]
     inner = shapely.box(EDGE_M, EDGE_M, size[0] - EDGE_M, size[1] - EDGE_M)
     usable = [i for i, box in enumerate(boxes) if inner.contains(box)]
-    corner = [i for i in usable if abs(lots[i].frame.x / size[0] - 0.5) > 0.27 and abs(lots[i].frame.y / size[1] - 0.5) > 0.22]
+    corner = [
+        i
+        for i in usable
+        if abs(lots[i].frame.x / size[0] - 0.5) > 0.27 and abs(lots[i].frame.y / size[1] - 0.5) > 0.22
+    ]
     if not corner:
         return None
     ghost = int(rng.choice(corner))
@@ -125,11 +131,11 @@ def _place(
     free: list[int],
     sites: list[_Site],
 ) -> _Site | None:
-    plan = centers.program(rng, site_id, it_mw)
+    plan = programs.program(rng, site_id, it_mw)
     for i in rng.permutation(free):
         if any(boxes[i].distance(s.area) < APART_M for s in sites):
             continue
-        halls = centers.arrange(rng, lots[i], plan)
+        halls = programs.arrange(rng, lots[i], plan)
         if halls is not None:
             x, y = lots[i].frame.world(np.array([[h.u, h.v] for h in halls])).mean(axis=0)
             return _Site(int(i), plan, halls, boxes[i], (float(x), float(y)))
@@ -163,9 +169,13 @@ def _build(plan: _Plan, seed: int) -> SampleArea:
         elif i in forced:
             estate.fill(g, lot, forced[i])
         else:
-            rural = rng.random() < 0.5
-            estate.fill(g, lot, str(rng.choice(["meadow", "wood", "meadow", "bare"])) if rural else None)
-    banks = {s.program.site_id: [t.outline for t in g.things if t.site_id == s.program.site_id and t.units] for s in plan.sites}
+            rural = rng.random() < 0.55
+            kind = str(rng.choice(["meadow", "wood", "meadow", "wood", "bare"])) if rural else None
+            estate.fill(g, lot, kind, least_side_m=110.0)
+    banks = {
+        s.program.site_id: [t.outline for t in g.things if t.site_id == s.program.site_id and t.units]
+        for s in plan.sites
+    }
     scene, materials = finish_with(g, SHAPE_PX, GSD_M, naip_look(rng))
     sources = [Source(banks[s.program.site_id], s.program.facility_mw) for s in plan.sites]
     lst = surface_temperature(materials, GSD_M, sources, scene.transform, CRS, seed)
@@ -187,7 +197,9 @@ def _register(plan: _Plan, rng: np.random.Generator) -> tuple[gpd.GeoDataFrame, 
     rows = [rows[i] for i in rng.permutation(len(rows))]
     declared = {site: f"declared-{i + 1:02d}" for i, (site, _, _) in enumerate(rows)}
     west, north = CENTRE_M[0] - SHAPE_PX[1] * GSD_M / 2, CENTRE_M[1] + SHAPE_PX[0] * GSD_M / 2
-    points = gpd.GeoSeries([shapely.Point(west + x, north - y) for _, _, (x, y) in rows], crs=CRS).to_crs("EPSG:4326")
+    points = gpd.GeoSeries([shapely.Point(west + x, north - y) for _, _, (x, y) in rows], crs=CRS).to_crs(
+        "EPSG:4326"
+    )
     n = len(rows)
     columns = {
         "id": list(declared.values()),
@@ -204,7 +216,11 @@ def _register(plan: _Plan, rng: np.random.Generator) -> tuple[gpd.GeoDataFrame, 
     planted: dict[str, dict[str, object]] = {
         "undeclared": {"site_id": ids[0], "declared_id": None, "what": "left out of the registry"},
         "above_declared": {"site_id": ids[1], "declared_id": declared[ids[1]], "what": "declared at a third"},
-        "position_mismatch": {"site_id": ids[2], "declared_id": declared[ids[2]], "what": "declared 2.0 km away"},
+        "position_mismatch": {
+            "site_id": ids[2],
+            "declared_id": declared[ids[2]],
+            "what": "declared 2.0 km away",
+        },
         "not_seen": {"site_id": None, "declared_id": declared[""], "what": "declared on a field"},
     }
     return gpd.GeoDataFrame(columns, geometry=points, crs="EPSG:4326"), planted

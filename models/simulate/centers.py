@@ -1,11 +1,8 @@
-"""Data-center sites: power first, then machines, then buildings.
+"""Builds data-center sites: halls, rows of machines, generators, substations.
 
-In: a lot and an IT power in MW. Out: shapes and true things. The cooling a site shows follows the
-published equipment laws (domain notes 0 #2 and #3, 4.3; derived from Epoch's CC-BY tables):
-air-cooled chiller C[kW] = 50.9 A^1.05 with A its footprint in m2, cooling-tower cell
-C[kW] = 49.3 A^1.23, IT = 0.68 sum(C) x lognormal(0, 0.10). Units are added until the power is met.
-An outline of cooling equipment is a *bank*, a row of units with the gaps between them: that is what
-can be seen at 1-2 m; the units' own area is recorded beside it.
+In: a lot, a program and its halls. Out: shapes and true things. An outline of cooling equipment is a
+*bank*, a row of units with the gaps between them: that is what can be seen at 1-2 m; the units' own
+area and capacity are recorded beside it.
 """
 
 from __future__ import annotations
@@ -16,45 +13,8 @@ import numpy as np
 from shapely import Polygon
 
 from models.simulate import drawing as d
+from models.simulate.programs import Hall, Program, yard_depth_m
 from models.simulate.streets import Ground, Lot, belt, driveway, parking, pave
-
-CHILLER_KW_PER_M2, CHILLER_POWER = 50.9, 1.05
-TOWER_KW_PER_M2, TOWER_POWER = 49.3, 1.23
-IT_SHARE_OF_COOLING = 0.68
-UNIT_WIDTH_M = 2.3
-DENSITY_KW_PER_M2, DENSITY_LN_SD = 2.0, 0.5
-"""Facility power a square metre of building (domain notes 4.1, between hyperscale and AI halls)."""
-LARGEST_M2, SMALLEST_M2 = 35_000.0, 3_000.0
-
-
-@dataclass(frozen=True)
-class Program:
-    """What is to be built: powers in MW, building areas in m2, machines and where they stand."""
-
-    site_id: str
-    kind: str
-    it_mw: float
-    facility_mw: float
-    areas_m2: tuple[float, ...]
-    machine: str
-    place: str
-    unit_m: tuple[float, float]
-    units: int
-
-    @property
-    def unit_kw(self) -> float:
-        """Capacity of one unit, kW."""
-        return capacity_kw(self.machine, self.unit_m[0] * self.unit_m[1])
-
-
-@dataclass(frozen=True)
-class Hall:
-    """One building: centre and sides in metres of the lot's frame."""
-
-    u: float
-    v: float
-    du: float
-    dv: float
 
 
 @dataclass(frozen=True)
@@ -66,62 +26,6 @@ class Strip:
     length: float
     depth: float
     floor_m: float
-
-
-def capacity_kw(machine: str, area_m2: float) -> float:
-    """Return the cooling capacity of one unit ('chiller' or 'tower') of `area_m2`, in kW."""
-    if machine == "tower":
-        return float(TOWER_KW_PER_M2 * area_m2**TOWER_POWER)
-    return float(CHILLER_KW_PER_M2 * area_m2**CHILLER_POWER)
-
-
-def program(rng: np.random.Generator, site_id: str, it_mw: float, machine: str | None = None) -> Program:
-    """Draw a program for `it_mw` MW of IT: density, buildings, machines."""
-    facility_mw = it_mw * float(rng.uniform(1.25, 1.40))
-    for _ in range(200):
-        density = DENSITY_KW_PER_M2 * float(np.exp(rng.normal(0, DENSITY_LN_SD)))
-        area = facility_mw * 1000 / density
-        if SMALLEST_M2 <= area <= 3 * LARGEST_M2 * 0.95:
-            break
-    area = float(np.clip(area, SMALLEST_M2, 3 * LARGEST_M2 * 0.95))
-    fewest, most = int(np.ceil(area / (LARGEST_M2 * 0.95))), int(min(3, area // SMALLEST_M2))
-    count = int(rng.integers(fewest, max(fewest, most) + 1)) if rng.random() < 0.6 else fewest
-    machine = machine or ("tower" if it_mw > 8 and rng.random() < 0.2 else "chiller")
-    if machine == "tower":
-        side = float(rng.uniform(4, 12)) if it_mw > 25 else float(rng.uniform(4, 7))
-        unit = (side, side)
-    else:
-        unit = (UNIT_WIDTH_M, float(rng.uniform(6, 14) if it_mw < 50 else rng.uniform(9, 14)))
-    cooling_kw = it_mw * 1000 / IT_SHARE_OF_COOLING * float(np.exp(rng.normal(0, 0.10)))
-    units = max(2, round(cooling_kw / capacity_kw(machine, unit[0] * unit[1])))
-    if count > 1 or it_mw > 60:
-        kind = str(rng.choice(["hyperscale_hall", "ai_campus"]))
-    else:
-        kind = str(rng.choice(["hyperscale_hall", "colocation", "conversion"]))
-    place = str(rng.choice(["roof", "yard"], p=[0.6, 0.4] if kind != "conversion" else [0.3, 0.7]))
-    areas = tuple([area / count] * count)
-    return Program(site_id, kind, it_mw, facility_mw, areas, machine, place, unit, units)
-
-
-def arrange(rng: np.random.Generator, lot: Lot, p: Program) -> list[Hall] | None:
-    """Return the halls of a program on a lot, or None where they do not fit."""
-    n, area = len(p.areas_m2), p.areas_m2[0]
-    yard = _yard_depth(p) if p.place == "yard" else 6.0
-    for _ in range(12):
-        gap = float(rng.uniform(2 * yard + 6, 2 * yard + 14))
-        du = min(lot.width_m - 16, float(np.sqrt(area * rng.uniform(1.2, 5.0))))
-        dv = area / du
-        if du > 20 and 25 <= dv <= 150 and n * dv + (n - 1) * gap + 2 * yard + 8 <= lot.depth_m and gap < 78:
-            first = -(n - 1) / 2 * (dv + gap)
-            shift_u = float(rng.uniform(-0.5, 0.5)) * (lot.width_m - 16 - du)
-            slack = lot.depth_m - (n * dv + (n - 1) * gap + 2 * yard + 8)
-            shift_v = float(rng.uniform(-0.5, 0.5)) * slack
-            return [Hall(shift_u, first + k * (dv + gap) + shift_v, du, dv) for k in range(n)]
-    return None
-
-
-def _yard_depth(p: Program) -> float:
-    return min(2 * p.unit_m[1] + 10, 26.0) if p.machine == "chiller" else p.unit_m[1] * 2 + 8
 
 
 def build(g: Ground, lot: Lot, p: Program, halls: list[Hall]) -> None:
@@ -154,7 +58,9 @@ def build(g: Ground, lot: Lot, p: Program, halls: list[Hall]) -> None:
 
 def _grounds(g: Ground, lot: Lot, halls: list[Hall]) -> None:
     rng, frame = g.rng, lot.frame
-    g.drawing.rect(frame, 0, 0, lot.width_m, lot.depth_m, g.paints.grass if rng.random() < 0.7 else g.paints.dry)
+    g.drawing.rect(
+        frame, 0, 0, lot.width_m, lot.depth_m, g.paints.grass if rng.random() < 0.7 else g.paints.dry
+    )
     belt(g, lot, 0.75)
     driveway(g, lot)
     low, high = min(h.v - h.dv / 2 for h in halls), max(h.v + h.dv / 2 for h in halls)
@@ -167,19 +73,44 @@ def _grounds(g: Ground, lot: Lot, halls: list[Hall]) -> None:
     for near, far in ((u1, lot.width_m / 2 - 5), (-lot.width_m / 2 + 5, u0)):
         if far - near > 22:
             if rng.random() < 0.55:
-                parking(g, frame, (near + far) / 2, 0, far - near - 4, min(lot.depth_m - 14, rng.uniform(40, 130)), 0.25)
+                parking(
+                    g,
+                    frame,
+                    (near + far) / 2,
+                    0,
+                    far - near - 4,
+                    min(lot.depth_m - 14, rng.uniform(40, 130)),
+                    0.25,
+                )
             elif rng.random() < 0.5:
-                _substation(g, frame.moved((near + far) / 2, 0), min(far - near - 6, 60.0), min(lot.depth_m - 20, 80.0))
+                _substation(
+                    g,
+                    frame.moved((near + far) / 2, 0),
+                    min(far - near - 6, 60.0),
+                    min(lot.depth_m - 20, 80.0),
+                )
     for near, far in ((v1, lot.depth_m / 2 - 5), (-lot.depth_m / 2 + 5, v0)):
         if far - near > 20 and rng.random() < 0.5:
-            parking(g, frame, halls[0].u, (near + far) / 2, halls[0].du * rng.uniform(0.4, 0.9), far - near - 6, 0.25)
+            parking(
+                g,
+                frame,
+                halls[0].u,
+                (near + far) / 2,
+                halls[0].du * rng.uniform(0.4, 0.9),
+                far - near - 6,
+                0.25,
+            )
 
 
 def _hall(g: Ground, frame: d.Frame, h: Hall, p: Program, height: float) -> Polygon:
     """Paint one hall: parapet, roof, sometimes a raised strip, an office front, a stepped end."""
     rng, draw = g.rng, g.drawing
     light = rng.random()
-    roof = int(g.pick(g.paints.roof_light if light < 0.72 else g.paints.roof_mid if light < 0.95 else g.paints.roof_dark))
+    roof = int(
+        g.pick(
+            g.paints.roof_light if light < 0.72 else g.paints.roof_mid if light < 0.95 else g.paints.roof_dark
+        )
+    )
     parts = [(h.u, h.v, h.du, h.dv)]
     if rng.random() < 0.45:
         side, w, k = rng.choice([-1, 1]), rng.uniform(8, 16), rng.uniform(0.2, 0.6)
@@ -191,13 +122,30 @@ def _hall(g: Ground, frame: d.Frame, h: Hall, p: Program, height: float) -> Poly
         draw.rect(frame, u, v, du - 1.6, dv - 1.6, roof, height)
     if rng.random() < 0.4:
         band = h.v + rng.choice([-1, 1]) * h.dv * rng.uniform(0.1, 0.42)
-        draw.rect(frame, h.u, band, h.du * rng.uniform(0.6, 0.95), rng.uniform(2, 5), int(g.pick(g.paints.roof_mid)), height + 1.5)
+        draw.rect(
+            frame,
+            h.u,
+            band,
+            h.du * rng.uniform(0.6, 0.95),
+            rng.uniform(2, 5),
+            int(g.pick(g.paints.roof_mid)),
+            height + 1.5,
+        )
     if p.kind == "conversion":
-        grid = np.stack(np.meshgrid(np.arange(-h.du / 2 + 8, h.du / 2 - 6, 14), np.arange(-h.dv / 2 + 8, h.dv / 2 - 6, 14)), -1)
-        draw.boxes(frame, grid.reshape(-1, 2) + [h.u, h.v], 1.4, 2.6, int(g.pick(g.paints.skylight)))
+        grid = np.stack(
+            np.meshgrid(
+                np.arange(-h.du / 2 + 8, h.du / 2 - 6, 14), np.arange(-h.dv / 2 + 8, h.dv / 2 - 6, 14)
+            ),
+            -1,
+        )
+        draw.boxes(
+            frame, grid.reshape(-1, 2) + np.array([h.u, h.v]), 1.4, 2.6, int(g.pick(g.paints.skylight))
+        )
     n = int(h.du * h.dv / 1500)
     spots = rng.uniform(-0.45, 0.45, (n, 2)) * [h.du, h.dv] + [h.u, h.v]
-    draw.boxes(frame, spots, rng.uniform(1.5, 4, n), rng.uniform(1.5, 3, n), g.pick(g.paints.rtu, n), height + 1.5)
+    draw.boxes(
+        frame, spots, rng.uniform(1.5, 4, n), rng.uniform(1.5, 3, n), g.pick(g.paints.rtu, n), height + 1.5
+    )
     return d.outline(frame, parts)
 
 
@@ -213,7 +161,7 @@ def _strips(rng: np.random.Generator, h: Hall, p: Program, height: float, other:
     off = h.dv / 2 + deep / 2 + float(rng.uniform(2.5, 5))
     sides = [-1, 1] if rng.random() < 0.5 else [1, -1]
     strips = [Strip(h.u, h.v + s * off, h.du * 0.96, deep, 0.0) for s in sides]
-    if p.machine == "chiller" and off + 1.5 * deep + 3 < h.dv / 2 + _yard_depth(p) + 4:
+    if p.machine == "chiller" and off + 1.5 * deep + 3 < h.dv / 2 + yard_depth_m(p) + 4:
         strips += [Strip(h.u, h.v + s * (off + deep + 2.0), h.du * 0.96, deep, 0.0) for s in sides]
     return strips
 
@@ -241,19 +189,36 @@ def _fill(g: Ground, frame: d.Frame, s: Strip, p: Program, left: int, banks: lis
         cols = min(group, columns - first)
         count = min(cols * rows, take - placed)
         span = cols * (width + gap) - gap
-        cell = np.stack(np.meshgrid(np.arange(cols), np.arange(rows), indexing="ij"), -1).reshape(-1, 2)[:count]
+        cell = np.stack(np.meshgrid(np.arange(cols), np.arange(rows), indexing="ij"), -1).reshape(-1, 2)[
+            :count
+        ]
         uv = np.column_stack(
             [u + width / 2 + cell[:, 0] * (width + gap), s.v + (cell[:, 1] - (rows - 1) / 2) * (length + gap)]
         )
         if s.floor_m == 0:
-            draw.rect(frame, u + span / 2, s.v, span + 4, s.depth + 4, g.paints.gravel if rng.random() < 0.4 else g.paints.concrete)
+            draw.rect(
+                frame,
+                u + span / 2,
+                s.v,
+                span + 4,
+                s.depth + 4,
+                g.paints.gravel if rng.random() < 0.4 else g.paints.concrete,
+            )
         draw.boxes(frame, uv, width, length, paint, s.floor_m + (3.0 if p.machine == "chiller" else 7.0))
         _fans(g, frame, uv, p, fan, s.floor_m)
         depth = rows * length + (rows - 1) * gap
         bank = frame.box(u + span / 2, s.v, span, depth)
         kw = count * p.unit_kw
         banks.append(
-            d.Thing(p.site_id, "cooling_equipment", p.machine, bank, units=count, unit_area_m2=count * width * length, capacity_kw=kw)
+            d.Thing(
+                p.site_id,
+                "cooling_equipment",
+                p.machine,
+                bank,
+                units=count,
+                unit_area_m2=count * width * length,
+                capacity_kw=kw,
+            )
         )
         placed += count
         u += span + gap + aisle
@@ -281,7 +246,7 @@ def _wells(g: Ground, frame: d.Frame, strips: list[Strip], height: float) -> Non
 
 def _gensets(g: Ground, frame: d.Frame, h: Hall) -> None:
     """A row of generator containers beside the hall: alike to chillers, but without fans and not cooling."""
-    n = int(min(h.du * 0.8 // 6.5, g.rng.integers(4, 30)))
+    n = min(int(h.du * 0.8 // 6.5), int(g.rng.integers(4, 30)))
     side = g.rng.choice([-1, 1])
     u = h.u + (np.arange(n) - (n - 1) / 2) * float(g.rng.uniform(5.5, 6.5))
     uv = np.column_stack([u, np.full(n, h.v + side * (h.dv / 2 + 5.2))])
@@ -297,5 +262,3 @@ def _substation(g: Ground, frame: d.Frame, du: float, dv: float) -> None:
     g.drawing.boxes(frame, uv, 5.0, 8.0, g.paints.vent, 5.0)
     bars = np.arange(-dv / 2 + 4, dv / 2 - 3, 7.0)
     g.drawing.boxes(frame, np.column_stack([np.zeros(len(bars)), bars]), du - 8, 0.5, g.paints.vent, 4.0)
-
-

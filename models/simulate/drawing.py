@@ -83,7 +83,14 @@ class Drawing:
         return len(self.paints) - 1
 
     def rect(
-        self, frame: Frame, u: float, v: float, du: float, dv: float, paint: int, height_m: float = KEEP_HEIGHT
+        self,
+        frame: Frame,
+        u: float,
+        v: float,
+        du: float,
+        dv: float,
+        paint: int,
+        height_m: float = KEEP_HEIGHT,
     ) -> None:
         """Paint one rectangle centred on (u, v)."""
         self.boxes(frame, np.array([[u, v]]), du, dv, paint, height_m)
@@ -103,7 +110,11 @@ class Drawing:
         n = len(xy)
         if n == 0:
             return
-        columns = [xy[:, 0], xy[:, 1], *(np.broadcast_to(a, n) for a in (du, dv, frame.angle + np.asarray(turn)))]
+        columns = [
+            xy[:, 0],
+            xy[:, 1],
+            *(np.broadcast_to(a, n) for a in (du, dv, frame.angle + np.asarray(turn))),
+        ]
         self.shapes.append(Shapes(np.column_stack(columns), np.broadcast_to(paint, n), height_m))
 
     def discs(
@@ -123,7 +134,9 @@ class Drawing:
         boxes = np.column_stack([xy, size, size, np.zeros(n)])
         self.shapes.append(Shapes(boxes, np.broadcast_to(paint, n), height_m, round_=True))
 
-    def blob(self, frame: Frame, u: float, v: float, du: float, dv: float, paint: int, lobes: np.ndarray) -> None:
+    def blob(
+        self, frame: Frame, u: float, v: float, du: float, dv: float, paint: int, lobes: np.ndarray
+    ) -> None:
         """Paint an ellipse whose radius waves by `lobes` (relative amplitudes of harmonics 2, 3, ...)."""
         x, y = frame.world(np.array([[u, v]]))[0]
         box = np.array([[x, y, du, dv, frame.angle]])

@@ -61,22 +61,45 @@ def write_area(area: SampleArea, folder: Path) -> dict[str, Path]:
 
 def _optical(area: SampleArea, path: Path) -> None:
     image, scene = area.scene.optical, area.scene
-    profile = {"driver": "GTiff", "count": 3, "height": image.shape[1], "width": image.shape[2], "dtype": "uint8"}
+    profile = {
+        "driver": "GTiff",
+        "count": 3,
+        "height": image.shape[1],
+        "width": image.shape[2],
+        "dtype": "uint8",
+    }
     with MemoryFile() as memory:
         with memory.open(**profile, crs=scene.crs, transform=scene.transform, photometric="RGB") as out:
             out.write(image)
             out.descriptions = ("red", "green", "blue")
             out.update_tags(note="simulated, not a real place", seed=str(area.seed))
         with memory.open() as src:
-            copy_raster(src, path, driver="COG", compress="JPEG", quality=90, blocksize=512, overview_resampling="average")
+            copy_raster(
+                src,
+                path,
+                driver="COG",
+                compress="JPEG",
+                quality=90,
+                blocksize=512,
+                overview_resampling="average",
+            )
 
 
 def _lst(area: SampleArea, path: Path) -> None:
     lst = area.lst
     looks, rows, cols = lst.shape
     transform = Affine(CELL_M, 0, float(lst.x[0]) - CELL_M / 2, 0, -CELL_M, float(lst.y[0]) + CELL_M / 2)
-    profile = {"driver": "GTiff", "count": looks, "height": rows, "width": cols, "dtype": "float32", "nodata": np.nan}
-    with rasterio.open(path, "w", **profile, crs=area.scene.crs, transform=transform, compress="deflate", predictor=3) as out:
+    profile = {
+        "driver": "GTiff",
+        "count": looks,
+        "height": rows,
+        "width": cols,
+        "dtype": "float32",
+        "nodata": np.nan,
+    }
+    with rasterio.open(
+        path, "w", **profile, crs=area.scene.crs, transform=transform, compress="deflate", predictor=3
+    ) as out:
         out.write(lst.to_numpy())
         out.descriptions = tuple(str(t)[:10] for t in lst.time.to_numpy())
         out.units = ("K",) * looks

@@ -13,7 +13,13 @@ import numpy as np
 
 from models.simulate import drawing as d
 
-_WHITE, _GREY, _TAN, _DARK, _BLUE = (229, 228, 226), (196, 199, 205), (214, 204, 181), (104, 106, 112), (188, 202, 212)
+_WHITE, _GREY, _TAN, _DARK, _BLUE = (
+    (229, 228, 226),
+    (196, 199, 205),
+    (214, 204, 181),
+    (104, 106, 112),
+    (188, 202, 212),
+)
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,12 @@ class Paints:
 
 
 def _some(
-    drawing: d.Drawing, rng: np.random.Generator, means: list[tuple[int, int, int]], sd: float, rough: float, mat: int
+    drawing: d.Drawing,
+    rng: np.random.Generator,
+    means: list[tuple[int, int, int]],
+    sd: float,
+    rough: float,
+    mat: int,
 ) -> np.ndarray:
     """Register one paint near each mean; brightness varies by `sd`, hue by a third of it."""
     out = []
@@ -69,14 +80,22 @@ def mix_paints(drawing: d.Drawing, rng: np.random.Generator) -> Paints:
     def one(mean: tuple[int, int, int], sd: float, rough: float, mat: int) -> int:
         return int(some([mean], sd, rough, mat)[0])
 
-    green = [(88, 100, 66), (72, 86, 60), (104, 108, 72), (64, 78, 64), (118, 112, 70), (92, 92, 78)]
-    autumn = [(148, 118, 66), (128, 78, 62), (136, 128, 70)] if rng.random() < 0.5 else [(96, 110, 70)]
-    cars = [(238, 238, 238), (60, 62, 66), (160, 164, 170), (200, 202, 206), (40, 42, 48), (176, 56, 52), (70, 92, 150)]
+    green = [(70, 82, 50), (54, 68, 44), (86, 92, 56), (48, 62, 50), (100, 96, 56), (72, 74, 60)]
+    autumn = [(132, 102, 54), (112, 66, 52), (120, 112, 58)] if rng.random() < 0.4 else [(80, 94, 56)]
+    cars = [
+        (238, 238, 238),
+        (60, 62, 66),
+        (160, 164, 170),
+        (200, 202, 206),
+        (40, 42, 48),
+        (176, 56, 52),
+        (70, 92, 150),
+    ]
     boxes = [(168, 84, 66), (82, 108, 146), (206, 204, 198), (120, 140, 110), (196, 150, 84), (150, 154, 160)]
     return Paints(
-        grass=one((146, 150, 106), 10, 11, d.GRASS),
+        grass=one((134, 140, 94), 12, 12, d.GRASS),
         dry=one((176, 164, 126), 9, 9, d.GRASS),
-        field=some([(150, 156, 104), (182, 168, 122), (128, 142, 90), (164, 150, 112)], 9, 6, d.GRASS),
+        field=some([(140, 146, 94), (176, 160, 114), (116, 130, 80), (150, 138, 100)], 9, 6, d.GRASS),
         soil=some([(202, 178, 156), (196, 180, 158)], 9, 8, d.SOIL),
         asphalt=some([(170, 174, 186), (158, 162, 174), (182, 184, 190), (140, 143, 152)], 7, 4, d.ASPHALT),
         road=one((177, 178, 184), 8, 4, d.ASPHALT),

@@ -17,7 +17,7 @@ from scipy import ndimage
 from models.simulate.drawing import Drawing, Shapes
 
 _PATCH_PX = 44
-"""Shapes up to this many canvas pixels across are tested together in equal patches, larger ones in windows."""
+"""Shapes up to this many canvas pixels across are tested in equal patches, larger ones in windows."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Look:
         shade: light left in shadow (red, green, blue), shares.
         gain: display gain a band. saturation: 1 is as painted. gamma: of the display.
         blur_px: sd of the camera blur in pixels. sharpen: unsharp amount. noise: sd in counts.
+        ceiling: display value at which roofs saturate (223 in the real picture the colours were read from).
         jpeg_quality: 0 skips the JPEG.
     """
 
@@ -41,6 +42,7 @@ class Look:
     blur_px: float
     sharpen: float
     noise: float
+    ceiling: float
     jpeg_quality: int
 
 
@@ -58,6 +60,7 @@ def random_look(rng: np.random.Generator) -> Look:
         blur_px=float(rng.uniform(0.45, 1.0)),
         sharpen=float(rng.choice([0.0, 0.4, 0.9])),
         noise=float(rng.uniform(1.0, 5.0)),
+        ceiling=float(rng.choice([255.0, rng.uniform(215, 250)])),
         jpeg_quality=int(rng.integers(60, 96)),
     )
 
@@ -67,13 +70,14 @@ def naip_look(rng: np.random.Generator) -> Look:
     return Look(
         sun_azimuth_deg=float(rng.uniform(125, 175)),
         sun_elevation_deg=float(rng.uniform(42, 55)),
-        shade=(0.72, 0.77, 0.86),
+        shade=(0.62, 0.68, 0.80),
         gain=(1.0, 1.0, 1.0),
         saturation=0.9,
-        gamma=0.95,
+        gamma=1.0,
         blur_px=0.55,
         sharpen=0.5,
         noise=2.0,
+        ceiling=224.0,
         jpeg_quality=92,
     )
 
@@ -195,7 +199,12 @@ def _smooth(rng: np.random.Generator, shape: tuple[int, int], cell: int) -> np.n
 
 
 def _shade_and_texture(
-    ids: np.ndarray, table: np.ndarray, shadow: np.ndarray, look: Look, size_m: float, rng: np.random.Generator
+    ids: np.ndarray,
+    table: np.ndarray,
+    shadow: np.ndarray,
+    look: Look,
+    size_m: float,
+    rng: np.random.Generator,
 ) -> np.ndarray:
     rough = table[:, 3][ids]
     fine = rng.standard_normal(ids.shape, dtype=np.float32)
@@ -231,14 +240,20 @@ def _camera(light: np.ndarray, look: Look, rng: np.random.Generator) -> np.ndarr
     light = np.clip(light / 255.0, 0, 1) ** np.float32(look.gamma)
     light *= np.array(look.gain, dtype=np.float32)[:, None, None] * 255.0
     light += look.noise * rng.standard_normal(light.shape, dtype=np.float32)
-    optical = np.clip(np.rint(light), 0, 255).astype(np.uint8)
+    optical = np.clip(np.rint(light), 0, look.ceiling).astype(np.uint8)
     return jpeg(optical, look.jpeg_quality) if look.jpeg_quality else optical
 
 
 def jpeg(optical: np.ndarray, quality: int) -> np.ndarray:
     """Return (3, y, x) uint8 after JPEG compression at `quality` and decompression."""
     _, rows, cols = optical.shape
-    options = {"driver": "GTiff", "compress": "JPEG", "photometric": "YCBCR", "tiled": True, "jpeg_quality": quality}
+    options = {
+        "driver": "GTiff",
+        "compress": "JPEG",
+        "photometric": "YCBCR",
+        "tiled": True,
+        "jpeg_quality": quality,
+    }
     options["transform"] = Affine(1, 0, 0, 0, -1, rows)
     with MemoryFile() as memory:
         with memory.open(count=3, height=rows, width=cols, dtype="uint8", **options) as out:

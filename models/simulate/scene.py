@@ -13,7 +13,7 @@ import shapely
 from rasterio import Affine
 from rasterio.features import rasterize
 
-from models.simulate import centers, estate
+from models.simulate import centers, estate, programs
 from models.simulate.drawing import Drawing, Thing
 from models.simulate.paints import mix_paints
 from models.simulate.render import Look, random_look, render
@@ -61,32 +61,32 @@ def training_tile(seed: int, size_px: int = 512, gsd_m: float = 2.0) -> Scene:
     rng = np.random.default_rng(seed)
     g = new_ground(rng)
     side = size_px * gsd_m
-    depths = (110.0, 150.0, 190.0, 240.0, 320.0)
-    lots = streets(g, (side, side), depths, (80.0, float(rng.uniform(200, 360))))
+    depths = (110.0, 160.0, 220.0, 280.0, 360.0)
+    lots = streets(g, (side, side), depths, (80.0, float(rng.uniform(240, 420))))
     inside = [i for i, lot in enumerate(lots) if 0 < lot.frame.x < side and 0 < lot.frame.y < side]
     wanted = int(rng.choice([0, 1, 2, 3, 4, 5], p=[0.08, 0.12, 0.2, 0.25, 0.2, 0.15]))
     room = np.array([lots[i].width_m * lots[i].depth_m for i in inside])
     picks = min(len(inside), wanted * 2)
     chosen = set(rng.choice(inside, picks, replace=False, p=room / room.sum()).tolist()) if picks else set()
-    made, rural = 0, rng.random() < 0.15
+    made, style = 0, float(rng.random())
     for i, lot in enumerate(lots):
         if i in chosen and made < wanted and try_center(g, lot, f"s{made + 1}"):
             made += 1
-        elif rural and rng.random() < 0.6:
+        elif style < 0.15 and rng.random() < 0.6:
             estate.fill(g, lot, str(rng.choice(["meadow", "wood", "bare", "lake", "houses"])))
         else:
-            estate.fill(g, lot)
+            estate.fill(g, lot, estate.random_kind(rng, open_share=0.15 if style > 0.6 else 1.0))
     return finish_with(g, (size_px, size_px), gsd_m, random_look(rng))[0]
 
 
 def try_center(g: Ground, lot: Lot, site_id: str) -> bool:
-    """Build a data center on a lot if one fits: 15-60 % of the lot built over, power by the usual density."""
+    """Build a data center on a lot if one fits: 20-70 % of the lot built over, power by the usual density."""
     for _ in range(6):
-        area = lot.width_m * lot.depth_m * g.rng.uniform(0.15, 0.6)
-        density = centers.DENSITY_KW_PER_M2 * np.exp(g.rng.normal(0, 0.3))
-        it_mw = float(np.clip(area * density / 1325, 3, 200))
-        plan = centers.program(g.rng, site_id, it_mw)
-        halls = centers.arrange(g.rng, lot, plan)
+        area = lot.width_m * lot.depth_m * g.rng.uniform(0.2, 0.7)
+        density = programs.DENSITY_KW_PER_M2 * np.exp(g.rng.normal(0, 0.3))
+        it_mw = float(np.clip(area * density / 1325, 4, 180))
+        plan = programs.program(g.rng, site_id, it_mw)
+        halls = programs.arrange(g.rng, lot, plan)
         if halls is not None:
             centers.build(g, lot, plan, halls)
             return True
@@ -110,7 +110,9 @@ def finish_with(g: Ground, shape_px: tuple[int, int], gsd_m: float, look: Look) 
     return Scene(optical, building, cooling, transform, CRS, truth), materials
 
 
-def burn(truth: gpd.GeoDataFrame, shape_px: tuple[int, int], transform: Affine) -> tuple[np.ndarray, np.ndarray]:
+def burn(
+    truth: gpd.GeoDataFrame, shape_px: tuple[int, int], transform: Affine
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the building and cooling masks (y, x) uint8 of `truth`, by pixel centre."""
     area = truth.geometry.area.to_numpy()
     small = np.where(area >= LARGE_M2, 1, np.where(area >= LARGE_M2 / 2, 255, 0))
@@ -130,7 +132,8 @@ def burn(truth: gpd.GeoDataFrame, shape_px: tuple[int, int], transform: Affine) 
 
 def _truth(things: list[Thing], west: float, north: float, extent: shapely.Polygon) -> gpd.GeoDataFrame:
     outlines = shapely.transform(
-        np.array([t.outline for t in things], dtype=object), lambda xy: np.column_stack([west + xy[:, 0], north - xy[:, 1]])
+        np.array([t.outline for t in things], dtype=object),
+        lambda xy: np.column_stack([west + xy[:, 0], north - xy[:, 1]]),
     )
     seen = shapely.intersects(outlines, extent)
     kept = [t for t, s in zip(things, seen, strict=True) if s]

@@ -33,13 +33,17 @@ class Ground:
     rng: np.random.Generator
     things: list[d.Thing]
 
-    def pick(self, paints: np.ndarray, n: int | None = None, weights: list[float] | None = None) -> np.ndarray:
+    def pick(
+        self, paints: np.ndarray, n: int | None = None, weights: list[float] | None = None
+    ) -> np.ndarray:
         """Return `n` random paint numbers of `paints`."""
         p = None if weights is None else np.array(weights) / np.sum(weights)
         return self.rng.choice(paints, size=n, p=p)
 
 
-def streets(g: Ground, size_m: tuple[float, float], depths_m: tuple[float, ...], widths_m: tuple[float, float]) -> list[Lot]:
+def streets(
+    g: Ground, size_m: tuple[float, float], depths_m: tuple[float, ...], widths_m: tuple[float, float]
+) -> list[Lot]:
     """Paint a waving street grid over (x, y) `size_m` and return its lots.
 
     Args:
@@ -120,7 +124,9 @@ def _street(g: Ground, frame: d.Frame, uv: np.ndarray, width_m: float) -> None:
         side = np.column_stack([-step[:, 1], step[:, 0]]) / length * width_m * 0.27
         at = xy[k] + f * step + side * g.rng.choice([-1, 1], (n, 1))
         turn = np.arctan2(step[:, 1], step[:, 0])
-        g.drawing.boxes(d.Frame(0, 0, 0), at, g.rng.choice([4.6, 4.8, 14.0], n), 2.1, g.pick(g.paints.car, n), 1.6, turn)
+        g.drawing.boxes(
+            d.Frame(0, 0, 0), at, g.rng.choice([4.6, 4.8, 14.0], n), 2.1, g.pick(g.paints.car, n), 1.6, turn
+        )
 
 
 def trees(g: Ground, frame: d.Frame, uv: np.ndarray) -> None:
@@ -153,7 +159,9 @@ def wood(g: Ground, lot: Lot, density: float = 0.024) -> None:
     trees(g, lot.frame, uv)
 
 
-def pave(g: Ground, frame: d.Frame, u: float, v: float, du: float, dv: float, paint: int | None = None) -> None:
+def pave(
+    g: Ground, frame: d.Frame, u: float, v: float, du: float, dv: float, paint: int | None = None
+) -> None:
     """Pave a rectangle, with a lighter kerb."""
     if min(du, dv) < 2:
         return
@@ -174,8 +182,10 @@ def driveway(g: Ground, lot: Lot) -> None:
         g.drawing.rect(lot.frame, u, v, float(g.rng.uniform(6, 10)), length, g.paints.road)
 
 
-def parking(g: Ground, frame: d.Frame, u: float, v: float, du: float, dv: float, full: float | None = None) -> None:
-    """Paint a car park: stall rows 17 m apart along its longer side, `full` share of stalls taken, some trees."""
+def parking(
+    g: Ground, frame: d.Frame, u: float, v: float, du: float, dv: float, full: float | None = None
+) -> None:
+    """Paint a car park: stall rows 17 m apart along its longer side, `full` share of them taken."""
     if min(du, dv) < 8:
         return
     pave(g, frame, u, v, du, dv)
@@ -206,4 +216,11 @@ def trailers(g: Ground, frame: d.Frame, u: float, v: float, du: float, full: flo
     at = np.arange(-du / 2 + 3, du / 2 - 2, 3.9)
     at = at[g.rng.random(len(at)) < full]
     uv = np.column_stack([u + at, np.full(len(at), v) + g.rng.normal(0, 0.5, len(at))])
-    g.drawing.boxes(frame, uv, 2.6, g.rng.choice([12.0, 14.5, 16.0], len(at)), g.pick(g.paints.trailer, len(at), [6, 3, 2, 1]), 4.0)
+    g.drawing.boxes(
+        frame,
+        uv,
+        2.6,
+        g.rng.choice([12.0, 14.5, 16.0], len(at)),
+        g.pick(g.paints.trailer, len(at), [6, 3, 2, 1]),
+        4.0,
+    )

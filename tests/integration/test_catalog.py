@@ -373,6 +373,29 @@ def test_load_gives_the_right_pixels(server):
     assert {urlparse(entry[1]).path for entry in server.log if ".tif" in entry[1]} == {"/i.tif", "/j.tif"}
 
 
+def test_load_bands_of_one_image_by_their_common_names(server):
+    """NAIP's layout: one asset of four bands, 8-bit, no nodata stated."""
+    add(server, "naip", "2023-06-01T10:00:00Z")
+    bands = np.stack([np.full((SIDE_PX, SIDE_PX), shade, dtype=np.uint8) for shade in (10, 20, 30, 40)])
+    with rasterio.open(server.folder / "naip.tif") as file:
+        profile = file.profile | {"dtype": "uint8", "count": 4, "nodata": None}
+    with rasterio.open(server.folder / "naip.tif", "w", **profile) as file:
+        file.write(bands)
+    names = ("Red", "Green", "Blue", "NIR")
+    image = server.items[0]["assets"]["image"]
+    image["eo:bands"] = [{"name": n, "common_name": n.lower()} for n in names]
+    del image["raster:bands"]
+    server.items[0]["stac_extensions"].pop()
+    server.items[0]["stac_extensions"].append("https://stac-extensions.github.io/eo/v1.0.0/schema.json")
+    items = search(area(), source(server))
+    wanted = ["red", "green", "blue"]
+    data = load(items, grid(y0=60, ny=8), wanted, dtype="uint8", nodata=0)
+    for name, shade in zip(wanted, (10, 20, 30), strict=True):
+        assert data[name].dtype == np.uint8
+        assert (data[name].values[0, :4] == shade).all()
+        assert (data[name].values[0, 4:] == 0).all()
+
+
 def test_load_outside_the_image_is_nodata(server):
     add(server, "i", "2023-06-01T10:00:00Z", value=1000)
     values = load(search(area(), source(server)), grid(y0=60, nx=4, ny=8), ["image"])["image"].values[0]

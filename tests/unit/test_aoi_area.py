@@ -270,8 +270,8 @@ def test_geopackage_without_crs_is_refused(tmp_path):
 def test_kml(tmp_path):
     path = tmp_path / "area.kml"
     folders = "".join(
-        f"<Folder><name>{name} folder</name><Placemark><name>{name}</name><Polygon><outerBoundaryIs><LinearRing>"
-        f"<coordinates>{ring}</coordinates></LinearRing></outerBoundaryIs></Polygon></Placemark></Folder>"
+        f"<Folder><name>{name} folder</name><Placemark><name>{name}</name><Polygon><outerBoundaryIs>"
+        f"<LinearRing><coordinates>{ring}</coordinates></LinearRing></outerBoundaryIs></Polygon></Placemark></Folder>"
         for name, ring in (
             ("one", "0,0,5 1,0,5 1,1,5 0,1,5 0,0,5"),
             ("two", "2,0 3,0 3,1 2,1 2,0"),
@@ -320,7 +320,8 @@ def test_setting_takes_numbers_paths_and_inline_geojson(tmp_path):
     assert area_from_setting([0, 0, 1, 1], tmp_path).bbox == (0, 0, 1, 1)
     assert area_from_setting("a.geojson", tmp_path).name == "a"
     assert area_from_setting(str(tmp_path / "a.geojson"), tmp_path / "elsewhere").bbox == (0, 0, 1, 1)
-    assert area_from_setting(feature(box(0, 0, 1, 1)), tmp_path, name="mine").name == "mine"
+    assert area_from_setting(feature(box(0, 0, 1, 1), name="its"), tmp_path).name == "its"
+    assert area_from_setting(feature(box(0, 0, 1, 1), name="its"), tmp_path, name="mine").name == "mine"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,141 @@
+"""Wording of the report: names of the classes, how numbers are written, how each could be wrong.
+
+In: numbers and class names. Out: short plain texts (escaped later, by the template). Neutral on
+purpose: a row is an inconsistency that raises a question, until somebody has looked.
+"""
+
+from __future__ import annotations
+
+import math
+
+CLASS_LABEL = {
+    "undeclared": "Seen, not declared",
+    "above_declared": "Larger than declared",
+    "type_mismatch": "Declared as another use",
+    "status_mismatch": "Status differs",
+    "position_mismatch": "Position differs",
+    "not_seen": "Declared, not seen",
+    "below_declared": "Smaller than declared",
+    "matched": "Seen and declared",
+}
+"""Ledger classes in words, in the order in which the report lists them."""
+
+CLASS_MEANING = {
+    "undeclared": "looks like a data center; no declaration fits it",
+    "above_declared": "could carry more IT power than was declared",
+    "type_mismatch": "declared as something else than a data center",
+    "status_mismatch": "stands and is equipped, declared as planned, unfinished or closed",
+    "position_mismatch": "fits a declaration that states another place",
+    "not_seen": "declared, its place was looked at, nothing fitting was seen",
+    "below_declared": "what was seen could carry less than was declared",
+    "matched": "site and declaration agree within their errors",
+}
+
+QUANTITIES = (
+    (
+        "IT power (MW)",
+        "What the site could carry, from the area of its buildings and the cooling equipment outlined "
+        "beside or on them.",
+        "It is a capacity, not a use. Equipment under a roof, behind a wall or underground is missed; an "
+        "empty hall counts as full; what was wrongly outlined counts. The interval holds 80% of the draws "
+        "and rests on facilities of known power, mostly in one country.",
+    ),
+    (
+        "Facility power (MW)",
+        "IT power times the ratio of facility to IT power at peak.",
+        "The ratio follows cooling type and climate; its usual range, 1.17 to 1.52, is in the draws.",
+    ),
+    (
+        "H100 equivalents",
+        "Number of accelerators that the IT power could feed, counted as H100 (dense BF16).",
+        "The share of the power that feeds accelerators cannot be seen: it is near 0 in a cloud or mining "
+        "hall and near 1 in a training hall. The mix of chips is that of the year, not of the site.",
+    ),
+    (
+        "Training FLOP in 90 days",
+        "H100 equivalents times utilisation and 90 days.",
+        "Carries all of the above and the utilisation of training. Training in FP8 or FP4 counts two to "
+        "four times more FLOP a joule. One site is not one run: runs may span sites.",
+    ),
+    (
+        "p (data center)",
+        "Calibrated score of the site's surest building, moved to the prior stated with it.",
+        "With another prior it is another number: where few large roofs are data centers, most "
+        "alarms are false. The calibration holds for imagery like that of training.",
+    ),
+    (
+        "p (match)",
+        "Probability that site and declaration are the same facility, over all one-to-one assignments.",
+        "Rests on stated position errors and powers. A registry with worse coordinates than it states "
+        "looks like undeclared sites and unseen facilities in pairs.",
+    ),
+    (
+        "p (would have been seen)",
+        "Share of the declared place that was imaged and screened.",
+        "From coverage alone: it does not yet know about size, haze, snow or the detector's own misses.",
+    ),
+    (
+        "Expected undeclared FLOP in 90 days",
+        "The mean over all of the above of training FLOP that the declarations do not explain; it "
+        "ranks the list.",
+        "An expectation, not a finding: a small chance of a large site equals a sure small one. Some classes "
+        "carry base rates that are judgements until inspections fit them.",
+    ),
+    (
+        "Surface temperature excess (K)",
+        "Median over clear looks of site minus its surroundings.",
+        "New roofs, bare ground and sun make excesses of the same size. The absence of an excess at a site "
+        "below the stated floor is no information.",
+    ),
+)
+"""Quantity, what it is, how it could be wrong."""
+
+
+def mw(value: float) -> str:
+    """Megawatts: two figures below 10, whole above, thousands separated."""
+    if value < 0.095:
+        return "under 0.1"
+    return f"{value:,.0f}" if value >= 9.95 else f"{value:.1f}"
+
+
+def count(value: float) -> str:
+    """A count at two figures, thousands separated; whole below 100."""
+    if value < 100:
+        return f"{value:.0f}"
+    step = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return f"{round(value / step) * step:,.0f}"
+
+
+def power_of_ten(value: float) -> tuple[str, str]:
+    """Mantissa (one decimal) and exponent, such as ('1.3', '26'); ('0', '') for nothing."""
+    if not value > 0:
+        return "0", ""
+    mantissa, _, exponent = f"{value:.1e}".partition("e")
+    return mantissa, str(int(exponent))
+
+
+def probability(value: float) -> str:
+    """Two decimals; never 0 or 1."""
+    if value > 0.995:
+        return "> 0.99"
+    return "< 0.01" if value < 0.005 else f"{value:.2f}"
+
+
+def share(value: float) -> str:
+    """A share as per cent; small ones keep a figure, and only all of it is 100%."""
+    per_cent = 100 * value
+    if 99.5 <= per_cent < 100:
+        return f"{math.floor(10 * per_cent) / 10:.1f}%"
+    return f"{per_cent:.0f}%" if per_cent >= 1 or per_cent == 0 else f"{per_cent:.1g}%"
+
+
+def distance(metres: float) -> str:
+    """Metres below a kilometre, kilometres above."""
+    return f"{metres:,.0f} m" if metres < 995 else f"{metres / 1000:,.1f} km"
+
+
+def first_sentence(text: str, longest: int = 220) -> str:
+    """The first sentence of `text`, cut at a word where it is longer than `longest` characters."""
+    end = text.find(". ")
+    text = text if end < 0 else text[: end + 1]
+    return text if len(text) <= longest else text[:longest].rsplit(" ", 1)[0] + " …"

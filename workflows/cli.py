@@ -1,0 +1,240 @@
+"""The command line: thin; every command opens, checks, calls one function and prints.
+
+Logs and progress go to standard error. With `--json` the last line of standard output is one
+JSON object. Exit status: 0 done, 1 failed, 2 unusable input, 3 done but some tiles failed.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from aoi.errors import ConfigError, OverwattError
+
+app = typer.Typer(
+    name="overwatt",
+    help="Finds data centers in public imagery, estimates power and AI compute, and checks declarations.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+_err = Console(stderr=True, highlight=False)
+ROOT = Path(__file__).resolve().parent.parent
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of standard output.")]
+Out = Annotated[Path | None, typer.Option("--out", help="Output folder.")]
+
+
+def _print(result: dict[str, Any], as_json: bool, lines: list[str]) -> None:
+    for line in lines:
+        print(line, file=sys.stderr if as_json else sys.stdout)
+    if as_json:
+        print(json.dumps(result))
+
+
+def _say(text: str) -> None:
+    _err.print(text, markup=False)
+
+
+def _run(workflow_file: Path, out: Path | None, assignments: list[str], scheduler: str | None, as_json: bool) -> None:
+    from workflows import run as runs
+    from workflows import workflow as files
+
+    workflow = files.load(workflow_file, assignments)
+    folder = (out or Path("runs") / workflow.name).resolve()
+    start = time.monotonic()
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Bar(*columns, console=_err, transient=not _err.is_terminal) as bar:
+        task = bar.add_task("tiles", total=None, rate="")
+
+        def tile(done: int, failed: int, total: int) -> None:
+            rate = (done + failed) / max(time.monotonic() - start, 1e-9)
+            note = f"{rate:.1f}/s" + (f", {failed} failed" if failed else "")
+            bar.update(task, total=total, completed=done + failed, rate=note)
+            if not _err.is_terminal:
+                left = (total - done - failed) / rate
+                _say(f"tiles {done + failed}/{total}, {note}, {left:.0f} s left")
+
+        progress = runs.Progress(say=_say, tile=tile)
+        result = runs.run(workflow, folder, scheduler=scheduler, progress=progress)
+    classes: dict[str, int] = {}
+    for entry in result["ledger"]:
+        classes[entry["class"]] = classes.get(entry["class"], 0) + 1
+    _print(
+        result,
+        as_json,
+        [
+            f"{result['sites']} sites; ledger: " + (", ".join(f"{n} {c}" for c, n in sorted(classes.items())) or "empty"),
+            f"tiles: {result['tiles']['done']} done, {result['tiles']['failed']} failed; {time.monotonic() - start:.0f} s",
+            f"report: {result['report']}",
+        ],
+    )
+    if result["tiles"]["failed"]:
+        raise typer.Exit(3)
+
+
+@app.command()
+def demo(out: Out = None, as_json: Json = False) -> None:
+    """Run the embedded, simulated sample area, offline, with a report at the end."""
+    folder = ROOT / "data_samples" / "demo"
+    if not folder.is_dir():
+        raise ConfigError(f"{folder}: the sample area is missing; `overwatt demo` runs from a checkout")
+    _run(ROOT / "workflows" / "demo.yaml", out, [], None, as_json)
+
+
+@app.command()
+def run(
+    workflow: Annotated[Path, typer.Argument(help="Workflow file.")],
+    out: Out = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", help="Override a setting: imagery.path=FILE. Repeatable.")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option("--scheduler", help="Dask scheduler; tls:// off the loopback. Local processes if absent.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Run a workflow over its area. Running it again after a stop finishes the rest."""
+    _run(workflow, out, assignments or [], scheduler, as_json)
+
+
+@app.command()
+def detect(
+    images: Annotated[list[Path], typer.Argument(help="Images.")],
+    out: Annotated[Path, typer.Option("--out", help="Output folder.")],
+    gsd: Annotated[float | None, typer.Option("--gsd", help="Metres a pixel, for images without georeference.")] = None,
+    weights: Annotated[Path | None, typer.Option("--weights", help="Weights; the shipped ones if absent.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Run the detector alone on images and write their footprints."""
+    from workflows import commands
+
+    result = commands.detect(images, out, gsd_m=gsd, weights=weights, say=_say)
+    _print(result, as_json, [f"{result['count']} footprints: {result['footprints']}"])
+
+
+@app.command()
+def evaluate(
+    image: Annotated[Path, typer.Option("--image", help="Image to score on.")],
+    labels: Annotated[
+        Path,
+        typer.Option("--labels", help="GeoJSON; class data_center, other_building, cooling_equipment or unknown."),
+    ],
+    unlabelled: Annotated[
+        str, typer.Option("--unlabelled", help="What pixels without a label count as: ignore or background.")
+    ] = "ignore",
+    weights: Annotated[Path | None, typer.Option("--weights", help="Weights; the shipped ones if absent.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for an overlay picture.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Score the detector on a labelled image."""
+    from workflows import commands
+
+    result = commands.evaluate(image, labels, unlabelled=unlabelled, weights=weights, out=out)
+    _print(result, as_json, commands.score_lines(result))
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help="Training file.")],
+    out: Annotated[Path, typer.Option("--out", help="Output folder; a stopped training resumes from it.")] = Path(
+        "runs/training"
+    ),
+    folds: Annotated[str | None, typer.Option("--folds", help="'spatial': cross-validate instead.")] = None,
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Override the number of steps.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Train weights from a training file, or cross-validate it over spatial blocks."""
+    from workflows import commands, training
+
+    result = training.run(config, out, folds=folds, say=_say, steps=steps)
+    _print(result, as_json, commands.training_lines(result))
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Option("--out", help="Output folder.")],
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The area follows from it.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Make a simulated area: imagery, temperature stack, registry with four planted inconsistencies, truth."""
+    from models.simulate import sample_area, write_area
+
+    paths = write_area(sample_area(seed), out)
+    result = {name: str(path) for name, path in paths.items()}
+    _print(result, as_json, [f"{name}: {path}" for name, path in result.items()])
+
+
+@app.command()
+def reconcile(
+    observed: Annotated[Path, typer.Argument(help="Table of sites, as a run writes it (sites.parquet).")],
+    declared: Annotated[Path, typer.Argument(help="Registry of declared facilities.")],
+    out: Annotated[Path, typer.Option("--out", help="Output folder.")],
+    format: Annotated[str, typer.Option("--format", help="Layout of the registry.")] = "auto",
+    looked_at: Annotated[
+        Path | None, typer.Option("--looked-at", help="What was looked at (looked_at.parquet); beside OBSERVED if absent.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Make the ledger alone, from a table of sites and a registry."""
+    from workflows import commands
+
+    result = commands.reconcile(observed, declared, out, format=format, looked_at=looked_at)
+    _print(result, as_json, [f"{len(result['ledger'])} entries: {result['path']}"])
+
+
+def _check_not_shadowed() -> None:
+    """Say so when another folder named like one of our packages is imported instead of it."""
+    import aoi
+    import models
+    import pipeline
+
+    for package in (aoi, models, pipeline):
+        place = Path(package.__file__ or "").resolve().parent.parent
+        if place != ROOT:
+            raise ConfigError(
+                f"package '{package.__name__}' is imported from {place}, which shadows Overwatt's in {ROOT}; "
+                "run from another folder or unset PYTHONPATH"
+            )
+
+
+def main() -> None:
+    """Entry point: one line an error, a traceback only for bugs."""
+    warnings.filterwarnings("ignore", category=PendingDeprecationWarning, module=r"odc\..*")
+    warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"odc\..*")
+    try:
+        _check_not_shadowed()
+        app(standalone_mode=False)
+    except OverwattError as error:
+        print(f"overwatt: {error}", file=sys.stderr)
+        sys.exit(2)
+    except typer.Exit as stop:
+        sys.exit(stop.exit_code)
+    except typer.Abort:
+        sys.exit(130)
+    except KeyboardInterrupt:
+        print("overwatt: stopped; the same command finishes the rest", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        import click
+
+        if isinstance(error, click.ClickException):
+            error.show()
+            sys.exit(2)
+        raise
+
+
+if __name__ == "__main__":
+    main()

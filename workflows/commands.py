@@ -1,0 +1,183 @@
+"""The smaller commands: detector alone, scores, ledger alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pyarrow
+
+from aoi.errors import ConfigError, RegistryError, nearest
+from models.card import DEFAULT_WEIGHTS, ModelCard
+from models.evaluate import Outline, Unlabelled, score
+from models.predict import Detector, predict
+from pipeline import declared as registry
+from pipeline import rank, tables
+from pipeline import reconcile as ledgers
+from pipeline.detect import DetectSettings
+from pipeline.report import pictures
+from workflows import store
+from workflows.images import Image, check_any_valid, open_image
+from workflows.vectors import footprints_of, outlines_px, to_pixels
+
+Say = Callable[[str], None]
+MAX_WHOLE_PX = 400_000_000
+
+
+def detect(
+    images: list[Path], out: Path, *, gsd_m: float | None, weights: Path | None, say: Say
+) -> dict[str, Any]:
+    """Write the footprints of images; all are opened and checked before anything is written.
+
+    Footprints of an image without georeference are in its working pixels, areas by `gsd_m`.
+    """
+    if gsd_m is not None and gsd_m <= 0:
+        raise ConfigError(f"--gsd {gsd_m:g}: metres a pixel, greater than 0")
+    detector = Detector.load(weights or DEFAULT_WEIGHTS)
+    opened = [open_image(p, detector.card, gsd_m=gsd_m, require_crs=gsd_m is None) for p in images]
+    if len({i.geobox is None for i in opened}) > 1:
+        raise ConfigError("detect: images with and without georeference in one call; run them apart")
+    for image in opened:
+        _check_whole(image)
+        check_any_valid(image)
+    found = []
+    for image in opened:
+        frame, _ = _footprints(detector, image)
+        found.append(frame)
+        say(f"{image.name}: {len(frame)} footprints")
+    table = pd.concat(found, ignore_index=True) if len(found) > 1 else found[0]
+    if opened[0].geobox is None:
+        table = table.set_crs(None, allow_override=True)
+    path = store.write_table(out, "footprints", table)[0]
+    return {"footprints": str(path), "count": len(table)}
+
+
+def _check_whole(image: Image) -> None:
+    if image.shape[0] * image.shape[1] > MAX_WHOLE_PX:
+        raise ConfigError(
+            f"image {image.name}: {image.shape[0]} x {image.shape[1]} pixels are too many for one piece; "
+            "use `overwatt run`, which works in tiles"
+        )
+
+
+def _footprints(detector: Detector, image: Image) -> tuple[gpd.GeoDataFrame, np.ndarray]:
+    probability, valid = predict(detector, image.read, (0, 0, *image.shape))
+    return footprints_of(probability, valid, image, DetectSettings()), valid
+
+
+def evaluate(
+    image_path: Path, labels_path: Path, *, unlabelled: str, weights: Path | None, out: Path | None
+) -> dict[str, Any]:
+    """Score weights on a labelled image; `in_training` tells whether they have seen it."""
+    if unlabelled not in get_args(Unlabelled):
+        raise ConfigError(f"--unlabelled '{unlabelled}': {nearest(unlabelled, get_args(Unlabelled))}")
+    detector = Detector.load(weights or DEFAULT_WEIGHTS)
+    image = open_image(image_path, detector.card)
+    _check_whole(image)
+    check_any_valid(image)
+    labels = outlines_px(labels_path, image)
+    ny, nx = image.shape
+    if not any(o.polygon.intersects(_frame(nx, ny)) for o in labels):
+        raise RegistryError(f"{labels_path.name}: no label lies on image {image.name}; check their coordinates")
+    found, valid = _footprints(detector, image)
+    predicted = [Outline(str(k), g) for k, g in zip(found["class"], to_pixels(found.geometry, image), strict=True)]
+    result = score(predicted, labels, valid, gsd_m=image.gsd_m, unlabelled=unlabelled)  # type: ignore[arg-type]
+    if out is not None:
+        values, _ = image.read(0, 0, ny, nx)
+        rgb = np.rint(values[:3] * 255).astype(np.uint8)
+        labelled = gpd.read_file(labels_path).to_crs("OGC:CRS84")
+        picture = pictures.overlay(rgb, valid, image.geobox, found, labelled)
+        out.mkdir(parents=True, exist_ok=True)
+        with store.written(out / f"{image_path.stem}-overlay.png") as part:
+            part.write_bytes(picture)
+    return {"in_training": in_training(image, detector.card), **result}
+
+
+def _frame(nx: int, ny: int) -> Any:  # noqa: ANN401  # shapely has no types
+    from shapely import box
+
+    return box(0, 0, nx, ny)
+
+
+def in_training(image: Image, card: ModelCard) -> bool:
+    """Whether the weights were trained on this image: same content, or overlapping ground."""
+    for source in card.training:
+        if source.image_sha256 and source.image_sha256 == image.sha256:
+            return True
+        if source.extent and image.geobox is not None:
+            w, s, e, n = source.extent
+            left, bottom, right, top = image.geobox.geographic_extent.boundingbox
+            if left < e and w < right and bottom < n and s < top:
+                return True
+    return False
+
+
+def score_lines(result: dict[str, Any]) -> list[str]:
+    """Scores as lines for people."""
+
+    def number(value: float | None) -> str:
+        return "  -  " if value is None else f"{value:.3f}"
+
+    lines = [f"trained on this ground: {'YES, not a test' if result['in_training'] else 'no'}"]
+    for klass in ("data_center", "other_building", "cooling_equipment"):
+        r = result[klass]
+        interval = r["interval"]["dice"]
+        spread = f" (95%: {interval[0]:.3f}-{interval[1]:.3f})" if interval else ""
+        f1 = f", object F1 {number(r['object_f1'])}" if "object_f1" in r else ""
+        lines.append(
+            f"{klass:18s} IoU {number(r['iou'])}, Dice {number(r['dice'])}{spread}, "
+            f"precision {number(r['precision'])}, recall {number(r['recall'])}{f1}"
+        )
+    other = result["other_building"]
+    lines.append(f"other buildings called data center: {other['called_data_center']} of {other['n']}")
+    for band in result["by_size"]:
+        low, high = band["area_m2"]
+        name = f"{low / 1000:g}-{high / 1000:g}" if high else f"> {low / 1000:g}"
+        d, o = band["data_center"], band["other_building"]
+        lines.append(
+            f"  {name:>6s} thousand m²: data centers found {d['called_data_center']}/{d['n']}, "
+            f"others called data center {o['called_data_center']}/{o['n']}"
+        )
+    return lines
+
+
+def training_lines(result: dict[str, Any]) -> list[str]:
+    """What a training gave, as lines for people."""
+    if "weights" in result:
+        return [f"weights: {result['weights']} ({result['bytes'] / 1e6:.1f} MB)"]
+    lines = []
+    for name, scores in result["scores"].items():
+        if isinstance(scores, dict):
+            lines += [name, *(f"  {line}" for line in score_lines({"in_training": False, **scores})[1:])]
+    return lines
+
+
+def reconcile(
+    observed: Path, declared: Path, out: Path, *, format: str, looked_at: Path | None
+) -> dict[str, Any]:
+    """Make the ledger of a table of sites and a registry."""
+    table = _table(observed, "sites")
+    looked = _table(looked_at or observed.with_name("looked_at.parquet"), "looked_at")
+    if format not in get_args(registry.Format):
+        raise ConfigError(f"--format '{format}': {nearest(format, get_args(registry.Format))}")
+    facilities = registry.read(declared, format)  # type: ignore[arg-type]
+    ledger = rank.rank(ledgers.reconcile(table, facilities, looked), table)
+    path = store.write_table(out, "ledger", ledger)[0]
+    rows = ledger[["class", "declared_id", "site_id", "rank"]].to_dict("records")
+    return {
+        "path": str(path),
+        "ledger": [{k: None if pd.isna(v) else v for k, v in row.items()} for row in rows],
+    }
+
+
+def _table(path: Path, name: str) -> gpd.GeoDataFrame:
+    if not path.is_file():
+        raise RegistryError(f"{path}: no such file; `overwatt run` writes it")
+    try:
+        return tables.conform(gpd.read_parquet(path), name)  # type: ignore[arg-type]
+    except (ValueError, pyarrow.ArrowException, OSError) as error:
+        raise RegistryError(f"{path.name}: not a table of {name} as `overwatt run` writes it") from error

@@ -1,0 +1,375 @@
+"""One run, end to end: inputs checked, tiles looked at, tables written, report made.
+
+In: a `Workflow`. Out: a run folder with every table, the probability raster, the report and
+`manifest.json`, and a `Summary`. All inputs are opened and checked before the folder is
+touched. Tiles that have a part are not computed again, so running the same command after a
+stop finishes the rest and ends with the same bytes.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import shapely
+from affine import Affine
+from odc.geo.geobox import GeoBox
+from rasterio.features import shapes
+
+from aoi.area import Area, area_from_setting, check_size
+from aoi.errors import ConfigError, GridError, OverwattError
+from aoi.grid import Tile, crop_to_area, tiles
+from models.card import DEFAULT_WEIGHTS, ModelCard, load_card
+from pipeline import compute, coverage, declared, detect, power, rank, reconcile, sites, thermal
+from pipeline.detect import DetectSettings
+from pipeline.tables import conform, empty
+from workflows import cluster, outputs, store
+from workflows.images import Image, check_any_valid, content_sha256, open_image
+from workflows.sources import StacSource, open_stac
+from workflows.thermal_io import load_stack, stack_paths
+from workflows.vectors import read_vector
+from workflows.workflow import Workflow
+
+DECLARED_MARGIN_M = 3_000.0  # declarations this far outside of the area are still compared: positions err
+
+
+@dataclass
+class Progress:
+    """Where progress goes: `say` a line, `tile` after every tile (done, failed, total)."""
+
+    say: Callable[[str], None] = lambda text: None
+    tile: Callable[[int, int, int], None] = lambda done, failed, total: None
+
+
+@dataclass
+class Inputs:
+    """Everything a run reads, opened and checked."""
+
+    area: Area | None
+    source: Image | StacSource | None
+    card: ModelCard
+    weights: Path
+    declared: gpd.GeoDataFrame
+    known_sites: gpd.GeoDataFrame | None
+    stack: Any
+    stack_box: GeoBox | None
+    stack_files: list[Path]
+    hashes: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Tables:
+    """All tables of a run."""
+
+    footprints: gpd.GeoDataFrame
+    sites: gpd.GeoDataFrame
+    thermal: pd.DataFrame
+    thermal_looks: pd.DataFrame
+    declared: gpd.GeoDataFrame
+    ledger: gpd.GeoDataFrame
+    looked_at: gpd.GeoDataFrame
+    not_looked_at: gpd.GeoDataFrame
+
+
+def open_inputs(workflow: Workflow) -> Inputs:
+    """Open and check every input; nothing is written.
+
+    Raises:
+        OverwattError: whichever input is unusable, in one line.
+    """
+    weights = workflow.detector.weights or DEFAULT_WEIGHTS
+    card = load_card(weights)
+    area = area_from_setting(workflow.area, Path.cwd(), workflow.name) if workflow.area is not None else None
+    source: Image | StacSource | None = None
+    hashes = {"weights": card.weights_sha256}
+    if workflow.sites is None:
+        if area is not None:
+            check_size(area, card.gsd_m)
+        if workflow.imagery.path is not None:
+            source = open_image(workflow.imagery.path, card)
+            if source.geobox is None:
+                raise GridError(f"image {source.name}: no CRS; a run needs georeferenced imagery")
+            if area is not None:
+                crop_to_area(source.geobox, area)
+            check_any_valid(source)
+            hashes["imagery"] = source.sha256
+        else:
+            assert workflow.imagery.stac is not None and area is not None
+            source = open_stac(workflow.imagery.stac, area, card)
+            hashes["imagery"] = store.key(source.sha256)
+    registry = empty("declared")
+    if workflow.declared.path is not None:
+        registry = declared.read(workflow.declared.path, workflow.declared.format, workflow.declared.position_error_m)
+        hashes["declared"] = content_sha256(workflow.declared.path)
+    known = _known_sites(workflow) if workflow.sites is not None else None
+    stack = box = None
+    files: list[Path] = []
+    if workflow.thermal.stack is not None:
+        files = stack_paths(workflow.thermal.stack)
+        stack, box = load_stack(files, unit=workflow.thermal.unit)
+        hashes |= {f"thermal/{f.name}": content_sha256(f) for f in files}
+    return Inputs(area, source, card, weights, registry, known, stack, box, files, hashes)
+
+
+def _known_sites(workflow: Workflow) -> gpd.GeoDataFrame:
+    assert workflow.sites is not None
+    frame = read_vector(workflow.sites)
+    if frame.empty:
+        raise ConfigError(f"{workflow.sites.name}: holds no sites")
+    names = frame["name"] if "name" in frame else pd.Series([f"site {i + 1}" for i in range(len(frame))])
+    return gpd.GeoDataFrame(
+        {"site_id": [str(n) for n in names]}, geometry=frame.geometry.values, crs="OGC:CRS84"
+    )
+
+
+def run(workflow: Workflow, out: Path, *, scheduler: str | None = None, progress: Progress | None = None) -> dict[str, Any]:
+    """Run a workflow into a folder.
+
+    Returns:
+        The summary that `--json` prints: run, report, tiles {done, failed}, sites, ledger.
+
+    Raises:
+        OverwattError: an input is unusable; the folder is then untouched.
+    """
+    progress = progress or Progress()
+    started, clock = datetime.now(UTC), _Clock()
+    inputs = open_inputs(workflow)
+    clock.lap("open")
+    with store.locked(out):
+        outcomes: list[dict[str, Any]] = []
+        if inputs.source is not None:
+            footprints, looked, outcomes, described = _detect(workflow, inputs, out, scheduler, progress)
+        else:
+            footprints, looked, described = empty("footprints"), empty("looked_at"), "no detection: known sites"
+        clock.lap("tiles")
+        progress.say("sites, power, compute, ledger")
+        tables = analyse(workflow, inputs, footprints, looked)
+        clock.lap("analyse")
+        progress.say("tables and report")
+        outputs.write(out, workflow, inputs, tables, outcomes)
+        clock.lap("write")
+        manifest = {
+            "overwatt": version("overwatt") if _installed() else "source tree",
+            "code": store.code_version(),
+            "started": started.isoformat(timespec="seconds"),
+            "inputs": inputs.hashes,
+            "parameters": workflow.model_dump(mode="json"),
+            "computed_with": described,
+            "python": platform.python_version(),
+            "libraries": {n: version(n) for n in ("torch", "torchvision", "rasterio", "geopandas", "shapely", "dask")},
+            "seconds": clock.laps,
+            "tiles": outcomes,
+            "outputs": {p.name: content_sha256(p) for p in sorted(out.iterdir()) if p.suffix in {".parquet", ".tif"}},
+        }
+        store.write_json(out / "manifest.json", manifest)
+    failed = sum(o["outcome"] == "failed" for o in outcomes)
+    return {
+        "run": str(out),
+        "report": str(out / "report.html"),
+        "tiles": {"done": len(outcomes) - failed, "failed": failed},
+        "sites": len(tables.sites) if inputs.known_sites is None else len(inputs.known_sites),
+        "ledger": [
+            {k: None if pd.isna(v) else (int(v) if k == "rank" else str(v)) for k, v in row.items()}
+            for row in tables.ledger[["class", "declared_id", "site_id", "rank"]].to_dict("records")
+        ],
+    }
+
+
+def _installed() -> bool:
+    from importlib.metadata import PackageNotFoundError
+
+    try:
+        version("overwatt")
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.monotonic()
+
+    def lap(self, name: str) -> None:
+        now = time.monotonic()
+        self.laps[name] = round(now - self._last, 2)
+        self._last = now
+
+
+def plan_tiles(source: Image | StacSource, area: Area | None, tile_px: int) -> list[Tile]:
+    """Tiles of the source's lattice that meet the area, cores clipped to it."""
+    assert source.geobox is not None
+    y0, x0, y1, x1 = crop_to_area(source.geobox, area) if area is not None else (0, 0, *source.shape)
+    out = []
+    for t in tiles(source.shape, tile_px, 0):
+        a, b, c, d = t.core
+        core = (max(a, y0), max(b, x0), min(c, y1), min(d, x1))
+        if core[0] < core[2] and core[1] < core[3]:
+            out.append(Tile(t.name, t.row, t.col, core, core))
+    return out
+
+
+def _detect(
+    workflow: Workflow, inputs: Inputs, out: Path, scheduler: str | None, progress: Progress
+) -> tuple[gpd.GeoDataFrame, gpd.GeoDataFrame, list[dict[str, Any]], str]:
+    source = inputs.source
+    assert source is not None and source.geobox is not None
+    settings = DetectSettings(building=workflow.detector.building, cooling=workflow.detector.cooling)
+    todo = plan_tiles(source, inputs.area, workflow.detector.tile_px)
+    job = cluster.Job(source, inputs.weights, inputs.area, settings)
+    parts_folder = out / "parts"
+    outcome: dict[str, dict[str, Any]] = {}
+    files: dict[str, Path] = {}
+    described = _described_before(parts_folder)
+
+    def files_for(description: str) -> None:
+        for t in todo:
+            key = store.key(
+                inputs.hashes["imagery"], inputs.card.weights_sha256, store.detector_code_version(), description,
+                t.core, settings, inputs.area.geometry.wkb_hex if inputs.area else "", str(source.geobox),
+            )  # fmt: skip
+            files[t.name] = parts_folder / f"{t.name}-{key}.npz"
+
+    def note(tile: Tile, what: str, reason: str = "") -> None:
+        outcome[tile.name] = {"tile": tile.name, "core": tile.core, "outcome": what, "reason": reason}
+        failed = sum(o["outcome"] == "failed" for o in outcome.values())
+        progress.tile(len(outcome) - failed, failed, len(todo))
+
+    def on_done(tile: Tile, status: str, result: cluster.Arrays | str) -> None:
+        if status == "done":
+            assert not isinstance(result, str)
+            store.save_part(files[tile.name], result)
+            note(tile, "computed")
+        else:
+            note(tile, "failed", str(result))
+
+    if described:
+        files_for(described)
+    if described and all(f.is_file() for f in files.values()):
+        for t in todo:
+            note(t, "reused")
+    else:
+        progress.say(f"{len(todo)} tiles; starting workers")
+        with cluster.workers(job, scheduler, len(todo)) as (client, described):
+            files_for(described)
+            store.write_text(parts_folder / "computed_with.txt", described)
+            rest = []
+            for t in todo:
+                if files[t.name].is_file() and store.load_part(files[t.name]) is not None:
+                    note(t, "reused")
+                else:
+                    rest.append(t)
+            progress.say(f"{len(todo) - len(rest)} of {len(todo)} tiles are done already")
+            cluster.run_tiles(client, rest, on_done)
+
+    regions, cells = [], []
+    with outputs.ProbabilityRaster(out, source, [t.core for t in todo]) as raster:
+        for t in todo:
+            arrays = store.load_part(files[t.name]) if outcome[t.name]["outcome"] != "failed" else None
+            if arrays is None:
+                if outcome[t.name]["outcome"] != "failed":
+                    raise OverwattError(f"part {files[t.name].name} is damaged; run again to compute it anew")
+                cells.append(_cell(t, source, None, outcome[t.name]["reason"]))
+                continue
+            probability, valid, part = cluster.unpack(arrays, t)
+            raster.put(t.core, probability, valid)
+            regions.append(part)
+            cells.append(_cell(t, source, valid, ""))
+    footprints = detect.join(
+        regions, transform=source.geobox.affine, crs=str(source.geobox.crs), gsd_m=source.gsd_m,
+        scene=source.name, settings=settings,
+    )  # fmt: skip
+    return footprints, conform(pd.DataFrame(cells), "looked_at"), [outcome[t.name] for t in todo], str(described)
+
+
+def _described_before(parts: Path) -> str:
+    """How an earlier run in this folder computed, so that a complete one needs no workers."""
+    file = parts / "computed_with.txt"
+    return file.read_text(encoding="utf-8") if file.is_file() else ""
+
+
+def _cell(tile: Tile, source: Image | StacSource, valid: np.ndarray | None, reason: str) -> dict[str, object]:
+    """A row of `looked_at`: the geometry is the part that was imaged and screened, or the whole cell if it failed."""
+    y0, x0, y1, x1 = tile.core
+    shift = Affine.translation(x0, y0)
+    if valid is None:
+        seen: shapely.Geometry = shapely.box(x0, y0, x1, y1)
+    else:
+        pieces = [shapely.geometry.shape(g) for g, _ in shapes(valid.astype(np.uint8), mask=valid, transform=shift)]
+        big = [p for p in pieces if p.area >= 16] or pieces
+        # a notch of a pixel or two at the edge of the imagery is no place for a data center to hide
+        seen = shapely.make_valid(shapely.simplify(shapely.union_all(big), 1.5)) if big else shapely.Polygon()
+    assert source.geobox is not None
+    mapped = detect.to_lonlat([seen], source.geobox.affine, str(source.geobox.crs))[0]
+    imaged = 0.0 if valid is None else float(valid.mean())
+    return {
+        "cell": tile.name,
+        "imaged": imaged,
+        "clear_looks": int(imaged > 0),
+        "screened": valid is not None and imaged > 0,
+        "failed": valid is None,
+        "reason": reason or ("no imagery here" if imaged == 0 else ""),
+        "geometry": mapped,
+    }
+
+
+def analyse(
+    workflow: Workflow, inputs: Inputs, footprints: gpd.GeoDataFrame, looked: gpd.GeoDataFrame
+) -> Tables:
+    """From footprints to the ranked ledger; pure tables, no files."""
+    if inputs.known_sites is not None:
+        heat, looks = thermal.evidence(
+            inputs.stack, inputs.stack_box, inputs.known_sites,
+            ring_inner_m=workflow.thermal.ring_inner_m, ring_outer_m=workflow.thermal.ring_outer_m,
+        )  # fmt: skip
+        return Tables(
+            footprints, empty("sites"), heat, looks, inputs.declared, empty("ledger"), looked, inputs.declared
+        )
+    grouped, _ = sites.build(
+        footprints, reach_m=workflow.reach_m, calibration=inputs.card.calibration, prior=workflow.prior
+    )
+    assert inputs.source is not None
+    drawn = _power(grouped, inputs.source.gsd_m, workflow)
+    table = compute.attach(grouped, drawn, compute.estimate(drawn, year=workflow.year))
+    heat, looks = empty("thermal"), empty("thermal_looks")
+    if inputs.stack is not None and len(table):
+        heat, looks = thermal.evidence(
+            inputs.stack, inputs.stack_box, table, it_mw_p50=table["it_mw_p50"],
+            ring_inner_m=workflow.thermal.ring_inner_m, ring_outer_m=workflow.thermal.ring_outer_m,
+            exclude=footprints,
+        )  # fmt: skip
+    near = inputs.declared
+    if inputs.area is not None and len(near):
+        near = declared.within(near, inputs.area.geometry, DECLARED_MARGIN_M)
+    elif len(near):
+        near = declared.within(near, _extent(inputs.source), DECLARED_MARGIN_M)
+    near = coverage.with_looked_at(near, looked) if len(near) else near
+    entries = reconcile.reconcile(table, near, looked)
+    ledger = rank.rank(entries, table)
+    unseen = reconcile.not_looked_at(near, looked, ledger=ledger) if len(near) else near
+    return Tables(footprints, table, heat, looks, near, ledger, looked, unseen)
+
+
+def _extent(source: Image | StacSource) -> shapely.Geometry:
+    assert source.geobox is not None
+    return shapely.box(*source.geobox.geographic_extent.boundingbox)
+
+
+def _power(grouped: gpd.GeoDataFrame, gsd_m: float, workflow: Workflow) -> power.PowerDraws:
+    evidence = [
+        power.SiteEvidence(
+            site_id=row.site_id, building_area_m2=row.building_area_m2, cooling_area_m2=row.cooling_area_m2,
+            gsd_m=gsd_m, on_border=row.on_border,
+        )  # fmt: skip
+        for row in grouped.itertuples()
+    ]
+    return power.estimate(evidence, year=workflow.year, seed=workflow.seed)
