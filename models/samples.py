@@ -41,7 +41,7 @@ class Picture:
     _centres: dict[int, np.ndarray] = field(default_factory=dict, compare=False, repr=False)
 
     def centres(self, label: int) -> np.ndarray:
-        """Return (n, 2) row, column of pixels with a building label, thinned to 4,096, to centre crops on."""
+        """Return (n, 2) row, column of a label's pixels, thinned to fewer than 8,192, to centre crops on."""
         if label not in self._centres:
             at = np.argwhere((self.building == label) & self.valid)
             self._centres[label] = at[:: max(1, len(at) // 4096)]
@@ -109,7 +109,9 @@ def crop(
     vv, uu = np.meshgrid(u, u * flip, indexing="ij")
     x = col + np.cos(angle) * uu - np.sin(angle) * vv
     y = row + np.sin(angle) * uu + np.cos(angle) * vv
-    grid = torch.from_numpy(np.stack([(2 * x + 1) / nx - 1, (2 * y + 1) / ny - 1], -1)[None].astype(np.float32))
+    grid = torch.from_numpy(
+        np.stack([(2 * x + 1) / nx - 1, (2 * y + 1) / ny - 1], -1)[None].astype(np.float32)
+    )
 
     y0, y1 = max(0, int(y.min()) - 2), min(ny, int(y.max()) + 3)
     x0, x1 = max(0, int(x.min()) - 2), min(nx, int(x.max()) + 3)
@@ -127,7 +129,12 @@ def crop(
     image = sample(picture.optical[:, *part], "bilinear") / 255.0
     layers = np.stack([picture.valid[part], picture.building[part], picture.cooling[part]])
     valid, building, cooling = sample(layers, "nearest")
-    return _tone(image, rng, a).astype(np.float32), valid > 0.5, building.astype(np.uint8), cooling.astype(np.uint8)
+    return (
+        _tone(image, rng, a).astype(np.float32),
+        valid > 0.5,
+        building.astype(np.uint8),
+        cooling.astype(np.uint8),
+    )
 
 
 def batch(
@@ -145,10 +152,12 @@ def batch(
 
     Args:
         pictures: to draw from, by weight.
-        seed, step: what the randomness depends on.
+        seed: what the randomness depends on, together with `step`.
+        step: number of the step.
         size: crops in the batch.
         size_px: side of a crop, a multiple of 32.
-        mean, std: normalisation per band.
+        mean: subtracted per band, on the 0..1 scale.
+        std: divided by, per band.
         augmentation: ranges of the random changes.
     """
     rng = np.random.default_rng([seed, step])

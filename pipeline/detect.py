@@ -210,7 +210,7 @@ def _merge(frame: pd.DataFrame) -> pd.DataFrame:
     for _, members in frame.groupby(group, sort=False):
         whole = _canonical(shapely.union_all(np.asarray(members["geometry"], dtype=object)))
         col, row = _anchor(whole)
-        tile = min(members["tile"]) if len(members) > 1 else members["tile"].iloc[0]
+        tile = next(t for t, g in zip(members["tile"], members["geometry"], strict=True) if _anchor(g) == (col, row))
         rows.append(
             {
                 "kind": members["kind"].iloc[0],

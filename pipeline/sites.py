@@ -138,7 +138,8 @@ def _within(a: np.ndarray, b: np.ndarray, reach_m: float) -> tuple[np.ndarray, n
     """Pairs (i of a, j of b) of WGS84 geometries at most `reach_m` apart, and their distances in metres.
 
     Candidates by bounding box; distances between nearest points in a local equirectangular frame,
-    good to 0.1% over the few hundred metres that matter.
+    good to 0.1% over the few hundred metres that matter. Across the antimeridian too, for
+    geometries that do not cross it themselves.
     """
     none = np.empty(0, int)
     if not len(a) or not len(b):
@@ -147,13 +148,22 @@ def _within(a: np.ndarray, b: np.ndarray, reach_m: float) -> tuple[np.ndarray, n
     dy = reach_m / _METRES_PER_DEGREE
     dx = dy / np.maximum(np.cos(np.radians(np.abs(bounds[:, [1, 3]]).max(1))), 0.01)
     grown = shapely.box(bounds[:, 0] - dx, bounds[:, 1] - dy, bounds[:, 2] + dx, bounds[:, 3] + dy)
-    left, right = shapely.STRtree(b).query(grown, predicate="intersects")
+    tree = shapely.STRtree(b)
+    left, right = tree.query(grown, predicate="intersects")
+    turn = np.zeros(len(left))
+    for at, degrees in ((bounds[:, 0] - dx < -180, 360.0), (bounds[:, 2] + dx > 180, -360.0)):
+        if at.any():
+            beyond = shapely.transform(grown[at], lambda xy, d=degrees: xy + (d, 0.0))
+            i, j = tree.query(beyond, predicate="intersects")
+            left, right = np.append(left, np.flatnonzero(at)[i]), np.append(right, j)
+            turn = np.append(turn, np.full(len(i), degrees))
     keep, distances = [], []
-    for k, (i, j) in enumerate(zip(left, right, strict=True)):
+    for k, (i, j, degrees) in enumerate(zip(left, right, turn, strict=True)):
         lat = (bounds[i, 1] + bounds[i, 3]) / 2
         scale = np.array([np.cos(np.radians(lat)), 1.0])
         line = shapely.shortest_line(
-            shapely.transform(a[i], lambda xy, s=scale: xy * s), shapely.transform(b[j], lambda xy, s=scale: xy * s)
+            shapely.transform(a[i], lambda xy, s=scale, d=degrees: (xy + (d, 0.0)) * s),
+            shapely.transform(b[j], lambda xy, s=scale: xy * s),
         )
         (x0, y0), (x1, y1) = shapely.get_coordinates(line) / scale
         metres = GEOD.inv(x0, y0, x1, y1)[2]

@@ -182,12 +182,14 @@ def conform(rows: pd.DataFrame | Sequence[dict[str, object]], table: str) -> gpd
             series = pd.Series([None] * len(frame), index=frame.index, dtype="object")
         else:
             raise ValueError(f"table {table}: column '{column.name}' is missing")
-        series = series.astype(column.dtype)
+        # before the cast: as bool a null would become a value
         if not column.nullable and series.isna().any():
             raise ValueError(f"table {table}: column '{column.name}' has nulls")
-        out[column.name] = series
+        out[column.name] = series.astype(pd.api.types.pandas_dtype(column.dtype))
     result = pd.DataFrame(out, columns=names, index=frame.index)
     if table not in _GEOMETRY:
         return result
-    geometry = frame["geometry"] if "geometry" in frame else [None] * len(frame)
+    if "geometry" not in frame and len(frame):
+        raise ValueError(f"table {table}: column 'geometry' is missing")
+    geometry = frame["geometry"] if "geometry" in frame else []
     return gpd.GeoDataFrame(result, geometry=gpd.GeoSeries(geometry, crs=CRS, index=frame.index), crs=CRS)

@@ -11,7 +11,7 @@ import sys
 import time
 import warnings
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -29,6 +29,7 @@ app = typer.Typer(
 )
 _err = Console(stderr=True, highlight=False)
 ROOT = Path(__file__).resolve().parent.parent
+STOPPED = "stopped; the same command finishes the rest"
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of standard output.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Output folder.")]
@@ -216,24 +217,26 @@ def main() -> None:
     warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"odc\..*")
     try:
         _check_not_shadowed()
-        app(standalone_mode=False)
+        app()
     except OverwattError as error:
-        print(f"overwatt: {error}", file=sys.stderr)
-        sys.exit(2)
-    except typer.Exit as stop:
-        sys.exit(stop.exit_code)
-    except typer.Abort:
-        sys.exit(130)
+        _fail(str(error), 2)
+    except OSError as error:
+        if not error.strerror:
+            raise
+        # a full disk, a folder that may not be written: nothing the inputs are to blame for
+        _fail(f"{error.filename or 'output'}: {error.strerror}", 1)
     except KeyboardInterrupt:
-        print("overwatt: stopped; the same command finishes the rest", file=sys.stderr)
-        sys.exit(130)
-    except Exception as error:
-        import click
-
-        if isinstance(error, click.ClickException):
-            error.show()
-            sys.exit(2)
+        _fail(STOPPED, 130)
+    except SystemExit as stop:
+        if stop.code == 130:
+            _fail(STOPPED, 130)
         raise
+
+
+def _fail(text: str, status: int) -> NoReturn:
+    printable = "".join(c if c.isprintable() else "?" for c in text)  # names come from files: no escapes to the terminal
+    print(f"overwatt: {printable}", file=sys.stderr)
+    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import warnings
+import threading
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,13 +28,14 @@ from distributed import Client, LocalCluster, WorkerPlugin, as_completed
 from odc.geo.geobox import GeoBox
 
 from aoi.area import Area
-from aoi.errors import AssetReadError, CatalogError, ConfigError, OverwattError, redact
+from aoi.errors import AssetReadError, CatalogError, ConfigError, ModelContractError, OverwattError, redact
 from aoi.grid import Tile, area_mask
 from models.predict import Detector, predict
 from pipeline.detect import PART_COLUMNS, DetectSettings, near_void, tile_parts
 
 Arrays = dict[str, np.ndarray]
-_STATE: dict[str, Any] = {}
+_STATE: dict[str, tuple[Job, Detector]] = {}  # by run
+_ONE = threading.Lock()
 _KINDS = ("building", "cooling")
 IN_FLIGHT = 2  # tiles a worker: one computing, one waiting
 
@@ -58,26 +60,41 @@ class Job:
 
     source: Source
     weights: Path
+    weights_sha256: str
     area: Area | None
     settings: DetectSettings
 
 
+@dataclass(frozen=True)
+class Workers:
+    """Dask workers that are ready for one run."""
+
+    client: Client
+    run: str
+
+
 class _Load(WorkerPlugin):  # type: ignore[misc]
-    """Loads the detector once a worker; one torch thread, so that the bits do not depend on the machine's cores."""
+    """Loads the detector once a worker; one torch thread, so that the bits do not depend on the machine's cores.
 
-    name = "overwatt-detector"
+    Each run has a name of its own: runs that share a scheduler must not take over each other's weights.
+    """
 
-    def __init__(self, job: Job) -> None:
-        self.job = job
+    def __init__(self, job: Job, run: str) -> None:
+        self.job, self.name = job, run
 
     def setup(self, worker: object) -> None:
         torch.set_num_threads(1)
-        _STATE["job"] = self.job
-        _STATE["detector"] = Detector.load(self.job.weights)
+        detector = Detector.load(self.job.weights)
+        if detector.card.weights_sha256 != self.job.weights_sha256:
+            raise ModelContractError(f"a worker holds other weights under {self.job.weights}; copy the same there")
+        _STATE[self.name] = (self.job, detector)
+
+    def teardown(self, worker: object) -> None:
+        _STATE.pop(self.name, None)
 
 
-def _describe() -> str:
-    return str(_STATE["detector"].describe())
+def _describe(run: str) -> str:
+    return str(_STATE[run][1].describe())
 
 
 def look(job: Job, detector: Detector, tile: Tile) -> Arrays:
@@ -134,22 +151,24 @@ def unpack(arrays: Arrays, tile: Tile) -> tuple[np.ndarray, np.ndarray, pd.DataF
     return arrays["probability"], valid, parts
 
 
-def _task(tile: Tile) -> tuple[str, Arrays | str]:
+def _task(run: str, tile: Tile) -> tuple[str, Arrays | str]:
     """One tile on a worker: ('done', arrays) or ('failed', reason). Bugs keep their traceback."""
-    job: Job = _STATE["job"]
+    job, detector = _STATE[run]
     try:
         attempts = 3 if job.source.remote else 1
         for attempt in stamina.retry_context(on=(AssetReadError, OSError), attempts=attempts, timeout=None):
-            with attempt:
-                return "done", look(job, _STATE["detector"], tile)
+            # one tile a process, however many threads a worker was started with: GDAL's files are not thread-safe
+            with attempt, _ONE:
+                torch.set_num_threads(1)
+                return "done", look(job, detector, tile)
     except (AssetReadError, CatalogError, OSError) as error:
         return "failed", redact(str(error))
     raise AssertionError("unreachable")
 
 
 @contextlib.contextmanager
-def workers(job: Job, scheduler: str | None, wanted: int) -> Iterator[tuple[Client, str]]:
-    """Give a Dask client whose workers hold the detector, and the description of how they compute.
+def workers(job: Job, scheduler: str | None, wanted: int) -> Iterator[tuple[Workers, str]]:
+    """Give workers that hold the detector, and the description of how they compute.
 
     Args:
         job: what the workers need.
@@ -177,11 +196,14 @@ def workers(job: Job, scheduler: str | None, wanted: int) -> Iterator[tuple[Clie
                 )
             )
             client = stack.enter_context(Client(cluster))
-        client.register_plugin(_Load(job))
-        described = set(client.run(_describe).values())
+        run = f"overwatt-{uuid.uuid4().hex}"
+        client.register_plugin(_Load(job, run))
+        if scheduler:
+            stack.callback(client.unregister_worker_plugin, run)
+        described = set(client.run(_describe, run).values())
         if len(described) != 1:
             raise ConfigError(f"workers compute differently ({'; '.join(sorted(described))}); use equal workers")
-        yield client, described.pop()
+        yield Workers(client, run), described.pop()
 
 
 def _connect(address: str) -> Client:
@@ -199,14 +221,15 @@ def _connect(address: str) -> Client:
     return client
 
 
-def run_tiles(client: Client, tiles: Sequence[Tile], on_done: Callable[[Tile, str, Arrays | str], None]) -> None:
+def run_tiles(workers: Workers, tiles: Sequence[Tile], on_done: Callable[[Tile, str, Arrays | str], None]) -> None:
     """Run tiles, a few in flight at a time, handing each result over as it comes.
 
     Args:
-        client: from `workers`.
+        workers: from `workers`.
         tiles: what to do.
         on_done: called with the tile, 'done' and its arrays, or 'failed' and the reason.
     """
+    client = workers.client
     count = max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
     waiting = list(reversed(tiles))
     running: dict[Any, Tile] = {}
@@ -214,7 +237,7 @@ def run_tiles(client: Client, tiles: Sequence[Tile], on_done: Callable[[Tile, st
 
     def submit() -> None:
         tile = waiting.pop()
-        future = client.submit(_task, tile, pure=False, retries=1)
+        future = client.submit(_task, workers.run, tile, pure=False, retries=1)
         running[future] = tile
         queue.add(future)
 
@@ -233,8 +256,3 @@ def run_tiles(client: Client, tiles: Sequence[Tile], on_done: Callable[[Tile, st
         future.release()
         if waiting:
             submit()
-
-
-def quiet() -> None:
-    """Keep third-party chatter off standard error; ours goes through the progress display."""
-    warnings.filterwarnings("ignore", module="distributed")

@@ -22,7 +22,7 @@ from pipeline.detect import DetectSettings
 from pipeline.report import pictures
 from workflows import store
 from workflows.images import Image, check_any_valid, open_image
-from workflows.vectors import footprints_of, outlines_px, to_pixels
+from workflows.vectors import footprints_of, outlines_px, read_vector, to_pixels
 
 Say = Callable[[str], None]
 MAX_WHOLE_PX = 400_000_000
@@ -38,7 +38,7 @@ def detect(
     if gsd_m is not None and gsd_m <= 0:
         raise ConfigError(f"--gsd {gsd_m:g}: metres a pixel, greater than 0")
     detector = Detector.load(weights or DEFAULT_WEIGHTS)
-    opened = [open_image(p, detector.card, gsd_m=gsd_m, require_crs=gsd_m is None) for p in images]
+    opened = [open_image(p, detector.card, gsd_m=gsd_m, require_crs=False) for p in images]
     if len({i.geobox is None for i in opened}) > 1:
         raise ConfigError("detect: images with and without georeference in one call; run them apart")
     for image in opened:
@@ -89,12 +89,18 @@ def evaluate(
     if out is not None:
         values, _ = image.read(0, 0, ny, nx)
         rgb = np.rint(values[:3] * 255).astype(np.uint8)
-        labelled = gpd.read_file(labels_path).to_crs("OGC:CRS84")
-        picture = pictures.overlay(rgb, valid, image.geobox, found, labelled)
+        picture = pictures.overlay(rgb, valid, image.geobox, found, label_texts(read_vector(labels_path)))
         out.mkdir(parents=True, exist_ok=True)
         with store.written(out / f"{image_path.stem}-overlay.png") as part:
             part.write_bytes(picture)
     return {"in_training": in_training(image, detector.card), **result}
+
+
+def label_texts(labels: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Labelled buildings with the word that an overlay writes on them."""
+    words = {"data_center": "DC", "other_building": "other", "unknown": "?"}
+    buildings = labels[labels["class"].isin(list(words))]
+    return buildings.assign(label=buildings["class"].map(words))
 
 
 def _frame(nx: int, ny: int) -> Any:  # noqa: ANN401  # shapely has no types
@@ -165,7 +171,7 @@ def reconcile(
     if format not in get_args(registry.Format):
         raise ConfigError(f"--format '{format}': {nearest(format, get_args(registry.Format))}")
     facilities = registry.read(declared, format)  # type: ignore[arg-type]
-    ledger = rank.rank(ledgers.reconcile(table, facilities, looked), table)
+    ledger = rank.rank(ledgers.reconcile(table, facilities, looked), table, facilities)
     path = store.write_table(out, "ledger", ledger)[0]
     rows = ledger[["class", "declared_id", "site_id", "rank"]].to_dict("records")
     return {

@@ -22,7 +22,7 @@ import rasterio
 from affine import Affine
 from odc.geo.geobox import GeoBox
 from pyproj import CRS, Geod, Transformer
-from rasterio.enums import ColorInterp, Resampling
+from rasterio.enums import ColorInterp, Interleaving, Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
@@ -42,6 +42,7 @@ SIGNATURES = {
 }
 MAX_PIXELS = 40_000_000_000  # read in windows
 MAX_PIXELS_UNTILED = 400_000_000  # PNG and JPEG decode whole: 1.2 GB of RGB
+DECODE_ROWS = 512
 _ALIASES = {"r": "red", "g": "green", "b": "blue", "nir08": "nir"}
 _GEOD = Geod(ellps="WGS84")
 
@@ -134,7 +135,7 @@ class Image:
         if self.valid_index:
             return pixels, source.read(self.valid_index, window=window, out_shape=out, resampling=Resampling.nearest) > 0
         mask = source.read_masks(self.indexes, window=window, out_shape=(len(self.indexes), *out), resampling=Resampling.nearest)
-        return pixels, mask.min(0) > 0
+        return pixels, mask.any(0)  # nodata in one band alone is a dark or saturated colour
 
     def _dataset(self) -> rasterio.DatasetReader | WarpedVRT:
         if "dataset" not in self._open:
@@ -185,12 +186,7 @@ def open_image(path: Path, card: ModelCard, *, gsd_m: float | None = None, requi
     except RasterioError as error:
         raise AssetReadError(f"image {path.name}: not a readable {driver} file ({_reason(error)})", str(path)) from error
     with source:
-        limit = MAX_PIXELS if source.profile.get("tiled") or source.driver == "GTiff" else MAX_PIXELS_UNTILED
-        if source.width * source.height > limit:
-            raise AssetReadError(
-                f"image {path.name}: {source.width} x {source.height} pixels, the limit for {source.driver} is {limit:.0e}",
-                str(path),
-            )
+        _check_size(source, path)
         names = _band_names(source)
         dtypes = set(source.dtypes)
         units = "display_uint8" if dtypes == {"uint8"} else f"unknown ({', '.join(sorted(dtypes))})"
@@ -218,7 +214,56 @@ def open_image(path: Path, card: ModelCard, *, gsd_m: float | None = None, requi
         else:
             box = _lattice(source, card.gsd_m if not native_scale else own)
             shape, native, gsd = (int(box.shape[0]), int(box.shape[1])), False, card.gsd_m if not native_scale else own
+        _check_complete(source, path)
     return Image(path.resolve(), card.bands, indexes, box, shape, gsd, native, valid_index, own)
+
+
+def _check_size(source: rasterio.DatasetReader, path: Path) -> None:
+    """Refuse what no window can be read of without decoding an absurd number of pixels."""
+    pixels, block = source.width * source.height, max(h * w for h, w in source.block_shapes)
+    limit = MAX_PIXELS if source.driver in ("GTiff", "JP2OpenJPEG") else MAX_PIXELS_UNTILED
+    if pixels > limit:
+        raise AssetReadError(
+            f"image {path.name}: {source.width} x {source.height} pixels, the limit for {source.driver} is {limit:,}",
+            str(path),
+        )
+    if block > MAX_PIXELS_UNTILED:
+        raise AssetReadError(
+            f"image {path.name}: stored in pieces of {block:,} pixels, the limit is {MAX_PIXELS_UNTILED:,}; "
+            f"tile it (gdal_translate -co TILED=YES {path.name} …)",
+            str(path),
+        )
+
+
+def _check_complete(source: rasterio.DatasetReader, path: Path) -> None:
+    """Refuse a truncated file: a GeoTIFF by the places of its blocks, other formats by decoding them once.
+
+    A block without a place is sparse, which is legal.
+    """
+    if source.driver == "GTiff":
+        size = path.stat().st_size
+        rows, cols = source.block_shapes[0]
+        bands = source.indexes if source.interleaving == Interleaving.band else source.indexes[:1]
+        for band in bands:
+            for y in range(-(-source.height // rows)):
+                for x in range(-(-source.width // cols)):
+                    start = source.get_tag_item(f"BLOCK_OFFSET_{x}_{y}", "TIFF", bidx=band)
+                    length = source.get_tag_item(f"BLOCK_SIZE_{x}_{y}", "TIFF", bidx=band)
+                    if start and length and int(start) + int(length) > size:
+                        raise AssetReadError(
+                            f"image {path.name}: truncated: the block at row {y * rows}, column {x * cols} should end at "
+                            f"byte {int(start) + int(length):,}, the file has {size:,}; fetch it again",
+                            str(path),
+                        )
+        return
+    try:
+        with rasterio.Env(GDAL_ERROR_ON_LIBJPEG_WARNING=True):
+            for y in range(0, source.height, DECODE_ROWS):
+                source.read(window=Window(0, y, source.width, min(DECODE_ROWS, source.height - y)))
+    except (RasterioError, OSError) as error:
+        raise AssetReadError(
+            f"image {path.name}: cannot be decoded ({_reason(error)}); it is truncated or damaged", str(path)
+        ) from error
 
 
 def _driver(path: Path) -> str:
@@ -285,13 +330,20 @@ def check_any_valid(image: Image) -> None:
     """Refuse an image without a single valid pixel, before anything is computed.
 
     Raises:
-        AssetReadError: every pixel is nodata.
+        AssetReadError: every pixel is nodata, or none can be read.
     """
-    step = 2048
+    step = 512
+    damaged: AssetReadError | None = None
     for y in range(0, image.shape[0], step):
         for x in range(0, image.shape[1], step):
-            _, valid = image.read(y, x, min(y + step, image.shape[0]), min(x + step, image.shape[1]))
+            try:
+                _, valid = image.read(y, x, min(y + step, image.shape[0]), min(x + step, image.shape[1]))
+            except AssetReadError as error:
+                damaged = damaged or error
+                continue
             if valid.any():
                 return
+    if damaged is not None:
+        raise damaged
     raise AssetReadError(f"image {image.name}: every pixel is nodata; nothing to look at", str(image.path))
 

@@ -6,6 +6,8 @@ bytes; nothing here computes a result.
 
 from __future__ import annotations
 
+import contextlib
+import os
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 
+from aoi.errors import AssetReadError, CatalogError
 from models.network import OUTPUTS
 from pipeline import coverage, report
 from pipeline.report import ReportData, pictures
@@ -54,7 +57,7 @@ class ProbabilityRaster:
     def __init__(self, folder: Path, source: Image | StacSource, cores: list[tuple[int, int, int, int]]) -> None:
         assert source.geobox is not None
         self.target = folder / "probability.tif"
-        self.scratch = folder / ".probability.scratch.tif"
+        self.scratch = folder / f".probability.tif.{os.getpid()}.part.scratch"
         self.y0, self.x0 = min(c[0] for c in cores), min(c[1] for c in cores)
         ny, nx = max(c[2] for c in cores) - self.y0, max(c[3] for c in cores) - self.x0
         folder.mkdir(parents=True, exist_ok=True)
@@ -169,7 +172,7 @@ def _scores(inputs: Inputs) -> str:
 
 
 def _decimated(source: Image | StacSource, outcomes: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray, GeoBox]:
-    """The looked-at part of the image, averaged down to about `BASEMAP_PX`, read tile by tile."""
+    """The looked-at part of the image, averaged down to about `BASEMAP_PX`, read piece by piece; void where it fails."""
     assert source.geobox is not None
     cores = [o["core"] for o in outcomes]
     y0, x0 = min(c[0] for c in cores), min(c[1] for c in cores)
@@ -177,11 +180,14 @@ def _decimated(source: Image | StacSource, outcomes: list[dict[str, Any]]) -> tu
     step = max(1, -(-max(y1 - y0, x1 - x0) // BASEMAP_PX))
     ny, nx = -(-(y1 - y0) // step), -(-(x1 - x0) // step)
     rgb, valid = np.zeros((3, ny, nx), np.uint8), np.zeros((ny, nx), bool)
-    rows = max(step, 1024 // step * step)
+    rows = max(step, 512 // step * step)
     for a in range(0, ny * step, rows):
         for b in range(0, nx * step, rows):
             h, w = min(rows, ny * step - a), min(rows, nx * step - b)
-            values, seen = source.read(y0 + a, x0 + b, y0 + a + h, x0 + b + w)
+            try:
+                values, seen = source.read(y0 + a, x0 + b, y0 + a + h, x0 + b + w)
+            except (AssetReadError, CatalogError):  # its tile is reported as failed
+                continue
             weight = seen.reshape(h // step, step, w // step, step).sum((1, 3))
             total = values[:3].reshape(-1, h // step, step, w // step, step).sum((2, 4))
             part = (slice(a // step, (a + h) // step), slice(b // step, (b + w) // step))
@@ -204,7 +210,8 @@ def _chips(source: Image | StacSource, tables: Tables, limit: int) -> dict[str, 
         name, shapes = (row.site_id, site_shape) if not pd.isna(row.site_id) else (row.declared_id, declared_shape)
         if name in chips or name not in shapes:
             continue
-        chips[str(name)] = _chip(source, shapes[name], tables)
+        with contextlib.suppress(AssetReadError, CatalogError):  # no picture, then: its tile is reported as failed
+            chips[str(name)] = _chip(source, shapes[name], tables)
     return chips
 
 

@@ -35,7 +35,7 @@ from pipeline.tables import conform, empty
 from workflows import cluster, outputs, store
 from workflows.images import Image, check_any_valid, content_sha256, open_image
 from workflows.sources import StacSource, open_stac
-from workflows.thermal_io import load_stack, stack_paths
+from workflows.thermal_io import load_stack
 from workflows.vectors import read_vector
 from workflows.workflow import Workflow
 
@@ -114,10 +114,19 @@ def open_inputs(workflow: Workflow) -> Inputs:
     stack = box = None
     files: list[Path] = []
     if workflow.thermal.stack is not None:
-        files = stack_paths(workflow.thermal.stack)
+        files = _stack_files(workflow.thermal.stack)
         stack, box = load_stack(files, unit=workflow.thermal.unit)
         hashes |= {f"thermal/{f.name}": content_sha256(f) for f in files}
     return Inputs(area, source, card, weights, registry, known, stack, box, files, hashes)
+
+
+def _stack_files(pattern: str) -> list[Path]:
+    """Files that a path or a pattern in its last part names, by name."""
+    path = Path(pattern)
+    files = sorted(path.parent.glob(path.name)) if path.parent.is_dir() else []
+    if not files:
+        raise ConfigError(f"thermal.stack '{pattern}': no such file")
+    return files
 
 
 def _known_sites(workflow: Workflow) -> gpd.GeoDataFrame:
@@ -225,7 +234,7 @@ def _detect(
     assert source is not None and source.geobox is not None
     settings = DetectSettings(building=workflow.detector.building, cooling=workflow.detector.cooling)
     todo = plan_tiles(source, inputs.area, workflow.detector.tile_px)
-    job = cluster.Job(source, inputs.weights, inputs.area, settings)
+    job = cluster.Job(source, inputs.weights, inputs.card.weights_sha256, inputs.area, settings)
     parts_folder = out / "parts"
     outcome: dict[str, dict[str, Any]] = {}
     files: dict[str, Path] = {}
@@ -254,22 +263,22 @@ def _detect(
 
     if described:
         files_for(described)
-    if described and all(f.is_file() for f in files.values()):
+    if described and all(store.load_part(f) is not None for f in files.values()):
         for t in todo:
             note(t, "reused")
     else:
         progress.say(f"{len(todo)} tiles; starting workers")
-        with cluster.workers(job, scheduler, len(todo)) as (client, described):
+        with cluster.workers(job, scheduler, len(todo)) as (ready, described):
             files_for(described)
             store.write_text(parts_folder / "computed_with.txt", described)
             rest = []
             for t in todo:
-                if files[t.name].is_file() and store.load_part(files[t.name]) is not None:
+                if store.load_part(files[t.name]) is not None:
                     note(t, "reused")
                 else:
                     rest.append(t)
             progress.say(f"{len(todo) - len(rest)} of {len(todo)} tiles are done already")
-            cluster.run_tiles(client, rest, on_done)
+            cluster.run_tiles(ready, rest, on_done)
 
     regions, cells = [], []
     with outputs.ProbabilityRaster(out, source, [t.core for t in todo]) as raster:
@@ -354,7 +363,7 @@ def analyse(
         near = declared.within(near, _extent(inputs.source), DECLARED_MARGIN_M)
     near = coverage.with_looked_at(near, looked) if len(near) else near
     entries = reconcile.reconcile(table, near, looked)
-    ledger = rank.rank(entries, table)
+    ledger = rank.rank(entries, table, near)
     unseen = reconcile.not_looked_at(near, looked, ledger=ledger) if len(near) else near
     return Tables(footprints, table, heat, looks, near, ledger, looked, unseen)
 

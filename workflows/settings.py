@@ -34,6 +34,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path.name}: broken YAML{where}: {error.problem}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path.name}: not a YAML text file") from error
+    except ValueError as error:  # dates and numbers that are none: 2024-13-45
+        raise ConfigError(f"{path.name}: a value cannot be read ({error})") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path.name}: nested too deeply for a settings file") from error
     if not isinstance(data, dict):
         raise ConfigError(f"{path.name}: expected a mapping of settings, found {type(data).__name__}")
     return data
@@ -57,7 +61,7 @@ def apply_set(data: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
                 raise ConfigError(f"--set '{text}': '{part}' is not a group of settings")
         try:
             node[last] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise ConfigError(f"--set '{text}': the value is not YAML") from error
     return data
 
@@ -76,6 +80,8 @@ def validate(data: dict[str, Any], model: type[Model], source: str) -> Model:
         if first["type"] == "extra_forbidden":
             known = _fields_at(model, first["loc"][:-1])
             raise ConfigError(f"{source}: unknown key '{field}'; {nearest(str(first['loc'][-1]), known)}") from error
+        if not field:
+            raise ConfigError(f"{source}: {first['msg'].removeprefix('Value error, ')}") from error
         value = "" if first["type"] == "missing" else f" (found {str(first.get('input'))[:60]!r})"
         raise ConfigError(f"{source}: field '{field}': {first['msg']}{value}") from error
 

@@ -24,7 +24,8 @@ import pandas as pd
 
 from aoi.errors import ConfigError
 
-_DANGEROUS = ("=", "+", "-", "@", "\t", "\r")
+_DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n")
+_LEFT = ".*.[0-9]*.part*"  # temporary files of `written`, and what GDAL puts beside them
 
 
 def code_version() -> str:
@@ -70,14 +71,31 @@ def written(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the run folder; a second run in it is refused, a killed one leaves no lock behind."""
+    """Hold the run folder; a second run in it is refused, a killed one leaves no lock behind.
+
+    What a killed run left half-written is removed, and so is a new folder in which nothing came about.
+
+    Raises:
+        ConfigError: another run holds it, or it is not a folder.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"--out {folder}: is a file, not a folder")
+    new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
+    lock = folder / ".lock"
+    with lock.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ConfigError(f"{folder}: another run is writing here; wait for it or use another --out") from error
-        yield
+        for left in (*folder.glob(_LEFT), *folder.glob(f"parts/{_LEFT}")):
+            left.unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            if new and [p.name for p in folder.iterdir()] == [lock.name]:
+                lock.unlink()
+                folder.rmdir()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -119,7 +137,8 @@ def write_table(folder: Path, name: str, frame: gpd.GeoDataFrame | pd.DataFrame)
     """Write a table as (Geo)Parquet and CSV.
 
     GeoParquet 1.1, zstd, bbox covering; rows as given by the caller (Hilbert-sorted there).
-    CSV has lon/lat of a point inside each geometry, and no cell that a spreadsheet would run.
+    CSV has lon/lat of a point inside each geometry (pixels where there is no CRS), and no cell that
+    a spreadsheet would run.
     """
     paths = [folder / f"{name}.parquet", folder / f"{name}.csv"]
     with written(paths[0]) as part:
@@ -133,7 +152,9 @@ def write_table(folder: Path, name: str, frame: gpd.GeoDataFrame | pd.DataFrame)
     if isinstance(frame, gpd.GeoDataFrame):
         points = frame.geometry.representative_point()
         flat = flat.drop(columns="geometry")
-        if "lon" not in flat:
+        if frame.crs is None:
+            flat["x_px"], flat["y_px"] = points.x.round(2), points.y.round(2)
+        elif "lon" not in flat:
             flat["lon"], flat["lat"] = points.x.round(7), points.y.round(7)
     with written(paths[1]) as part:
         defuse(flat).to_csv(part, index=False)
@@ -153,15 +174,12 @@ def hilbert_sorted(frame: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
 def write_geopackage(path: Path, layers: dict[str, gpd.GeoDataFrame]) -> None:
     """Write all layers into one GeoPackage."""
     with written(path) as part:
-        temporary = part.with_suffix(".gpkg")
+        temporary = part.with_suffix(".part.gpkg")
         try:
             for name, frame in layers.items():
-                if len(frame):
-                    frame.to_crs("EPSG:4326").to_file(temporary, layer=name, driver="GPKG", engine="pyogrio")
-            if temporary.is_file():
-                os.replace(temporary, part)
-            else:
-                part.write_bytes(b"")
+                kind = {} if len(frame) else {"geometry_type": "Unknown"}
+                frame.to_crs("EPSG:4326").to_file(temporary, layer=name, driver="GPKG", engine="pyogrio", **kind)
+            os.replace(temporary, part)
         finally:
             temporary.unlink(missing_ok=True)
 

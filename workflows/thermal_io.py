@@ -83,7 +83,7 @@ def _headers(files: Sequence[Path]) -> tuple[GeoBox, list[int]]:
             with rasterio.open(path) as file:
                 if file.crs is None:
                     raise GridError(f"{path.name}: has no CRS; give a georeferenced GeoTIFF")
-                grids.append(own := GeoBox((file.height, file.width), file.transform, file.crs))
+                grids.append(own := GeoBox((file.height, file.width), file.transform, file.crs.to_string()))
                 counts.append(file.count)
         except (RasterioError, OSError) as error:
             raise AssetReadError(

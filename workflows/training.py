@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -93,6 +94,7 @@ class TrainingFile(_Frozen):
     units: str = "display_uint8"
     pictures: tuple[PictureSettings, ...] = ()
     simulated: SimulatedSettings = SimulatedSettings(tiles=0)
+    pretraining: TrainSettings | None = Field(None, description="a first round on the simulated tiles alone")
     training: TrainSettings = TrainSettings()
     folds: FoldSettings = FoldSettings()
 
@@ -214,8 +216,9 @@ def run(config: Path, out: Path, *, folds: str | None, say: Say, steps: int | No
         image = open_image(resolve(p.image, base), card)
         loaded.append((p, image, load_picture(image, outlines_px(resolve(p.outlines, base), image), p.name, p.weight)))
     simulated = simulated_pictures(file.simulated, file.gsd_m, say)
+    start = _pretrain(file, card, simulated, out, say) if file.pretraining else None
     if folds:
-        return _cross_validate(file, card, base, loaded, simulated, out, say)
+        return _cross_validate(file, card, base, loaded, simulated, start, out, say)
     training = []
     for p, image, _ in loaded:
         assert image.geobox is not None
@@ -233,7 +236,7 @@ def run(config: Path, out: Path, *, folds: str | None, say: Say, steps: int | No
                 outlines="exact, from the simulator (models/simulate)",
             )  # fmt: skip
         )
-    net = _train([p for _, _, p in loaded] + simulated, file, out / "checkpoint.pt", "all pictures", say)
+    net = _train([p for _, _, p in loaded] + simulated, file, start, out / "checkpoint.pt", "all pictures", say)
     scores_path = out / "folds.json"
     update: dict[str, Any] = {"training": tuple(training)}
     if scores_path.is_file():
@@ -245,12 +248,38 @@ def run(config: Path, out: Path, *, folds: str | None, say: Say, steps: int | No
     return {"weights": str(weights), "sha256": saved.weights_sha256, "bytes": weights.stat().st_size}
 
 
-def _train(pictures: list[Picture], file: TrainingFile, checkpoint: Path, what: str, say: Say) -> SiteNet:
-    def report(step: int, steps: int, loss: float) -> None:
-        if step % 10 == 0 or step == steps:
-            say(f"{what}: step {step} of {steps}, loss {loss:.3f}")
+def _pretrain(file: TrainingFile, card: ModelCard, simulated: list[Picture], out: Path, say: Say) -> SiteNet:
+    """Learn from the simulated tiles alone, once: no real pixel is in it, so all folds may start from it."""
+    assert file.pretraining is not None
+    weights = out / "pretrained.safetensors"
+    if not weights.is_file():
+        if not simulated:
+            raise ConfigError("pretraining: needs simulated tiles")
+        report = _reporter("simulated", say)
+        net = train(simulated, file.bands, file.pretraining, checkpoint=out / "pretrained.pt", report=report)
+        cards.save(net, card, weights)
+        (out / "pretrained.pt").unlink(missing_ok=True)
+    return cards.load(weights)[0]
 
-    return train(pictures, file.bands, file.training, checkpoint=checkpoint, report=report)
+
+def _train(
+    pictures: list[Picture], file: TrainingFile, start: SiteNet | None, checkpoint: Path, what: str, say: Say
+) -> SiteNet:
+    report = _reporter(what, say)
+    return train(pictures, file.bands, file.training, start=start, checkpoint=checkpoint, report=report)
+
+
+def _reporter(what: str, say: Say) -> Callable[[int, int, float], None]:
+    began = time.monotonic()
+    first: list[int] = []
+
+    def report(step: int, steps: int, loss: float) -> None:
+        first[:] = first or [step - 1]
+        if step % 20 == 0 or step == steps:
+            left = (time.monotonic() - began) / (step - first[0]) * (steps - step)
+            say(f"{what}: step {step} of {steps}, loss {loss:.3f}, {left / 60:.1f} min left")
+
+    return report
 
 
 def _cross_validate(
@@ -259,6 +288,7 @@ def _cross_validate(
     base: Path,
     loaded: list[tuple[PictureSettings, Image, Picture]],
     simulated: list[Picture],
+    start: SiteNet | None,
     out: Path,
     say: Say,
 ) -> dict[str, Any]:
@@ -271,7 +301,8 @@ def _cross_validate(
         weights = out / f"fold{k}.safetensors"
         if not weights.is_file():
             held = without(picture, block == k, file.folds.guard_m / image.gsd_m)
-            net = _train([held, *simulated], file, out / f"fold{k}.pt", f"fold {k + 1} of {file.folds.blocks}", say)
+            what = f"fold {k + 1} of {file.folds.blocks}"
+            net = _train([held, *simulated], file, start, out / f"fold{k}.pt", what, say)
             cards.save(net, card, weights)
             (out / f"fold{k}.pt").unlink(missing_ok=True)
         net, _ = cards.load(weights)

@@ -5,7 +5,7 @@ any request to a network, under a content security policy that allows only its o
 scripts, by their hashes. Every text of the tables is untrusted: the template escapes it, and the
 map's data is JSON in a data block that the script writes with `textContent` alone.
 
-`pictures` makes the images, `view` turns tables into values, `words` holds the wording.
+`pictures` and `plot` make the images, `view` turns tables into values, `words` holds the wording.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ import pandas as pd
 from xstatic.pkg import leaflet
 
 from pipeline.report import view, words
-from pipeline.report.pictures import Basemap, chip, interval_plot, overlay, to_web_mercator
+from pipeline.report.pictures import Basemap, chip, overlay, to_web_mercator
+from pipeline.report.plot import interval_plot
 
 __all__ = ["Basemap", "ReportData", "chip", "interval_plot", "overlay", "render", "to_web_mercator"]
 
@@ -97,8 +98,9 @@ def _read(name: str) -> str:
 def _leaflet(name: str) -> str:
     """Leaflet's file without what would ask for other files: pictures, source maps, the VML of old."""
     text = (Path(leaflet.BASE_DIR) / name).read_text(encoding="utf-8")
-    text = re.sub(r"(?m)^.*url\([^)]*\);?\s*$|^//# sourceMappingURL=.*$", "", text)
-    return text + "\n"
+    if name.endswith(".css"):
+        text = re.sub(r"(?m)^.*url\([^)]*\);?\s*$", "", text)
+    return re.sub(r"(?m)^//# sourceMappingURL=.*$", "", text) + "\n"
 
 
 def _inline(text: str) -> str:

@@ -1,28 +1,22 @@
-"""Pictures of the report: basemap, image chips with outlines, the whole area, a plot of power.
+"""Pictures of the report: basemap, image chips with outlines, the whole area.
 
 In: `rgb` (3, y, x) uint8 with `valid` (y, x) bool on a GeoBox, and tables with WGS84 geometries.
 Out: arrays and bytes; nothing is read or written. Chips are warped into an azimuthal equidistant
 frame about their own centre, so that north is up and the scale bar true wherever the image's
 grid lies; the basemap into spherical Mercator, the one frame in which Leaflet stretches pictures.
-The plot is an SVG without style attributes, so that it stands in a page under a strict content
-security policy, keeps its text as text and takes the page's colours.
 """
 
 from __future__ import annotations
 
 import io
 import math
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import geopandas as gpd
-import matplotlib
 import numpy as np
 import shapely
 from affine import Affine
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
 from odc.geo.geobox import GeoBox
 from PIL import Image, ImageDraw, ImageFont
 from pyproj import Transformer
@@ -43,7 +37,6 @@ _MERCATOR_RADIUS_M = 6378137.0  # sphere of EPSG:3857, as used by Leaflet
 _MIN_HALF_M = 100.0  # half the side of the smallest chip: a lone building keeps its surroundings
 _SUPERSAMPLE = 2  # chips are drawn twice as large and reduced: smooth lines and letters
 _JPEG_QUALITY = 82
-PLOT_MAX_ROWS = 60  # rows of the plot; more could not be read
 
 
 @dataclass(frozen=True)
@@ -192,82 +185,6 @@ def overlay(
     return out.getvalue()
 
 
-def interval_plot(sites: gpd.GeoDataFrame, ledger: gpd.GeoDataFrame | None = None) -> str:
-    """Return an SVG: IT power of each site, p05 to p95 with p10 to p90 and p50, against the declared.
-
-    Sites stand in order of p50, at most 60 of them. The SVG names no date and no random id, has
-    no style attribute and draws in `currentColor`, `var(--accent)` and `var(--declared)`.
-
-    Args:
-        sites: table `sites`.
-        ledger: table `ledger`, for the declared IT power.
-    """
-    order = sites.sort_values(["it_mw_p50", "site_id"], ascending=[False, True]).head(PLOT_MAX_ROWS)
-    declared: dict[str, float] = {}
-    if ledger is not None:
-        stated = ledger.dropna(subset=["site_id", "declared_it_mw"])
-        declared = stated.groupby("site_id")["declared_it_mw"].sum().to_dict()
-    settings = {"svg.hashsalt": "overwatt", "svg.fonttype": "none", "font.size": 9.0}
-    with matplotlib.rc_context(settings):
-        figure = Figure(figsize=(8.6, 0.9 + 0.27 * max(len(order), 1)))
-        FigureCanvasSVG(figure)
-        axes = figure.add_axes((0.17, 0.62 / figure.get_figheight(), 0.81, 0), facecolor="none")
-        axes.set_position((0.17, 0.62 / figure.get_figheight(), 0.81, 1 - 0.78 / figure.get_figheight()))
-        figure.patch.set_visible(False)
-        y = -np.arange(len(order), dtype=float)
-        q = {name: np.maximum(order[f"it_mw_{name}"].to_numpy(float), 1e-2) for name in _PLOT_QUANTILES}
-        axes.set_xscale("log")
-        axes.hlines(y, q["p05"], q["p95"], colors=_ACCENT, linewidth=1.1)
-        axes.hlines(y, q["p10"], q["p90"], colors=_ACCENT, linewidth=5.0, alpha=0.45)
-        axes.plot(q["p50"], y, "|", color="#000000", markersize=9, markeredgewidth=1.8)
-        known = [(declared[s], v) for s, v in zip(order["site_id"], y, strict=True) if declared.get(s, 0) > 0]
-        if known:
-            axes.plot(*np.array(known).T, "D", color=_DECLARED, markersize=5.2, markeredgewidth=0)
-        axes.set_yticks(y, order["site_id"].astype(str), parse_math=False)
-        axes.set_ylim(-len(order) + 0.4, 0.6)
-        if not len(order):
-            axes.set_xlim(1, 100)
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.xaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
-        axes.set_xlabel("IT power the site could carry, MW (log scale)")
-        axes.grid(axis="x", color="#808080", alpha=0.3, linewidth=0.6)
-        axes.set_axisbelow(True)
-        axes.tick_params(length=0)
-        for spine in axes.spines.values():
-            spine.set_visible(False)
-        out = io.StringIO()
-        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
-    return _inline(out.getvalue(), "Interval of IT power of each site, and the declared IT power")
-
-
-_PLOT_QUANTILES = ("p05", "p10", "p50", "p90", "p95")
-_ACCENT, _DECLARED = "#c0ffee", "#decade"  # stand-ins, replaced by the page's own colours
-
-
-def _inline(svg: str, label: str) -> str:
-    """Strip prolog, metadata and style sheet; turn style attributes into presentation attributes."""
-
-    def attributes(match: re.Match[str]) -> str:
-        out = []
-        for part in match.group(1).split(";"):
-            name, _, value = (piece.strip() for piece in part.partition(":"))
-            if name == "font":
-                size = re.search(r"([\d.]+)px", value)
-                name, value = "font-size", size.group(1) if size else "9"
-            if name and name != "font-family":
-                out.append(f'{name}="{value}"')
-        return " ".join(out)
-
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'style="([^"]*)"', attributes, svg)
-    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
-    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', rf'\1 role="img" aria-label="{label}"', svg, count=1)
-    svg = svg.replace("#000000", "currentColor").replace(_ACCENT, "var(--accent)")
-    svg = re.sub(r"<text ", '<text fill="currentColor" ', svg)
-    return svg.replace(_DECLARED, "var(--declared)").strip()
-
-
 def _thin(
     rgb: np.ndarray, valid: np.ndarray, affine: Affine, max_px: int
 ) -> tuple[np.ndarray, np.ndarray, Affine]:
@@ -334,11 +251,13 @@ def _declared(draw: ImageDraw.ImageDraw, shapes: gpd.GeoDataFrame, to_px: Affine
         for line in _lines(geometry, to_px):
             path = shapely.LineString(line)
             dash = 9 * scale
-            for start in np.arange(0.0, min(path.length, 1e5), 2 * dash):
-                piece = shapely.ops.substring(path, start, start + dash)
-                if piece.geom_type == "LineString":
-                    draw.line(list(piece.coords), _INK_RGB, 2 * scale + 2)
-                    draw.line(list(piece.coords), DECLARED_RGB, 2 * scale)
+            starts = np.arange(0.0, min(path.length, 1e5), 2 * dash)
+            ends = shapely.get_coordinates(shapely.line_interpolate_point(path, starts + dash))
+            for a, b in zip(
+                shapely.get_coordinates(shapely.line_interpolate_point(path, starts)), ends, strict=True
+            ):
+                draw.line([*a, *b], _INK_RGB, 2 * scale + 2)
+                draw.line([*a, *b], DECLARED_RGB, 2 * scale)
 
 
 def _furniture(draw: ImageDraw.ImageDraw, side: int, metres_px: float) -> None:
@@ -352,9 +271,12 @@ def _furniture(draw: ImageDraw.ImageDraw, side: int, metres_px: float) -> None:
         draw.line([(x, y), (x + length, y)], colour, 3 * scale + extra)
         draw.line([(x, y - 5 * scale), (x, y + scale)], colour, 2 * scale + extra)
         draw.line([(x + length, y - 5 * scale), (x + length, y + scale)], colour, 2 * scale + extra)
-    words = {"stroke_width": 2 * scale, "stroke_fill": _INK_RGB, "font": font, "fill": (255, 255, 255)}
-    draw.text((x + length / 2, y - 7 * scale), f"{length_m:g} m", anchor="mb", **words)
+
+    def write(xy: tuple[float, float], text: str, anchor: str) -> None:
+        draw.text(xy, text, (255, 255, 255), font, anchor, stroke_width=2 * scale, stroke_fill=_INK_RGB)
+
+    write((x + length / 2, y - 7 * scale), f"{length_m:g} m", "mb")
     nx, ny = side - 18 * scale, 12 * scale
-    arrow = [(nx, ny), (nx + 6 * scale, ny + 15 * scale), (nx, ny + 11 * scale), (nx - 6 * scale, ny + 15 * scale)]
-    draw.polygon(arrow, (255, 255, 255), _INK_RGB, scale)
-    draw.text((nx, ny + 18 * scale), "N", anchor="mt", **words)
+    tip = [(0, 0), (6, 15), (0, 11), (-6, 15)]
+    draw.polygon([(nx + dx * scale, ny + dy * scale) for dx, dy in tip], (255, 255, 255), _INK_RGB, scale)
+    write((nx, ny + 18 * scale), "N", "mt")

@@ -12,6 +12,7 @@ import base64
 import json
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import geopandas as gpd
@@ -19,8 +20,9 @@ import numpy as np
 import pandas as pd
 import shapely
 
+from aoi.errors import redact
 from pipeline.coverage import centres, looked_area_km2
-from pipeline.report import pictures, words
+from pipeline.report import pictures, plot, words
 from pipeline.tables import QUANTILE_NAMES
 
 if TYPE_CHECKING:
@@ -30,11 +32,20 @@ Row = dict[str, Any]
 _MAX_TILES_LISTED = 200  # tiles in the list of what is incomplete; more are counted
 _MAX_LOOKS_DRAWN = 80  # dots of surface temperature on a card
 _BAR_PX = 560.0  # width of an interval bar in its own units
-_FLOP_MARKS = ((1e24, "10²⁴"), (1e25, "10²⁵"), (1e26, "10²⁶"), (1e27, "10²⁷"))
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def context(data: ReportData) -> Row:
-    """Return the values of the template, all but style, script and policy."""
+    """Return the values of the template, all but style, script and policy.
+
+    Addresses in reasons and facts lose their query strings: a signed link is a key.
+    """
+    reasons = [redact(str(reason)) for reason in data.looked_at["reason"]]
+    data = replace(
+        data,
+        looked_at=data.looked_at.assign(reason=reasons),
+        facts={key: redact(value) for key, value in data.facts.items()},
+    )
     names = {str(r["declared_id"]): _text(r["name"]) or str(r["declared_id"]) for r in _rows(data.declared)}
     sites = {str(r["site_id"]): r for r in _rows(data.sites)}
     ledger = _rows(data.ledger.sort_values("rank"))
@@ -56,11 +67,13 @@ def context(data: ReportData) -> Row:
         "questions": int(len(ledger) - counts.get("matched", 0)),
         "coverage": _coverage(data.looked_at),
         "priors": sorted({float(p) for p in data.sites["prior"]}),
-        "unseen": [{**row, "name": _text(row["name"]), **_declared_mw(row)} for row in _rows(data.not_looked_at)],
+        "unseen": [
+            {**row, "name": _text(row["name"]), **_declared_mw(row)} for row in _rows(data.not_looked_at)
+        ],
         "sources": _sources(data.declared),
         "quantities": words.QUANTITIES,
-        "plot": pictures.interval_plot(data.sites, data.ledger) if len(data.sites) else "",
-        "plotted": min(len(data.sites), pictures.PLOT_MAX_ROWS),
+        "plot": plot.interval_plot(data.sites, data.ledger) if len(data.sites) else "",
+        "plotted": min(len(data.sites), plot.MAX_ROWS),
         "basemap": None if data.basemap is None else _uri(pictures.encode(data.basemap)),
         "map_json": safe_json(_map(data, entries, anchor)),
     }
@@ -75,7 +88,9 @@ def safe_json(value: object) -> str:
 def _rows(frame: pd.DataFrame) -> list[Row]:
     """Records with None for every missing value."""
     plain = frame.drop(columns="geometry", errors="ignore")
-    return plain.astype(object).where(plain.notna(), None).to_dict("records")
+    names = [str(c) for c in plain.columns]
+    rows = plain.astype(object).where(plain.notna(), None).itertuples(index=False, name=None)
+    return [dict(zip(names, row, strict=True)) for row in rows]
 
 
 def _text(value: object) -> str:
@@ -113,7 +128,7 @@ def _cards(data: ReportData, sites: dict[str, Row], entries: list[Row], anchor: 
         looks.setdefault(str(look["site_id"]), []).append(look)
     stated = [e["declared_it_mw"] for e in entries if e["declared_it_mw"]]
     power = _decades([s[f"it_mw_{q}"] for s in sites.values() for q in ("p05", "p95")] + stated)
-    flop = _decades([1e24, 1e26] + [s[f"flop_90d_{q}"] for s in sites.values() for q in ("p05", "p95")])
+    flop = _decades([1e24, 1e26] + [s[f"flop_90d_{q}"] for s in sites.values() for q in ("p10", "p95")])
     cards = []
     for key, name in anchor.items():
         item, mine = key[2:], of.get(key, [])
@@ -131,7 +146,7 @@ def _cards(data: ReportData, sites: dict[str, Row], entries: list[Row], anchor: 
             site = card["site"]
             marks = [(e["declared_it_mw"], "declared") for e in mine if e["declared_it_mw"]]
             card["power_bar"] = _bar({q: site[f"it_mw_{q}"] for q in QUANTILE_NAMES}, power, marks[:3])
-            card["flop_bar"] = _bar({q: site[f"flop_90d_{q}"] for q in QUANTILE_NAMES}, flop, _FLOP_MARKS)
+            card["flop_bar"] = _bar({q: site[f"flop_90d_{q}"] for q in QUANTILE_NAMES}, flop, (), powers=True)
             card["thermal"] = thermal.get(item)
             card["looks"] = _dots(looks.get(item, []))
         cards.append(card)
@@ -146,9 +161,15 @@ def _decades(values: Iterable[float]) -> tuple[int, int]:
 
 
 def _bar(
-    quantiles: dict[str, float], decades: tuple[int, int], marks: Sequence[tuple[float, str]]
+    quantiles: dict[str, float],
+    decades: tuple[int, int],
+    marks: Sequence[tuple[float, str]],
+    powers: bool = False,
 ) -> Row:
-    """Places of quantiles, ticks and marks on a logarithmic bar of `_BAR_PX` units."""
+    """Places of quantiles, ticks and marks on a logarithmic bar of `_BAR_PX` units.
+
+    Ticks read as powers of ten where `powers` is set, as numbers elsewhere.
+    """
     low, high = decades
 
     def x(value: float) -> float:
@@ -157,14 +178,20 @@ def _bar(
 
     return {
         **{name: x(value) for name, value in quantiles.items()},
-        "ticks": [(x(10.0**n), n) for n in range(low, high + 1)],
+        "ticks": [
+            (x(10.0**n), f"10{str(n).translate(_SUPERSCRIPT)}" if powers else f"{10.0**n:,g}")
+            for n in range(low, high + 1)
+        ],
+        "below": quantiles["p05"] < 10.0**low,
         "marks": [(x(v), label, v) for v, label in marks if 10.0**low <= v <= 10.0**high],
     }
 
 
 def _dots(looks: list[Row]) -> list[Row]:
-    """Surface temperature excess by look, for a strip of 100 by 40 units; the middle is 0 K."""
-    shown = sorted((r for r in looks if r["excess_k"] is not None), key=lambda r: r["time"])[-_MAX_LOOKS_DRAWN:]
+    """Surface temperature excess by look, for a strip of 300 by 50 units; its middle is 0 K."""
+    shown = sorted((r for r in looks if r["excess_k"] is not None), key=lambda r: r["time"])[
+        -_MAX_LOOKS_DRAWN:
+    ]
     top = max((abs(r["excess_k"]) for r in shown), default=0.0) or 1.0
     return [
         {**r, "x": round(4 + 292 * (n + 0.5) / len(shown), 1), "y": round(24 - 20 * r["excess_k"] / top, 1)}
@@ -181,7 +208,9 @@ def _declared_mw(row: Row) -> Row:
 def _coverage(looked_at: gpd.GeoDataFrame) -> Row:
     cells = _rows(looked_at)
     done = [c for c in cells if c["screened"] and not c["failed"]]
-    open_ = [c for c in cells if c["failed"] or not c["screened"] or c["imaged"] < 0.999 or c["clear_looks"] == 0]
+    open_ = [
+        c for c in cells if c["failed"] or not c["screened"] or c["imaged"] < 0.999 or c["clear_looks"] == 0
+    ]
     open_.sort(key=lambda c: (not c["failed"], c["screened"], c["imaged"], str(c["cell"])))
     return {
         "tiles": len(cells),
@@ -226,22 +255,27 @@ def _map(data: ReportData, entries: list[Row], anchor: dict[str, str]) -> Row:
             entry["label"] if entry else "Not in the ledger",
             f"IT power {words.mw(row['it_mw_p50'])} MW (80%: {words.mw(row['it_mw_p10'])} to "
             f"{words.mw(row['it_mw_p90'])})",
-            f"p (data center) {words.probability(row['p_data_center'])} at a prior of {words.share(row['prior'])}",
+            f"p (data center) {words.probability(row['p_data_center'])} at a prior of "
+            f"{words.share(row['prior'])}",
         ]
         point = [round(middle + (row["lon"] - middle + 180) % 360 - 180, 6), row["lat"]]
         klass = entry["class"] if entry else "none"
-        sites.append({"a": name, "c": klass, "n": entry["rank"] if entry else None, "p": point, "g": shape, "t": text})
+        sites.append(
+            {"a": name, "c": klass, "n": entry["rank"] if entry else None, "p": point, "g": shape, "t": text}
+        )
     unseen = {str(i) for i in data.not_looked_at["declared_id"]}
+    alone = {str(e["declared_id"]): e["rank"] for e in entries if e["site_id"] is None}
     listed = {str(e["declared_id"]): e["anchor"] for e in reversed(entries) if e["declared_id"] is not None}
     declared = [
         {
             "g": shape,
             "r": round(row["position_error_m"], 1),
             "a": listed.get(str(row["declared_id"])),
-            "u": str(row["declared_id"]) in unseen,
+            "n": alone.get(str(row["declared_id"])),
             "t": [
                 _text(row["name"]) or str(row["declared_id"]),
-                "Declared" + (f" by {row['operator']}" if row["operator"] else "")
+                "Declared"
+                + (f" by {row['operator']}" if row["operator"] else "")
                 + (", place not looked at" if str(row["declared_id"]) in unseen else ""),
                 f"stated position error {words.distance(row['position_error_m'])} (1 sigma)",
             ],
@@ -249,19 +283,17 @@ def _map(data: ReportData, entries: list[Row], anchor: dict[str, str]) -> Row:
         for row, shape in zip(_rows(data.declared), _shapes(data.declared, middle), strict=True)
         if shape
     ]
+    outlines = zip(data.footprints["class"].astype(str), _shapes(data.footprints, middle), strict=True)
+    tiles = zip(_rows(data.looked_at), _shapes(data.looked_at, middle), strict=True)
     return {
         "picture": None if data.basemap is None else [float(v) for v in data.basemap.bounds],
         "sites": sites,
         "declared": declared,
-        "footprints": [
-            {"c": k, "g": shape}
-            for k, shape in zip(data.footprints["class"].astype(str), _shapes(data.footprints, middle), strict=True)
-            if shape
-        ],
+        "footprints": [{"c": klass, "g": shape} for klass, shape in outlines if shape],
         "failed": [
-            {"g": shape, "t": [f"Tile {row['cell']}", "failed" if row["failed"] else "not screened", row["reason"]]}
-            for row, shape in zip(_rows(data.looked_at), _shapes(data.looked_at, middle), strict=True)
-            if shape and (row["failed"] or not row["screened"])
+            {"g": shape, "t": [f"Tile {t['cell']}", "failed" if t["failed"] else "not screened", t["reason"]]}
+            for t, shape in tiles
+            if shape and (t["failed"] or not t["screened"])
         ],
         **_shade(data.looked_at, middle),
     }

@@ -1,0 +1,130 @@
+"""Writes docs/detector.md and its pictures from a cross-validation folder.
+
+usage: python docs/make_detector_page.py runs/training [workflows/train_ashburn.yaml]
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+from PIL import Image as Pillow
+
+from pipeline.report import pictures
+from workflows.commands import label_texts
+from workflows.images import open_image
+from workflows.settings import load_yaml
+from workflows.training import TrainingFile, draft_card, resolve
+from workflows.vectors import lonlat_to_pixels
+
+HERE = Path(__file__).parent
+SETS = {
+    "independent_labels": "labels drawn by others, from a data set",
+    "own_outlines": "our own outlines",
+}
+
+
+def number(value: float | None) -> str:
+    """Two decimals, or a dash."""
+    return "–" if value is None else f"{value:.2f}"
+
+
+def spread(interval: list[float] | None) -> str:
+    """95% interval in brackets."""
+    return "" if interval is None else f" ({interval[0]:.2f}-{interval[1]:.2f})"
+
+
+def score_table(scores: dict) -> str:
+    """One row a set of labels, mode and class."""
+    lines = [
+        "| labels | without a label | class | Dice | IoU | precision | recall | object F1 |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, words in SETS.items():
+        for mode in ("ignore", "background"):
+            s = scores.get(f"{name}, unlabelled {mode}")
+            if s is None:
+                continue
+            for klass in ("data_center", "other_building", "cooling_equipment"):
+                r = s[klass]
+                if r["dice"] is None:
+                    continue
+                i = r["interval"]
+                f1 = f"{number(r['object_f1'])}{spread(i['object_f1'])}" if "object_f1" in r else ""
+                lines.append(
+                    f"| {words} | {mode} | {klass} | {number(r['dice'])}{spread(i['dice'])} | {number(r['iou'])} "
+                    f"| {number(r['precision'])} | {number(r['recall'])} | {f1} |"
+                )
+    return "\n".join(lines)
+
+
+def size_table(scores: dict) -> str:
+    """Confusions within size bands."""
+    lines = ["| labels | thousand m² | data centers called so | other buildings called data center |", "|---|---|---|---|"]
+    for name, words in SETS.items():
+        s = scores.get(f"{name}, unlabelled ignore")
+        if s is None:
+            continue
+        for band in s["by_size"]:
+            low, high = band["area_m2"]
+            size = f"{low / 1000:g}-{high / 1000:g}" if high else f"> {low / 1000:g}"
+            d, o = band["data_center"], band["other_building"]
+            lines.append(
+                f"| {words} | {size} | {d['called_data_center']} of {d['n']} | {o['called_data_center']} of {o['n']} |"
+            )
+        o = s["other_building"]
+        lines.append(f"| {words} | all | | {o['called_data_center']} of {o['n']}{spread(o['called_interval'])} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Write the page."""
+    folder = Path(sys.argv[1])
+    config = Path(sys.argv[2] if len(sys.argv) > 2 else HERE.parent / "workflows" / "train_ashburn.yaml")
+    file = load_yaml(config, TrainingFile)
+    scores = json.loads((folder / "folds.json").read_text())
+    settings = file.pictures[0]
+    image = open_image(resolve(settings.image, config.resolve().parent), draft_card(file))
+    values, valid = image.read(0, 0, *image.shape)
+    rgb = np.rint(values * 255).astype(np.uint8)
+    found = gpd.read_file(folder / "footprints.gpkg").to_crs("OGC:CRS84")
+    labels = gpd.read_file(resolve(settings.outlines, config.resolve().parent)).to_crs("OGC:CRS84")
+    assert image.geobox is not None
+    overlay = Pillow.open(io.BytesIO(pictures.overlay(rgb, valid, image.geobox, found, label_texts(labels)))).convert("RGB")
+    overlay.save(HERE / "images" / "detector-ashburn.jpg", quality=82, optimize=True)
+    failures(image, rgb, valid, found, labels)
+    (HERE / "images" / "folds.json").write_text(json.dumps(scores, indent=1) + "\n")
+    page = (HERE / "detector.md").read_text()
+    for mark, text in (("scores", score_table(scores["scores"])), ("sizes", size_table(scores["scores"]))):
+        head, rest = page.split(f"<!-- {mark} -->")
+        page = f"{head}<!-- {mark} -->\n{text}\n<!-- end {mark} -->{rest.split(f'<!-- end {mark} -->')[1]}"
+    (HERE / "detector.md").write_text(page)
+
+
+def failures(image: object, rgb: np.ndarray, valid: np.ndarray, found: gpd.GeoDataFrame, labels: gpd.GeoDataFrame) -> None:
+    """One picture of the outlined buildings that got the other class or were missed, worst first."""
+    wrong = []
+    buildings = labels[labels["class"].isin(["data_center", "other_building"])]
+    for name, klass, geometry in zip(buildings["id"], buildings["class"], buildings.geometry, strict=True):
+        covered = found[found["class"] == klass].intersection(geometry).area.sum() / geometry.area
+        wrong.append((covered, geometry, name))
+    wrong.sort(key=lambda w: w[0])
+    chips = []
+    for covered, geometry, name in wrong[:6]:
+        pixels = lonlat_to_pixels([geometry], image.geobox)[0]  # type: ignore[attr-defined]
+        near = found[found.intersects(geometry.buffer(0.002))]
+        data = pictures.chip(rgb, valid, image.geobox, near, geometry)  # type: ignore[attr-defined]
+        chips.append(Pillow.open(io.BytesIO(data)).convert("RGB").resize((360, 360)))
+        print(f"{name}: {covered:.0%} of it called by its class, {pixels.area * 4:.0f} m2")
+    sheet = Pillow.new("RGB", (360 * 3, 720), "white")
+    for i, chip in enumerate(chips):
+        sheet.paste(chip, (360 * (i % 3), 360 * (i // 3)))
+    sheet.save(HERE / "images" / "detector-failures.jpg", quality=82, optimize=True)
+
+
+if __name__ == "__main__":
+    main()
