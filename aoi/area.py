@@ -84,9 +84,7 @@ class Area:
             )
         lon, lat = geometry.centroid.x, geometry.centroid.y
         if not -80.0 <= lat <= 84.0:
-            raise GridError(
-                f"area '{self.name}': its centroid at latitude {lat:.2f} lies outside UTM (-80..84)"
-            )
+            raise GridError(f"area '{self.name}': its centroid at latitude {lat:.2f} lies outside UTM (-80..84)")
         zone = int((lon + 180.0) // 6.0) % 60 + 1
         return CRS.from_epsg((32600 if lat >= 0 else 32700) + zone)
 

@@ -185,9 +185,7 @@ def area_mask(geobox: GeoBox, area: Area) -> np.ndarray:
         GridError: the grid has no CRS.
     """
     ny, nx = geobox.shape
-    return geometry_mask(
-        [_in_pixels(geobox, area)], (ny, nx), Affine.identity(), all_touched=False, invert=True
-    )
+    return geometry_mask([_in_pixels(geobox, area)], (ny, nx), Affine.identity(), all_touched=False, invert=True)
 
 
 def _in_crs(area: Area, crs: CRS) -> BaseGeometry:

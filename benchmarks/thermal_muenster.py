@@ -62,9 +62,7 @@ class Scene:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/muenster"))
     parser.add_argument("--out-docs", type=Path, help="docs folder to update; without it nothing is written")
     parser.add_argument("--controls", type=int, default=CONTROLS, help="controls of each kind per site")
@@ -120,9 +118,7 @@ def study(scene: Scene, count: int) -> tuple[dict, pd.DataFrame, dict[tuple[str,
         own, ring = scene.own_built[r, c], scene.ring_built[r, c]
         inside = _inside(scene)
         near = inside & (np.hypot(scene.x - point.x, scene.y - point.y) < REACH_M) & (scene.own_built >= 0.5)
-        alike = (
-            inside & (abs(scene.own_built - own) < OWN_WITHIN) & (abs(scene.ring_built - ring) < RING_WITHIN)
-        )
+        alike = inside & (abs(scene.own_built - own) < OWN_WITHIN) & (abs(scene.ring_built - ring) < RING_WITHIN)
         row |= {"own_built_share": float(own), "ring_built_share": float(ring)}
         for kind, allowed in (("built_up", near), ("matched", alike)):
             places = _draw(scene, allowed, count, rng)
@@ -179,9 +175,7 @@ def _floor_from_controls(scene: Scene, places: gpd.GeoDataFrame, keep_out: gpd.G
     The check on `floor_mw`, which assumes independent sensor footprints: here nothing is assumed but S.
     """
     discs = places.set_geometry(places.buffer(SITE_RADIUS_M + 100.0))
-    table, _ = evidence(
-        scene.stack, scene.grid, discs, exclude=keep_out, ring_inner_m=50.0, ring_outer_m=650.0
-    )
+    table, _ = evidence(scene.stack, scene.grid, discs, exclude=keep_out, ring_inner_m=50.0, ring_outer_m=650.0)
     e = table["lst_excess_k"].dropna() * discs.area.iloc[0]
     sd = MAD_TO_SD * float((e - e.median()).abs().median())
     return FLOOR_SIGMAS * sd / COUPLING_K_M2_PER_MW
@@ -228,9 +222,7 @@ def plot(result: dict, looks: pd.DataFrame, controls: dict[tuple[str, str], pd.D
         name = site["site_id"]
         own = looks[(looks["site_id"] == name) & looks["used"]]
         _per_look(left, own, controls[name, "matched"], colour)
-        left.set_title(
-            f"{name}: median {site['lst_excess_k']:+.1f} K", loc="left", fontsize=10, fontweight="bold"
-        )
+        left.set_title(f"{name}: median {site['lst_excess_k']:+.1f} K", loc="left", fontsize=10, fontweight="bold")
         _controls(right, site, controls, colour)
     axes[0, 0].legend(loc="upper left", fontsize=8, frameon=False)
     axes[1, 0].set_ylabel("surface temperature, site minus ring median [K]")
@@ -244,9 +236,7 @@ def plot(result: dict, looks: pd.DataFrame, controls: dict[tuple[str, str], pd.D
 def _per_look(axis: Axes, own: pd.DataFrame, matched: pd.DataFrame, colour: str) -> None:
     at = np.arange(len(own))
     band = matched.groupby("time")["excess_k"].quantile([0.05, 0.95]).unstack().loc[own["time"]]
-    axis.fill_between(
-        at, band[0.05], band[0.95], step="mid", color="0.88", lw=0, label="matched controls, 5-95%"
-    )
+    axis.fill_between(at, band[0.05], band[0.95], step="mid", color="0.88", lw=0, label="matched controls, 5-95%")
     sd = (own["excess_k"] / own["robust_z"]).abs()
     axis.errorbar(
         at, own["excess_k"], yerr=sd, fmt="o", ms=4.5, color=colour, ecolor=colour, elinewidth=1, capsize=2,

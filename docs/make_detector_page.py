@@ -64,7 +64,10 @@ def score_table(scores: dict) -> str:
 
 def size_table(scores: dict) -> str:
     """Confusions within size bands."""
-    lines = ["| labels | thousand m² | data centers called so | other buildings called data center |", "|---|---|---|---|"]
+    lines = [
+        "| labels | thousand m² | data centers called so | other buildings called data center |",
+        "|---|---|---|---|",
+    ]
     for name, words in SETS.items():
         s = scores.get(f"{name}, unlabelled ignore")
         if s is None:
@@ -94,7 +97,9 @@ def main() -> None:
     found = gpd.read_file(folder / "footprints.gpkg").to_crs("OGC:CRS84")
     labels = gpd.read_file(resolve(settings.outlines, config.resolve().parent)).to_crs("OGC:CRS84")
     assert image.geobox is not None
-    overlay = Pillow.open(io.BytesIO(pictures.overlay(rgb, valid, image.geobox, found, label_texts(labels)))).convert("RGB")
+    overlay = Pillow.open(io.BytesIO(pictures.overlay(rgb, valid, image.geobox, found, label_texts(labels)))).convert(
+        "RGB"
+    )
     overlay.save(HERE / "images" / "detector-ashburn.jpg", quality=82, optimize=True)
     failures(image, rgb, valid, found, labels)
     (HERE / "images" / "folds.json").write_text(json.dumps(scores, indent=1) + "\n")
@@ -105,7 +110,9 @@ def main() -> None:
     (HERE / "detector.md").write_text(page)
 
 
-def failures(image: object, rgb: np.ndarray, valid: np.ndarray, found: gpd.GeoDataFrame, labels: gpd.GeoDataFrame) -> None:
+def failures(
+    image: object, rgb: np.ndarray, valid: np.ndarray, found: gpd.GeoDataFrame, labels: gpd.GeoDataFrame
+) -> None:
     """One picture of the outlined buildings that got the other class or were missed, worst first."""
     wrong = []
     buildings = labels[labels["class"].isin(["data_center", "other_building"])]

@@ -39,9 +39,7 @@ class TrainingData(_Frozen):
     name: str
     licence: str
     outlines: str = Field(description="who drew the labels, from what")
-    image_sha256: str = Field(
-        default="", description="content hash of the image, to recognise it in an evaluation"
-    )
+    image_sha256: str = Field(default="", description="content hash of the image, to recognise it in an evaluation")
     extent: tuple[float, float, float, float] | None = Field(
         default=None, description="[west, south, east, north] of the image, lon/lat degrees"
     )
@@ -68,9 +66,7 @@ class ModelCard(_Frozen):
     architecture: Literal["sitenet"] = "sitenet"
     width: int = Field(default=16, ge=4, le=64)
     outputs: tuple[str, ...] = OUTPUTS
-    bands: tuple[str, ...] = Field(
-        min_length=1, max_length=64, description="optical bands by name, in input order"
-    )
+    bands: tuple[str, ...] = Field(min_length=1, max_length=64, description="optical bands by name, in input order")
     thermal_bands: tuple[str, ...] = Field(
         default=(),
         max_length=8,
@@ -81,9 +77,7 @@ class ModelCard(_Frozen):
     gsd_range_m: tuple[float, float] = Field(
         description="imagery accepted: finer is averaged to gsd_m, coarser is refused"
     )
-    native_range_m: tuple[float, float] = Field(
-        description="within this the image's own pixels are used unresampled"
-    )
+    native_range_m: tuple[float, float] = Field(description="within this the image's own pixels are used unresampled")
     mean: tuple[float, ...] = Field(description="per band, subtracted after scaling to 0..1")
     std: tuple[Annotated[float, Field(gt=0)], ...] = Field(description="per band, divided by")
     training: tuple[TrainingData, ...] = ()
@@ -115,8 +109,7 @@ def check_fits(card: ModelCard, *, bands: tuple[str, ...], gsd_m: float, units: 
     if missing:
         hint = nearest(missing[0], bands) if bands else "the image names no bands"
         raise ModelContractError(
-            f"{source}: weights '{card.name}' need bands {', '.join(card.bands)}; "
-            f"missing {', '.join(missing)} ({hint})"
+            f"{source}: weights '{card.name}' need bands {', '.join(card.bands)}; missing {', '.join(missing)} ({hint})"
         )
     low, high = card.gsd_range_m
     if not low <= gsd_m <= high:
@@ -161,9 +154,7 @@ def save(net: SiteNet, card: ModelCard, path: Path) -> ModelCard:
     Raises:
         ModelContractError: too large, or a weight half precision cannot hold (a diverged training).
     """
-    tensors = {
-        k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in net.state_dict().items()
-    }
+    tensors = {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in net.state_dict().items()}
     _check_finite(tensors, path.name)
     blob = save_tensors(tensors)
     if len(blob) > MAX_WEIGHTS_BYTES:
@@ -179,9 +170,7 @@ def save(net: SiteNet, card: ModelCard, path: Path) -> ModelCard:
 def _check_finite(tensors: dict[str, Tensor], name: str) -> None:
     for key, value in tensors.items():
         if not bool(value.isfinite().all()):
-            raise ModelContractError(
-                f"{name}: '{key}' holds values that are not finite in half precision; train again"
-            )
+            raise ModelContractError(f"{name}: '{key}' holds values that are not finite in half precision; train again")
 
 
 def load_card(path: Path) -> ModelCard:
@@ -194,17 +183,13 @@ def load_card(path: Path) -> ModelCard:
     if not path.is_file():
         raise ModelContractError(f"weights {path}: no such file")
     if not card_path.is_file():
-        raise ModelContractError(
-            f"weights {path.name}: no card {card_path.name} beside them; weights come with a card"
-        )
+        raise ModelContractError(f"weights {path.name}: no card {card_path.name} beside them; weights come with a card")
     if card_path.stat().st_size > MAX_CARD_BYTES:
         raise ModelContractError(f"{card_path.name}: larger than {MAX_CARD_BYTES} bytes, not a card")
     try:
         return ModelCard.model_validate_json(card_path.read_text(encoding="utf-8"))
     except (ValidationError, UnicodeDecodeError) as error:
-        first = (
-            error.errors()[0] if isinstance(error, ValidationError) else {"loc": ("file",), "msg": "not text"}
-        )
+        first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": ("file",), "msg": "not text"}
         field = ".".join(str(p) for p in first["loc"])
         raise ModelContractError(f"{card_path.name}: field '{field}': {first['msg']}") from error
 

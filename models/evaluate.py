@@ -56,9 +56,7 @@ def _ratios(tp: float, fp: float, fn: float) -> dict[str, float | None]:
     }
 
 
-def _counts(
-    pred: np.ndarray, truth: np.ndarray, known: np.ndarray, code: int, block: np.ndarray, n: int
-) -> np.ndarray:
+def _counts(pred: np.ndarray, truth: np.ndarray, known: np.ndarray, code: int, block: np.ndarray, n: int) -> np.ndarray:
     """Return (block, 3) true positive, false positive, false negative pixels."""
     p, t = (pred == code) & known, (truth == code) & known
     return np.stack(
@@ -123,18 +121,14 @@ def score(
     n = nby * nbx
     used = np.unique(block[valid])
     rng = np.random.default_rng(seed)
-    draws = (
-        used[rng.integers(len(used), size=(resamples, len(used)))] if len(used) > 1 else np.empty((0, 0), int)
-    )
+    draws = used[rng.integers(len(used), size=(resamples, len(used)))] if len(used) > 1 else np.empty((0, 0), int)
 
     out: dict[str, object] = {"unlabelled": unlabelled, "block_m": block_px * gsd_m}
     area = gsd_m**2
     for klass in ("data_center", "other_building", "cooling_equipment"):
         if klass == "cooling_equipment":
             fill = UNLABELLED if unlabelled == "ignore" else 0
-            t = burn(
-                labelled, shape, {"other_building": 0, "data_center": 0, "unknown": UNKNOWN, klass: 1}, fill
-            )
+            t = burn(labelled, shape, {"other_building": 0, "data_center": 0, "unknown": UNKNOWN, klass: 1}, fill)
             p = burn(predicted, shape, {klass: 1}, 0)
             counts = _counts(p, t, valid & (t < UNLABELLED), 1, block, n)
         else:
@@ -182,9 +176,7 @@ def _clean(outlines: Sequence[Outline]) -> list[Outline]:
         parts = shapely.get_parts(parts)  # a repaired shape may hold a MultiPolygon beside stray lines
         polygons = [p for p in parts if p.geom_type == "Polygon" and p.area > 0]
         if polygons:
-            kept.append(
-                Outline(o.klass, polygons[0] if len(polygons) == 1 else shapely.MultiPolygon(polygons))
-            )
+            kept.append(Outline(o.klass, polygons[0] if len(polygons) == 1 else shapely.MultiPolygon(polygons)))
     return kept
 
 
@@ -244,9 +236,7 @@ def _objects(
     for j, polygon in enumerate(centers):
         if whole[j]:
             counts[block[_place(polygon, valid.shape)]] += [j in pairs.values(), 0, j not in pairs.values()]
-    partial = burn(
-        [Outline("x", p) for p, w in zip(centers, whole, strict=True) if not w], valid.shape, {"x": 1}, 0
-    )
+    partial = burn([Outline("x", p) for p, w in zip(centers, whole, strict=True) if not w], valid.shape, {"x": 1}, 0)
     skip = (truth >= UNLABELLED) | (partial == 1) | ~valid
     for i, polygon in enumerate(guesses):
         part, inside = _pixels(polygon, valid.shape)
@@ -255,9 +245,7 @@ def _objects(
     return counts
 
 
-def _confusion(
-    labelled: Sequence[Outline], pred: np.ndarray, valid: np.ndarray, pixel_m2: float
-) -> list[dict]:
+def _confusion(labelled: Sequence[Outline], pred: np.ndarray, valid: np.ndarray, pixel_m2: float) -> list[dict]:
     """One record a labelled building imaged by >= 99%: class, area, whether mostly called data center."""
     records = []
     for o in labelled:

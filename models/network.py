@@ -41,9 +41,7 @@ _STAGES = (
 _TAPS = (0, 2, 4, 10, 15)  # last block at strides 2, 4, 8, 16, 32
 
 
-def _conv(
-    inp: int, out: int, kernel: int, stride: int = 1, groups: int = 1, act: bool = True
-) -> nn.Sequential:
+def _conv(inp: int, out: int, kernel: int, stride: int = 1, groups: int = 1, act: bool = True) -> nn.Sequential:
     """Convolution with TensorFlow 'same' padding (for even sizes), batch norm and ReLU6."""
     total = max(kernel - stride, 0)
     layer = Conv2dNormActivation(

@@ -109,9 +109,7 @@ def crop(
     vv, uu = np.meshgrid(u, u * flip, indexing="ij")
     x = col + np.cos(angle) * uu - np.sin(angle) * vv
     y = row + np.sin(angle) * uu + np.cos(angle) * vv
-    grid = torch.from_numpy(
-        np.stack([(2 * x + 1) / nx - 1, (2 * y + 1) / ny - 1], -1)[None].astype(np.float32)
-    )
+    grid = torch.from_numpy(np.stack([(2 * x + 1) / nx - 1, (2 * y + 1) / ny - 1], -1)[None].astype(np.float32))
 
     y0, y1 = max(0, int(y.min()) - 2), min(ny, int(y.max()) + 3)
     x0, x1 = max(0, int(x.min()) - 2), min(nx, int(x.max()) + 3)

@@ -50,6 +50,7 @@ class TrainSettings(BaseModel):
     imagenet: bool = Field(default=True, description="start the encoder from ImageNet weights")
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    threads: int = Field(default=1, ge=1, description="CPU threads; the bits depend on it, so it is a setting")
     precision: str = Field(
         default="auto",
         pattern="^(auto|float32|bfloat16)$",
@@ -93,9 +94,7 @@ def _check(pictures: list[Picture], bands: tuple[str, ...], settings: TrainSetti
         raise ConfigError("training: no pictures to learn from")
     for what, values in (("mean", settings.mean), ("std", settings.std)):
         if len(values) != len(bands):
-            raise ConfigError(
-                f"training: {len(values)} values of {what} for {len(bands)} bands ({', '.join(bands)})"
-            )
+            raise ConfigError(f"training: {len(values)} values of {what} for {len(bands)} bands ({', '.join(bands)})")
     for p in pictures:
         if len(p.optical) != len(bands):
             raise ConfigError(f"training: picture '{p.name}' has {len(p.optical)} bands, not {len(bands)}")
@@ -121,22 +120,25 @@ def _read_checkpoint(path: Path, device: torch.device, key: str, data: str) -> d
     if own != key:
         raise ConfigError(f"{path}: checkpoint of other settings; remove it or use another folder")
     if seen != data:
-        raise ConfigError(f"{path}: checkpoint of other pictures or bands; remove it or use another folder")
+        raise ConfigError(f"{path}: checkpoint of other pictures, bands or start; remove it or use another folder")
     return state
 
 
 @contextlib.contextmanager
-def _deterministic(seed: int) -> Iterator[None]:
-    """Seed torch and ask for deterministic kernels; put both back as they were."""
+def _deterministic(settings: TrainSettings) -> Iterator[None]:
+    """Seed torch, set its threads, ask for deterministic kernels; put all back as they were."""
     before = torch.are_deterministic_algorithms_enabled()
     warn = torch.is_deterministic_algorithms_warn_only_enabled()
+    had = torch.get_num_threads()
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
+        torch.manual_seed(settings.seed)
+        torch.set_num_threads(settings.threads)
         torch.use_deterministic_algorithms(True, warn_only=True)
         try:
             yield
         finally:
             torch.use_deterministic_algorithms(before, warn_only=warn)
+            torch.set_num_threads(had)
 
 
 def _device(precision: str) -> tuple[torch.device, bool]:
@@ -165,7 +167,7 @@ def train(
         settings: seed, steps, rates.
         start: a network to go on from, instead of ImageNet weights or random ones.
         checkpoint: file to resume from and to save to; removed by the caller when done. It
-            belongs to the settings, bands and pictures that it was made with.
+            belongs to the settings, bands, pictures and start that it was made with.
         report: called after every step with step, steps and loss.
         save_every_s: seconds between checkpoints.
         stop_after: stop after this step as if interrupted, leaving the checkpoint.
@@ -178,11 +180,12 @@ def train(
             checkpoint that is damaged or of other settings or pictures.
     """
     _check(pictures, bands, settings)
-    with _deterministic(settings.seed):
-        return _train(pictures, bands, settings, start, checkpoint, report, save_every_s, stop_after)
+    with _deterministic(settings), ThreadPoolExecutor(1) as ahead:
+        return _train(ahead, pictures, bands, settings, start, checkpoint, report, save_every_s, stop_after)
 
 
 def _train(
+    ahead: ThreadPoolExecutor,
     pictures: list[Picture],
     bands: tuple[str, ...],
     settings: TrainSettings,
@@ -226,8 +229,7 @@ def _train(
             mean=settings.mean, std=settings.std, augmentation=Augmentation(),
         )  # fmt: skip
 
-    ahead = ThreadPoolExecutor(1)  # draws the next batch while this one is learned from
-    upcoming = ahead.submit(draw, step)
+    upcoming = ahead.submit(draw, step)  # the next batch is drawn while this one is learned from
     while step < settings.steps:
         warm = min(1.0, (step + 1) / 20)
         factor = warm * 0.5 * (1 + math.cos(math.pi * step / settings.steps))
@@ -256,5 +258,4 @@ def _train(
             saved = time.monotonic()
         if step == stop_after:
             break
-    ahead.shutdown()
     return net.eval().to("cpu")

@@ -112,9 +112,7 @@ def search(area: Area, sensor: SensorSource) -> list[pystac.Item]:
             warnings.simplefilter("ignore", PystacClientWarning)
             client = Client.open(sensor.api_url, stac_io=_RetryingIO(timeout=_TIMEOUT_S, max_retries=None))
             request: dict[str, Any] = {"collections": [sensor.collection], "datetime": sensor.datetime}
-            if sensor.max_cloud is not None and any(
-                uri.endswith("#query") for uri in client.get_conforms_to()
-            ):
+            if sensor.max_cloud is not None and any(uri.endswith("#query") for uri in client.get_conforms_to()):
                 request["query"] = {"eo:cloud_cover": {"lte": sensor.max_cloud}}
             found = list(
                 client.search(
@@ -132,9 +130,7 @@ def search(area: Area, sensor: SensorSource) -> list[pystac.Item]:
     except Exception as exc:  # pystac and pystac-client raise bare Exception, KeyError, ValueError, Warning
         raise CatalogError(f"{sensor}: cannot be searched: {_short(exc)}") from None
     if len(found) >= _MAX_ITEMS:
-        raise CatalogError(
-            f"{sensor}: more than {_MAX_ITEMS:,} items; choose a smaller area or shorter dates"
-        )
+        raise CatalogError(f"{sensor}: more than {_MAX_ITEMS:,} items; choose a smaller area or shorter dates")
     unique = {item.id: item for item in found}
     items = [item for item in unique.values() if _wanted(item, area, sensor.max_cloud)]
     if not items:
@@ -172,9 +168,7 @@ def latest_coverage(items: Iterable[pystac.Item], area: Area) -> list[pystac.Ite
 def covered_share(items: Iterable[pystac.Item], area: Area) -> float:
     """Return the share (0 to 1) of the area inside the items' footprints; holes in images do not count."""
     covered = shapely.union_all([_footprint(item) for item in items]).intersection(area.geometry)
-    parts = [
-        p for p in shapely.get_parts(covered) if p.geom_type in ("Polygon", "MultiPolygon") and p.area > 0
-    ]
+    parts = [p for p in shapely.get_parts(covered) if p.geom_type in ("Polygon", "MultiPolygon") and p.area > 0]
     if not parts:
         return 0.0
     geometry = shapely.union_all(parts)
@@ -346,9 +340,7 @@ def _planetary_computer() -> ModuleType:
         return import_module("planetary_computer")
 
 
-def _first_unreadable(
-    items: Iterable[pystac.Item], assets: Sequence[str], address: Callable[[str], str]
-) -> str:
+def _first_unreadable(items: Iterable[pystac.Item], assets: Sequence[str], address: Callable[[str], str]) -> str:
     """Return the stored address of the first image that does not open, '' where all do (it was transient)."""
     for item in items:
         for asset in [item.assets[key] for key in assets if key in item.assets] or item.assets.values():

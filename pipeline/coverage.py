@@ -61,14 +61,10 @@ def looked_share(geometry: BaseGeometry, position_error_m: float, looked_at: gpd
         position_error_m: 1-sigma position error, m.
         looked_at: table `looked_at`.
     """
-    return float(
-        looked_shares(np.array([geometry], dtype=object), np.array([position_error_m]), looked_at)[0]
-    )
+    return float(looked_shares(np.array([geometry], dtype=object), np.array([position_error_m]), looked_at)[0])
 
 
-def looked_shares(
-    places: np.ndarray, position_error_m: np.ndarray, looked_at: gpd.GeoDataFrame
-) -> np.ndarray:
+def looked_shares(places: np.ndarray, position_error_m: np.ndarray, looked_at: gpd.GeoDataFrame) -> np.ndarray:
     """Return `looked_share` of many places at once, float64, shape (n,).
 
     Args:
@@ -94,9 +90,7 @@ def looked_shares(
     reach_lon /= np.cos(np.radians(np.clip(np.abs(lat0) + reach_lat, 0.0, 89.0)))
     tree = shapely.STRtree(cells)
     hits = [
-        tree.query(
-            shapely.box(lon0 + turn - reach_lon, lat0 - reach_lat, lon0 + turn + reach_lon, lat0 + reach_lat)
-        )
+        tree.query(shapely.box(lon0 + turn - reach_lon, lat0 - reach_lat, lon0 + turn + reach_lon, lat0 + reach_lat))
         for turn in (-360.0, 0.0, 360.0)
     ]
     pairs = np.unique(np.concatenate(hits, axis=1), axis=1)
@@ -135,9 +129,7 @@ def p_detect(
 
 def with_looked_at(declared: gpd.GeoDataFrame, looked_at: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     """Return the table `declared` with its column `looked_at` filled: share of each place looked at."""
-    shares = looked_shares(
-        declared.geometry.to_numpy(), declared["position_error_m"].to_numpy(float), looked_at
-    )
+    shares = looked_shares(declared.geometry.to_numpy(), declared["position_error_m"].to_numpy(float), looked_at)
     return declared.assign(looked_at=shares)
 
 

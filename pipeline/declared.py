@@ -83,9 +83,7 @@ _GEOD = Geod(ellps="WGS84")
 _Record = dict[str, Any]
 
 
-def read(
-    path: str | Path, format: Format = "auto", default_position_error_m: float | None = None
-) -> gpd.GeoDataFrame:
+def read(path: str | Path, format: Format = "auto", default_position_error_m: float | None = None) -> gpd.GeoDataFrame:
     """Return the registry at `path` as the table `declared`.
 
     Args:
@@ -283,9 +281,7 @@ def _epa(file: Path) -> list[_Record]:
             "lat": lat,
             "name": f.get("AIRName") or f.get("FacName"),
             # Several addresses at one coordinate: that is the centre of a postcode or a town.
-            "usual_error_m": max(
-                POSITION_ERROR_M["postcode" if many else "parcel"], _digits_error_m(lon, lat)
-            ),
+            "usual_error_m": max(POSITION_ERROR_M["postcode" if many else "parcel"], _digits_error_m(lon, lat)),
             "source": "US EPA ECHO, air permits",
             "licence": "US government work, public domain",
         }
@@ -443,9 +439,7 @@ def _number(value: object, file: Path, n: int, column: str, negative: bool = Fal
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise RegistryError(
-            f"registry '{file.name}', row {n}, column '{column}': '{text[:40]}' is not a number"
-        )
+        raise RegistryError(f"registry '{file.name}', row {n}, column '{column}': '{text[:40]}' is not a number")
     if number < 0 and not negative:
         raise RegistryError(f"registry '{file.name}', row {n}, column '{column}': {number:g} is negative")
     return number
@@ -498,11 +492,7 @@ def _vector(file: Path) -> gpd.GeoDataFrame:
         return pd.DataFrame(frame)
     if frame.crs is None:
         raise RegistryError(f"registry '{file.name}' has no coordinate system: store it with one")
-    return (
-        frame.rename_geometry("geometry").to_crs(CRS)
-        if frame.geometry.name != "geometry"
-        else frame.to_crs(CRS)
-    )
+    return frame.rename_geometry("geometry").to_crs(CRS) if frame.geometry.name != "geometry" else frame.to_crs(CRS)
 
 
 def _json(file: Path) -> dict[str, Any]:

@@ -168,17 +168,11 @@ def join(
     klass = np.where(~building, "cooling_equipment", np.where(score > 0.5, "data_center", "other_building"))
     geometry = [_simplify(g, settings.simplify_m / gsd_m) for g in objects["geometry"]]
     mapped = to_lonlat(geometry, transform, crs)
-    area = (
-        [abs(GEOD.geometry_area_perimeter(g)[0]) for g in mapped]
-        if crs
-        else [g.area * gsd_m**2 for g in geometry]
-    )
+    area = [abs(GEOD.geometry_area_perimeter(g)[0]) for g in mapped] if crs else [g.area * gsd_m**2 for g in geometry]
     return conform(
         pd.DataFrame(
             {
-                "object_id": [
-                    f"{k[0]}{c}_{r}" for k, c, r in zip(klass, objects["col"], objects["row"], strict=True)
-                ],
+                "object_id": [f"{k[0]}{c}_{r}" for k, c, r in zip(klass, objects["col"], objects["row"], strict=True)],
                 "class": klass,
                 "score": np.where(klass == "other_building", 1 - score, score),
                 "epistemic": objects["sum_entropy"] / objects["pixels"] / 255,
@@ -241,17 +235,11 @@ def _canonical(polygon: shapely.Polygon) -> shapely.Polygon:
 def _simplify(polygon: shapely.Polygon, tolerance: float) -> shapely.Polygon:
     """Simplify an outline on pixel edges; kept as it was where that would break it or change its area by > 5%."""
     simple = shapely.simplify(polygon, tolerance / 2, preserve_topology=True)
-    ok = (
-        simple.is_valid
-        and simple.geom_type == "Polygon"
-        and abs(simple.area - polygon.area) <= 0.05 * polygon.area
-    )
+    ok = simple.is_valid and simple.geom_type == "Polygon" and abs(simple.area - polygon.area) <= 0.05 * polygon.area
     return simple if ok else polygon
 
 
-def to_lonlat(
-    geometry: list[shapely.Polygon], transform: Affine | None, crs: str | None
-) -> list[shapely.Polygon]:
+def to_lonlat(geometry: list[shapely.Polygon], transform: Affine | None, crs: str | None) -> list[shapely.Polygon]:
     """Pixels -> map -> WGS84 longitude, latitude; without CRS pixels stay pixels."""
     if crs is None or transform is None:
         return geometry

@@ -139,9 +139,7 @@ def fuse(
     return np.exp(ln_m / total), math.sqrt(1.0 / total + common_ln_sd**2)
 
 
-def footprint_prior(
-    building_area_m2: float, *, year: int, storeys: float | None = None
-) -> tuple[float, float]:
+def footprint_prior(building_area_m2: float, *, year: int, storeys: float | None = None) -> tuple[float, float]:
     """Return median facility MW and ln-sd from footprint alone.
 
     The mixture of building classes is replaced by the log-normal of the same mean and spread in
@@ -197,9 +195,7 @@ def _site(site: SiteEvidence, year: int, seed: int, draws: int) -> tuple[np.ndar
         it_mw = median * np.exp(math.hypot(ln_sd, 0.5 * min(excess, 1.0)) * z)
         if excess > 0:
             errors.append(("whether the equipment seen is all there is, and is cooling", excess))
-            words.append(
-                f"that is {math.exp(ln_gap):.2g} times what the footprint suggests, so its pull is capped"
-            )
+            words.append(f"that is {math.exp(ln_gap):.2g} times what the footprint suggests, so its pull is capped")
     if site.on_border:
         border = reference.ratio("border").ln_sd
         it_mw = it_mw * np.exp(border * np.abs(rng.standard_normal(draws)))

@@ -149,8 +149,7 @@ def to_unit(
     """
     if profile.units not in ("display_uint8", "reflectance"):
         raise ConfigError(
-            f"sensor profile '{profile.name}' is in {profile.units}, not optical; "
-            "use a display or reflectance profile"
+            f"sensor profile '{profile.name}' is in {profile.units}, not optical; use a display or reflectance profile"
         )
     stored, ok = _stored(values, profile, valid)
     unit = stored * profile.scale + profile.offset
@@ -180,9 +179,7 @@ def brightness_temperature(dn: np.ndarray, ml: float, al: float, k1: float, k2: 
     """
     for label, constant in (("ml", ml), ("k1", k1), ("k2", k2)):
         if not (math.isfinite(constant) and constant > 0):
-            raise ConfigError(
-                f"{label} {constant:g}: must be greater than 0; take it from the scene's MTL file"
-            )
+            raise ConfigError(f"{label} {constant:g}: must be greater than 0; take it from the scene's MTL file")
     numbers = np.asarray(dn, dtype=np.float64)
     radiance = ml * numbers + al
     ok = np.isfinite(numbers) & (numbers != 0) & (radiance > 0)
@@ -191,9 +188,7 @@ def brightness_temperature(dn: np.ndarray, ml: float, al: float, k1: float, k2: 
     return temperature
 
 
-def _stored(
-    values: np.ndarray, profile: SensorProfile, valid: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray]:
+def _stored(values: np.ndarray, profile: SensorProfile, valid: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
     """Return the values as float64 (invalid ones 0, so that nothing overflows) and the mask."""
     stored = np.asarray(values, dtype=np.float64)
     ok = np.isfinite(stored)

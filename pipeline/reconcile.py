@@ -106,9 +106,7 @@ class ReconcileSettings:
         for name, value in vars(self).items():
             share = name.startswith(("p_", "min_p_")) or name.endswith("_share")
             if not 0 < value < math.inf or (share and value >= 1 and not name.startswith("min_p_")):
-                raise ConfigError(
-                    f"reconcile.{name} = {value}: must be {'a share in 0..1' if share else '> 0'}"
-                )
+                raise ConfigError(f"reconcile.{name} = {value}: must be {'a share in 0..1' if share else '> 0'}")
 
 
 DEFAULTS = ReconcileSettings()
@@ -215,9 +213,7 @@ def not_looked_at(
     Their column `looked_at` holds the share. With `ledger`, those that were matched all the
     same (seen at the edge of the imagery) are left out, so that ledger and this are complements.
     """
-    share = looked_shares(
-        declared.geometry.to_numpy(), declared["position_error_m"].to_numpy(float), looked_at
-    )
+    share = looked_shares(declared.geometry.to_numpy(), declared["position_error_m"].to_numpy(float), looked_at)
     keep = share < settings.min_p_detect
     if ledger is not None:
         keep &= ~declared["declared_id"].isin(ledger["declared_id"].dropna()).to_numpy(bool)
@@ -235,14 +231,10 @@ def _prepare_sites(frame: gpd.GeoDataFrame, settings: ReconcileSettings) -> _Sit
     return _Sites(frame, *_shapes(frame, settings))
 
 
-def _prepare_declared(
-    frame: gpd.GeoDataFrame, looked_at: gpd.GeoDataFrame, settings: ReconcileSettings
-) -> _Declared:
+def _prepare_declared(frame: gpd.GeoDataFrame, looked_at: gpd.GeoDataFrame, settings: ReconcileSettings) -> _Declared:
     twice = frame["declared_id"][frame["declared_id"].duplicated()]
     if len(twice):
-        raise RegistryError(
-            f"declared_id '{twice.iloc[0]}' occurs twice: put each registry's name before its ids"
-        )
+        raise RegistryError(f"declared_id '{twice.iloc[0]}' occurs twice: put each registry's name before its ids")
     frame = frame.sort_values("declared_id", kind="stable").reset_index(drop=True)
     sigma_m = np.hypot(frame["position_error_m"].to_numpy(float), settings.registration_m)
     it, facility = (frame[c].to_numpy(float) for c in ("it_mw", "facility_mw"))
@@ -291,9 +283,7 @@ def _candidates(s: _Sites, d: _Declared, settings: ReconcileSettings) -> _Pairs:
     hits: list[list[int]] = []
     if len(s.frame) and len(d.frame):
         radius_km = 1.01 * (reach_m + d.radius_m + s.radius_m.max()) / 1e3
-        hits = cKDTree(_on_sphere(s.centre)).query_ball_point(
-            _on_sphere(d.centre), radius_km, return_sorted=True
-        )
+        hits = cKDTree(_on_sphere(s.centre)).query_ball_point(_on_sphere(d.centre), radius_km, return_sorted=True)
     site = np.array([i for row in hits for i in row], dtype=int)
     decl = np.repeat(np.arange(len(hits)), [len(row) for row in hits]).astype(int)
     away_m = 1e3 * np.linalg.norm(_on_sphere(s.centre[site]) - _on_sphere(d.centre[decl]), axis=1)
@@ -439,15 +429,11 @@ def _marginals(
     return psi * to_site / (1.0 + total[site])
 
 
-def _grow(
-    chosen: list[int], pairs: _Pairs, s: _Sites, d: _Declared, settings: ReconcileSettings
-) -> list[_Match]:
+def _grow(chosen: list[int], pairs: _Pairs, s: _Sites, d: _Declared, settings: ReconcileSettings) -> list[_Match]:
     """Let further declarations and sites join the matches they belong to."""
     by_site = {int(pairs.site[k]): _Match(k, {}, {}, float(pairs.p_match[k])) for k in chosen}
     by_decl = {int(pairs.decl[k]): by_site[int(pairs.site[k])] for k in chosen}
-    free = np.array(
-        [int(j) not in by_decl and int(i) in by_site for i, j in zip(pairs.site, pairs.decl, strict=True)]
-    )
+    free = np.array([int(j) not in by_decl and int(i) in by_site for i, j in zip(pairs.site, pairs.decl, strict=True)])
     prior = (
         math.log(settings.member_share)
         + pairs.ln_gauss_km2
@@ -514,9 +500,7 @@ def _match_rows(
             f"{site['cooling_objects']} cooling object(s)."
         )
         against.append("Buildings and plant stand months before operation, and remain after it ends.")
-        settles["status_mismatch"] = (
-            "Date of the image against that of the declaration; a newer image; meter data."
-        )
+        settles["status_mismatch"] = "Date of the image against that of the declaration; a newer image; meter data."
     if not math.isnan(declared_mw):
         ratio = math.log(max(mid, _MIN_MW) / max(declared_mw, _MIN_MW))
         limit = settings.power_z * math.hypot(_site_ln_sd(s.frame)[i], float(d.ln_sd[j]))
@@ -548,15 +532,12 @@ def _match_rows(
             f"With probability {max(1 - match.p_match, 0.01):.2f} they are not the same facility: "
             "then the site is undeclared and the declaration not seen."
         )
-        settles["position_mismatch"] = (
-            "Corrected coordinates or outline from the declaring party; name at the gate."
-        )
+        settles["position_mismatch"] = "Corrected coordinates or outline from the declaring party; name at the gate."
     order = ("type_mismatch", "status_mismatch", "above_declared", "position_mismatch", "below_declared")
     klass = next((c for c in order if c in found), "matched")
     against.insert(
         0,
-        f"Site lies {_km(distance_m)} from the declared place (error {_km(stated_m)}); "
-        f"p_match {match.p_match:.2f}.",
+        f"Site lies {_km(distance_m)} from the declared place (error {_km(stated_m)}); p_match {match.p_match:.2f}.",
     )
     if match.p_match < 0.5:
         against.append("Other sites or declarations nearby fit about as well: the pairing is uncertain.")
@@ -632,9 +613,7 @@ def _undeclared_row(
             f"(p {pairs.p_match[k]:.2f})."
         )
     else:
-        against.append(
-            f"No declaration within {_km(settings.gross_error_m)} or its own error could be this site."
-        )
+        against.append(f"No declaration within {_km(settings.gross_error_m)} or its own error could be this site.")
     against += _limits(site, bool(site["on_border"]))
     return {
         **_base(site, None),
@@ -656,8 +635,7 @@ def _not_seen_row(
     idle = decl["status"] in NOT_OPERATING if pd.notna(decl["status"]) else False
     power = "no power" if np.isnan(d.it_mw[j]) else f"{d.it_mw[j]:.0f} MW of IT"
     words = [
-        f"Declared with {power}; {d.looked[j]:.0%} of its place was looked at ({BASIS}) "
-        "and no site there fits it."
+        f"Declared with {power}; {d.looked[j]:.0%} of its place was looked at ({BASIS}) and no site there fits it."
     ]
     against = ["Small, indoor or underground facilities are not seen even where everything was looked at."]
     if idle:

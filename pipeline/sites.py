@@ -122,10 +122,11 @@ def build(
 
 
 def _frame(rows: list[dict[str, object]]) -> gpd.GeoDataFrame:
-    names = (
-        "site_id p_data_center prior lon lat buildings building_area_m2 cooling_objects cooling_area_m2 on_border geometry"
-    )
-    return gpd.GeoDataFrame(pd.DataFrame(rows, columns=names.split()), geometry="geometry", crs="OGC:CRS84")
+    names = [
+        *("site_id", "p_data_center", "prior", "lon", "lat", "buildings", "building_area_m2"),
+        *("cooling_objects", "cooling_area_m2", "on_border", "geometry"),
+    ]
+    return gpd.GeoDataFrame(pd.DataFrame(rows, columns=names), geometry="geometry", crs="OGC:CRS84")
 
 
 def _place(polygon: shapely.Geometry) -> tuple[float, float]:

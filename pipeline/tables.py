@@ -85,9 +85,7 @@ SCHEMAS: dict[str, tuple[Column, ...]] = {
         Column("looks_used", _I, "1", "looks with enough clear pixels on site and ring"),
         Column("looks_total", _I, "1", "looks in the stack"),
         Column("lst_excess_k", _F, "K", "median over looks of surface temperature, site minus ring", True),
-        Column(
-            "robust_z", _F, "1", "median over looks of excess over the ring's spread (MAD-based sd)", True
-        ),
+        Column("robust_z", _F, "1", "median over looks of excess over the ring's spread (MAD-based sd)", True),
         Column("ring_sd_k", _F, "K", "median over looks of the ring's robust spread", True),
         Column("floor_mw", _F, "MW", "rough 3-sigma power floor of this channel here (design figure)", True),
         Column("statement", _S, "", "what this can and cannot say, in words"),
@@ -117,9 +115,7 @@ SCHEMAS: dict[str, tuple[Column, ...]] = {
         Column("valid_to", _S, "", "ISO date", True),
         Column("source", _S, "", "where the row comes from"),
         Column("licence", _S, "", "licence and attribution of the source", True),
-        Column(
-            "looked_at", _F, "1", "share of the declared position (within its error) that was imaged", True
-        ),
+        Column("looked_at", _F, "1", "share of the declared position (within its error) that was imaged", True),
     ),
     "ledger": (
         Column("entry_id", _S, "", "stable name of the entry"),
@@ -133,9 +129,7 @@ SCHEMAS: dict[str, tuple[Column, ...]] = {
         Column("p_data_center", _F, "1", "of the site", True),
         Column("it_mw_p50", _F, "MW", "observed IT power, median", True),
         Column("declared_it_mw", _F, "MW", "declared IT power", True),
-        Column(
-            "undeclared_flop_90d", _F, "FLOP", "expected undeclared training FLOP in 90 days; ranks the list"
-        ),
+        Column("undeclared_flop_90d", _F, "FLOP", "expected undeclared training FLOP in 90 days; ranks the list"),
         Column("evidence_for", _S, "", "what speaks for the inconsistency"),
         Column("evidence_against", _S, "", "what speaks against it"),
         Column("settles", _S, "", "what observation would settle it"),
@@ -191,5 +185,5 @@ def conform(rows: pd.DataFrame | Sequence[dict[str, object]], table: str) -> gpd
         return result
     if "geometry" not in frame and len(frame):
         raise ValueError(f"table {table}: column 'geometry' is missing")
-    geometry = frame["geometry"] if "geometry" in frame else []
+    geometry: Sequence[object] = list(frame["geometry"]) if "geometry" in frame else []
     return gpd.GeoDataFrame(result, geometry=gpd.GeoSeries(geometry, crs=CRS, index=frame.index), crs=CRS)

@@ -134,15 +134,11 @@ def p_detect(facility_mw: float, floor_mw: float) -> float:
     return float(np.average(passed, weights=weight))
 
 
-def _check(
-    stack: xr.DataArray, geobox: GeoBox, sites: gpd.GeoDataFrame, inner_m: float, outer_m: float
-) -> CRS:
+def _check(stack: xr.DataArray, geobox: GeoBox, sites: gpd.GeoDataFrame, inner_m: float, outer_m: float) -> CRS:
     if stack.dims != ("time", "y", "x"):
         raise ValueError(f"stack has dims {stack.dims}, expected ('time', 'y', 'x')")
     if stack.shape[1:] != tuple(geobox.shape):
-        raise GridError(
-            f"temperature stack is {stack.shape[1:]} pixels, its grid {tuple(geobox.shape)}; give its own"
-        )
+        raise GridError(f"temperature stack is {stack.shape[1:]} pixels, its grid {tuple(geobox.shape)}; give its own")
     if geobox.crs is None:
         raise GridError("temperature grid has no CRS; give files with georeference")
     a = geobox.affine
@@ -154,9 +150,7 @@ def _check(
         raise GridError("sites have no CRS; state it (usually EPSG:4326)")
     blank = sites.geometry.isna() | sites.geometry.is_empty
     if blank.any():
-        raise GridError(
-            f"site '{sites.loc[blank, 'site_id'].iloc[0]}' has no geometry; give a point or polygon"
-        )
+        raise GridError(f"site '{sites.loc[blank, 'site_id'].iloc[0]}' has no geometry; give a point or polygon")
     return CRS.from_user_input(geobox.crs.to_wkt())
 
 
@@ -265,9 +259,7 @@ def _look(lst_k: np.ndarray, place: _Place, min_clear: float, sensor_gsd_m: floa
     return True, "", site_k, ring_k, excess_k, z, len(ring), sd_k if sd_k > 0 else math.nan
 
 
-def _unusable(
-    place: _Place, clear: np.ndarray, ring_pixels: int, min_clear: float, sensor_gsd_m: float
-) -> str:
+def _unusable(place: _Place, clear: np.ndarray, ring_pixels: int, min_clear: float, sensor_gsd_m: float) -> str:
     if not place.cover.any():
         return "site lies outside the image"
     on_site = float(place.cover[clear].sum()) / place.cover_full
@@ -296,9 +288,7 @@ def _summary(
     row: dict[str, object] = {"site_id": site_id, "looks_used": len(used), "looks_total": len(looks)}
     if used.empty:
         why = Counter(looks["reason"]).most_common(1)[0][0] if len(looks) else "the stack holds no look"
-        return row | {
-            "statement": f"No usable look ({why}): surface temperature says nothing about this site."
-        }
+        return row | {"statement": f"No usable look ({why}): surface temperature says nothing about this site."}
     excess_k, z, sd_k = (float(used[c].median()) for c in ("excess_k", "robust_z", "ring_sd_k"))
     ring_m2 = float(used["ring_pixels"].median()) * place.pixel_m2
     site_n = _independent(place.heat_area_m2, place.pixel_m2, sensor_gsd_m)
@@ -331,11 +321,7 @@ def _statement(
         "its ring has no spread, so this cannot be scaled"
         if math.isnan(z)
         else f"{z:+.1f} robust sd of its ring, "
-        + (
-            "within the surroundings' own spread"
-            if abs(z) < FLOOR_SIGMAS
-            else "outside the surroundings' spread"
-        )
+        + ("within the surroundings' own spread" if abs(z) < FLOOR_SIGMAS else "outside the surroundings' spread")
     )
     parts = [f"{excess_k:+.1f} K against the ring around it (median of {used} of {total} looks): {spread}."]
     if math.isfinite(floor_mw):

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 import rasterio
 import torch
 from affine import Affine
+from rasterio.errors import NotGeoreferencedWarning
 
 from models.card import ModelCard, save
 from models.network import SiteNet
@@ -65,21 +67,20 @@ def write_image(
     transform = Affine(gsd_m, 0, WEST_M, 0, -gsd_m, NORTH_M) if crs else None
     shape = {"driver": "GTiff", "count": len(pixels), "height": pixels.shape[1], "width": pixels.shape[2]}
     tiling = {"tiled": True, "blockxsize": block, "blockysize": block, "compress": compress}
-    with rasterio.open(
-        path, "w", **{**shape, "dtype": pixels.dtype, "crs": crs, "transform": transform, **tiling, **profile}
-    ) as out:
-        out.write(pixels)
-        if names:
-            out.descriptions = names
+    settings = {**shape, "dtype": pixels.dtype, "crs": crs, "transform": transform, **tiling, **profile}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.open(path, "w", **settings) as out:
+            out.write(pixels)
+            if names:
+                out.descriptions = names
     return path
 
 
 def corrupt_block(path: Path, x: int, y: int) -> None:
     """Overwrite the compressed bytes of one block of a GeoTIFF; header and offsets stay right."""
     with rasterio.open(path) as file:
-        start, size = (
-            int(file.get_tag_item(f"BLOCK_{what}_{x}_{y}", "TIFF", bidx=1)) for what in ("OFFSET", "SIZE")
-        )
+        start, size = (int(file.get_tag_item(f"BLOCK_{what}_{x}_{y}", "TIFF", bidx=1)) for what in ("OFFSET", "SIZE"))
     with path.open("r+b") as raw:
         raw.seek(start)
         raw.write(bytes(255 - i % 256 for i in range(size)))
@@ -155,9 +156,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def workflow_file(
-    tmp_path_factory: pytest.TempPathFactory, scene: Path, weights: Path, registry: Path
-) -> Path:
+def workflow_file(tmp_path_factory: pytest.TempPathFactory, scene: Path, weights: Path, registry: Path) -> Path:
     """A workflow over the simulated district: six tiles of 384 pixels."""
     path = tmp_path_factory.mktemp("workflow") / "district.yaml"
     path.write_text(

@@ -57,19 +57,23 @@ def _run(workflow_file: Path, out: Path | None, assignments: list[str], schedule
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"), TimeRemainingColumn(),
     )  # fmt: skip
-    with Bar(*columns, console=_err, transient=not _err.is_terminal) as bar:
-        task = bar.add_task("tiles", total=None, rate="")
+    bar = Bar(*columns, console=_err, disable=not _err.is_terminal)
+    task = bar.add_task("tiles", total=None, rate="")
 
-        def tile(done: int, failed: int, total: int) -> None:
-            rate = (done + failed) / max(time.monotonic() - start, 1e-9)
-            note = f"{rate:.1f}/s" + (f", {failed} failed" if failed else "")
-            bar.update(task, total=total, completed=done + failed, rate=note)
-            if not _err.is_terminal:
-                left = (total - done - failed) / rate
-                _say(f"tiles {done + failed}/{total}, {note}, {left:.0f} s left")
+    def tile(done: int, failed: int, total: int) -> None:
+        bar.start()  # not before: input that is refused leaves one line and no bar
+        rate = (done + failed) / max(time.monotonic() - start, 1e-9)
+        note = f"{rate:.1f}/s" + (f", {failed} failed" if failed else "")
+        bar.update(task, total=total, completed=done + failed, rate=note)
+        if not _err.is_terminal:
+            left = (total - done - failed) / rate
+            _say(f"tiles {done + failed}/{total}, {note}, {left:.0f} s left")
 
+    try:
         progress = runs.Progress(say=_say, tile=tile)
         result = runs.run(workflow, folder, scheduler=scheduler, progress=progress)
+    finally:
+        bar.stop()
     classes: dict[str, int] = {}
     for entry in result["ledger"]:
         classes[entry["class"]] = classes.get(entry["class"], 0) + 1
@@ -77,8 +81,10 @@ def _run(workflow_file: Path, out: Path | None, assignments: list[str], schedule
         result,
         as_json,
         [
-            f"{result['sites']} sites; ledger: " + (", ".join(f"{n} {c}" for c, n in sorted(classes.items())) or "empty"),
-            f"tiles: {result['tiles']['done']} done, {result['tiles']['failed']} failed; {time.monotonic() - start:.0f} s",
+            f"{result['sites']} sites; ledger: "
+            + (", ".join(f"{n} {c}" for c, n in sorted(classes.items())) or "empty"),
+            f"tiles: {result['tiles']['done']} done, {result['tiles']['failed']} failed",
+            f"time: {time.monotonic() - start:.0f} s",
             f"report: {result['report']}",
         ],
     )
@@ -103,7 +109,8 @@ def run(
         list[str] | None, typer.Option("--set", help="Override a setting: imagery.path=FILE. Repeatable.")
     ] = None,
     scheduler: Annotated[
-        str | None, typer.Option("--scheduler", help="Dask scheduler; tls:// off the loopback. Local processes if absent.")
+        str | None,
+        typer.Option("--scheduler", help="Dask scheduler; tls:// off the loopback. Local processes if absent."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -185,7 +192,8 @@ def reconcile(
     out: Annotated[Path, typer.Option("--out", help="Output folder.")],
     format: Annotated[str, typer.Option("--format", help="Layout of the registry.")] = "auto",
     looked_at: Annotated[
-        Path | None, typer.Option("--looked-at", help="What was looked at (looked_at.parquet); beside OBSERVED if absent.")
+        Path | None,
+        typer.Option("--looked-at", help="What was looked at (looked_at.parquet); beside OBSERVED if absent."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -215,6 +223,7 @@ def main() -> None:
     """Entry point: one line an error, a traceback only for bugs."""
     warnings.filterwarnings("ignore", category=PendingDeprecationWarning, module=r"odc\..*")
     warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"odc\..*")
+    warnings.filterwarnings("ignore", message="Dataset has no geotransform")  # the error that follows says it better
     try:
         _check_not_shadowed()
         app()
@@ -234,7 +243,9 @@ def main() -> None:
 
 
 def _fail(text: str, status: int) -> NoReturn:
-    printable = "".join(c if c.isprintable() else "?" for c in text)  # names come from files: no escapes to the terminal
+    printable = "".join(
+        c if c.isprintable() else "?" for c in text
+    )  # names come from files: no escapes to the terminal
     print(f"overwatt: {printable}", file=sys.stderr)
     sys.exit(status)
 

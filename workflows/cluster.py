@@ -43,11 +43,30 @@ IN_FLIGHT = 2  # tiles a worker: one computing, one waiting
 class Source(Protocol):
     """Pixels on a lattice, from a file or a catalogue."""
 
-    name: str
-    remote: bool
-    geobox: GeoBox | None
-    shape: tuple[int, int]
-    gsd_m: float
+    @property
+    def name(self) -> str:
+        """File or collection."""
+        ...
+
+    @property
+    def remote(self) -> bool:
+        """Whether reads cross a network and may be tried again."""
+        ...
+
+    @property
+    def geobox(self) -> GeoBox | None:
+        """Lattice; None without georeference."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(ny, nx) of the lattice."""
+        ...
+
+    @property
+    def gsd_m(self) -> float:
+        """Metres a pixel."""
+        ...
 
     def read(self, y0: int, x0: int, y1: int, x1: int) -> tuple[np.ndarray, np.ndarray]:
         """Values (band, y, x) float32 0..1 and valid (y, x) of a window, which may reach outside."""
@@ -73,7 +92,7 @@ class Workers:
     run: str
 
 
-class _Load(WorkerPlugin):  # type: ignore[misc]
+class _Load(WorkerPlugin):
     """Loads the detector once a worker; one torch thread, so that the bits do not depend on the machine's cores.
 
     Each run has a name of its own: runs that share a scheduler must not take over each other's weights.

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pyarrow
 
-from aoi.errors import ConfigError, RegistryError, nearest
+from aoi.errors import ConfigError, GridError, RegistryError, nearest
 from models.card import DEFAULT_WEIGHTS, ModelCard
 from models.evaluate import Outline, Unlabelled, score
 from models.predict import Detector, predict
@@ -28,9 +28,7 @@ Say = Callable[[str], None]
 MAX_WHOLE_PX = 400_000_000
 
 
-def detect(
-    images: list[Path], out: Path, *, gsd_m: float | None, weights: Path | None, say: Say
-) -> dict[str, Any]:
+def detect(images: list[Path], out: Path, *, gsd_m: float | None, weights: Path | None, say: Say) -> dict[str, Any]:
     """Write the footprints of images; all are opened and checked before anything is written.
 
     Footprints of an image without georeference are in its working pixels, areas by `gsd_m`.
@@ -85,8 +83,10 @@ def evaluate(
         raise RegistryError(f"{labels_path.name}: no label lies on image {image.name}; check their coordinates")
     found, valid = _footprints(detector, image)
     predicted = [Outline(str(k), g) for k, g in zip(found["class"], to_pixels(found.geometry, image), strict=True)]
-    result = score(predicted, labels, valid, gsd_m=image.gsd_m, unlabelled=unlabelled)  # type: ignore[arg-type]
+    result = score(predicted, labels, valid, gsd_m=image.gsd_m, unlabelled=cast(Unlabelled, unlabelled))
     if out is not None:
+        if image.geobox is None:
+            raise GridError(f"image {image.name}: an overlay needs a georeference")
         values, _ = image.read(0, 0, ny, nx)
         rgb = np.rint(values[:3] * 255).astype(np.uint8)
         picture = pictures.overlay(rgb, valid, image.geobox, found, label_texts(read_vector(labels_path)))
@@ -162,15 +162,13 @@ def training_lines(result: dict[str, Any]) -> list[str]:
     return lines
 
 
-def reconcile(
-    observed: Path, declared: Path, out: Path, *, format: str, looked_at: Path | None
-) -> dict[str, Any]:
+def reconcile(observed: Path, declared: Path, out: Path, *, format: str, looked_at: Path | None) -> dict[str, Any]:
     """Make the ledger of a table of sites and a registry."""
     table = _table(observed, "sites")
     looked = _table(looked_at or observed.with_name("looked_at.parquet"), "looked_at")
     if format not in get_args(registry.Format):
         raise ConfigError(f"--format '{format}': {nearest(format, get_args(registry.Format))}")
-    facilities = registry.read(declared, format)  # type: ignore[arg-type]
+    facilities = registry.read(declared, cast(registry.Format, format))
     ledger = rank.rank(ledgers.reconcile(table, facilities, looked), table, facilities)
     path = store.write_table(out, "ledger", ledger)[0]
     rows = ledger[["class", "declared_id", "site_id", "rank"]].to_dict("records")
@@ -184,6 +182,6 @@ def _table(path: Path, name: str) -> gpd.GeoDataFrame:
     if not path.is_file():
         raise RegistryError(f"{path}: no such file; `overwatt run` writes it")
     try:
-        return tables.conform(gpd.read_parquet(path), name)  # type: ignore[arg-type]
+        return tables.conform(gpd.read_parquet(path), name)
     except (ValueError, pyarrow.ArrowException, OSError) as error:
         raise RegistryError(f"{path.name}: not a table of {name} as `overwatt run` writes it") from error

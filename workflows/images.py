@@ -131,10 +131,16 @@ class Image:
             sy, sx = source.height / self.shape[0], source.width / self.shape[1]
             window = Window(x0 * sx, y0 * sy, (x1 - x0) * sx, (y1 - y0) * sy)
         out = (y1 - y0, x1 - x0)
-        pixels = source.read(self.indexes, window=window, out_shape=(len(self.indexes), *out), resampling=Resampling.average)
+        pixels = source.read(
+            self.indexes, window=window, out_shape=(len(self.indexes), *out), resampling=Resampling.average
+        )
         if self.valid_index:
-            return pixels, source.read(self.valid_index, window=window, out_shape=out, resampling=Resampling.nearest) > 0
-        mask = source.read_masks(self.indexes, window=window, out_shape=(len(self.indexes), *out), resampling=Resampling.nearest)
+            return pixels, source.read(
+                self.valid_index, window=window, out_shape=out, resampling=Resampling.nearest
+            ) > 0
+        mask = source.read_masks(
+            self.indexes, window=window, out_shape=(len(self.indexes), *out), resampling=Resampling.nearest
+        )
         return pixels, mask.any(0)  # nodata in one band alone is a dark or saturated colour
 
     def _dataset(self) -> rasterio.DatasetReader | WarpedVRT:
@@ -184,7 +190,10 @@ def open_image(path: Path, card: ModelCard, *, gsd_m: float | None = None, requi
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             source = rasterio.open(path, driver=driver)
     except RasterioError as error:
-        raise AssetReadError(f"image {path.name}: not a readable {driver} file ({_reason(error)})", str(path)) from error
+        raise AssetReadError(
+            f"image {path.name}: not a readable {driver} file, truncated or damaged ({_reason(error)})",
+            str(path),
+        ) from error
     with source:
         _check_size(source, path)
         names = _band_names(source)
@@ -194,7 +203,9 @@ def open_image(path: Path, card: ModelCard, *, gsd_m: float | None = None, requi
             if require_crs and gsd_m is None:
                 raise GridError(f"image {path.name}: no CRS; give it one (gdal_edit.py -a_srs EPSG:… {path.name})")
             if gsd_m is None:
-                raise GridError(f"image {path.name}: no georeference; give its ground sampling distance with --gsd METRES")
+                raise GridError(
+                    f"image {path.name}: no georeference; give its ground sampling distance with --gsd METRES"
+                )
             own, projected = gsd_m, False
         else:
             own, projected = _ground_gsd(source, path.name)
@@ -213,7 +224,11 @@ def open_image(path: Path, card: ModelCard, *, gsd_m: float | None = None, requi
             shape, native, gsd = (source.height, source.width), True, own
         else:
             box = _lattice(source, card.gsd_m if not native_scale else own)
-            shape, native, gsd = (int(box.shape[0]), int(box.shape[1])), False, card.gsd_m if not native_scale else own
+            shape, native, gsd = (
+                (int(box.shape[0]), int(box.shape[1])),
+                False,
+                card.gsd_m if not native_scale else own,
+            )
         _check_complete(source, path)
     return Image(path.resolve(), card.bands, indexes, box, shape, gsd, native, valid_index, own)
 
@@ -251,15 +266,19 @@ def _check_complete(source: rasterio.DatasetReader, path: Path) -> None:
                     length = source.get_tag_item(f"BLOCK_SIZE_{x}_{y}", "TIFF", bidx=band)
                     if start and length and int(start) + int(length) > size:
                         raise AssetReadError(
-                            f"image {path.name}: truncated: the block at row {y * rows}, column {x * cols} should end at "
-                            f"byte {int(start) + int(length):,}, the file has {size:,}; fetch it again",
+                            f"image {path.name}: truncated: the block at row {y * rows}, column {x * cols} should "
+                            f"end at byte {int(start) + int(length):,}, the file has {size:,}; fetch it again",
                             str(path),
                         )
         return
+    # without these GDAL 3.10 gives noise for what is missing of a PNG, and grey for a JPEG, and no error
+    strict = {"GDAL_ERROR_ON_LIBJPEG_WARNING": True, "GDAL_PNG_WHOLE_IMAGE_OPTIM": "NO"}
     try:
-        with rasterio.Env(GDAL_ERROR_ON_LIBJPEG_WARNING=True):
+        with warnings.catch_warnings(), rasterio.Env(**strict):
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            file = rasterio.open(path, driver=source.driver)  # anew: the options count when a file is opened
             for y in range(0, source.height, DECODE_ROWS):
-                source.read(window=Window(0, y, source.width, min(DECODE_ROWS, source.height - y)))
+                file.read(window=Window(0, y, source.width, min(DECODE_ROWS, source.height - y)))
     except (RasterioError, OSError) as error:
         raise AssetReadError(
             f"image {path.name}: cannot be decoded ({_reason(error)}); it is truncated or damaged", str(path)
@@ -346,4 +365,3 @@ def check_any_valid(image: Image) -> None:
     if damaged is not None:
         raise damaged
     raise AssetReadError(f"image {image.name}: every pixel is nodata; nothing to look at", str(image.path))
-

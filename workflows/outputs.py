@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import warnings
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ import pandas as pd
 import rasterio
 import rasterio.shutil
 import shapely
+import xarray as xr
 from affine import Affine
 from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
@@ -44,7 +46,8 @@ LIMITS = (
     "empty halls look the same.",
     "Compute assumes a chip mix by year. Which share of the load is AI is not visible and dominates the spread.",
     "The class of a building is the detector's judgement, trained on simulated scenes and one district in Virginia.",
-    "A discrepancy is a question, not a finding: registries err in position, date and naming more often than sites hide.",
+    "A discrepancy is a question, not a finding: registries err in position, date and naming "
+    "more often than sites hide.",
 )
 
 
@@ -80,7 +83,9 @@ class ProbabilityRaster:
         self._file.write(probability, window=window)
         self._file.write_mask(valid, window=window)
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._file.close()
         try:
             if kind is None:
@@ -112,9 +117,7 @@ def write(folder: Path, workflow: Workflow, inputs: Inputs, tables: Tables, outc
     store.write_text(folder / "report.html", report.render(report_data(workflow, inputs, tables, outcomes)))
 
 
-def report_data(
-    workflow: Workflow, inputs: Inputs, tables: Tables, outcomes: list[dict[str, Any]]
-) -> ReportData:
+def report_data(workflow: Workflow, inputs: Inputs, tables: Tables, outcomes: list[dict[str, Any]]) -> ReportData:
     """Gather what the report shows."""
     source = inputs.source
     basemap, chips = None, {}
@@ -122,6 +125,19 @@ def report_data(
         rgb, valid, box = _decimated(source, outcomes)
         basemap = pictures.to_web_mercator(rgb, valid, box, BASEMAP_PX)
         chips = _chips(source, tables, workflow.report.chips)
+    elif inputs.stack_box is not None and inputs.known_sites is not None:
+        rgb, valid = _heat_picture(inputs.stack)
+        basemap = pictures.to_web_mercator(rgb, valid, inputs.stack_box, BASEMAP_PX)
+        for name, shape in zip(inputs.known_sites["site_id"], inputs.known_sites.geometry, strict=True):
+            chips[str(name)] = pictures.chip(
+                rgb,
+                valid,
+                inputs.stack_box,
+                tables.footprints,
+                shape,
+                margin_m=1000.0,
+                declared=tables.declared,
+            )
     looked_km2 = coverage.looked_area_km2(tables.looked_at) if len(tables.looked_at) else 0.0
     failed = [o for o in outcomes if o["outcome"] == "failed"]
     facts = {
@@ -159,6 +175,17 @@ def report_data(
     )
 
 
+def _heat_picture(stack: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
+    """Median surface temperature over the looks in grey, black to white from the 2nd to the 98th percentile."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # pixels without any look
+        median = np.nanmedian(stack.to_numpy(), axis=0)
+    valid = np.isfinite(median)
+    low, high = np.percentile(median[valid], (2, 98)) if valid.any() else (0.0, 1.0)
+    grey = np.clip((np.where(valid, median, low) - low) / max(high - low, 1e-6), 0, 1)
+    return np.repeat(np.rint(grey * 255).astype(np.uint8)[None], 3, axis=0), valid
+
+
 def _scores(inputs: Inputs) -> str:
     cv = inputs.card.scores.get("independent_labels, unlabelled background")
     if not isinstance(cv, dict):
@@ -166,13 +193,14 @@ def _scores(inputs: Inputs) -> str:
     center = cv["data_center"]
     low, high = center["interval"]["dice"]
     return (
-        f"spatial cross-validation on Ashburn: data-center Dice {center['dice']:.2f} (95% interval {low:.2f}-{high:.2f}), "
+        f"spatial cross-validation on Ashburn: data-center Dice {center['dice']:.2f} "
+        f"(95% interval {low:.2f}-{high:.2f}), "
         f"object F1 {center['object_f1']:.2f}; elsewhere not measured"
     )
 
 
 def _decimated(source: Image | StacSource, outcomes: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray, GeoBox]:
-    """The looked-at part of the image, averaged down to about `BASEMAP_PX`, read piece by piece; void where it fails."""
+    """The looked-at part of the image, averaged down to about `BASEMAP_PX`, in pieces; void where a read fails."""
     assert source.geobox is not None
     cores = [o["core"] for o in outcomes]
     y0, x0 = min(c[0] for c in cores), min(c[1] for c in cores)
@@ -230,4 +258,3 @@ def _chip(source: Image | StacSource, shape: Any, tables: Tables, margin_m: floa
         tables.footprints[tables.footprints.intersects(near)], shape,
         declared=tables.declared[tables.declared.intersects(near)] if len(tables.declared) else None,
     )  # fmt: skip
-

@@ -28,7 +28,7 @@ from rasterio.features import shapes
 from aoi.area import Area, area_from_setting, check_size
 from aoi.errors import ConfigError, GridError, OverwattError
 from aoi.grid import Tile, crop_to_area, tiles
-from models.card import DEFAULT_WEIGHTS, ModelCard, load_card
+from models.card import DEFAULT_WEIGHTS, ModelCard, load
 from pipeline import compute, coverage, declared, detect, power, rank, reconcile, sites, thermal
 from pipeline.detect import DetectSettings
 from pipeline.tables import conform, empty
@@ -87,7 +87,7 @@ def open_inputs(workflow: Workflow) -> Inputs:
         OverwattError: whichever input is unusable, in one line.
     """
     weights = workflow.detector.weights or DEFAULT_WEIGHTS
-    card = load_card(weights)
+    _, card = load(weights)  # whole: a hash that differs must not come out in a worker
     area = area_from_setting(workflow.area, Path.cwd(), workflow.name) if workflow.area is not None else None
     source: Image | StacSource | None = None
     hashes = {"weights": card.weights_sha256}
@@ -110,7 +110,11 @@ def open_inputs(workflow: Workflow) -> Inputs:
     if workflow.declared.path is not None:
         registry = declared.read(workflow.declared.path, workflow.declared.format, workflow.declared.position_error_m)
         hashes["declared"] = content_sha256(workflow.declared.path)
-    known = _known_sites(workflow) if workflow.sites is not None else None
+    known = None
+    if workflow.sites is not None:
+        known = _known_sites(workflow)
+        if workflow.declared.path is None:
+            registry = declared.read(workflow.sites, "generic")
     stack = box = None
     files: list[Path] = []
     if workflow.thermal.stack is not None:
@@ -135,12 +139,12 @@ def _known_sites(workflow: Workflow) -> gpd.GeoDataFrame:
     if frame.empty:
         raise ConfigError(f"{workflow.sites.name}: holds no sites")
     names = frame["name"] if "name" in frame else pd.Series([f"site {i + 1}" for i in range(len(frame))])
-    return gpd.GeoDataFrame(
-        {"site_id": [str(n) for n in names]}, geometry=frame.geometry.values, crs="OGC:CRS84"
-    )
+    return gpd.GeoDataFrame({"site_id": [str(n) for n in names]}, geometry=frame.geometry.values, crs="OGC:CRS84")
 
 
-def run(workflow: Workflow, out: Path, *, scheduler: str | None = None, progress: Progress | None = None) -> dict[str, Any]:
+def run(
+    workflow: Workflow, out: Path, *, scheduler: str | None = None, progress: Progress | None = None
+) -> dict[str, Any]:
     """Run a workflow into a folder.
 
     Returns:
@@ -158,7 +162,11 @@ def run(workflow: Workflow, out: Path, *, scheduler: str | None = None, progress
         if inputs.source is not None:
             footprints, looked, outcomes, described = _detect(workflow, inputs, out, scheduler, progress)
         else:
-            footprints, looked, described = empty("footprints"), empty("looked_at"), "no detection: known sites"
+            footprints, looked, described = (
+                empty("footprints"),
+                empty("looked_at"),
+                "no detection: known sites",
+            )
         clock.lap("tiles")
         progress.say("sites, power, compute, ledger")
         tables = analyse(workflow, inputs, footprints, looked)
@@ -297,7 +305,12 @@ def _detect(
         regions, transform=source.geobox.affine, crs=str(source.geobox.crs), gsd_m=source.gsd_m,
         scene=source.name, settings=settings,
     )  # fmt: skip
-    return footprints, conform(pd.DataFrame(cells), "looked_at"), [outcome[t.name] for t in todo], str(described)
+    return (
+        footprints,
+        conform(pd.DataFrame(cells), "looked_at"),
+        [outcome[t.name] for t in todo],
+        str(described),
+    )
 
 
 def _described_before(parts: Path) -> str:
@@ -331,18 +344,17 @@ def _cell(tile: Tile, source: Image | StacSource, valid: np.ndarray | None, reas
     }
 
 
-def analyse(
-    workflow: Workflow, inputs: Inputs, footprints: gpd.GeoDataFrame, looked: gpd.GeoDataFrame
-) -> Tables:
+def analyse(workflow: Workflow, inputs: Inputs, footprints: gpd.GeoDataFrame, looked: gpd.GeoDataFrame) -> Tables:
     """From footprints to the ranked ledger; pure tables, no files."""
     if inputs.known_sites is not None:
+        assert inputs.stack_box is not None
         heat, looks = thermal.evidence(
-            inputs.stack, inputs.stack_box, inputs.known_sites,
+            inputs.stack, inputs.stack_box, inputs.known_sites, exclude=inputs.known_sites,
             ring_inner_m=workflow.thermal.ring_inner_m, ring_outer_m=workflow.thermal.ring_outer_m,
         )  # fmt: skip
         return Tables(
             footprints, empty("sites"), heat, looks, inputs.declared, empty("ledger"), looked, inputs.declared
-        )
+        )  # known sites are shown as declared ones of which nothing optical can be said
     grouped, _ = sites.build(
         footprints, reach_m=workflow.reach_m, calibration=inputs.card.calibration, prior=workflow.prior
     )
@@ -350,7 +362,7 @@ def analyse(
     drawn = _power(grouped, inputs.source.gsd_m, workflow)
     table = compute.attach(grouped, drawn, compute.estimate(drawn, year=workflow.year))
     heat, looks = empty("thermal"), empty("thermal_looks")
-    if inputs.stack is not None and len(table):
+    if inputs.stack_box is not None and len(table):
         heat, looks = thermal.evidence(
             inputs.stack, inputs.stack_box, table, it_mw_p50=table["it_mw_p50"],
             ring_inner_m=workflow.thermal.ring_inner_m, ring_outer_m=workflow.thermal.ring_outer_m,
@@ -376,9 +388,12 @@ def _extent(source: Image | StacSource) -> shapely.Geometry:
 def _power(grouped: gpd.GeoDataFrame, gsd_m: float, workflow: Workflow) -> power.PowerDraws:
     evidence = [
         power.SiteEvidence(
-            site_id=row.site_id, building_area_m2=row.building_area_m2, cooling_area_m2=row.cooling_area_m2,
-            gsd_m=gsd_m, on_border=row.on_border,
-        )  # fmt: skip
+            site_id=row.site_id,
+            building_area_m2=row.building_area_m2,
+            cooling_area_m2=row.cooling_area_m2,
+            gsd_m=gsd_m,
+            on_border=row.on_border,
+        )
         for row in grouped.itertuples()
     ]
     return power.estimate(evidence, year=workflow.year, seed=workflow.seed)

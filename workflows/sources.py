@@ -57,7 +57,7 @@ class StacSource:
             resampling="average", dtype="uint8", nodata=0, mosaic=True,
         )  # fmt: skip
         values = np.stack([data[a].isel(time=0).to_numpy() for a in self.settings.assets])
-        valid = values.any(axis=0)
+        valid = np.asarray(values.any(axis=0))
         return values.astype(np.float32) / 255.0, valid
 
 
@@ -72,7 +72,12 @@ def open_stac(settings: StacSettings, area: Area, card: ModelCard) -> StacSource
     check_size(area, card.gsd_m)
     check_fits(card, bands=settings.assets, gsd_m=card.gsd_m, units="display_uint8", source=settings.collection)
     sensor = SensorSource(
-        settings.url, settings.collection, settings.assets, settings.sign, settings.datetime, settings.max_cloud
+        settings.url,
+        settings.collection,
+        settings.assets,
+        settings.sign,
+        settings.datetime,
+        settings.max_cloud,
     )
     items = latest_coverage(search(area, sensor), area)
     return StacSource(

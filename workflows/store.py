@@ -107,7 +107,7 @@ def write_text(path: Path, text: str) -> None:
 def save_part(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """Store a part."""
     with written(path) as part, part.open("wb") as file:
-        np.savez_compressed(file, **arrays)
+        np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
 def load_part(path: Path) -> dict[str, np.ndarray] | None:
@@ -121,14 +121,14 @@ def load_part(path: Path) -> dict[str, np.ndarray] | None:
         return None
 
 
-
 def defuse(frame: pd.DataFrame) -> pd.DataFrame:
     """Put an apostrophe before text cells that a spreadsheet would run as a formula."""
     out = frame.copy()
     for name in out.columns:
         if out[name].dtype == "string" or out[name].dtype == object:
             out[name] = out[name].map(
-                lambda v: f"'{v}" if isinstance(v, str) and v.startswith(_DANGEROUS) else v, na_action="ignore"
+                lambda v: f"'{v}" if isinstance(v, str) and v.startswith(_DANGEROUS) else v,
+                na_action="ignore",
             )
     return out
 
@@ -144,7 +144,11 @@ def write_table(folder: Path, name: str, frame: gpd.GeoDataFrame | pd.DataFrame)
     with written(paths[0]) as part:
         if isinstance(frame, gpd.GeoDataFrame):
             frame.to_parquet(
-                part, compression="zstd", write_covering_bbox=True, schema_version="1.1.0", row_group_size=5000
+                part,
+                compression="zstd",
+                write_covering_bbox=True,
+                schema_version="1.1.0",
+                row_group_size=5000,
             )
         else:
             frame.to_parquet(part, compression="zstd")

@@ -86,9 +86,7 @@ def _headers(files: Sequence[Path]) -> tuple[GeoBox, list[int]]:
                 grids.append(own := GeoBox((file.height, file.width), file.transform, file.crs.to_string()))
                 counts.append(file.count)
         except (RasterioError, OSError) as error:
-            raise AssetReadError(
-                f"{path.name}: cannot be opened ({error}); is it a GeoTIFF?", str(path)
-            ) from error
+            raise AssetReadError(f"{path.name}: cannot be opened ({error}); is it a GeoTIFF?", str(path)) from error
         if difference := _difference(grids[0], own):
             raise GridError(f"{path.name}: {difference} as in {files[0].name}; give files of one grid")
         size = sum(counts) * own.shape[0] * own.shape[1] * 4
@@ -125,10 +123,7 @@ def _read(path: Path, band: int, count: int, profile: SensorProfile) -> tuple[st
         lst_k, _ = to_kelvin(stored, profile, valid)
     except ConfigError as error:
         raise AssetReadError(f"{path.name}: unit looks wrong ({error})", str(path)) from error
-    if (
-        np.isfinite(lst_k).any()
-        and not COLDEST_MEDIAN_K <= (k := float(np.nanmedian(lst_k))) <= HOTTEST_MEDIAN_K
-    ):
+    if np.isfinite(lst_k).any() and not COLDEST_MEDIAN_K <= (k := float(np.nanmedian(lst_k))) <= HOTTEST_MEDIAN_K:
         raise AssetReadError(
             f"{path.name}: unit looks wrong: as {profile.units} the median of band {band} is {k:.1f} K",
             str(path),

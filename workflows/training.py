@@ -11,11 +11,15 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import shapely
@@ -28,7 +32,7 @@ from scipy.optimize import minimize
 from aoi.errors import ConfigError
 from models import card as cards
 from models.card import Calibration, ModelCard, TrainingData
-from models.evaluate import Outline, score
+from models.evaluate import Outline, Unlabelled, score
 from models.network import SiteNet
 from models.predict import Detector, predict
 from models.samples import DATA_CENTER, IGNORE, OTHER, Picture
@@ -59,25 +63,25 @@ class PictureSettings(_Frozen):
     name: str
     image: str = Field(description="path, relative to this file, or realdata:PATH")
     outlines: str = Field(description="GeoJSON with class data_center, other_building, cooling_equipment, unknown")
-    scored_against: str | None = Field(None, description="independent labels; used for scores only")
+    scored_against: str | None = Field(default=None, description="independent labels; used for scores only")
     licence: str
-    weight: float = Field(1.0, gt=0)
+    weight: float = Field(default=1.0, gt=0)
 
 
 class SimulatedSettings(_Frozen):
     """Simulated tiles."""
 
-    tiles: int = Field(160, ge=0)
-    size_px: int = Field(512, ge=64)
+    tiles: int = Field(default=160, ge=0)
+    size_px: int = Field(default=512, ge=64)
     seed: int = 0
-    weight: float = Field(1.0, gt=0, description="of all simulated tiles together")
+    weight: float = Field(default=1.0, gt=0, description="of all simulated tiles together")
 
 
 class FoldSettings(_Frozen):
     """How pictures are cut into blocks for cross-validation."""
 
-    blocks: int = Field(4, ge=2)
-    guard_m: float = Field(40.0, ge=0, description="strip around a held-out block that is not trained on")
+    blocks: int = Field(default=4, ge=2)
+    guard_m: float = Field(default=40.0, ge=0, description="strip around a held-out block that is not trained on")
     seed: int = 0
 
 
@@ -91,10 +95,10 @@ class TrainingFile(_Frozen):
     gsd_range_m: tuple[float, float]
     native_range_m: tuple[float, float]
     bands: tuple[str, ...] = ("red", "green", "blue")
-    units: str = "display_uint8"
+    units: Literal["display_uint8"] = "display_uint8"
     pictures: tuple[PictureSettings, ...] = ()
     simulated: SimulatedSettings = SimulatedSettings(tiles=0)
-    pretraining: TrainSettings | None = Field(None, description="a first round on the simulated tiles alone")
+    pretraining: TrainSettings | None = Field(default=None, description="a first round on the simulated tiles alone")
     training: TrainSettings = TrainSettings()
     folds: FoldSettings = FoldSettings()
 
@@ -121,7 +125,7 @@ def draft_card(file: TrainingFile) -> ModelCard:
         licence=file.licence,
         width=file.training.width,
         bands=file.bands,
-        units=file.units,  # type: ignore[arg-type]
+        units=file.units,
         gsd_m=file.gsd_m,
         gsd_range_m=file.gsd_range_m,
         native_range_m=file.native_range_m,
@@ -152,7 +156,14 @@ def simulated_pictures(settings: SimulatedSettings, gsd_m: float, say: Say) -> l
         scene = training_tile(settings.seed + i, settings.size_px, gsd_m)
         valid = np.ones(scene.building.shape, bool)
         pictures.append(
-            Picture(f"sim{i}", scene.optical, valid, scene.building, scene.cooling, settings.weight / settings.tiles)
+            Picture(
+                f"sim{i}",
+                scene.optical,
+                valid,
+                scene.building,
+                scene.cooling,
+                settings.weight / settings.tiles,
+            )
         )
         if i % 20 == 19:
             say(f"simulated tiles: {i + 1} of {settings.tiles}")
@@ -205,7 +216,9 @@ def run(config: Path, out: Path, *, folds: str | None, say: Say, steps: int | No
     """
     file = load_yaml(config, TrainingFile)
     if steps:
-        file = file.model_copy(update={"training": file.training.model_copy(update={"steps": steps})})
+        short = {"steps": steps}
+        rounds = {"training": file.training, "pretraining": file.pretraining}
+        file = file.model_copy(update={k: r.model_copy(update=short) for k, r in rounds.items() if r})
     if folds not in (None, "spatial"):
         raise ConfigError(f"--folds '{folds}': only 'spatial' is offered; a random split would leak neighbours")
     out.mkdir(parents=True, exist_ok=True)
@@ -216,7 +229,7 @@ def run(config: Path, out: Path, *, folds: str | None, say: Say, steps: int | No
         image = open_image(resolve(p.image, base), card)
         loaded.append((p, image, load_picture(image, outlines_px(resolve(p.outlines, base), image), p.name, p.weight)))
     simulated = simulated_pictures(file.simulated, file.gsd_m, say)
-    start = _pretrain(file, card, simulated, out, say) if file.pretraining else None
+    start = _pretrain(file, card, simulated, out, say)
     if folds:
         return _cross_validate(file, card, base, loaded, simulated, start, out, say)
     training = []
@@ -225,18 +238,23 @@ def run(config: Path, out: Path, *, folds: str | None, say: Say, steps: int | No
         extent = image.geobox.geographic_extent.boundingbox
         training.append(
             TrainingData(
-                name=p.name, licence=p.licence, outlines=f"{Path(p.outlines).name}, drawn by hand from the picture",
-                image_sha256=image.sha256, extent=tuple(round(v, 6) for v in extent),
-            )  # fmt: skip
+                name=p.name,
+                licence=p.licence,
+                outlines=f"{Path(p.outlines).name}, drawn by hand from the picture",
+                image_sha256=image.sha256,
+                extent=tuple(round(v, 6) for v in extent),
+            )
         )
     if simulated:
         training.append(
             TrainingData(
-                name=f"{file.simulated.tiles} simulated tiles, seed {file.simulated.seed}", licence="Apache-2.0",
+                name=f"{file.simulated.tiles} simulated tiles, seed {file.simulated.seed}",
+                licence="Apache-2.0",
                 outlines="exact, from the simulator (models/simulate)",
-            )  # fmt: skip
+            )
         )
-    net = _train([p for _, _, p in loaded] + simulated, file, start, out / "checkpoint.pt", "all pictures", say)
+    job = _Job("all pictures", [p for _, _, p in loaded] + simulated, file, card, start, out / "all.safetensors")
+    net = cards.load(_train(job, say))[0]
     scores_path = out / "folds.json"
     update: dict[str, Any] = {"training": tuple(training)}
     if scores_path.is_file():
@@ -244,29 +262,49 @@ def run(config: Path, out: Path, *, folds: str | None, say: Say, steps: int | No
         update |= {"scores": cv["scores"], "calibration": Calibration(**cv["calibration"])}
     weights = out / f"{file.name}.safetensors"
     saved = cards.save(net, card.model_copy(update=update), weights)
-    (out / "checkpoint.pt").unlink(missing_ok=True)
     return {"weights": str(weights), "sha256": saved.weights_sha256, "bytes": weights.stat().st_size}
 
 
-def _pretrain(file: TrainingFile, card: ModelCard, simulated: list[Picture], out: Path, say: Say) -> SiteNet:
+@dataclass(frozen=True)
+class _Job:
+    """One training: what to learn from, and the weights file that says it is done."""
+
+    what: str
+    pictures: list[Picture]
+    file: TrainingFile
+    card: ModelCard
+    start: SiteNet | None
+    weights: Path
+
+
+def _train(job: _Job, say: Say, settings: TrainSettings | None = None) -> Path:
+    """Train unless done before; return the weights file."""
+    if not job.weights.is_file():
+        checkpoint = job.weights.with_suffix(".pt")
+        net = train(
+            job.pictures,
+            job.file.bands,
+            settings or job.file.training,
+            start=job.start,
+            checkpoint=checkpoint,
+            report=_reporter(job.what, say),
+        )
+        cards.save(net, job.card, job.weights)
+        checkpoint.unlink(missing_ok=True)
+    return job.weights
+
+
+def _train_apart(job: _Job) -> Path:
+    """The same in a process of its own, which says its progress on standard error."""
+    return _train(job, lambda text: print(text, file=sys.stderr, flush=True))
+
+
+def _pretrain(file: TrainingFile, card: ModelCard, simulated: list[Picture], out: Path, say: Say) -> SiteNet | None:
     """Learn from the simulated tiles alone, once: no real pixel is in it, so all folds may start from it."""
-    assert file.pretraining is not None
-    weights = out / "pretrained.safetensors"
-    if not weights.is_file():
-        if not simulated:
-            raise ConfigError("pretraining: needs simulated tiles")
-        report = _reporter("simulated", say)
-        net = train(simulated, file.bands, file.pretraining, checkpoint=out / "pretrained.pt", report=report)
-        cards.save(net, card, weights)
-        (out / "pretrained.pt").unlink(missing_ok=True)
-    return cards.load(weights)[0]
-
-
-def _train(
-    pictures: list[Picture], file: TrainingFile, start: SiteNet | None, checkpoint: Path, what: str, say: Say
-) -> SiteNet:
-    report = _reporter(what, say)
-    return train(pictures, file.bands, file.training, start=start, checkpoint=checkpoint, report=report)
+    if file.pretraining is None:
+        return None
+    job = _Job("simulated", simulated, file, card, None, out / "pretrained.safetensors")
+    return cards.load(_train(job, say, file.pretraining))[0]
 
 
 def _reporter(what: str, say: Say) -> Callable[[int, int, float], None]:
@@ -296,15 +334,23 @@ def _cross_validate(
         raise ConfigError(f"--folds spatial: needs exactly one picture in the file, found {len(loaded)}")
     settings, image, picture = loaded[0]
     block = blocks_of(picture, file.folds)
+    guard_px = file.folds.guard_m / image.gsd_m
+    jobs = [
+        _Job(
+            f"fold {k + 1} of {file.folds.blocks}",
+            [without(picture, block == k, guard_px), *simulated],
+            file,
+            card,
+            start,
+            out / f"fold{k}.safetensors",
+        )
+        for k in range(file.folds.blocks)
+    ]
+    side_by_side = max(1, len(os.sched_getaffinity(0)) // file.training.threads)
+    with ProcessPoolExecutor(side_by_side, mp_context=get_context("spawn")) as pool:
+        trained = list(pool.map(_train_apart, jobs))
     stitched = np.zeros((4, *image.shape), np.uint8)
-    for k in range(file.folds.blocks):
-        weights = out / f"fold{k}.safetensors"
-        if not weights.is_file():
-            held = without(picture, block == k, file.folds.guard_m / image.gsd_m)
-            what = f"fold {k + 1} of {file.folds.blocks}"
-            net = _train([held, *simulated], file, start, out / f"fold{k}.pt", what, say)
-            cards.save(net, card, weights)
-            (out / f"fold{k}.pt").unlink(missing_ok=True)
+    for k, weights in enumerate(trained):
         net, _ = cards.load(weights)
         p, _ = predict(Detector.of(net, card), image.read, (0, 0, *image.shape))
         stitched = np.where(block == k, p, stitched)
@@ -331,10 +377,10 @@ def score_stitched(
     if settings.scored_against:
         sets["independent_labels"] = outlines_px(resolve(settings.scored_against, base), image)
     for name, labels in sets.items():
-        for mode in ("ignore", "background"):
+        for mode in get_args(Unlabelled):
             scores[f"{name}, unlabelled {mode}"] = score(
-                predicted, labels, picture.valid, gsd_m=image.gsd_m, unlabelled=mode  # type: ignore[arg-type]
-            )  # fmt: skip
+                predicted, labels, picture.valid, gsd_m=image.gsd_m, unlabelled=mode
+            )
     calibration = fit_calibration(predicted, found["score"].to_numpy(), own)
     result = {"scores": scores, "calibration": calibration.model_dump()}
     (out / "folds.json").write_text(json.dumps(result, indent=1) + "\n")
@@ -388,4 +434,3 @@ def logit(p: float) -> float:
     """Log-odds of a score, clipped where 8 bits cannot tell it from 0 or 1."""
     q = min(max(p, 1 / 512), 511 / 512)
     return float(np.log(q / (1 - q)))
-

@@ -35,9 +35,7 @@ def lonlat_to_pixels(geometry: list[shapely.Geometry], box: GeoBox) -> list[shap
 
     def move(xy: np.ndarray) -> np.ndarray:
         x, y = to.transform(xy[:, 0], xy[:, 1])
-        return np.column_stack(
-            [inverse.a * x + inverse.b * y + inverse.c, inverse.d * x + inverse.e * y + inverse.f]
-        )
+        return np.column_stack([inverse.a * x + inverse.b * y + inverse.c, inverse.d * x + inverse.e * y + inverse.f])
 
     return [shapely.transform(g, move) for g in geometry]
 

@@ -23,67 +23,91 @@ class StacSettings(_Frozen):
     url: str = Field(description="address of the API")
     collection: str = Field(description="collection to search")
     assets: tuple[str, ...] = Field(description="assets that hold the bands")
-    datetime: str | None = Field(None, description="date range, as STAC writes it: 2021-01-01/2023-12-31")
-    sign: Literal["none", "planetary_computer"] = Field("none", description="how addresses are signed at read time")
-    max_cloud: float | None = Field(None, ge=0, le=100, description="percent; scenes above are left out")
+    datetime: str | None = Field(default=None, description="date range, as STAC writes it: 2021-01-01/2023-12-31")
+    sign: Literal["none", "planetary_computer"] = Field(
+        default="none", description="how addresses are signed at read time"
+    )
+    max_cloud: float | None = Field(default=None, ge=0, le=100, description="percent; scenes above are left out")
 
 
 class ImagerySettings(_Frozen):
     """Optical imagery: a file, or a STAC API."""
 
-    path: Path | None = Field(None, description="image file; takes precedence over stac")
-    stac: StacSettings | None = Field(None, description="public catalogue to search where no path is given")
+    path: Path | None = Field(default=None, description="image file; takes precedence over stac")
+    stac: StacSettings | None = Field(default=None, description="public catalogue to search where no path is given")
 
 
 class ThermalSettings(_Frozen):
     """A stack of surface-temperature looks."""
 
-    stack: str | None = Field(None, description="file, or pattern such as dir/*_ST_B10.TIF, one file a look")
-    unit: Literal["kelvin", "celsius"] = Field("kelvin", description="unit of the numbers in the files")
-    ring_inner_m: float = Field(150, gt=0, description="inner radius of the background ring, from the site's edge")
-    ring_outer_m: float = Field(750, gt=0, description="outer radius of the background ring")
+    stack: str | None = Field(default=None, description="file, or pattern such as dir/*_ST_B10.TIF, one file a look")
+    unit: Literal["kelvin", "celsius"] = Field(default="kelvin", description="unit of the numbers in the files")
+    ring_inner_m: float = Field(
+        default=150, gt=0, description="inner radius of the background ring, from the site's edge"
+    )
+    ring_outer_m: float = Field(default=750, gt=0, description="outer radius of the background ring")
 
 
 class DeclaredSettings(_Frozen):
     """The registry of declared facilities."""
 
-    path: Path | None = Field(None, description="GeoJSON, GeoPackage, CSV, GeoParquet; or JSON of a known source")
-    format: Literal["auto", "generic", "im3", "osm", "epa", "epoch"] = Field("auto", description="layout of the file")
-    position_error_m: float | None = Field(None, gt=0, description="1-sigma position error where the file states none")
+    path: Path | None = Field(
+        default=None, description="GeoJSON, GeoPackage, CSV, GeoParquet; or JSON of a known source"
+    )
+    format: Literal["auto", "generic", "im3", "osm", "epa", "epoch"] = Field(
+        default="auto", description="layout of the file"
+    )
+    position_error_m: float | None = Field(
+        default=None, gt=0, description="1-sigma position error where the file states none"
+    )
 
 
 class DetectorSettings(_Frozen):
     """The detector."""
 
-    weights: Path | None = Field(None, description="weights file with its card beside it; the shipped ones if absent")
-    building: float = Field(0.5, gt=0, lt=1, description="building probability a pixel needs")
-    cooling: float = Field(0.5, gt=0, lt=1, description="cooling-equipment probability a pixel needs")
-    tile_px: int = Field(768, ge=1, description="side of a tile in pixels; does not change results")
+    weights: Path | None = Field(
+        default=None, description="weights file with its card beside it; the shipped ones if absent"
+    )
+    building: float = Field(default=0.5, gt=0, lt=1, description="building probability a pixel needs")
+    cooling: float = Field(default=0.5, gt=0, lt=1, description="cooling-equipment probability a pixel needs")
+    tile_px: int = Field(default=768, ge=1, description="side of a tile in pixels; does not change results")
 
 
 class ReportSettings(_Frozen):
     """The report."""
 
-    chips: int = Field(60, ge=0, description="image chips embedded, by rank")
+    chips: int = Field(default=60, ge=0, description="image chips embedded, by rank")
 
 
 class Workflow(_Frozen):
     """A region to run over."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="names the run folder")
-    title: str = Field("", description="title of the report")
-    area: Any = Field(None, description="[west, south, east, north], a GeoJSON object, or a file; the image's extent if absent")
+    title: str = Field(default="", description="title of the report")
+    area: Any = Field(
+        default=None,
+        description="[west, south, east, north], a GeoJSON object, or a file; the image's extent if absent",
+    )
     imagery: ImagerySettings = ImagerySettings()
-    sites: Path | None = Field(None, description="known sites to examine instead of detecting any (thermal only)")
+    sites: Path | None = Field(
+        default=None, description="known sites to examine instead of detecting any (thermal only)"
+    )
     thermal: ThermalSettings = ThermalSettings()
     declared: DeclaredSettings = DeclaredSettings()
     detector: DetectorSettings = DetectorSettings()
-    reach_m: float = Field(60, gt=0, le=2000, description="buildings and equipment this near form one site")
-    prior: float = Field(0.003, gt=0, lt=1, description="share of large roofs in the area that are data centers")
-    year: int = Field(2026, ge=2020, le=2035, description="year of the imagery's state of the art: chip mix, power density")
-    seed: int = Field(0, ge=0, description="of every random draw")
+    reach_m: float = Field(default=60, gt=0, le=2000, description="buildings and equipment this near form one site")
+    prior: float = Field(
+        default=0.003, gt=0, lt=1, description="share of large roofs in the area that are data centers"
+    )
+    year: int = Field(
+        default=2026,
+        ge=2020,
+        le=2035,
+        description="year of the imagery's state of the art: chip mix, power density",
+    )
+    seed: int = Field(default=0, ge=0, description="of every random draw")
     simulated: bool = Field(False, description="marks the whole report as simulated")
-    attribution: tuple[str, ...] = Field((), description="credits for imagery, shown in the report")
+    attribution: tuple[str, ...] = Field(default=(), description="credits for imagery, shown in the report")
     report: ReportSettings = ReportSettings()
 
     @model_validator(mode="after")

@@ -243,9 +243,7 @@ def fleet_mix(year: int) -> tuple[tuple[Accelerator, float], ...]:
         ConfigError: no chip of the table was in use by then.
     """
     tabled = str(fleet_mix_year(year))
-    mix = [
-        (accelerator(r["chip"]), float(r["weight"])) for r in _rows("fleet_mix.csv") if r["year"] == tabled
-    ]
+    mix = [(accelerator(r["chip"]), float(r["weight"])) for r in _rows("fleet_mix.csv") if r["year"] == tabled]
     mix = [(chip, weight) for chip, weight in mix if chip.first_use_year <= year]
     if not mix:
         first = min(a.first_use_year for a in accelerators().values())

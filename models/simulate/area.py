@@ -83,9 +83,7 @@ def sample_area(seed: int) -> SampleArea:
         plan = _plan(np.random.default_rng([seed, attempt]))
         if plan is not None:
             return _build(plan, seed)
-    raise ConfigError(
-        f"sample area: seed {seed} gave no layout that meets the distance rules; use another seed"
-    )
+    raise ConfigError(f"sample area: seed {seed} gave no layout that meets the distance rules; use another seed")
 
 
 def _plan(rng: np.random.Generator) -> _Plan | None:
@@ -96,9 +94,7 @@ def _plan(rng: np.random.Generator) -> _Plan | None:
     inner = shapely.box(EDGE_M, EDGE_M, size[0] - EDGE_M, size[1] - EDGE_M)
     usable = [i for i, box in enumerate(boxes) if inner.contains(box)]
     corner = [
-        i
-        for i in usable
-        if abs(lots[i].frame.x / size[0] - 0.5) > 0.27 and abs(lots[i].frame.y / size[1] - 0.5) > 0.22
+        i for i in usable if abs(lots[i].frame.x / size[0] - 0.5) > 0.27 and abs(lots[i].frame.y / size[1] - 0.5) > 0.22
     ]
     if not corner:
         return None
@@ -197,9 +193,7 @@ def _register(plan: _Plan, rng: np.random.Generator) -> tuple[gpd.GeoDataFrame, 
     rows = [rows[i] for i in rng.permutation(len(rows))]
     declared = {site: f"declared-{i + 1:02d}" for i, (site, _, _) in enumerate(rows)}
     west, north = CENTRE_M[0] - SHAPE_PX[1] * GSD_M / 2, CENTRE_M[1] + SHAPE_PX[0] * GSD_M / 2
-    points = gpd.GeoSeries([shapely.Point(west + x, north - y) for _, _, (x, y) in rows], crs=CRS).to_crs(
-        "EPSG:4326"
-    )
+    points = gpd.GeoSeries([shapely.Point(west + x, north - y) for _, _, (x, y) in rows], crs=CRS).to_crs("EPSG:4326")
     n = len(rows)
     columns = {
         "id": list(declared.values()),

@@ -39,9 +39,7 @@ def build(g: Ground, lot: Lot, p: Program, halls: list[Hall]) -> None:
     for hall, units in zip(halls, per_hall, strict=True):
         outline = _hall(g, frame, hall, p, height)
         share = hall.du * hall.dv / total
-        g.things.append(
-            d.Thing(p.site_id, "data_center", p.kind, outline, p.it_mw * share, p.facility_mw * share)
-        )
+        g.things.append(d.Thing(p.site_id, "data_center", p.kind, outline, p.it_mw * share, p.facility_mw * share))
         strips = _strips(rng, hall, p, height)
         if rng.random() < 0.4:
             _wells(g, frame, strips[: int(rng.integers(1, 4))], height)
@@ -58,9 +56,7 @@ def build(g: Ground, lot: Lot, p: Program, halls: list[Hall]) -> None:
 
 def _grounds(g: Ground, lot: Lot, halls: list[Hall]) -> None:
     rng, frame = g.rng, lot.frame
-    g.drawing.rect(
-        frame, 0, 0, lot.width_m, lot.depth_m, g.paints.grass if rng.random() < 0.7 else g.paints.dry
-    )
+    g.drawing.rect(frame, 0, 0, lot.width_m, lot.depth_m, g.paints.grass if rng.random() < 0.7 else g.paints.dry)
     belt(g, lot, 0.75)
     driveway(g, lot)
     low, high = min(h.v - h.dv / 2 for h in halls), max(h.v + h.dv / 2 for h in halls)
@@ -107,9 +103,7 @@ def _hall(g: Ground, frame: d.Frame, h: Hall, p: Program, height: float) -> Poly
     rng, draw = g.rng, g.drawing
     light = rng.random()
     roof = int(
-        g.pick(
-            g.paints.roof_light if light < 0.72 else g.paints.roof_mid if light < 0.95 else g.paints.roof_dark
-        )
+        g.pick(g.paints.roof_light if light < 0.72 else g.paints.roof_mid if light < 0.95 else g.paints.roof_dark)
     )
     parts = [(h.u, h.v, h.du, h.dv)]
     if rng.random() < 0.45:
@@ -133,19 +127,13 @@ def _hall(g: Ground, frame: d.Frame, h: Hall, p: Program, height: float) -> Poly
         )
     if p.kind == "conversion":
         grid = np.stack(
-            np.meshgrid(
-                np.arange(-h.du / 2 + 8, h.du / 2 - 6, 14), np.arange(-h.dv / 2 + 8, h.dv / 2 - 6, 14)
-            ),
+            np.meshgrid(np.arange(-h.du / 2 + 8, h.du / 2 - 6, 14), np.arange(-h.dv / 2 + 8, h.dv / 2 - 6, 14)),
             -1,
         )
-        draw.boxes(
-            frame, grid.reshape(-1, 2) + np.array([h.u, h.v]), 1.4, 2.6, int(g.pick(g.paints.skylight))
-        )
+        draw.boxes(frame, grid.reshape(-1, 2) + np.array([h.u, h.v]), 1.4, 2.6, int(g.pick(g.paints.skylight)))
     n = int(h.du * h.dv / 1500)
     spots = rng.uniform(-0.45, 0.45, (n, 2)) * [h.du, h.dv] + [h.u, h.v]
-    draw.boxes(
-        frame, spots, rng.uniform(1.5, 4, n), rng.uniform(1.5, 3, n), g.pick(g.paints.rtu, n), height + 1.5
-    )
+    draw.boxes(frame, spots, rng.uniform(1.5, 4, n), rng.uniform(1.5, 3, n), g.pick(g.paints.rtu, n), height + 1.5)
     return d.outline(frame, parts)
 
 
@@ -189,9 +177,7 @@ def _fill(g: Ground, frame: d.Frame, s: Strip, p: Program, left: int, banks: lis
         cols = min(group, columns - first)
         count = min(cols * rows, take - placed)
         span = cols * (width + gap) - gap
-        cell = np.stack(np.meshgrid(np.arange(cols), np.arange(rows), indexing="ij"), -1).reshape(-1, 2)[
-            :count
-        ]
+        cell = np.stack(np.meshgrid(np.arange(cols), np.arange(rows), indexing="ij"), -1).reshape(-1, 2)[:count]
         uv = np.column_stack(
             [u + width / 2 + cell[:, 0] * (width + gap), s.v + (cell[:, 1] - (rows - 1) / 2) * (length + gap)]
         )

@@ -134,9 +134,7 @@ class Drawing:
         boxes = np.column_stack([xy, size, size, np.zeros(n)])
         self.shapes.append(Shapes(boxes, np.broadcast_to(paint, n), height_m, round_=True))
 
-    def blob(
-        self, frame: Frame, u: float, v: float, du: float, dv: float, paint: int, lobes: np.ndarray
-    ) -> None:
+    def blob(self, frame: Frame, u: float, v: float, du: float, dv: float, paint: int, lobes: np.ndarray) -> None:
         """Paint an ellipse whose radius waves by `lobes` (relative amplitudes of harmonics 2, 3, ...)."""
         x, y = frame.world(np.array([[u, v]]))[0]
         box = np.array([[x, y, du, dv, frame.angle]])

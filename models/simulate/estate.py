@@ -89,36 +89,26 @@ def warehouse(g: Ground, lot: Lot) -> None:
     parts: Parts = [part]
     if rng.random() < 0.4:
         w, k = rng.uniform(8, 20), rng.uniform(0.2, 0.7)
-        parts.append(
-            (u + rng.choice([-1, 1]) * (du + w - 1) / 2, v + rng.uniform(-0.15, 0.15) * dv, w, dv * k)
-        )
+        parts.append((u + rng.choice([-1, 1]) * (du + w - 1) / 2, v + rng.uniform(-0.15, 0.15) * dv, w, dv * k))
     pv = rng.random() < 0.2
     _roof(g, lot, "pv_warehouse" if pv else "warehouse", parts, height, _light_roof(g, 0.65))
     if pv:
         panels(g, lot, part)
     elif rng.random() < 0.5:
         bright = int(g.pick(g.paints.skylight))
-        g.drawing.boxes(
-            frame, grid(part, rng.uniform(9, 20), rng.uniform(9, 18)), 1.3, rng.uniform(2.4, 7), bright
-        )
+        g.drawing.boxes(frame, grid(part, rng.uniform(9, 20), rng.uniform(9, 18)), 1.3, rng.uniform(2.4, 7), bright)
     if not pv:
         _units(g, lot, spots(g, part, int(rng.integers(0, 3 + int(du * dv / 1800)))), height, 4.0)
         if rng.random() < 0.3:
             lines = np.arange(-du / 2 + 12, du / 2 - 10, rng.uniform(18, 40))
-            g.drawing.boxes(
-                frame, np.column_stack([u + lines, np.full(len(lines), v)]), 0.7, dv - 3, g.paints.edge
-            )
+            g.drawing.boxes(frame, np.column_stack([u + lines, np.full(len(lines), v)]), 0.7, dv - 3, g.paints.edge)
     edge = v + side * (dv / 2 + 8.5)
     trailers(g, frame, u, edge, du * rng.uniform(0.5, 1), float(rng.uniform(0.1, 0.9)))
     if apron > 34:
-        trailers(
-            g, frame, u, edge + side * (apron - 19), du * rng.uniform(0.4, 1), float(rng.uniform(0.1, 0.9))
-        )
+        trailers(g, frame, u, edge + side * (apron - 19), du * rng.uniform(0.4, 1), float(rng.uniform(0.1, 0.9)))
     free = lot.width_m / 2 - (abs(u) + du / 2)
     if free > 18:
-        parking(
-            g, frame, np.sign(-u or 1.0) * (lot.width_m / 2 - free / 2 - 2), 0, free - 6, 0.8 * lot.depth_m
-        )
+        parking(g, frame, np.sign(-u or 1.0) * (lot.width_m / 2 - free / 2 - 2), 0, free - 6, 0.8 * lot.depth_m)
 
 
 def office(g: Ground, lot: Lot) -> None:
@@ -173,8 +163,7 @@ def factory(g: Ground, lot: Lot) -> None:
     bays = int(rng.integers(1, 4))
     cuts = du * (np.arange(bays) + 0.5) / bays - du / 2
     parts: Parts = [
-        (u + float(c), v + float(rng.uniform(-6, 6)), du / bays + 0.8, dv * float(rng.uniform(0.75, 1)))
-        for c in cuts
+        (u + float(c), v + float(rng.uniform(-6, 6)), du / bays + 0.8, dv * float(rng.uniform(0.75, 1))) for c in cuts
     ]
     height = float(rng.uniform(8, 16))
     _roof(g, lot, "factory", parts, height, _light_roof(g, 0.25))

@@ -60,9 +60,7 @@ def panels(g: Ground, lot: Lot, part: Part) -> None:
 def container_yard(g: Ground, lot: Lot) -> None:
     """Rows of 6 and 12 m containers on concrete."""
     rng, frame = g.rng, lot.frame
-    g.drawing.rect(
-        frame, 0, 0, lot.width_m, lot.depth_m, int(rng.choice([g.paints.concrete, g.paints.gravel]))
-    )
+    g.drawing.rect(frame, 0, 0, lot.width_m, lot.depth_m, int(rng.choice([g.paints.concrete, g.paints.gravel])))
     long = float(rng.choice([6.1, 12.2]))
     part = (0.0, 0.0, lot.width_m - 16, lot.depth_m - 16)
     uv = grid(part, 2.7, long + rng.uniform(0.8, 6), 4)
@@ -94,12 +92,8 @@ def houses(g: Ground, lot: Lot) -> None:
     uv = uv[np.abs(uv[:, 1]) > 12] + rng.normal(0, 1.5, (int((np.abs(uv[:, 1]) > 12).sum()), 2))
     n = len(uv)
     trees(g, frame, rng.uniform(-0.5, 0.5, (2 * n, 2)) * [lot.width_m, lot.depth_m])
-    g.drawing.boxes(
-        frame, uv + np.array([0, 1.9]), rng.uniform(9, 13, n), 4.6, g.pick(g.paints.house, n), 6.0
-    )
-    g.drawing.boxes(
-        frame, uv - np.array([0, 1.9]), rng.uniform(9, 13, n), 4.6, g.pick(g.paints.house, n), 6.0
-    )
+    g.drawing.boxes(frame, uv + np.array([0, 1.9]), rng.uniform(9, 13, n), 4.6, g.pick(g.paints.house, n), 6.0)
+    g.drawing.boxes(frame, uv - np.array([0, 1.9]), rng.uniform(9, 13, n), 4.6, g.pick(g.paints.house, n), 6.0)
 
 
 def meadow(g: Ground, lot: Lot) -> None:
@@ -109,9 +103,7 @@ def meadow(g: Ground, lot: Lot) -> None:
     g.drawing.rect(lot.frame, 0, 0, lot.width_m + 8, lot.depth_m + 8, paint)
     if rng.random() < 0.5:
         lines = np.arange(-lot.depth_m / 2, lot.depth_m / 2, rng.uniform(8, 24))
-        g.drawing.boxes(
-            lot.frame, np.column_stack([np.zeros(len(lines)), lines]), lot.width_m, 1.2, g.paints.dry
-        )
+        g.drawing.boxes(lot.frame, np.column_stack([np.zeros(len(lines)), lines]), lot.width_m, 1.2, g.paints.dry)
     belt(g, lot, 0.4)
 
 
@@ -122,9 +114,7 @@ def bare(g: Ground, lot: Lot) -> None:
     for _ in range(3):
         u, v = rng.uniform(-0.2, 0.2, 2) * [lot.width_m, lot.depth_m]
         du, dv = rng.uniform(0.45, 0.75, 2) * [lot.width_m, lot.depth_m]
-        g.drawing.blob(
-            lot.frame, u, v, float(du), float(dv), int(g.pick(g.paints.soil)), rng.normal(0, 0.12, 4)
-        )
+        g.drawing.blob(lot.frame, u, v, float(du), float(dv), int(g.pick(g.paints.soil)), rng.normal(0, 0.12, 4))
     if rng.random() < 0.15:
         _slab(g, lot)
     n = int(rng.integers(3, 20))

@@ -110,9 +110,7 @@ def finish_with(g: Ground, shape_px: tuple[int, int], gsd_m: float, look: Look) 
     return Scene(optical, building, cooling, transform, CRS, truth), materials
 
 
-def burn(
-    truth: gpd.GeoDataFrame, shape_px: tuple[int, int], transform: Affine
-) -> tuple[np.ndarray, np.ndarray]:
+def burn(truth: gpd.GeoDataFrame, shape_px: tuple[int, int], transform: Affine) -> tuple[np.ndarray, np.ndarray]:
     """Return the building and cooling masks (y, x) uint8 of `truth`, by pixel centre."""
     area = truth.geometry.area.to_numpy()
     small = np.where(area >= LARGE_M2, 1, np.where(area >= LARGE_M2 / 2, 255, 0))

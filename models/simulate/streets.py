@@ -33,9 +33,7 @@ class Ground:
     rng: np.random.Generator
     things: list[d.Thing]
 
-    def pick(
-        self, paints: np.ndarray, n: int | None = None, weights: list[float] | None = None
-    ) -> np.ndarray:
+    def pick(self, paints: np.ndarray, n: int | None = None, weights: list[float] | None = None) -> np.ndarray:
         """Return `n` random paint numbers of `paints`."""
         p = None if weights is None else np.array(weights) / np.sum(weights)
         return self.rng.choice(paints, size=n, p=p)
@@ -159,9 +157,7 @@ def wood(g: Ground, lot: Lot, density: float = 0.024) -> None:
     trees(g, lot.frame, uv)
 
 
-def pave(
-    g: Ground, frame: d.Frame, u: float, v: float, du: float, dv: float, paint: int | None = None
-) -> None:
+def pave(g: Ground, frame: d.Frame, u: float, v: float, du: float, dv: float, paint: int | None = None) -> None:
     """Pave a rectangle, with a lighter kerb."""
     if min(du, dv) < 2:
         return
@@ -182,9 +178,7 @@ def driveway(g: Ground, lot: Lot) -> None:
         g.drawing.rect(lot.frame, u, v, float(g.rng.uniform(6, 10)), length, g.paints.road)
 
 
-def parking(
-    g: Ground, frame: d.Frame, u: float, v: float, du: float, dv: float, full: float | None = None
-) -> None:
+def parking(g: Ground, frame: d.Frame, u: float, v: float, du: float, dv: float, full: float | None = None) -> None:
     """Paint a car park: stall rows 17 m apart along its longer side, `full` share of them taken."""
     if min(du, dv) < 8:
         return

@@ -76,9 +76,7 @@ def surface_temperature(
     rng = np.random.default_rng([seed, 3])
     share = _shares(materials, round(CELL_M / gsd_m))
     shape = share.shape[1:]
-    heat = sum(
-        (_excess(s, shape, float(np.exp(rng.normal(0, EXCESS_LN_SD)))) for s in sources), np.zeros(shape)
-    )
+    heat = sum((_excess(s, shape, float(np.exp(rng.normal(0, EXCESS_LN_SD)))) for s in sources), np.zeros(shape))
     static = _field(rng, shape, 150.0) * STATIC_SD_K
     psf = PSF_FWHM_M / 2.3548 / CELL_M
     stack = np.empty((len(LOOKS), *shape), dtype=np.float32)

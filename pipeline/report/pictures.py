@@ -138,9 +138,7 @@ def chip(
         picture.paste(Image.fromarray(rgba).convert("RGB"), mask=Image.fromarray(rgba[..., 3]))
     draw = ImageDraw.Draw(picture)
     edges_m = [(-half_m, -half_m), (half_m, -half_m), (half_m, half_m), (-half_m, half_m)]
-    corners = Transformer.from_crs(crs, "OGC:CRS84", always_xy=True).transform(
-        *np.array(edges_m, dtype=float).T
-    )
+    corners = Transformer.from_crs(crs, "OGC:CRS84", always_xy=True).transform(*np.array(edges_m, dtype=float).T)
     near = shapely.box(min(corners[0]), min(corners[1]), max(corners[0]), max(corners[1]))
     _outlines(draw, _touching(outlines, near).to_crs(crs), ~to, _SUPERSAMPLE * 2)
     if declared is not None and len(declared):
@@ -185,9 +183,7 @@ def overlay(
     return out.getvalue()
 
 
-def _thin(
-    rgb: np.ndarray, valid: np.ndarray, affine: Affine, max_px: int
-) -> tuple[np.ndarray, np.ndarray, Affine]:
+def _thin(rgb: np.ndarray, valid: np.ndarray, affine: Affine, max_px: int) -> tuple[np.ndarray, np.ndarray, Affine]:
     step = max(1, math.ceil(max(valid.shape) / max_px))
     return rgb[:, ::step, ::step], valid[::step, ::step], affine * Affine.scale(step)
 
@@ -253,9 +249,7 @@ def _declared(draw: ImageDraw.ImageDraw, shapes: gpd.GeoDataFrame, to_px: Affine
             dash = 9 * scale
             starts = np.arange(0.0, min(path.length, 1e5), 2 * dash)
             ends = shapely.get_coordinates(shapely.line_interpolate_point(path, starts + dash))
-            for a, b in zip(
-                shapely.get_coordinates(shapely.line_interpolate_point(path, starts)), ends, strict=True
-            ):
+            for a, b in zip(shapely.get_coordinates(shapely.line_interpolate_point(path, starts)), ends, strict=True):
                 draw.line([*a, *b], _INK_RGB, 2 * scale + 2)
                 draw.line([*a, *b], DECLARED_RGB, 2 * scale)
 

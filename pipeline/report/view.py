@@ -54,6 +54,9 @@ def context(data: ReportData) -> Row:
         anchor.setdefault(_key(row), f"card-{len(anchor) + 1}")
     for site_id in sites:
         anchor.setdefault(f"s:{site_id}", f"card-{len(anchor) + 1}")
+    for site_id in data.thermal["site_id"]:
+        if str(site_id) not in sites:  # a known site, examined in surface temperature alone
+            anchor.setdefault(f"t:{site_id}", f"card-{len(anchor) + 1}")
     entries = [_entry(row, sites, names, anchor[_key(row)]) for row in ledger]
     counts = data.ledger["class"].value_counts()
     return {
@@ -67,9 +70,7 @@ def context(data: ReportData) -> Row:
         "questions": int(len(ledger) - counts.get("matched", 0)),
         "coverage": _coverage(data.looked_at),
         "priors": sorted({float(p) for p in data.sites["prior"]}),
-        "unseen": [
-            {**row, "name": _text(row["name"]), **_declared_mw(row)} for row in _rows(data.not_looked_at)
-        ],
+        "unseen": [{**row, "name": _text(row["name"]), **_declared_mw(row)} for row in _rows(data.not_looked_at)],
         "sources": _sources(data.declared),
         "quantities": words.QUANTITIES,
         "plot": plot.interval_plot(data.sites, data.ledger) if len(data.sites) else "",
@@ -137,18 +138,19 @@ def _cards(data: ReportData, sites: dict[str, Row], entries: list[Row], anchor: 
             "id": item,
             "entries": mine,
             "class": mine[0]["class"] if mine else "none",
-            "label": mine[0]["label"] if mine else "Not in the ledger",
+            "label": mine[0]["label"] if mine else "Known site" if key[0] == "t" else "Not in the ledger",
             "chip": _uri(data.chips[item]) if item in data.chips else None,
             "site": sites.get(item) if key[0] == "s" else None,
             "declared": declared.get(item) if key[0] == "d" else None,
         }
+        if key[0] in "st":
+            card["thermal"] = thermal.get(item)
+            card["looks"] = _dots(looks.get(item, []))
         if card["site"] is not None:
             site = card["site"]
             marks = [(e["declared_it_mw"], "declared") for e in mine if e["declared_it_mw"]]
             card["power_bar"] = _bar({q: site[f"it_mw_{q}"] for q in QUANTILE_NAMES}, power, marks[:3])
             card["flop_bar"] = _bar({q: site[f"flop_90d_{q}"] for q in QUANTILE_NAMES}, flop, (), powers=True)
-            card["thermal"] = thermal.get(item)
-            card["looks"] = _dots(looks.get(item, []))
         cards.append(card)
     return cards
 
@@ -189,9 +191,7 @@ def _bar(
 
 def _dots(looks: list[Row]) -> list[Row]:
     """Surface temperature excess by look, for a strip of 300 by 50 units; its middle is 0 K."""
-    shown = sorted((r for r in looks if r["excess_k"] is not None), key=lambda r: r["time"])[
-        -_MAX_LOOKS_DRAWN:
-    ]
+    shown = sorted((r for r in looks if r["excess_k"] is not None), key=lambda r: r["time"])[-_MAX_LOOKS_DRAWN:]
     top = max((abs(r["excess_k"]) for r in shown), default=0.0) or 1.0
     return [
         {**r, "x": round(4 + 292 * (n + 0.5) / len(shown), 1), "y": round(24 - 20 * r["excess_k"] / top, 1)}
@@ -208,9 +208,7 @@ def _declared_mw(row: Row) -> Row:
 def _coverage(looked_at: gpd.GeoDataFrame) -> Row:
     cells = _rows(looked_at)
     done = [c for c in cells if c["screened"] and not c["failed"]]
-    open_ = [
-        c for c in cells if c["failed"] or not c["screened"] or c["imaged"] < 0.999 or c["clear_looks"] == 0
-    ]
+    open_ = [c for c in cells if c["failed"] or not c["screened"] or c["imaged"] < 0.999 or c["clear_looks"] == 0]
     open_.sort(key=lambda c: (not c["failed"], c["screened"], c["imaged"], str(c["cell"])))
     return {
         "tiles": len(cells),
@@ -255,14 +253,11 @@ def _map(data: ReportData, entries: list[Row], anchor: dict[str, str]) -> Row:
             entry["label"] if entry else "Not in the ledger",
             f"IT power {words.mw(row['it_mw_p50'])} MW (80%: {words.mw(row['it_mw_p10'])} to "
             f"{words.mw(row['it_mw_p90'])})",
-            f"p (data center) {words.probability(row['p_data_center'])} at a prior of "
-            f"{words.share(row['prior'])}",
+            f"p (data center) {words.probability(row['p_data_center'])} at a prior of {words.share(row['prior'])}",
         ]
         point = [round(middle + (row["lon"] - middle + 180) % 360 - 180, 6), row["lat"]]
         klass = entry["class"] if entry else "none"
-        sites.append(
-            {"a": name, "c": klass, "n": entry["rank"] if entry else None, "p": point, "g": shape, "t": text}
-        )
+        sites.append({"a": name, "c": klass, "n": entry["rank"] if entry else None, "p": point, "g": shape, "t": text})
     unseen = {str(i) for i in data.not_looked_at["declared_id"]}
     alone = {str(e["declared_id"]): e["rank"] for e in entries if e["site_id"] is None}
     listed = {str(e["declared_id"]): e["anchor"] for e in reversed(entries) if e["declared_id"] is not None}

@@ -76,8 +76,7 @@ QUANTITIES = (
     ),
     (
         "Expected undeclared FLOP in 90 days",
-        "The mean over all of the above of training FLOP that the declarations do not explain; it "
-        "ranks the list.",
+        "The mean over all of the above of training FLOP that the declarations do not explain; it ranks the list.",
         "An expectation, not a finding: a small chance of a large site equals a sure small one. Some classes "
         "carry base rates that are judgements until inspections fit them.",
     ),

@@ -34,9 +34,7 @@ LON, LAT = -27.0, 45.0
 def site(k: int, mw: float) -> dict[str, object]:
     lon, lat = LON + 0.002 * (k % 3 - 1), LAT + 0.0015 * (k // 3 % 3 - 1)
     medians = {"it_mw": mw, "facility_mw": 1.3 * mw, "h100e": 500 * mw, "flop_90d": 1.3e24 * mw}
-    columns = {
-        f"{s}_{q}": m * f for s, m in medians.items() for q, f in zip(QUANTILE_NAMES, SPREAD, strict=True)
-    }
+    columns = {f"{s}_{q}": m * f for s, m in medians.items() for q, f in zip(QUANTILE_NAMES, SPREAD, strict=True)}
     fixed = {
         "p_data_center": 0.9,
         "prior": 0.01,
@@ -57,9 +55,7 @@ def site(k: int, mw: float) -> dict[str, object]:
 
 
 def report(n: int = 3) -> ReportData:
-    sites = conform(
-        [site(k, mw) for k, mw in zip(range(n), np.resize([9.0, 120.0, 30.0], n), strict=True)], "sites"
-    )
+    sites = conform([site(k, mw) for k, mw in zip(range(n), np.resize([9.0, 120.0, 30.0], n), strict=True)], "sites")
     place = {
         "kind": "facility",
         "name": HOSTILE,
@@ -83,9 +79,7 @@ def report(n: int = 3) -> ReportData:
     unseen = {"entry_id": "Ed", "rank": n + 1, "class": "not_seen", "declared_id": "d1", "p_detect": 1.0}
     rows.append({**words, **unseen, "undeclared_flop_90d": 0.0})
     cell = {"imaged": 1.0, "clear_looks": 1, "screened": True, "failed": False, "reason": HOSTILE}
-    looked = [
-        {**cell, "cell": HOSTILE, "geometry": box(LON - 0.005, LAT - 0.0027, LON + 0.005, LAT + 0.0027)}
-    ]
+    looked = [{**cell, "cell": HOSTILE, "geometry": box(LON - 0.005, LAT - 0.0027, LON + 0.005, LAT + 0.0027)}]
     looked.append(
         {
             **cell,
@@ -173,9 +167,7 @@ def test_draws_without_errors_and_runs_no_text(tmp_path: Path, page: str) -> Non
     assert '<html lang="en" data-map="drawn">' in dom
     assert re.search(r'class="[^"]*leaflet-image-layer[^"]*"', dom)
     assert len(re.findall(r'<span class="pin ', dom)) == 4
-    assert "onerror=" not in re.sub(
-        r"&lt;.*?&gt;|<script.*?</script>|<title>.*?</title>", "", dom, flags=re.DOTALL
-    )
+    assert "onerror=" not in re.sub(r"&lt;.*?&gt;|<script.*?</script>|<title>.*?</title>", "", dom, flags=re.DOTALL)
     assert 'src="x"' not in dom
 
 

@@ -467,9 +467,7 @@ def test_local_files_are_read_only_where_allowed(server):
     items = search(area(), source(server))
     with pytest.raises(CatalogError, match=r"not http\(s\); it is not followed"):
         load(items, grid(), ["image"])
-    np.testing.assert_array_equal(
-        load(items, grid(), ["image"], allow_local=True)["image"].values[0], pixels(1000)
-    )
+    np.testing.assert_array_equal(load(items, grid(), ["image"], allow_local=True)["image"].values[0], pixels(1000))
     items[0].assets["image"].href = "s3://bucket/i.tif"
     with pytest.raises(CatalogError, match="not followed"):
         load(items, grid(), ["image"], allow_local=True)

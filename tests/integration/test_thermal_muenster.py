@@ -66,6 +66,4 @@ def test_data_centers_are_ordinary_among_matched_controls(tmp_path):
         assert 5 < site["matched_percentile"] < 99
     assert 0.3 < result["floor_mw_design"] / result["floor_mw_from_controls"] < 3
     assert (tmp_path / "images" / "thermal-muenster.svg").read_text(encoding="utf-8").startswith("<?xml")
-    assert "| GLOBE Development Datacenter | 91% / 31% |" in (tmp_path / page.name).read_text(
-        encoding="utf-8"
-    )
+    assert "| GLOBE Development Datacenter | 91% / 31% |" in (tmp_path / page.name).read_text(encoding="utf-8")

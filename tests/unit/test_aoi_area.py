@@ -238,9 +238,7 @@ def write(path, layers, crs):
     for layer, rows in layers.items():
         names, shapes = zip(*rows, strict=True)
         frame = gpd.GeoDataFrame({"Name": list(names)}, geometry=list(shapes), crs=crs)
-        frame.to_file(
-            path, layer=layer, engine="pyogrio", driver={".gpkg": "GPKG", ".kml": "KML"}[path.suffix]
-        )
+        frame.to_file(path, layer=layer, engine="pyogrio", driver={".gpkg": "GPKG", ".kml": "KML"}[path.suffix])
     return path
 
 
@@ -324,9 +322,7 @@ def test_setting_takes_numbers_paths_and_inline_geojson(tmp_path):
     assert area_from_setting(feature(box(0, 0, 1, 1), name="its"), tmp_path, name="mine").name == "mine"
 
 
-@pytest.mark.parametrize(
-    "value", [None, 5, [1, 2, 3], ["0", "0", "1", "1"], [True, 0, 1, 1], "", "no.geojson"]
-)
+@pytest.mark.parametrize("value", [None, 5, [1, 2, 3], ["0", "0", "1", "1"], [True, 0, 1, 1], "", "no.geojson"])
 def test_unusable_setting_is_named(tmp_path, value):
     with pytest.raises(GridError):
         area_from_setting(value, tmp_path)

@@ -161,9 +161,7 @@ def test_crop_looks_at_the_polygon_not_at_its_bbox():
 
 
 def test_crop_of_a_rotated_source():
-    grid = GeoBox(
-        (200, 300), Affine.translation(285_761, 4_322_507) * Affine.rotation(30) * Affine.scale(2, -2), 32618
-    )
+    grid = GeoBox((200, 300), Affine.translation(285_761, 4_322_507) * Affine.rotation(30) * Affine.scale(2, -2), 32618)
     assert crop_to_area(grid, lonlat_box(grid, 20.5, 30.5, 40.5, 70.5)) == (20, 30, 41, 71)
 
 

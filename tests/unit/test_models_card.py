@@ -141,9 +141,7 @@ def test_an_absent_thermal_band_is_zero_and_a_present_one_is_normalised():
 @pytest.mark.parametrize("bands", [1, 2, 5])
 def test_another_number_of_bands_is_refused_and_never_broadcast(bands):
     card = make_card(thermal_bands=("lst",), mean=(0, 0, 0, 290.0), std=(1, 1, 1, 10.0))
-    with pytest.raises(
-        ModelContractError, match=f"{bands} bands given, weights 'tiny' take 3, or 4 with thermal"
-    ):
+    with pytest.raises(ModelContractError, match=f"{bands} bands given, weights 'tiny' take 3, or 4 with thermal"):
         normalise(card, np.zeros((bands, 2, 2), np.float32), np.ones((2, 2), bool))
 
 

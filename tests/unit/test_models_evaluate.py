@@ -185,12 +185,8 @@ def test_by_size_counts_each_building_in_its_band():
     ]
     predicted = [dc(0, 0, 20, 20), other(30, 0, 60, 25), other(70, 0, 110, 40), dc(0, 50, 100, 115)]
     bands = rate(predicted, labelled)["by_size"]
-    assert [b["area_m2"] for b in bands] == [
-        [low, None if np.isinf(high) else high] for low, high in SIZE_BANDS_M2
-    ]
-    table = [
-        (b[k]["n"], b[k]["called_data_center"]) for b in bands for k in ("data_center", "other_building")
-    ]
+    assert [b["area_m2"] for b in bands] == [[low, None if np.isinf(high) else high] for low, high in SIZE_BANDS_M2]
+    table = [(b[k]["n"], b[k]["called_data_center"]) for b in bands for k in ("data_center", "other_building")]
     assert table == [(0, 0), (1, 1), (1, 0), (0, 0), (0, 0), (1, 0), (0, 0), (0, 0), (1, 1), (0, 0)]
 
 
@@ -296,14 +292,23 @@ def test_intervals_hold_the_estimate_and_depend_on_their_seed_alone(seed):
     assert again["data_center"]["interval"] != result["data_center"]["interval"]
 
 
+def test_the_interval_of_a_share_is_the_binomials():
+    """48 blocks with a building each, half of them called data center: 0.5 ± 1.96 sqrt(0.25 / 48)."""
+    labelled = [other(x + 2, y + 2, x + 16, y + 16) for y in range(0, 120, 20) for x in range(0, 160, 20)]
+    predicted = [Outline("data_center", o.polygon) for o in labelled[::2]]
+    low, high = rate(predicted, labelled, block_px=20, resamples=2000)["other_building"]["called_interval"]
+    assert low == pytest.approx(0.5 - 0.1414, abs=0.03)
+    assert high == pytest.approx(0.5 + 0.1414, abs=0.03)
+
+
 def test_larger_blocks_mean_wider_intervals():
     """Errors come in whole buildings: blocks smaller than a building take its pixels for independent."""
     predicted, labelled = scattered(1, 30)
     widths = []
     for block_px in (2, 20):
-        low, high = rate(predicted, labelled, unlabelled="background", block_px=block_px)["data_center"][
-            "interval"
-        ]["dice"]
+        low, high = rate(predicted, labelled, unlabelled="background", block_px=block_px)["data_center"]["interval"][
+            "dice"
+        ]
         widths.append(high - low)
     assert widths[0] < 0.6 * widths[1]
 

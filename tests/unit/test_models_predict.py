@@ -182,9 +182,7 @@ def test_a_batch_filled_with_zeros_gives_what_a_full_one_gives(n):
 
 def test_another_batch_size_changes_nothing_but_rounding_and_holds_one_batch_at_a_time(small, whole):
     GIVEN.clear()
-    p, seen = predict(
-        Counting(make_net(), make_card(), "cpu", "float32", 4), Reader(*image()), (0, 0, *SHAPE)
-    )
+    p, seen = predict(Counting(make_net(), make_card(), "cpu", "float32", 4), Reader(*image()), (0, 0, *SHAPE))
     assert GIVEN == [4, 4, 1]
     assert np.abs(p.astype(int) - whole[0]).max() <= 1
     np.testing.assert_array_equal(seen, whole[1])

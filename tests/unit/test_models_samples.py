@@ -67,9 +67,7 @@ def test_crops_turn_every_way_mirror_and_scale_log_uniformly():
         image, _, _, cooling = crop(picture, 8, np.random.default_rng(seed), PLAIN)
         if not cooling.all():
             continue
-        (dx, ex), (dy, ey) = (
-            (image[i, 0, 1] - image[i, 0, 0], image[i, 1, 0] - image[i, 0, 0]) for i in (0, 1)
-        )
+        (dx, ex), (dy, ey) = ((image[i, 0, 1] - image[i, 0, 0], image[i, 1, 0] - image[i, 0, 0]) for i in (0, 1))
         scales.append(1 / (255 * np.hypot(dx, dy)))
         angles.append(np.arctan2(dy, dx))
         mirrored += dx * ey - dy * ex < 0
@@ -96,9 +94,7 @@ def test_outside_of_the_picture_and_its_valid_part_nothing_is_known(seed, step):
     assert (b.building[~unknown] < 110).all()
     deep = (b.building > 0) & (b.building < 109) & (b.cooling > 0) & (b.cooling < NY - 1)
     expected = (200 / 255 - torch.tensor(NORM["mean"])) / torch.tensor(NORM["std"])
-    torch.testing.assert_close(
-        b.image.movedim(1, -1)[deep], expected.expand(int(deep.sum()), 3), atol=1e-4, rtol=0
-    )
+    torch.testing.assert_close(b.image.movedim(1, -1)[deep], expected.expand(int(deep.sum()), 3), atol=1e-4, rtol=0)
 
 
 def test_crops_wholly_outside_are_wholly_unknown():
@@ -130,11 +126,11 @@ def test_a_batch_depends_on_seed_and_step_alone(seed, step):
     batch([used], seed=seed + 1, step=step, **draw)
     np.random.default_rng(0).random()
     assert same(first, batch([used, flat(90)], seed=seed, step=step, **draw))
-    assert same(
-        first, batch([ramps(), flat(90)], seed=seed, step=step, **draw)
-    )  # no hidden state in the picture
+    assert same(first, batch([ramps(), flat(90)], seed=seed, step=step, **draw))  # no hidden state in the picture
     assert not same(first, batch([used, flat(90)], seed=seed, step=step + 1, **draw))
     assert not same(first, batch([used, flat(90)], seed=seed + 1, step=step, **draw))
+    step_on, seed_on = (batch([used], seed=seed + i, step=step + 1 - i, **draw) for i in (0, 1))
+    assert not same(step_on, seed_on)
 
 
 def test_shapes_and_types():

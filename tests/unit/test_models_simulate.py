@@ -85,9 +85,7 @@ def test_a_site_shows_as_much_cooling_as_its_power_needs(seed, it_mw):
     halls_built = [t for t in g.things if t.category == "data_center"]
     assert sum(t.units for t in banks) == plan.units
     unit_area = sum(t.unit_area_m2 for t in banks) / plan.units
-    assert sum(t.capacity_kw for t in banks) == pytest.approx(
-        plan.units * capacity_kw(plan.machine, unit_area)
-    )
+    assert sum(t.capacity_kw for t in banks) == pytest.approx(plan.units * capacity_kw(plan.machine, unit_area))
     unit_share = plan.unit_kw / 1000 * IT_SHARE_OF_COOLING / it_mw
     assert abs(np.log(plan.units * unit_share)) < 0.5 + unit_share
     assert sum(t.it_mw for t in halls_built) == pytest.approx(it_mw)
@@ -125,11 +123,7 @@ def test_masks_are_the_truth(seed, gsd_m):
     for category, mask in (("data_center", scene.building == 2), ("cooling_equipment", scene.cooling == 1)):
         rows = scene.truth[scene.truth["class"] == category]
         shapes = [(geometry, 1) for geometry in rows.geometry]
-        want = (
-            rasterize(shapes, out_shape=mask.shape, transform=scene.transform)
-            if shapes
-            else np.zeros_like(mask)
-        )
+        want = rasterize(shapes, out_shape=mask.shape, transform=scene.transform) if shapes else np.zeros_like(mask)
         assert np.array_equal(mask, want.astype(bool))
     large = scene.truth[(scene.truth["class"] == "other_building") & (scene.truth.area >= 400)]
     inside = rasterize([(x, 1) for x in large.geometry], out_shape=(256, 256), transform=scene.transform)
@@ -203,9 +197,7 @@ def test_registry_holds_the_four_planted_discrepancies(seed, area):
     assert there.distance(ghost.geometry) >= 1200
     assert there.distance(sites.loc[hidden].geometry) >= 1200
     low = plants["above_declared"]
-    assert metres.loc[low["declared_id"]].it_mw / sites.loc[low["site_id"]].it_mw == pytest.approx(
-        1 / 3, abs=0.01
-    )
+    assert metres.loc[low["declared_id"]].it_mw / sites.loc[low["site_id"]].it_mw == pytest.approx(1 / 3, abs=0.01)
     odd = {ghost.name, moved["declared_id"]}
     for name, row in metres.drop(index=list(odd)).iterrows():
         near = centre.distance(row.geometry)
@@ -261,9 +253,7 @@ def test_integrated_excess_is_s_times_power():
     assert (s > EXCESS_K_M2_PER_MW / 4).all()
     assert (s < EXCESS_K_M2_PER_MW * 4).all()
     hottest = (again - with_heat).mean("time")
-    assert float(hottest.max()) == pytest.approx(
-        float(hottest.sel(x=1500, y=1500, method="nearest")), rel=0.2
-    )
+    assert float(hottest.max()) == pytest.approx(float(hottest.sel(x=1500, y=1500, method="nearest")), rel=0.2)
 
 
 def test_written_area_reads_back(area, tmp_path):

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from aoi.errors import ConfigError
-from models.samples import IGNORE, Picture
+from models import train as trainer
+from models.samples import IGNORE, Picture, batch
 from models.train import TrainSettings, loss_of, train
 
 RGB = ("red", "green", "blue")
@@ -61,6 +62,21 @@ def test_another_seed_or_picture_gives_other_weights(undisturbed):
     assert not same(train([picture(1)], RGB, TINY), undisturbed[0])
 
 
+def test_every_step_learns_from_its_own_batch_after_a_resume_too(tmp_path, monkeypatch):
+    drawn = []
+
+    def noted(*pictures, **options):
+        drawn.append(options["step"])
+        return batch(*pictures, **options)
+
+    monkeypatch.setattr(trainer, "batch", noted)
+    train([picture()], RGB, TINY, checkpoint=tmp_path / "net.pt", stop_after=2)
+    assert drawn[:2] == [0, 1]
+    drawn.clear()
+    train([picture()], RGB, TINY, checkpoint=tmp_path / "net.pt")
+    assert drawn[:2] == [2, 3]
+
+
 @pytest.mark.parametrize("stops", [(1,), (2, 3), (4,)])
 def test_stopped_and_resumed_is_undisturbed_bit_for_bit(tmp_path, undisturbed, stops):
     checkpoint = tmp_path / "run" / "net.pt"
@@ -100,10 +116,22 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path):
         train([picture()], RGB, TINY.model_copy(update={"rate": 2e-3}), checkpoint=checkpoint)
     relabelled = picture()
     relabelled.building[90, 90] = 1
-    with pytest.raises(ConfigError, match="other pictures or bands"):
+    with pytest.raises(ConfigError, match="other pictures, bands or start"):
         train([relabelled], RGB, TINY, checkpoint=checkpoint)
-    with pytest.raises(ConfigError, match="other pictures or bands"):
+    with pytest.raises(ConfigError, match="other pictures, bands or start"):
         train([picture()], RGB[::-1], TINY, checkpoint=checkpoint)
+
+
+def test_a_given_start_is_gone_on_from_and_survives_a_stop(tmp_path, undisturbed):
+    first, checkpoint = undisturbed[0], tmp_path / "net.pt"
+    before = {k: v.clone() for k, v in first.state_dict().items()}
+    on = train([picture(1)], RGB, TINY, start=first)
+    assert not same(on, train([picture(1)], RGB, TINY))
+    train([picture(1)], RGB, TINY, start=first, checkpoint=checkpoint, stop_after=2)
+    with pytest.raises(ConfigError, match="other pictures, bands or start"):
+        train([picture(1)], RGB, TINY, checkpoint=checkpoint)
+    assert same(train([picture(1)], RGB, TINY, start=first, checkpoint=checkpoint), on)
+    assert all(torch.equal(before[k], v) for k, v in first.state_dict().items())  # the start is left as it was
 
 
 @pytest.mark.parametrize("keep", [0, 10, 2000])

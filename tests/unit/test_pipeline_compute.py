@@ -43,9 +43,7 @@ def test_table_5_2(flop, chip, days):
     assert compute.power_needed_mw(flop, days, chip) == pytest.approx(stated, rel=0.01, abs=half_a_digit)
 
 
-@pytest.mark.parametrize(
-    ("chip", "stated"), list(zip(CHIPS, (7.1e25, 1.3e26, 2.1e26, 4.3e26, 9.1e25), strict=True))
-)
+@pytest.mark.parametrize(("chip", "stated"), list(zip(CHIPS, (7.1e25, 1.3e26, 2.1e26, 4.3e26, 9.1e25), strict=True)))
 def test_flop_of_100_mw_in_90_days(chip, stated):
     step = 10.0 ** (np.floor(np.log10(stated)) - 1)  # the dossier gives two digits
     assert 100.0 / compute.power_needed_mw(1.0, 90, chip) == pytest.approx(stated, abs=0.51 * step)

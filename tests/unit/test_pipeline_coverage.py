@@ -29,9 +29,7 @@ def cells(*boxes, failed=(), unscreened=()):
 
 
 @settings(max_examples=30, deadline=None)
-@given(
-    st.floats(-179, 179), st.floats(-60, 60), st.floats(0, 360), st.floats(10, 15_000), st.floats(200, 3000)
-)
+@given(st.floats(-179, 179), st.floats(-60, 60), st.floats(0, 360), st.floats(10, 15_000), st.floats(200, 3000))
 def test_frame_keeps_areas_and_nearby_distances(lon, lat, azimuth, distance, size):
     lon1, lat1, _ = GEOD.fwd(lon, lat, azimuth, distance)
     a, b = coverage.local_frame(np.array([shapely.Point(lon, lat), shapely.Point(lon1, lat1)]), lon, lat)
@@ -44,9 +42,7 @@ def test_frame_keeps_areas_and_nearby_distances(lon, lat, azimuth, distance, siz
 
 def test_half_of_an_outline_was_looked_at():
     outline = shapely.box(10.00, 50.0, 10.02, 50.01)
-    assert coverage.looked_share(outline, 30.0, cells((9.9, 49.9, 10.01, 50.1))) == pytest.approx(
-        0.5, abs=1e-6
-    )
+    assert coverage.looked_share(outline, 30.0, cells((9.9, 49.9, 10.01, 50.1))) == pytest.approx(0.5, abs=1e-6)
 
 
 def test_half_of_a_disc_was_looked_at_and_the_disc_is_two_sigma():
@@ -70,9 +66,7 @@ def test_overlapping_cells_count_once_and_failed_or_unscreened_ones_not_at_all()
     both = cells(*boxes)
     assert coverage.looked_share(outline, 30.0, both) == pytest.approx(1.0)
     assert coverage.looked_share(outline, 30.0, cells(*boxes, failed={2})) == pytest.approx(0.5, abs=1e-6)
-    assert coverage.looked_share(outline, 30.0, cells(*boxes, unscreened={0, 1})) == pytest.approx(
-        0.5, abs=1e-6
-    )
+    assert coverage.looked_share(outline, 30.0, cells(*boxes, unscreened={0, 1})) == pytest.approx(0.5, abs=1e-6)
     assert coverage.looked_share(outline, 30.0, cells(*boxes, failed={0, 1, 2})) == 0.0
     assert coverage.looked_share(outline, 30.0, empty("looked_at")) == 0.0
 
@@ -81,9 +75,7 @@ def test_area_is_geodesic_and_counts_overlap_once():
     one = shapely.box(10.0, 50.0, 10.1, 50.1)
     expected = abs(GEOD.geometry_area_perimeter(one)[0]) / 1e6
     assert coverage.looked_area_km2(cells(one.bounds)) == pytest.approx(expected, rel=1e-3)
-    assert coverage.looked_area_km2(cells(one.bounds, (10.0, 50.0, 10.05, 50.1))) == pytest.approx(
-        expected, rel=1e-3
-    )
+    assert coverage.looked_area_km2(cells(one.bounds, (10.0, 50.0, 10.05, 50.1))) == pytest.approx(expected, rel=1e-3)
     assert coverage.looked_area_km2(cells(one.bounds, failed={0})) == 0.0
     assert coverage.looked_area_km2(empty("looked_at")) == 0.0
 
@@ -94,9 +86,7 @@ def test_place_on_the_antimeridian():
     assert coverage.looked_share(shapely.Point(-179.999, -17.0), 1000.0, looked.iloc[:1]) == pytest.approx(
         0.47, abs=0.03
     )
-    split = shapely.MultiPolygon(
-        [shapely.box(179.99, -17, 180, -16.99), shapely.box(-180, -17, -179.99, -16.99)]
-    )
+    split = shapely.MultiPolygon([shapely.box(179.99, -17, 180, -16.99), shapely.box(-180, -17, -179.99, -16.99)])
     assert abs(coverage.centres(np.array([split]))[0, 0]) == pytest.approx(180.0)
     assert coverage.looked_share(split, 30.0, looked.iloc[1:]) == pytest.approx(0.5, abs=1e-6)
 

@@ -72,9 +72,7 @@ def test_coordinate_digits_give_the_error_of_points(tmp_path, lon, error_m):
 
 @pytest.mark.parametrize("suffix", ["geojson", "gpkg", "parquet"])
 def test_outlines_stay_outlines_in_every_vector_format(tmp_path, suffix):
-    frame = gpd.GeoDataFrame(
-        {"id": ["a", "b"], "it_mw": [30.0, None]}, geometry=[SQUARE, SQUARE.centroid], crs=CRS
-    )
+    frame = gpd.GeoDataFrame({"id": ["a", "b"], "it_mw": [30.0, None]}, geometry=[SQUARE, SQUARE.centroid], crs=CRS)
     file = tmp_path / f"r.{suffix}"
     if suffix == "parquet":
         frame.to_parquet(file)
@@ -158,9 +156,7 @@ def test_self_crossing_outline_is_mended_and_control_characters_go(tmp_path):
 
 
 @settings(max_examples=25, deadline=None)
-@given(
-    st.lists(st.tuples(st.floats(-180, 180), st.floats(-90, 90), st.floats(0, 1e4)), min_size=1, max_size=5)
-)
+@given(st.lists(st.tuples(st.floats(-180, 180), st.floats(-90, 90), st.floats(0, 1e4)), min_size=1, max_size=5))
 def test_reading_what_was_written_gives_it_back(tmp_path_factory, rows):
     file = tmp_path_factory.mktemp("d") / "r.csv"
     pd.DataFrame(rows, columns=["lon", "lat", "it_mw"]).to_csv(file, index_label="id")
@@ -245,8 +241,7 @@ def test_epoch_joins_its_two_files_and_names_the_missing_one(tmp_path):
         declared.read(what)
     csv(
         tmp_path,
-        "Name,Owner,lat,lon,coord_precision\nColossus,SpaceXAI #confident,35,-90,site\n"
-        "Helios,,33,-100,city\n",
+        "Name,Owner,lat,lon,coord_precision\nColossus,SpaceXAI #confident,35,-90,site\nHelios,,33,-100,city\n",
         "epoch_site_coordinates.csv",
     )
     table = declared.read(what)

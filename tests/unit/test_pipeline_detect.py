@@ -61,7 +61,12 @@ def rasters(draw):
     valid = rng.random((ny, nx)) < draw(st.sampled_from([1.0, 0.95, 0.6]))
     tile_px = draw(st.integers(1, 27))
     count = len(tiles((ny, nx), tile_px, 0))
-    return p, valid, tile_px, draw(st.permutations(range(count))) if count < 60 else list(rng.permutation(count))
+    return (
+        p,
+        valid,
+        tile_px,
+        draw(st.permutations(range(count))) if count < 60 else list(rng.permutation(count)),
+    )
 
 
 @settings(max_examples=40, deadline=None)
@@ -93,7 +98,12 @@ def test_a_building_across_four_tiles_is_one_polygon():
     found = footprints(probabilities(mask, mask), tile_px=20, crs=None, transform=None, gsd_m=1.0)
     assert len(found) == 1
     assert found.geometry.iloc[0].equals(shapely.box(11, 12, 30, 29))
-    assert found.loc[0, ["object_id", "class", "score", "area_m2"]].tolist() == ["d11_12", "data_center", 1.0, 323.0]
+    assert found.loc[0, ["object_id", "class", "score", "area_m2"]].tolist() == [
+        "d11_12",
+        "data_center",
+        1.0,
+        323.0,
+    ]
 
 
 def test_the_tile_is_the_one_that_holds_the_anchor():
@@ -174,7 +184,11 @@ def test_on_border_only_beside_a_pixel_without_imagery():
     }
     valid[15, 40] = False
     found = footprints(probabilities(mask), valid, tile_px=13)
-    assert found.set_index("object_id")["on_border"].to_dict() == {"o5_5": False, "o30_5": True, "o0_40": False}
+    assert found.set_index("object_id")["on_border"].to_dict() == {
+        "o5_5": False,
+        "o30_5": True,
+        "o0_40": False,
+    }
 
 
 def test_the_images_edge_counts_once_it_is_padded():

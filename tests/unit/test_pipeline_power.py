@@ -59,9 +59,7 @@ def test_capacity_laws_agree_with_each_other(law, size, kw):
 
 
 def test_derating_is_the_product_of_its_parts():
-    ambient, spare, heat = (
-        reference.ratio(n).median for n in ("ambient_derate", "redundancy", "auxiliary_heat")
-    )
+    ambient, spare, heat = (reference.ratio(n).median for n in ("ambient_derate", "redundancy", "auxiliary_heat"))
     net = reference.ratio("derate_net")
     assert ambient * spare / (1 + heat) == pytest.approx(net.median, abs=0.005)
     parts = [reference.ratio(n) for n in ("ambient_derate", "redundancy")]
@@ -166,9 +164,7 @@ def test_80_percent_interval_covers_on_simulated_sites(with_cooling):
 @LIGHT
 @given(area, area, st.none() | cooling)
 def test_more_footprint_is_not_less_power(a, b, outlined):
-    low, high = (
-        median(SiteEvidence("a", m2, outlined or 0.0, gsd_m=2.0), draws=1024) for m2 in sorted((a, b))
-    )
+    low, high = (median(SiteEvidence("a", m2, outlined or 0.0, gsd_m=2.0), draws=1024) for m2 in sorted((a, b)))
     assert low <= high * 1.03  # the sampled median moves a little with the spread
 
 

@@ -38,9 +38,7 @@ def site(name, mw, sd=SD):
     }
 
 
-def entry(
-    name, klass, site_id=None, declared_id=None, mw=None, declared_mw=None, p_match=0.9, p_detect=1.0, p=0.9
-):
+def entry(name, klass, site_id=None, declared_id=None, mw=None, declared_mw=None, p_match=0.9, p_detect=1.0, p=0.9):
     return {
         "entry_id": name,
         "rank": 0,
@@ -120,9 +118,7 @@ def test_not_seen_is_a_small_share_of_the_declared_power():
 
 
 def test_not_seen_of_what_was_only_planned_counts_nothing():
-    rows = [
-        {"declared_id": "D", "position_error_m": 50.0, "kind": "facility", "source": "t", "status": "planned"}
-    ]
+    rows = [{"declared_id": "D", "position_error_m": 50.0, "kind": "facility", "source": "t", "status": "planned"}]
     declared = conform(gpd.GeoDataFrame(rows, geometry=[shapely.Point(0, 0)], crs=CRS), "declared")
     row = entry("a", "not_seen", None, "D", None, 60.0)
     assert one(row, sites_of([site("S", 100)]), declared) == 0.0

@@ -176,16 +176,12 @@ def test_dense_district_beats_gross_errors(seed, with_mw):
     assert wrong["declared_id"].isin(["D30", "D31", "D32"]).all()
     assert len(wrong) <= 1
     assert (pairs["distance_m"] < 250).all()
-    assert set(ledger.loc[ledger["class"] == "undeclared", "site_id"]) >= {"S00", "S01", "S02"} - set(
-        wrong["site_id"]
-    )
+    assert set(ledger.loc[ledger["class"] == "undeclared", "site_id"]) >= {"S00", "S01", "S02"} - set(wrong["site_id"])
     assert len(ledger[ledger["class"] == "not_seen"]) >= 2
 
 
 @settings(max_examples=30, deadline=None)
-@given(
-    st.integers(0, 10_000), st.integers(0, 7), st.integers(0, 7), st.sampled_from([800.0, 4000.0, 40_000.0])
-)
+@given(st.integers(0, 10_000), st.integers(0, 7), st.integers(0, 7), st.sampled_from([800.0, 4000.0, 40_000.0]))
 def test_laws_one_to_one_complete_and_order_free(seed, n_sites, n_declared, side_m):
     rng = np.random.default_rng(seed)
     sites = [
@@ -265,14 +261,10 @@ def test_power_limit_is_exact():
     limit = math.exp(1.28 * math.hypot(MW_SD, 0.15))
     for factor, klass in ((0.99, "matched"), (1.01, "above_declared")):
         rows = [decl("D", 0, 0, 100 / limit / factor)]
-        assert (
-            rc.reconcile(sites_of([site("S", 0, 0, 100)]), declared_of(rows), looked())["class"][0] == klass
-        )
+        assert rc.reconcile(sites_of([site("S", 0, 0, 100)]), declared_of(rows), looked())["class"][0] == klass
         rows = [decl("D", 0, 0, 100 * limit * factor)]
         klass = klass.replace("above", "below")
-        assert (
-            rc.reconcile(sites_of([site("S", 0, 0, 100)]), declared_of(rows), looked())["class"][0] == klass
-        )
+        assert rc.reconcile(sites_of([site("S", 0, 0, 100)]), declared_of(rows), looked())["class"][0] == klass
 
 
 def test_facility_power_is_brought_to_it_power():
@@ -284,9 +276,7 @@ def test_facility_power_is_brought_to_it_power():
 
 
 def test_border_site_is_a_lower_bound():
-    ledger = rc.reconcile(
-        sites_of([site("S", 0, 0, 20, border=True)]), declared_of([decl("D", 0, 0, 150)]), looked()
-    )
+    ledger = rc.reconcile(sites_of([site("S", 0, 0, 20, border=True)]), declared_of([decl("D", 0, 0, 150)]), looked())
     assert ledger["class"][0] == "matched"
     assert "lower bound" in ledger["evidence_against"][0]
     inner = rc.reconcile(sites_of([site("S", 0, 0, 20)]), declared_of([decl("D", 0, 0, 150)]), looked())
@@ -323,17 +313,13 @@ def test_not_seen_needs_coverage_and_planned_ones_say_so():
 
 
 def test_empty_registry_leaves_every_probable_site_undeclared():
-    ledger = rc.reconcile(
-        sites_of([site("a", 0, 0, 30), site("b", 5000, 0, 30, p=0.3)]), empty("declared"), looked()
-    )
+    ledger = rc.reconcile(sites_of([site("a", 0, 0, 30), site("b", 5000, 0, 30, p=0.3)]), empty("declared"), looked())
     assert by_class(ledger) == {"undeclared": [("a", "")]}
     assert ledger["p_match"][0] == 0.0
 
 
 def test_improbable_site_may_still_match_a_declaration_on_it():
-    ledger = rc.reconcile(
-        sites_of([site("S", 0, 0, 30, p=0.2)]), declared_of([decl("D", 10, 0, 30)]), looked()
-    )
+    ledger = rc.reconcile(sites_of([site("S", 0, 0, 30, p=0.2)]), declared_of([decl("D", 10, 0, 30)]), looked())
     assert by_class(ledger) == {"matched": [("S", "D")]}
     assert "only 0.20" in ledger["evidence_against"][0]
 

@@ -248,9 +248,7 @@ def test_hostile_texts_stay_texts(bad: str) -> None:
     assert data["declared"][0]["t"][0] == bad
 
 
-@given(
-    st.recursive(st.text() | st.integers() | st.none(), lambda s: st.lists(s) | st.dictionaries(st.text(), s))
-)
+@given(st.recursive(st.text() | st.integers() | st.none(), lambda s: st.lists(s) | st.dictionaries(st.text(), s)))
 @settings(max_examples=40, deadline=None)
 def test_safe_json_is_json_without_markup(value: object) -> None:
     text = view.safe_json(value)
@@ -329,9 +327,7 @@ def test_nothing_at_all_still_makes_a_page() -> None:
 
 
 def test_five_hundred_sites_are_quick() -> None:
-    data = example(
-        n=500, basemap=to_web_mercator(np.zeros((3, 300, 400), np.uint8), np.ones((300, 400), bool), GRID)
-    )
+    data = example(n=500, basemap=to_web_mercator(np.zeros((3, 300, 400), np.uint8), np.ones((300, 400), bool), GRID))
     start = time.perf_counter()
     html = render(data)
     assert time.perf_counter() - start < 10.0
@@ -341,9 +337,7 @@ def test_five_hundred_sites_are_quick() -> None:
 
 def test_only_given_chips_are_embedded() -> None:
     one = example()
-    jpeg = chip(
-        np.zeros((3, 300, 400), np.uint8), np.ones((300, 400), bool), GRID, one.footprints, Point(LON, LAT)
-    )
+    jpeg = chip(np.zeros((3, 300, 400), np.uint8), np.ones((300, 400), bool), GRID, one.footprints, Point(LON, LAT))
     page = Page(render(replace(one, chips={"d-1": jpeg})))
     sources = [a["src"] for t, a in page.tags if t == "img"]
     assert sources == [f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"]
@@ -354,9 +348,7 @@ def test_only_given_chips_are_embedded() -> None:
 def test_map_over_the_antimeridian_is_one_map() -> None:
     data = example()
     moved = {
-        name: getattr(data, name).set_geometry(
-            getattr(data, name).geometry.affine_transform([1, 0, 0, 1, 207.0, 0])
-        )
+        name: getattr(data, name).set_geometry(getattr(data, name).geometry.affine_transform([1, 0, 0, 1, 207.0, 0]))
         for name in ("declared", "looked_at", "footprints")
     }
     wrap = moved["declared"].geometry.affine_transform([1, 0, 0, 1, -360.0, 0])

@@ -63,7 +63,7 @@ def made(frame, reach_m=60.0, prior=0.1):
 def test_buildings_within_reach_are_one_site_and_those_beyond_are_not():
     rows = [center(0, 0), center(90, 0), center(180, 0), center(281, 0)]  # gaps of 50, 50 and 61 m
     sites, member = made(table(*rows))
-    assert sites["buildings"].tolist() == [3, 1] or sorted(sites["buildings"]) == [1, 3]
+    assert sorted(sites["buildings"]) == [1, 3]
     assert member[0] == member[1] == member[2] != member[3]
 
 
@@ -76,7 +76,7 @@ def test_the_reach_is_in_metres_between_outlines():
 
 def test_equipment_goes_to_the_nearest_building_in_reach_and_alone_makes_no_site():
     # two sites 200 m apart with reach 110: the first chiller is in reach of both, nearer to the second
-    frame = table(center(0, 0), center(240, 0), cooler(135, 0), cooler(44, 10), cooler(0, 900))
+    frame = table(center(0, 0), center(240, 0), cooler(140, 0), cooler(44, 10), cooler(0, 900))
     sites, member = made(frame, reach_m=110)
     assert len(sites) == 2
     assert member[2] == member[1]

@@ -235,9 +235,7 @@ def test_lengths_are_true_in_a_geographic_grid():
 
 
 def test_numpy_dates_and_no_sites():
-    stack = stack_of(noise(2)).assign_coords(
-        time=np.array(["2025-06-01T00:00", "2025-06-02T10:30"], "datetime64[ns]")
-    )
+    stack = stack_of(noise(2)).assign_coords(time=np.array(["2025-06-01T00:00", "2025-06-02T10:30"], "datetime64[ns]"))
     _, per_look = evidence(stack, GRID, sites_of(CAMPUS))
     assert list(per_look["time"]) == ["2025-06-01", "2025-06-02T10:30:00"]
     table, per_look = evidence(stack, GRID, sites_of(CAMPUS).iloc[:0])
@@ -264,9 +262,7 @@ def test_unusable_input_is_named(grid, sites, options, words):
 def write(path, bands, *, descriptions=(), crs=UTM, transform=CORNER, nodata=None):
     bands = np.asarray(bands)
     profile = {"driver": "GTiff", "count": len(bands), "height": bands.shape[1], "width": bands.shape[2]}
-    with rasterio.open(
-        path, "w", **profile, dtype=bands.dtype, crs=crs, transform=transform, nodata=nodata
-    ) as out:
+    with rasterio.open(path, "w", **profile, dtype=bands.dtype, crs=crs, transform=transform, nodata=nodata) as out:
         out.write(bands)
         for band, text in enumerate(descriptions, start=1):
             out.set_band_description(band, text)
@@ -300,9 +296,7 @@ def test_landsat_files_become_one_stack_in_order_of_time(tmp_path):
 def test_bands_are_looks_named_by_their_description(tmp_path):
     bands = np.concatenate([celsius(290), celsius(271), celsius(280)])
     bands[1, 2, 2] = np.nan
-    path = write(
-        tmp_path / "lst.tif", bands, descriptions=("2025-06-19", "2025-01-14", "no day"), nodata=np.nan
-    )
+    path = write(tmp_path / "lst.tif", bands, descriptions=("2025-06-19", "2025-01-14", "no day"), nodata=np.nan)
     stack, _ = load_stack([path], unit="kelvin")
     assert list(stack["time"].to_numpy()) == ["2025-01-14", "2025-06-19", "lst.tif band 3"]
     assert float(stack[1].mean()) == pytest.approx(290)

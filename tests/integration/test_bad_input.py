@@ -1,0 +1,445 @@
+"""Input that cannot be used: one line that says why, exit status 2, nothing written.
+
+The command line is called in this process (starting one per case would take minutes); what GDAL
+writes to the file descriptor itself is captured too.
+"""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from rasterio.shutil import copy as copy_raster
+from conftest import RGB, WEST_M, save_weights, write_image
+
+from models.card import load_card
+from workflows import cli
+from workflows.images import open_image
+
+PIXELS = np.random.default_rng(0).integers(1, 255, (3, 96, 128), dtype=np.uint8)
+
+
+@pytest.fixture
+def refused(tmp_path, monkeypatch, capfd):
+    """Run the command line, check that it refuses, and return its one line."""
+
+    def call(*args, out=True):
+        monkeypatch.chdir(tmp_path)
+        folder = tmp_path / "out"
+        argv = ["overwatt", *map(str, args), *(["--out", str(folder)] if out else [])]
+        monkeypatch.setattr(sys, "argv", argv)
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        printed = capfd.readouterr()
+        assert stop.value.code == 2, printed.err
+        assert printed.out == ""
+        lines = printed.err.splitlines()
+        assert len(lines) == 1, printed.err
+        assert lines[0].startswith("overwatt: ")
+        assert not folder.exists()
+        return lines[0]
+
+    return call
+
+
+@pytest.fixture
+def workflow(tmp_path, weights):
+    """Write a workflow file for an image with more settings; returns its path."""
+
+    def write(image=None, text=""):
+        path = tmp_path / "w.yaml"
+        imagery = f"imagery:\n  path: {image}\n" if image else ""
+        path.write_text(f"name: w\n{imagery}detector:\n  weights: {weights}\n{text}", encoding="utf-8")
+        return path
+
+    return write
+
+
+def bad_image(kind: str, path: Path) -> Path:
+    """Make a file that is no usable image."""
+    if kind == "missing":
+        return path
+    if kind == "text":
+        path.write_text("this is not an image\n")
+    elif kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "vrt":
+        target = write_image(path.with_name("target.tif"), PIXELS)
+        path.write_text(
+            f'<VRTDataset rasterXSize="128" rasterYSize="96"><VRTRasterBand dataType="Byte" band="1">'
+            f"<SimpleSource><SourceFilename>{target}</SourceFilename></SimpleSource></VRTRasterBand></VRTDataset>"
+        )
+    elif kind == "no crs":
+        write_image(path, PIXELS, crs=None)
+    elif kind == "all nodata":
+        write_image(path, np.zeros_like(PIXELS), nodata=0)
+    elif kind == "all masked":
+        write_image(path, np.concatenate([PIXELS, np.zeros_like(PIXELS[:1])]), names=(*RGB, "valid"))
+    elif kind == "one band":
+        write_image(path, PIXELS[:1], names=("panchromatic",))
+    elif kind == "no names":
+        write_image(path, PIXELS, names=(), photometric="minisblack")
+    elif kind == "uint16":
+        write_image(path, PIXELS.astype(np.uint16) * 100)
+    elif kind == "10 m":
+        write_image(path, PIXELS, gsd_m=10.0)
+    elif kind == "5 cm":
+        write_image(path, PIXELS, gsd_m=0.05)
+    elif kind in ("truncated", "truncated strips", "truncated bands"):
+        noise = np.random.default_rng(1).integers(1, 255, (3, 600, 600), dtype=np.uint8)
+        extra = {
+            "truncated": {},
+            "truncated strips": {"tiled": False, "blockxsize": None, "blockysize": 16},
+            "truncated bands": {"interleave": "band"},
+        }
+        write_image(path, noise, **extra[kind])
+        path.write_bytes(path.read_bytes()[: int(path.stat().st_size * 0.6)])
+    elif kind == "truncated at the end of its header":  # a COG: header first
+        noise = np.random.default_rng(1).integers(1, 255, (3, 600, 600), dtype=np.uint8)
+        copy_raster(write_image(path.with_name("whole.tif"), noise), path, driver="COG", blocksize=256)
+        path.write_bytes(path.read_bytes()[: int(path.stat().st_size * 0.6)])
+    elif kind == "bomb":
+        with rasterio.open(
+            path, "w", driver="GTiff", count=3, dtype="uint8", width=300_000, height=300_000, tiled=True,
+            blockxsize=4096, blockysize=4096, compress="deflate", SPARSE_OK=True, BIGTIFF="YES", crs="EPSG:32626",
+            transform=rasterio.Affine(2, 0, WEST_M, 0, -2, 4_984_000),
+        ) as out:  # fmt: skip
+            out.descriptions = RGB
+    elif kind == "one huge tile":
+        with rasterio.open(
+            path, "w", driver="GTiff", count=3, dtype="uint8", width=24_000, height=24_000, tiled=True,
+            blockxsize=24_000, blockysize=24_000, interleave="band", compress="deflate", SPARSE_OK=True, crs="EPSG:32626", transform=rasterio.Affine(2, 0, WEST_M, 0, -2, 4_984_000),
+        ) as out:  # fmt: skip
+            out.descriptions = RGB
+    return path
+
+
+IMAGES = {
+    "missing": "no such file",
+    "text": "neither GeoTIFF, PNG, JPEG nor JPEG 2000",
+    "empty": "neither GeoTIFF",
+    "vrt": "neither GeoTIFF",
+    "no crs": "no CRS",
+    "all nodata": "every pixel is nodata",
+    "all masked": "every pixel is nodata",
+    "one band": "missing red, green, blue",
+    "no names": "missing red, green, blue",
+    "uint16": "units 'unknown (uint16)'",
+    "10 m": "outside of 0.25-2.9 m",
+    "5 cm": "outside of 0.25-2.9 m",
+    "truncated": "truncated",
+    "truncated strips": "truncated",
+    "truncated bands": "truncated",
+    "truncated at the end of its header": "truncated: the block at row",
+    "bomb": "300000 x 300000 pixels",
+    "one huge tile": "576,000,000 pixels",
+}
+
+
+@pytest.mark.parametrize("kind", IMAGES)
+def test_an_image_that_cannot_be_used(kind, refused, workflow, tmp_path):
+    path = bad_image(kind, tmp_path / "image.tif")
+    line = refused("run", workflow(path))
+    assert "image.tif" in line
+    assert IMAGES[kind] in line
+
+
+@pytest.mark.parametrize("kind", ["missing", "text", "all nodata", "one band", "truncated"])
+def test_detect_refuses_the_same(kind, refused, weights, tmp_path):
+    line = refused("detect", bad_image(kind, tmp_path / "image.tif"), "--weights", weights)
+    assert IMAGES[kind] in line
+
+
+def picture(path: Path) -> None:
+    """Write noise as PNG, JPEG or JPEG 2000, by the name."""
+    noise = np.random.default_rng(1).integers(1, 255, (3, 300, 300), dtype=np.uint8)
+    whole = write_image(path.with_name("whole.tif"), noise, names=(), photometric="RGB")
+    driver = {".png": "PNG", ".jpg": "JPEG", ".jp2": "JP2OpenJPEG"}[path.suffix]
+    copy_raster(whole, path, driver=driver)
+    path.with_name(path.name + ".aux.xml").unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("name", ["image.png", "image.jpg", "image.jp2"])
+def test_a_truncated_picture(name, refused, weights, tmp_path):
+    path = tmp_path / name
+    picture(path)
+    open_image(path, load_card(weights), gsd_m=2.0)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * 0.6)])
+    line = refused("detect", path, "--gsd", "2", "--weights", weights)
+    assert name in line
+    assert "truncated" in line
+
+
+def test_detect_asks_for_the_ground_sampling_distance(refused, weights, tmp_path):
+    line = refused("detect", bad_image("no crs", tmp_path / "image.tif"), "--weights", weights)
+    assert "--gsd" in line
+
+
+def test_one_bad_image_among_good_ones_stops_detect_before_it_writes(refused, weights, small_image, tmp_path):
+    line = refused("detect", small_image, bad_image("uint16", tmp_path / "image.tif"), "--weights", weights)
+    assert "image.tif" in line
+
+
+def test_a_ground_sampling_distance_that_is_none(refused, small_image, weights):
+    assert "--gsd" in refused("detect", small_image, "--gsd", "-1", "--weights", weights)
+
+
+FILES = {
+    "broken": ("name: w\nimagery: {path: [\n", "broken YAML"),
+    "tab": ("name: w\n\timagery: x\n", "broken YAML at line 2"),
+    "list": ("- a\n- b\n", "expected a mapping"),
+    "empty": ("", "expected a mapping"),
+    "unknown key": ("name: w\nimagery:\n  pathh: x\n", "did you mean 'path'?"),
+    "unknown group": ("name: w\nimagry:\n  path: x\n", "did you mean 'imagery'?"),
+    "unknown key in a group that may be absent": (
+        "name: w\narea: [0, 0, 1, 1]\nimagery:\n  stac: {url: x, colection: y, assets: [red]}\n",
+        "did you mean 'collection'?",
+    ),
+    "wrong type": ("name: w\nimagery: {path: x.tif}\nreach_m: far\n", "'reach_m'"),
+    "out of range": ("name: w\nimagery: {path: x.tif}\nprior: 3\n", "'prior'"),
+    "a group that is a list": ("name: w\nimagery: [1]\n", "'imagery'"),
+    "nothing to look at": ("name: w\n", "give imagery.path or imagery.stac"),
+    "a name that leaves the folder": ("name: ../w\nimagery: {path: x.tif}\n", "'name'"),
+    "no such date": ("name: 2024-13-45\n", "cannot be read"),
+    "alias bomb": (
+        "a: &a [x, x, x, x]\nb: &b [*a, *a, *a, *a]\nc: &c [*b, *b, *b, *b]\nname: w\narea: [*c, *c]\n",
+        "aliases are not accepted",
+    ),
+    "a Python object": ("name: !!python/object/apply:os.system [echo]\n", "broken YAML"),
+    "nested too deeply": ("name: " + "[" * 1500 + "]" * 1500 + "\n", "nested too deeply"),
+    "not text": ("name: \x00\n", "not a YAML text file"),
+}
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_a_workflow_file_that_cannot_be_used(kind, refused, tmp_path):
+    text, why = FILES[kind]
+    path = tmp_path / "bad.yaml"
+    path.write_text(text, encoding="utf-8")
+    line = refused("run", path)
+    assert "bad.yaml" in line
+    assert why in line
+
+
+def test_a_workflow_file_that_is_missing(refused, tmp_path):
+    assert "no such file" in refused("run", tmp_path / "none.yaml")
+
+
+def test_a_workflow_file_in_latin_1(refused, tmp_path):
+    path = tmp_path / "latin.yaml"
+    path.write_bytes("title: Münster\n".encode("latin-1"))
+    assert "not a YAML text file" in refused("run", path)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "why"),
+    [
+        ("imagery.path", "expected key.sub=value"),
+        ("=x", "expected key.sub=value"),
+        ("imagery.pth=x", "did you mean 'path'?"),
+        ("name.first=x", "'name' is not a group"),
+        ("prior=[", "not YAML"),
+        ("prior=2", "'prior'"),
+    ],
+)
+def test_an_override_that_cannot_be_used(assignment, why, refused, workflow, small_image):
+    assert why in refused("run", workflow(small_image), "--set", assignment)
+
+
+@pytest.mark.parametrize(
+    ("area", "why"),
+    [
+        ("[10, 50, 11, 51]", "does not overlap the image"),
+        ("[-27, 45, -27, 45.1]", "no width"),
+        ("[-27, 95, -26, 96]", "outside ±90"),
+        ("[-27, 45, -26]", "not usable"),
+        ("nowhere.geojson", "does not exist"),
+        ("area.txt", "format '.txt' is not read"),
+        (
+            "{type: Polygon, coordinates: [[[-27, 45], [-26.9, 45.01], [-26.9, 45], [-27, 45.01], [-27, 45]]]}",
+            "the polygon is not valid",
+        ),
+        ("{type: Polygon, coordinates: []}", "no polygon"),
+        ("{type: Point, coordinates: [-27, 45]}", "no polygon"),
+        ("[-30, 40, -10, 60]", "too large for the chosen sensor"),
+    ],
+)
+def test_an_area_that_cannot_be_used(area, why, refused, workflow, small_image):
+    assert why in refused("run", workflow(small_image, f"area: {area}\n"))
+
+
+REGISTRIES = {
+    "missing": (None, "is not a file"),
+    "no coordinates": ('id,name,it_mw\na,Alpha,20\n', "coordinates"),
+    "not numbers": ("id,lon,lat\na,east,45\n", "east"),
+    "off the globe": ("id,lon,lat\na,-27,145\n", "145"),
+    "no rows": ("id,lon,lat\n", "no rows"),
+    "the same id twice": ("id,lon,lat\na,-27,45\na,-26,45\n", "'a'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", REGISTRIES)
+def test_a_registry_that_cannot_be_used(kind, refused, workflow, small_image, tmp_path):
+    text, why = REGISTRIES[kind]
+    path = tmp_path / "registry.csv"
+    if text is not None:
+        path.write_text(text)
+    line = refused("run", workflow(small_image, f"declared:\n  path: {path}\n"))
+    assert "registry" in line
+    assert why in line
+
+
+def test_geojson_without_geometry(refused, workflow, small_image, tmp_path):
+    path = tmp_path / "registry.geojson"
+    feature = {"type": "Feature", "properties": {"id": "a"}, "geometry": None}
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    assert "registry.geojson" in refused("run", workflow(small_image, f"declared:\n  path: {path}\n"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [
+        ("missing", "no such file"),
+        ("no card", "no card"),
+        ("other hash", "differs from"),
+        ("other bands", "missing nir"),
+        ("a pickle", "differs from"),
+        ("a card that is none", "field"),
+    ],
+)
+def test_weights_that_do_not_fit(kind, why, refused, workflow, small_image, tmp_path):
+    folder = tmp_path / "weights"
+    bands = (*RGB, "nir") if kind == "other bands" else RGB
+    path = save_weights(folder, bands=bands)
+    if kind == "missing":
+        path.unlink()
+    elif kind == "no card":
+        path.with_suffix(".json").unlink()
+    elif kind == "other hash":
+        raw = bytearray(path.read_bytes())
+        raw[-1] ^= 1
+        path.write_bytes(raw)
+    elif kind == "a pickle":
+        path.write_bytes(b"\x80\x04\x95\x00\x00\x00\x00\x00\x00\x00\x00.")
+    elif kind == "a card that is none":
+        path.with_suffix(".json").write_text("{}")
+    assert why in refused("run", workflow(small_image), "--set", f"detector.weights={path}")
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [
+        ("missing", "no such file"),
+        ("celsius as kelvin", "unit looks wrong"),
+        ("no crs", "no CRS"),
+        ("text", "GeoTIFF"),
+    ],
+)
+def test_a_thermal_stack_that_cannot_be_used(kind, why, refused, workflow, small_image, tmp_path):
+    path = tmp_path / "lst.tif"
+    values = np.full((2, 8, 8), 25.0 if "celsius" in kind else 298.0, np.float32)
+    if kind == "text":
+        path.write_text("warm")
+    elif kind != "missing":
+        write_image(path, values, gsd_m=30, crs=None if kind == "no crs" else "EPSG:32626", names=(), block=16)
+    line = refused("run", workflow(small_image, f"thermal:\n  stack: {path}\n"))
+    assert "lst.tif" in line
+    assert why in line
+
+
+@pytest.mark.parametrize("option", [["--set", "declared.format=xml"], ["--set", "thermal.unit=fahrenheit"]])
+def test_a_word_that_is_not_offered(option, refused, workflow, small_image):
+    assert "Input should be" in refused("run", workflow(small_image), *option)
+
+
+def test_evaluate_refuses_labels_of_other_classes(refused, small_image, weights, tmp_path):
+    labels = tmp_path / "labels.geojson"
+    ring = [[-27, 45], [-26.99, 45], [-26.99, 45.01], [-27, 45]]
+    feature = {"type": "Feature", "properties": {"class": "datacenter"}}
+    feature["geometry"] = {"type": "Polygon", "coordinates": [ring]}
+    labels.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    args = ("evaluate", "--image", small_image, "--labels", labels, "--weights", weights)
+    assert "did you mean 'data_center'?" in refused(*args)
+    feature["properties"] = {"kind": "data_center"}
+    labels.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    assert "no property 'class'" in refused(*args)
+    assert "--unlabelled" in refused(*args, "--unlabelled", "ignored")
+
+
+def test_an_out_that_is_a_file(workflow, small_image, tmp_path, monkeypatch, capfd):
+    place = tmp_path / "taken"
+    place.write_text("mine")
+    monkeypatch.setattr(sys, "argv", ["overwatt", "run", str(workflow(small_image)), "--out", str(place)])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 2
+    assert capfd.readouterr().err.count("\n") == 1
+    assert place.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        ("tcp://192.0.2.1:8786", "tls:// only"),
+        pytest.param("tcp://127.0.0.1:1", "not reachable", marks=pytest.mark.slow),
+    ],
+)
+def test_a_scheduler_that_cannot_be_used(address, why, workflow, small_image, tmp_path, monkeypatch, capfd):
+    out = tmp_path / "out"
+    argv = ["overwatt", "run", str(workflow(small_image)), "--out", str(out), "--scheduler", address]
+    monkeypatch.setattr(sys, "argv", argv)
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    printed = capfd.readouterr()
+    assert stop.value.code == 2
+    last = printed.err.splitlines()[-1]
+    assert last.startswith("overwatt: --scheduler")
+    assert why in last
+    assert "Traceback" not in printed.err
+    assert not out.exists()
+
+
+def test_messages_cannot_write_escapes_to_the_terminal(refused, tmp_path):
+    line = refused("run", tmp_path / "a\x1b[31mred\x07.yaml")
+    assert "\x1b" not in line
+    assert "\x07" not in line
+
+
+@pytest.mark.parametrize("argv", [["rum"], ["run"], ["run", "x.yaml", "--colour"], ["detect", "x.tif"]])
+def test_usage_errors(argv, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["overwatt", *argv])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    printed = capfd.readouterr()
+    assert stop.value.code == 2
+    assert "Usage" in printed.err
+    assert "Traceback" not in printed.err
+    assert printed.out == ""
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_disk_that_may_not_be_written_is_no_traceback(monkeypatch, capfd, tmp_path):
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device", str(tmp_path / "sites.parquet"))
+
+    monkeypatch.setattr(cli, "_run", full)
+    monkeypatch.setattr(sys, "argv", ["overwatt", "run", "w.yaml"])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 1
+    assert capfd.readouterr().err == f"overwatt: {tmp_path / 'sites.parquet'}: No space left on device\n"
+
+
+def test_a_copy_of_the_image_is_fine(workflow, small_image, tmp_path):
+    """The refusals above are for their reasons: with nothing wrong, all inputs open."""
+    from workflows.run import open_inputs
+    from workflows.workflow import load
+
+    copy = shutil.copy(small_image, tmp_path / "image.tif")
+    inputs = open_inputs(load(workflow(copy)))
+    assert inputs.source is not None
+    assert inputs.source.shape == (70, 90)
