@@ -179,7 +179,7 @@ def command(*args: object) -> list[str]:
 
 def environment() -> dict[str, str]:
     """An environment for subprocesses in which our packages are found from any folder."""
-    return {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", "PYTHONWARNINGS": "default"}
+    return {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
 
 
 @pytest.fixture

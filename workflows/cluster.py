@@ -12,10 +12,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -204,16 +206,7 @@ def workers(job: Job, scheduler: str | None, wanted: int) -> Iterator[tuple[Work
             client = stack.enter_context(_connect(scheduler))
         else:
             cores = 1 if torch.cuda.is_available() else len(os.sched_getaffinity(0))
-            cluster = stack.enter_context(
-                LocalCluster(
-                    n_workers=max(1, min(cores, wanted)),
-                    threads_per_worker=1,
-                    processes=True,
-                    dashboard_address=None,
-                    host="127.0.0.1",
-                    memory_limit=0,
-                )
-            )
+            cluster = stack.enter_context(_local(max(1, min(cores, wanted))))
             client = stack.enter_context(Client(cluster))
         run = f"overwatt-{uuid.uuid4().hex}"
         client.register_plugin(_Load(job, run))
@@ -223,6 +216,23 @@ def workers(job: Job, scheduler: str | None, wanted: int) -> Iterator[tuple[Work
         if len(described) != 1:
             raise ConfigError(f"workers compute differently ({'; '.join(sorted(described))}); use equal workers")
         yield Workers(client, run), described.pop()
+
+
+def _local(count: int) -> LocalCluster:
+    """Start worker processes that Ctrl-C does not reach: they would print tracebacks; we end them ourselves."""
+    resource_tracker.ensure_running()  # or it would unblock the signal in the thread that starts the workers
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return LocalCluster(
+            n_workers=count,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            host="127.0.0.1",
+            memory_limit=0,
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _connect(address: str) -> Client:

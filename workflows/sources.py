@@ -70,7 +70,6 @@ def open_stac(settings: StacSettings, area: Area, card: ModelCard) -> StacSource
         ModelContractError: the assets are not the card's bands.
     """
     check_size(area, card.gsd_m)
-    check_fits(card, bands=settings.assets, gsd_m=card.gsd_m, units="display_uint8", source=settings.collection)
     sensor = SensorSource(
         settings.url,
         settings.collection,
@@ -80,6 +79,10 @@ def open_stac(settings: StacSettings, area: Area, card: ModelCard) -> StacSource
         settings.max_cloud,
     )
     items = latest_coverage(search(area, sensor), area)
+    for item in items:
+        # pixels are averaged onto the network's own lattice when read; what the item states must allow that
+        gsd_m = float(item.properties.get("gsd") or card.gsd_m)
+        check_fits(card, bands=settings.assets, gsd_m=gsd_m, units="display_uint8", source=f"item {item.id}")
     return StacSource(
         f"{settings.collection} ({len(items)} scenes)",
         settings,
