@@ -192,7 +192,7 @@ def _merge(frame: pd.DataFrame) -> pd.DataFrame:
     geometry = np.asarray(frame["geometry"], dtype=object)
     tree = shapely.STRtree(geometry)
     left, right = tree.query(geometry, predicate="intersects")
-    kinds, tiles = frame["kind"].to_numpy(), frame["tile"].to_numpy()
+    kinds, tiles = frame["kind"].to_numpy(object), frame["tile"].to_numpy(object)
     pair = (left < right) & (kinds[left] == kinds[right]) & (tiles[left] != tiles[right])
     left, right = left[pair], right[pair]
     if len(left):
@@ -200,36 +200,47 @@ def _merge(frame: pd.DataFrame) -> pd.DataFrame:
         left, right = left[edge], right[edge]
     graph = coo_array((np.ones(len(left)), (left, right)), shape=(len(frame), len(frame)))
     _, group = connected_components(graph, directed=False)
-    rows = []
-    for _, members in frame.groupby(group, sort=False):
-        whole = _canonical(shapely.union_all(np.asarray(members["geometry"], dtype=object)))
-        col, row = _anchor(whole)
-        tile = next(t for t, g in zip(members["tile"], members["geometry"], strict=True) if _anchor(g) == (col, row))
-        rows.append(
-            {
-                "kind": members["kind"].iloc[0],
-                "geometry": whole,
-                "pixels": int(members["pixels"].sum()),
-                "sum_p": int(members["sum_p"].sum()),
-                "sum_entropy": int(members["sum_entropy"].sum()),
-                "tile": tile,
-                "on_border": bool(members["on_border"].any()),
-                "row": row,
-                "col": col,
-            }
-        )
-    return pd.DataFrame(rows).sort_values(["row", "col", "kind"], ignore_index=True)
+    order = np.argsort(group, kind="stable")
+    starts = np.flatnonzero(np.diff(group[order], prepend=-1))
+    whole = geometry[order[starts]]  # most objects are of one part
+    for g, (at, end) in enumerate(zip(starts, np.append(starts[1:], len(order)), strict=True)):
+        if end - at > 1 or not whole[g].is_valid:
+            whole[g] = shapely.union_all(geometry[order[at:end]])
+    whole = _canonical(whole)
+    corner, part_corner = _anchors(whole), _anchors(geometry)
+    tile = tiles[order[starts]]
+    for g, (at, end) in enumerate(zip(starts, np.append(starts[1:], len(order)), strict=True)):
+        if end - at > 1:
+            members = order[at:end]
+            tile[g] = tiles[members[(part_corner[members] == corner[g]).all(1)]][0]
+    sums = {
+        name: np.add.reduceat(frame[name].to_numpy(np.int64)[order], starts)
+        for name in ("pixels", "sum_p", "sum_entropy")
+    }
+    objects = pd.DataFrame(
+        {
+            "kind": kinds[order[starts]],
+            "geometry": pd.Series(whole, dtype=object),
+            **sums,
+            "tile": tile,
+            "on_border": np.logical_or.reduceat(frame["on_border"].to_numpy(bool)[order], starts),
+            "row": corner[:, 1],
+            "col": corner[:, 0],
+        }
+    )
+    return objects.sort_values(["row", "col", "kind"], ignore_index=True)
 
 
-def _anchor(polygon: shapely.Polygon) -> tuple[int, int]:
-    xy = shapely.get_coordinates(polygon)
-    row = xy[:, 1].min()
-    return int(xy[xy[:, 1] == row, 0].min()), int(row)
+def _anchors(polygons: np.ndarray) -> np.ndarray:
+    """Return (n, 2) column and row of each polygon's topmost, there leftmost, vertex."""
+    xy, owner = shapely.get_coordinates(polygons, return_index=True)
+    order = np.lexsort((xy[:, 0], xy[:, 1], owner))
+    return xy[order[np.flatnonzero(np.diff(owner[order], prepend=-1))]].astype(np.int64)
 
 
-def _canonical(polygon: shapely.Polygon) -> shapely.Polygon:
+def _canonical(polygons: np.ndarray) -> np.ndarray:
     """One form for one point set: rings start at their smallest vertex, no vertex within an edge."""
-    return shapely.normalize(shapely.simplify(shapely.normalize(polygon), 0))
+    return shapely.normalize(shapely.simplify(shapely.normalize(polygons), 0))
 
 
 def _simplify(polygon: shapely.Polygon, tolerance: float) -> shapely.Polygon:

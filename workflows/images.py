@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import math
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -156,7 +157,7 @@ class Image:
                     height=self.shape[0],
                     width=self.shape[1],
                     resampling=Resampling.average if self.source_gsd_m < self.gsd_m else Resampling.bilinear,
-                    tolerance=0.0,  # exact transforms: no seam between windows
+                    tolerance=1e-6,  # pixels: as good as exact, so no seam between windows; 0 is refused by GDAL
                     add_alpha=not self.valid_index and dataset.nodata is None,
                 )
             self._open["dataset"] = dataset
@@ -351,17 +352,29 @@ def check_any_valid(image: Image) -> None:
     Raises:
         AssetReadError: every pixel is nodata, or none can be read.
     """
-    step = 512
     damaged: AssetReadError | None = None
-    for y in range(0, image.shape[0], step):
-        for x in range(0, image.shape[1], step):
-            try:
-                _, valid = image.read(y, x, min(y + step, image.shape[0]), min(x + step, image.shape[1]))
-            except AssetReadError as error:
-                damaged = damaged or error
-                continue
-            if valid.any():
+    for window in _pieces((0, 0, *image.shape), 512):
+        try:
+            if image.read(*window)[1].any():
+                return
+        except AssetReadError as error:
+            damaged = error
+            if any(_any_valid(image, piece) for piece in _pieces(window, 64)):
                 return
     if damaged is not None:
         raise damaged
     raise AssetReadError(f"image {image.name}: every pixel is nodata; nothing to look at", str(image.path))
+
+
+def _any_valid(image: Image, window: tuple[int, int, int, int]) -> bool:
+    try:
+        return bool(image.read(*window)[1].any())
+    except AssetReadError:
+        return False
+
+
+def _pieces(window: tuple[int, int, int, int], step: int) -> Iterator[tuple[int, int, int, int]]:
+    y0, x0, y1, x1 = window
+    for y in range(y0, y1, step):
+        for x in range(x0, x1, step):
+            yield y, x, min(y + step, y1), min(x + step, x1)

@@ -8,6 +8,7 @@ stop finishes the rest and ends with the same bytes.
 
 from __future__ import annotations
 
+import json
 import platform
 import time
 from collections.abc import Callable
@@ -26,7 +27,7 @@ from odc.geo.geobox import GeoBox
 from rasterio.features import shapes
 
 from aoi.area import Area, area_from_setting, check_size
-from aoi.errors import ConfigError, GridError, OverwattError
+from aoi.errors import ConfigError, GridError, OverwattError, redact
 from aoi.grid import Tile, crop_to_area, tiles
 from models.card import DEFAULT_WEIGHTS, ModelCard, load
 from pipeline import compute, coverage, declared, detect, power, rank, reconcile, sites, thermal
@@ -179,7 +180,7 @@ def run(
             "code": store.code_version(),
             "started": started.isoformat(timespec="seconds"),
             "inputs": inputs.hashes,
-            "parameters": workflow.model_dump(mode="json"),
+            "parameters": json.loads(redact(json.dumps(workflow.model_dump(mode="json")))),
             "computed_with": described,
             "python": platform.python_version(),
             "libraries": {n: version(n) for n in ("torch", "torchvision", "rasterio", "geopandas", "shapely", "dask")},

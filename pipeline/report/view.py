@@ -142,10 +142,9 @@ def _cards(data: ReportData, sites: dict[str, Row], entries: list[Row], anchor: 
             "chip": _uri(data.chips[item]) if item in data.chips else None,
             "site": sites.get(item) if key[0] == "s" else None,
             "declared": declared.get(item) if key[0] == "d" else None,
+            "thermal": thermal.get(item) if key[0] in "st" else None,
+            "looks": _dots(looks.get(item, [])) if key[0] in "st" else [],
         }
-        if key[0] in "st":
-            card["thermal"] = thermal.get(item)
-            card["looks"] = _dots(looks.get(item, []))
         if card["site"] is not None:
             site = card["site"]
             marks = [(e["declared_it_mw"], "declared") for e in mine if e["declared_it_mw"]]

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from rasterio.shutil import copy as copy_raster
 from conftest import RGB, WEST_M, save_weights, write_image
+from rasterio.shutil import copy as copy_raster
 
 from models.card import load_card
 from workflows import cli
@@ -111,7 +111,8 @@ def bad_image(kind: str, path: Path) -> Path:
     elif kind == "one huge tile":
         with rasterio.open(
             path, "w", driver="GTiff", count=3, dtype="uint8", width=24_000, height=24_000, tiled=True,
-            blockxsize=24_000, blockysize=24_000, interleave="band", compress="deflate", SPARSE_OK=True, crs="EPSG:32626", transform=rasterio.Affine(2, 0, WEST_M, 0, -2, 4_984_000),
+            blockxsize=24_000, blockysize=24_000, interleave="band", compress="deflate", SPARSE_OK=True,
+            crs="EPSG:32626", transform=rasterio.Affine(2, 0, WEST_M, 0, -2, 4_984_000),
         ) as out:  # fmt: skip
             out.descriptions = RGB
     return path

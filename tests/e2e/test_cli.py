@@ -1,0 +1,224 @@
+"""The command as a user starts it: exit status, standard output, standard error."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pytest
+import rasterio
+from conftest import ROOT, command, environment
+from rasterio.shutil import copy as copy_raster
+from shapely.geometry import box, mapping
+
+RATIOS = {"iou", "dice", "precision", "recall"}
+
+
+def last_object(done: subprocess.CompletedProcess) -> dict:
+    """The object on the last line of standard output, which must be the only line."""
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == 1, done.stdout
+    return json.loads(lines[-1])
+
+
+def labels_file(path: Path, outlines: list[tuple[str, object]]) -> Path:
+    """Write labelled outlines, in longitude and latitude."""
+    features = [{"type": "Feature", "properties": {"class": k}, "geometry": mapping(g)} for k, g in outlines]
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    return path
+
+
+def test_help_says_what_it_does_and_takes_a_moment_only(overwatt):
+    done = overwatt("--help")
+    assert done.returncode == 0
+    for name in ("demo", "run", "detect", "evaluate", "train", "simulate", "reconcile"):
+        assert name in done.stdout
+
+
+def test_a_usage_error_and_an_input_error_end_with_2(overwatt, tmp_path):
+    usage = overwatt("run")
+    assert usage.returncode == 2
+    assert "Usage" in usage.stderr
+    wrong = overwatt("run", "none.yaml", "--json")
+    assert wrong.returncode == 2
+    assert wrong.stderr == "overwatt: none.yaml: no such file\n"
+    assert wrong.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_detect_on_a_georeferenced_image(overwatt, scene, weights, tmp_path):
+    result = last_object(overwatt("detect", scene, "--out", "found", "--weights", weights, "--json"))
+    assert set(result) == {"footprints", "count"}
+    found = gpd.read_parquet(tmp_path / result["footprints"])
+    assert len(found) == result["count"] > 10
+    assert found.crs == "OGC:CRS84"
+    assert found.total_bounds == pytest.approx([-27.0, 44.997, -26.977, 45.0095], abs=2e-3)
+
+
+def test_detect_on_a_picture_with_its_scale(overwatt, scene, weights, tmp_path):
+    picture = tmp_path / "picture.png"
+    copy_raster(scene, picture, driver="PNG", strict=False)
+    for beside in tmp_path.glob("picture.*"):
+        if beside != picture:
+            beside.unlink()
+    args = ("detect", picture, "--out", "found", "--gsd", "2", "--weights", weights, "--json")
+    result = last_object(overwatt(*args))
+    found = gpd.read_parquet(tmp_path / result["footprints"])
+    assert found.crs is None
+    assert len(found) == result["count"] > 10
+    assert found.total_bounds[0] >= 0
+    assert found.total_bounds[2] <= 900
+    assert found.total_bounds[3] <= 700
+    pixels = found.geometry.area * 4
+    np.testing.assert_allclose(found["area_m2"], pixels)
+    flat = pd.read_csv(tmp_path / "found" / "footprints.csv")
+    assert {"x_px", "y_px"} <= set(flat.columns)
+    # the same pixels, with and without georeference
+    other = last_object(overwatt("detect", scene, "--out", "geo", "--weights", weights, "--json"))
+    assert other["count"] == result["count"]
+
+
+def test_detect_without_json_prints_for_people(overwatt, small_image, weights):
+    done = overwatt("detect", small_image, "--out", "found", "--weights", weights)
+    assert done.returncode == 0
+    assert "footprints:" in done.stdout
+    assert "Warning" not in done.stderr
+
+
+def test_evaluate(overwatt, scene, weights, tmp_path):
+    outlines = [
+        ("data_center", box(-26.995, 45.004, -26.993, 45.005)),
+        ("other_building", box(-26.990, 45.004, -26.988, 45.005)),
+        ("other_building", box(-26.990, 45.006, -26.9895, 45.0065)),
+        ("cooling_equipment", box(-26.9945, 45.0042, -26.994, 45.0044)),
+        ("unknown", box(-26.985, 45.001, -26.983, 45.003)),
+    ]
+    labels = labels_file(tmp_path / "labels.geojson", outlines)
+    args = ("evaluate", "--image", scene, "--labels", labels, "--weights", weights, "--json")
+    result = last_object(overwatt(*args))
+    assert result["in_training"] is False
+    assert {*RATIOS, "object_f1", "interval"} <= set(result["data_center"])
+    assert set(result["data_center"]["interval"]) >= RATIOS
+    assert result["other_building"]["n"] == 2
+    assert 0 <= result["other_building"]["called_data_center"] <= 2
+    assert len(result["by_size"]) >= 4
+    assert sum(band["other_building"]["n"] for band in result["by_size"]) == 2
+    for name in RATIOS:
+        value = result["data_center"][name]
+        assert value is None or 0 <= value <= 1
+    background = last_object(overwatt(*args, "--unlabelled", "background", "--out", "pictures"))
+    assert background["unlabelled"] == "background"
+    assert background["data_center"]["precision"] <= (result["data_center"]["precision"] or 1)
+    assert (tmp_path / "pictures" / "scene-overlay.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_simulate_is_the_same_for_the_same_seed(overwatt, tmp_path):
+    result = last_object(overwatt("simulate", "--seed", "0", "--out", "one", "--json"))
+    assert {"optical", "lst", "registry", "planted", "truth"} <= set(result)
+    for path in result.values():
+        assert (tmp_path / path).is_file()
+    planted = json.loads((tmp_path / result["planted"]).read_text())
+    assert set(planted) == {"undeclared", "above_declared", "not_seen", "position_mismatch"}
+
+
+def test_reconcile_makes_the_ledger_of_a_run_again(overwatt, workflow_file, registry, tmp_path):
+    run = last_object(overwatt("run", workflow_file, "--out", "run", "--json"))
+    again = last_object(overwatt("reconcile", "run/sites.parquet", registry, "--out", "ledger", "--json"))
+    assert {"path", "ledger"} <= set(again)
+    assert [r["site_id"] for r in again["ledger"] if r["class"] == "undeclared"] == [
+        r["site_id"] for r in run["ledger"] if r["class"] == "undeclared"
+    ]
+    assert gpd.read_parquet(tmp_path / again["path"])["rank"].tolist() == list(range(1, len(again["ledger"]) + 1))
+    wrong = overwatt("reconcile", registry, registry, "--out", "x")
+    assert wrong.returncode == 2
+    assert wrong.stderr.count("\n") == 1
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_run_prints_for_people_too(overwatt, small_image, weights, tmp_path):
+    (tmp_path / "w.yaml").write_text(f"name: w\nimagery: {{path: {small_image}}}\ndetector: {{weights: {weights}}}\n")
+    done = overwatt("run", "w.yaml")
+    assert done.returncode == 0, done.stderr
+    assert "report:" in done.stdout
+    assert (tmp_path / "runs" / "w" / "report.html").is_file()
+
+
+def test_a_folder_that_shadows_a_package_is_named(tmp_path):
+    (tmp_path / "pipeline").mkdir()
+    (tmp_path / "pipeline" / "__init__.py").write_text("")
+    done = subprocess.run(
+        [sys.executable, "-c", "from workflows.cli import main; main()", "demo"],
+        cwd=tmp_path, env={**environment(), "PYTHONPATH": f"{tmp_path}:{ROOT}"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert "pipeline" in done.stderr
+    assert str(tmp_path) in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.realdata
+@pytest.mark.slow
+def test_the_real_district_offline(realdata, tmp_path):
+    done = subprocess.run(
+        command(
+            "run", ROOT / "workflows" / "ashburn.yaml", "--out", tmp_path / "run", "--json",
+            "--set", f"imagery.path={realdata / 'ashburn' / 'naip_rgb_2m.tif'}",
+            "--set", f"declared.path={realdata / 'facilities' / 'im3_footprints.geojson'}",
+            "--set", "declared.format=im3",
+        ),
+        cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=400,
+    )  # fmt: skip
+    result = last_object(done)
+    assert set(result) == {"run", "report", "tiles", "sites", "ledger"}
+    assert result["tiles"]["failed"] == 0
+    assert result["sites"] >= 5
+    classes = [row["class"] for row in result["ledger"]]
+    assert classes.count("matched") >= 1
+    run = Path(result["run"])
+    sites = gpd.read_parquet(run / "sites.parquet")
+    assert sites["it_mw_p50"].between(0.1, 500).all()
+    assert (sites["it_mw_p05"] < sites["it_mw_p95"]).all()
+    assert (sites["facility_mw_p50"] > sites["it_mw_p50"]).all()
+    assert sites["lon"].between(-77.5, -77.44).all()
+    ledger = gpd.read_parquet(run / "ledger.parquet")
+    assert (ledger["undeclared_flop_90d"].diff().dropna() <= 0).all()
+    declared = gpd.read_parquet(run / "declared.parquet")
+    assert 0 < len(declared) < 200
+    assert declared["licence"].notna().all()
+    assert gpd.read_parquet(run / "footprints.parquet")["class"].nunique() >= 2
+    with rasterio.open(run / "probability.tif") as cog:
+        assert 0.3 < (cog.dataset_mask() > 0).mean() < 1
+    report = (run / "report.html").read_text(encoding="utf-8")
+    assert "OpenStreetMap" in report
+    assert "NAIP" in report
+
+
+@pytest.mark.realdata
+@pytest.mark.slow
+def test_the_known_data_centers_of_muenster(realdata, tmp_path):
+    done = subprocess.run(
+        command(
+            "run", ROOT / "workflows" / "muenster.yaml", "--out", tmp_path / "run", "--json",
+            "--set", f"sites={realdata / 'muenster' / 'known_datacenters.geojson'}",
+            "--set", f"thermal.stack={realdata / 'muenster'}/*_ST_B10.TIF",
+        ),
+        cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    result = last_object(done)
+    assert result["sites"] == 3
+    assert result["ledger"] == []
+    heat = pd.read_parquet(tmp_path / "run" / "thermal.parquet")
+    assert len(heat) == 3
+    assert (heat["looks_total"] == 12).all()
+    assert heat["looks_used"].between(1, 12).all()
+    assert heat["lst_excess_k"].between(-10, 15).all()
+    assert heat["statement"].str.len().min() > 20
+    looks = pd.read_parquet(tmp_path / "run" / "thermal_looks.parquet")
+    assert len(looks) == 36
+    assert looks.loc[looks["used"], "site_k"].between(250, 330).all()
+    assert (tmp_path / "run" / "report.html").stat().st_size > 10_000
