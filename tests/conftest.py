@@ -115,7 +115,7 @@ def save_weights(folder: Path, *, bands: tuple[str, ...] = RGB, seed: int = 4) -
         logits = net(torch.from_numpy(patches).float())
         scale = 2.5 / logits.std((0, 2, 3))
         net.head.weight.mul_(scale[:, None, None, None])
-        net.head.bias.copy_((net.head.bias - logits.mean((0, 2, 3))) * scale + torch.tensor([2.6, 0.0, 0.3, -3.2]))
+        net.head.bias.copy_((net.head.bias - logits.mean((0, 2, 3))) * scale + torch.tensor([2.6, 0.0, 0.3, -4.5]))
     card = ModelCard(
         name="tiny", version="0", created="2026-01-01", licence="CC0-1.0", width=4, bands=bands,
         units="display_uint8", gsd_m=2.0, gsd_range_m=(0.25, 2.9), native_range_m=(1.5, 2.9),
@@ -163,7 +163,7 @@ def workflow_file(tmp_path_factory: pytest.TempPathFactory, scene: Path, weights
         f"name: district\nsimulated: true\nprior: 0.3\nyear: 2025\n"
         f"imagery:\n  path: {scene}\n"
         f"declared:\n  path: {registry}\n  format: generic\n"
-        f"detector:\n  weights: {weights}\n  tile_px: 384\n",
+        f"detector:\n  weights: {weights}\n  tile_px: 384\nreport:\n  chips: 4\n",
         encoding="utf-8",
     )
     return path

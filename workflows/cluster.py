@@ -227,7 +227,8 @@ def _local(count: int) -> LocalCluster:
             n_workers=count,
             threads_per_worker=1,
             processes=True,
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",  # without one dask takes port 8787, and warns when that is taken
+            scheduler_kwargs={"dashboard": False},
             host="127.0.0.1",
             memory_limit=0,
         )

@@ -59,6 +59,7 @@ def test_detect_on_a_georeferenced_image(overwatt, scene, weights, tmp_path):
     assert found.total_bounds == pytest.approx([-27.0, 44.997, -26.977, 45.0095], abs=2e-3)
 
 
+@pytest.mark.slow
 def test_detect_on_a_picture_with_its_scale(overwatt, scene, weights, tmp_path):
     picture = tmp_path / "picture.png"
     copy_raster(scene, picture, driver="PNG", strict=False)
@@ -89,6 +90,7 @@ def test_detect_without_json_prints_for_people(overwatt, small_image, weights):
     assert "Warning" not in done.stderr
 
 
+@pytest.mark.slow
 def test_evaluate(overwatt, scene, weights, tmp_path):
     outlines = [
         ("data_center", box(-26.995, 45.004, -26.993, 45.005)),
@@ -126,6 +128,7 @@ def test_simulate_is_the_same_for_the_same_seed(overwatt, tmp_path):
     assert set(planted) == {"undeclared", "above_declared", "not_seen", "position_mismatch"}
 
 
+@pytest.mark.slow
 def test_reconcile_makes_the_ledger_of_a_run_again(overwatt, workflow_file, registry, tmp_path):
     run = last_object(overwatt("run", workflow_file, "--out", "run", "--json"))
     again = last_object(overwatt("reconcile", "run/sites.parquet", registry, "--out", "ledger", "--json"))
