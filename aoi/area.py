@@ -26,6 +26,7 @@ from shapely.geometry import MultiPolygon, Polygon, box
 from shapely.geometry.base import BaseGeometry
 
 from aoi.errors import GridError, nearest
+from aoi.formats import is_plain_vector
 
 WGS84 = "OGC:CRS84"
 # A judgement: 10,000 km2 at 1 m. Memory is bounded by the tile, so this guards time and traffic.
@@ -164,6 +165,8 @@ def from_file(path: str | Path, name: str | None = None) -> Area:
         raise GridError(f"{label} does not exist")
     if suffix in (".geojson", ".json"):
         return from_geojson(path, name)
+    if not is_plain_vector(path):
+        raise GridError(f"{label} cannot be read as {suffix[1:]}: its first bytes are of another format")
     geometries: list[BaseGeometry] = []
     names: list[str] = []
     crs: CRS | None = None

@@ -28,6 +28,7 @@ from pyproj import Geod
 from shapely.geometry.base import BaseGeometry
 
 from aoi.errors import RegistryError, nearest
+from aoi.formats import is_plain_vector
 from pipeline.coverage import centres, local_frame
 from pipeline.tables import CRS, conform
 
@@ -483,6 +484,8 @@ def _unique(file: Path, names: Iterable[str]) -> list[str]:
 
 
 def _vector(file: Path) -> gpd.GeoDataFrame:
+    if not is_plain_vector(file):
+        raise RegistryError(f"registry '{file.name}': not GeoJSON, GeoPackage, KML or GeoParquet by its first bytes")
     try:
         parquet = file.suffix.lower() in (".parquet", ".geoparquet", ".pq")
         frame = gpd.read_parquet(file) if parquet else gpd.read_file(file)

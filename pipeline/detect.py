@@ -51,7 +51,7 @@ class DetectSettings:
     cooling: float = 0.5
     min_building_m2: float = 400.0
     min_cooling_m2: float = 30.0
-    simplify_m: float = 2.0
+    simplify_m: float = 1.0
 
 
 def near_void(valid: np.ndarray) -> np.ndarray:
@@ -245,7 +245,7 @@ def _canonical(polygons: np.ndarray) -> np.ndarray:
 
 def _simplify(polygon: shapely.Polygon, tolerance: float) -> shapely.Polygon:
     """Simplify an outline on pixel edges; kept as it was where that would break it or change its area by > 5%."""
-    simple = shapely.simplify(polygon, tolerance / 2, preserve_topology=True)
+    simple = shapely.simplify(polygon, tolerance, preserve_topology=True)
     ok = simple.is_valid and simple.geom_type == "Polygon" and abs(simple.area - polygon.area) <= 0.05 * polygon.area
     return simple if ok else polygon
 

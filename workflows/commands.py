@@ -25,7 +25,7 @@ from workflows.images import Image, check_any_valid, open_image
 from workflows.vectors import footprints_of, outlines_px, read_vector, to_pixels
 
 Say = Callable[[str], None]
-MAX_WHOLE_PX = 400_000_000
+MAX_WHOLE_PX = 60_000_000  # about 6 GB while regions are measured
 
 
 def detect(images: list[Path], out: Path, *, gsd_m: float | None, weights: Path | None, say: Say) -> dict[str, Any]:
@@ -48,6 +48,8 @@ def detect(images: list[Path], out: Path, *, gsd_m: float | None, weights: Path 
         found.append(frame)
         say(f"{image.name}: {len(frame)} footprints")
     table = pd.concat(found, ignore_index=True) if len(found) > 1 else found[0]
+    if len(opened) > 1:
+        table["object_id"] = table["scenes"] + ":" + table["object_id"]
     if opened[0].geobox is None:
         table = table.set_crs(None, allow_override=True)
     path = store.write_table(out, "footprints", table)[0]

@@ -29,18 +29,9 @@ from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
 from aoi.errors import AssetReadError, GridError
+from aoi.formats import raster_driver
 from models.card import ModelCard, check_fits
 
-# by the file's first bytes; no VRT, which can name other files and hosts
-SIGNATURES = {
-    b"II*\0": "GTiff",
-    b"MM\0*": "GTiff",
-    b"II+\0": "GTiff",
-    b"MM\0+": "GTiff",
-    b"\x89PNG": "PNG",
-    b"\xff\xd8\xff": "JPEG",
-    b"\0\0\0\x0cjP  ": "JP2OpenJPEG",
-}
 MAX_PIXELS = 40_000_000_000  # read in windows
 MAX_PIXELS_UNTILED = 400_000_000  # PNG and JPEG decode whole: 1.2 GB of RGB
 DECODE_ROWS = 512
@@ -287,11 +278,8 @@ def _check_complete(source: rasterio.DatasetReader, path: Path) -> None:
 
 
 def _driver(path: Path) -> str:
-    with path.open("rb") as file:
-        head = file.read(16)
-    for signature, driver in SIGNATURES.items():
-        if head.startswith(signature):
-            return driver
+    if driver := raster_driver(path):
+        return driver
     raise AssetReadError(
         f"image {path.name}: neither GeoTIFF, PNG, JPEG nor JPEG 2000 by its first bytes; convert it (gdal_translate)",
         str(path),

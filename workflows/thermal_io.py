@@ -21,6 +21,7 @@ from odc.geo.geobox import GeoBox
 from rasterio.errors import RasterioError
 
 from aoi.errors import AssetReadError, ConfigError, GridError
+from aoi.formats import raster_driver
 from pipeline.radiometry import PROFILES, SensorProfile, to_kelvin
 
 Unit = Literal["celsius", "kelvin", "landsat_dn"]
@@ -80,7 +81,7 @@ def _headers(files: Sequence[Path]) -> tuple[GeoBox, list[int]]:
     counts: list[int] = []
     for path in files:
         try:
-            with rasterio.open(path) as file:
+            with rasterio.open(path, driver=_tiff(path)) as file:
                 if file.crs is None:
                     raise GridError(f"{path.name}: has no CRS; give a georeferenced GeoTIFF")
                 grids.append(own := GeoBox((file.height, file.width), file.transform, file.crs.to_string()))
@@ -98,6 +99,12 @@ def _headers(files: Sequence[Path]) -> tuple[GeoBox, list[int]]:
     return grids[0], counts
 
 
+def _tiff(path: Path) -> str:
+    if raster_driver(path) != "GTiff":
+        raise AssetReadError(f"{path.name}: not a GeoTIFF by its first bytes; convert it (gdal_translate)", str(path))
+    return "GTiff"
+
+
 def _difference(first: GeoBox, other: GeoBox) -> str:
     if first.crs != other.crs:
         return f"CRS {other.crs} is not {first.crs}"
@@ -111,7 +118,7 @@ def _difference(first: GeoBox, other: GeoBox) -> str:
 
 def _read(path: Path, band: int, count: int, profile: SensorProfile) -> tuple[str, np.ndarray]:
     try:
-        with rasterio.open(path) as file:
+        with rasterio.open(path, driver=_tiff(path)) as file:
             stored = file.read(band)
             nodata, text = file.nodatavals[band - 1], file.descriptions[band - 1] or ""
     except (RasterioError, OSError) as error:

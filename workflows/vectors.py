@@ -12,6 +12,7 @@ from odc.geo.geobox import GeoBox
 from pyproj import CRS, Transformer
 
 from aoi.errors import GridError, RegistryError, nearest
+from aoi.formats import is_plain_vector
 from models.evaluate import Outline
 from pipeline.detect import DetectSettings, join, near_void, tile_parts
 from workflows.images import Image
@@ -50,6 +51,8 @@ def read_vector(path: Path) -> gpd.GeoDataFrame:
         raise RegistryError(f"{path}: no such file")
     if path.stat().st_size > MAX_BYTES:
         raise RegistryError(f"{path.name}: larger than {MAX_BYTES / 1e6:.0f} MB")
+    if not is_plain_vector(path):
+        raise RegistryError(f"{path.name}: not GeoJSON, GeoPackage, KML or GeoParquet by its first bytes")
     try:
         frame = gpd.read_file(path, engine="pyogrio")
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, ValueError) as error:
