@@ -117,7 +117,8 @@ def failures(
     wrong = []
     buildings = labels[labels["class"].isin(["data_center", "other_building"])]
     for name, klass, geometry in zip(buildings["id"], buildings["class"], buildings.geometry, strict=True):
-        covered = found[found["class"] == klass].intersection(geometry).area.sum() / geometry.area
+        same = found[found["class"] == klass].geometry
+        covered = sum(g.intersection(geometry).area for g in same if g.intersects(geometry)) / geometry.area
         wrong.append((covered, geometry, name))
     wrong.sort(key=lambda w: w[0])
     chips = []

@@ -130,7 +130,9 @@ def score(
             fill = UNLABELLED if unlabelled == "ignore" else 0
             t = burn(labelled, shape, {"other_building": 0, "data_center": 0, "unknown": UNKNOWN, klass: 1}, fill)
             p = burn(predicted, shape, {klass: 1}, 0)
-            counts = _counts(p, t, valid & (t < UNLABELLED), 1, block, n)
+            # a label file without any equipment says nothing about it
+            said = any(o.klass == klass for o in labelled)
+            counts = _counts(p, t, valid & (t < UNLABELLED) & said, 1, block, n)
         else:
             counts = _counts(pred, truth, known, CODES[klass], block, n)
         result: dict[str, object] = dict(_ratios(*counts.sum(0)))
