@@ -63,7 +63,8 @@ class ReconcileSettings:
         min_p_data_center: a lone site enters the ledger from here on; below it may still match.
         min_p_detect: `not_seen` needs at least this share of the place to have been looked at.
         gross_share: share of coordinates that are plainly wrong. 6% of EPA's rows share a
-            coordinate with another address; those that nobody notices come on top.
+            coordinate with another address; those that nobody notices come on top. Of 15 simulated
+            areas 0.1 named the declaration planted 2 km off in 6, 0.15 in 9.
         gross_error_m: how far a plainly wrong coordinate is off, m (next town, wrong parcel).
         registration_m: position error of the imagery, 1 sigma, m (NAIP 6 m at 95%; other 10 m).
         p_undeclared: prior share of data centers that are not in the registry.
@@ -85,7 +86,7 @@ class ReconcileSettings:
 
     min_p_data_center: float = 0.5
     min_p_detect: float = 0.8
-    gross_share: float = 0.1
+    gross_share: float = 0.15
     gross_error_m: float = 5000.0
     registration_m: float = 10.0
     p_undeclared: float = 0.05
@@ -342,7 +343,7 @@ def _score(
     gain = ln_place - np.log(s.density_km2[site]) + np.log(p) + np.log(found)
     gain += _overlap_term(overlap, sigma * 1e3, s.radius_m[site])
     gain += _power_term(site, d.it_mw[decl], d.ln_sd[decl], s, settings)
-    gain += _area_term(site, d.frame["area_m2"].to_numpy(float)[decl], s)
+    gain += _area_term(site, *(d.frame[c].to_numpy(float)[decl] for c in ("area_m2", "footprint_m2")), s)
     gain -= np.log(unrelated) + np.log(missed)
     return _Pairs(site, decl, distance_m, ln_gauss, overlap, gain)
 
@@ -382,16 +383,39 @@ def _power_term(
     return np.where(known, np.clip(same - other, -6.0, 2.0), 0.0)
 
 
-def _area_term(site: np.ndarray, declared_m2: np.ndarray, s: _Sites) -> np.ndarray:
-    """Agreement of declared outline and buildings, weak: 4 in 5 within ln-sd 0.6, else land or part."""
+def _area_term(site: np.ndarray, outline_m2: np.ndarray, footprint_m2: np.ndarray, s: _Sites) -> np.ndarray:
+    """Agreement of the declared size with the buildings seen; 0 where no size is declared.
+
+    A declared footprint is the best identity there is without a name: imagery measures footprints to
+    some 10%, more where buildings merge or are missed, so 7 in 10 within ln-sd 0.2. An outline may
+    be land: 4 in 5 within ln-sd 0.6, and it counts little.
+    """
+    stated = ~np.isnan(footprint_m2)
+    return np.where(
+        stated,
+        _size_term(site, footprint_m2, s, share=0.7, ln_sd=0.2, wide=1.2, limits=(-3.0, 3.0)),
+        _size_term(site, outline_m2, s, share=0.8, ln_sd=0.6, wide=2.0, limits=(-2.0, 1.0)),
+    )
+
+
+def _size_term(
+    site: np.ndarray,
+    declared_m2: np.ndarray,
+    s: _Sites,
+    *,
+    share: float,
+    ln_sd: float,
+    wide: float,
+    limits: tuple[float, float],
+) -> np.ndarray:
     ln_all = np.log(np.maximum(s.frame["building_area_m2"].to_numpy(float), 100.0))
     if not len(ln_all):
         return np.zeros(len(site))
     known = ~np.isnan(declared_m2)
     off = ln_all[site] - np.log(np.maximum(np.where(known, declared_m2, 1.0), 100.0))
-    same = np.logaddexp(np.log(0.8) + _ln_normal(off, 0.6), np.log(0.2) + _ln_normal(off, 2.0))
+    same = np.logaddexp(np.log(share) + _ln_normal(off, ln_sd), np.log(1 - share) + _ln_normal(off, wide))
     other = _ln_normal(ln_all[site] - np.median(ln_all), max(0.8, float(np.std(ln_all))))
-    return np.where(known, np.clip(same - other, -2.0, 1.0), 0.0)
+    return np.where(known, np.clip(same - other, *limits), 0.0)
 
 
 def _assign(pairs: _Pairs, sites: int, decls: int) -> np.ndarray:

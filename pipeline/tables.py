@@ -110,6 +110,7 @@ SCHEMAS: dict[str, tuple[Column, ...]] = {
         Column("it_mw", _F, "MW", "declared IT power", True),
         Column("facility_mw", _F, "MW", "declared facility power", True),
         Column("area_m2", _F, "m2", "geodesic area of a declared outline", True),
+        Column("footprint_m2", _F, "m2", "declared footprint of the buildings", True),
         Column("status", _S, "", "operational, construction, planned, closed, as declared", True),
         Column("valid_from", _S, "", "ISO date", True),
         Column("valid_to", _S, "", "ISO date", True),

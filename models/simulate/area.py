@@ -69,6 +69,7 @@ class _Plan:
     displaced: tuple[float, float]
 
 
+_GHOST_M2_PER_MW = 650.0  # IT MW x 1.3 facility/IT over 2 kW per m2 of building, as the sites here have
 _UNDECLARED, _ABOVE, _MISMATCH = 0, 1, 2
 """Places of the three planted sites in a plan's list."""
 
@@ -175,11 +176,15 @@ def _build(plan: _Plan, seed: int) -> SampleArea:
     scene, materials = finish_with(g, SHAPE_PX, GSD_M, naip_look(rng))
     sources = [Source(banks[s.program.site_id], s.program.facility_mw) for s in plan.sites]
     lst = surface_temperature(materials, GSD_M, sources, scene.transform, CRS, seed)
-    registry, planted = _register(plan, rng)
+    halls = scene.truth[scene.truth["class"] == "data_center"]
+    footprint_m2 = halls.geometry.area.groupby(halls["site_id"]).sum().to_dict()
+    registry, planted = _register(plan, rng, footprint_m2)
     return SampleArea(scene, lst, registry, planted, seed)
 
 
-def _register(plan: _Plan, rng: np.random.Generator) -> tuple[gpd.GeoDataFrame, dict[str, dict[str, object]]]:
+def _register(
+    plan: _Plan, rng: np.random.Generator, footprint_m2: dict[str, float]
+) -> tuple[gpd.GeoDataFrame, dict[str, dict[str, object]]]:
     rows: list[tuple[str, float, tuple[float, float]]] = []
     for k, site in enumerate(plan.sites):
         if k == _UNDECLARED:
@@ -201,6 +206,7 @@ def _register(plan: _Plan, rng: np.random.Generator) -> tuple[gpd.GeoDataFrame, 
         "operator": [f"Simulated operator {chr(65 + i)}" for i in range(n)],
         "kind": ["facility"] * n,
         "it_mw": [round(mw, 1) for _, mw, _ in rows],
+        "footprint_m2": [round(footprint_m2[site] if site else mw * _GHOST_M2_PER_MW, -2) for site, mw, _ in rows],
         "status": ["operational"] * n,
         "position_error_m": [STATED_ERROR_M] * n,
         "source": ["simulated registry"] * n,

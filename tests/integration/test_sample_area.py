@@ -11,7 +11,7 @@ import rasterio
 from models.simulate import sample_area, write_area
 
 SAMPLE = Path(__file__).resolve().parents[2] / "data_samples" / "demo"
-SEED = 12
+SEED = 11
 
 
 @pytest.fixture(scope="module")
