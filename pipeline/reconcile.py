@@ -301,7 +301,14 @@ def _candidates(s: _Sites, d: _Declared, settings: ReconcileSettings) -> _Pairs:
     overlap[both] = np.where(distance_m[both] > 0, 0.0, shapely.area(shapely.intersection(a[both], b[both])))
     overlap[both] /= smaller_m2[both]
     pairs = _score(site, decl, distance_m, overlap, s, d, settings)
-    pairs = pairs.take((pairs.gain > _WEAK_GAIN) & (distance_m <= reach_m[decl]))
+    # A wrong coordinate is only supposed where no probable site fits the stated place: two declarations
+    # on one campus are parts of it rather than one of them lost from kilometres away.
+    fits = distance_m <= settings.position_z * d.sigma_m[decl]
+    probable = s.frame["p_data_center"].to_numpy(float)[site] >= settings.min_p_data_center
+    fitted = np.zeros(len(d.frame), bool)
+    fitted[decl[fits & probable]] = True
+    kept = (pairs.gain > _WEAK_GAIN) & (distance_m <= reach_m[decl]) & (fits | ~fitted[decl])
+    pairs = pairs.take(kept)
     pairs.p_match = _marginals(pairs.site, pairs.decl, pairs.gain, len(s.frame), len(d.frame))
     return pairs
 
