@@ -350,7 +350,8 @@ def _score(
     gain = ln_place - np.log(s.density_km2[site]) + np.log(p) + np.log(found)
     gain += _overlap_term(overlap, sigma * 1e3, s.radius_m[site])
     gain += _power_term(site, d.it_mw[decl], d.ln_sd[decl], s, settings)
-    gain += _area_term(site, *(d.frame[c].to_numpy(float)[decl] for c in ("area_m2", "footprint_m2")), s)
+    outline_m2, footprint_m2 = (d.frame[c].to_numpy(float)[decl] for c in ("area_m2", "footprint_m2"))
+    gain += _area_term(site, outline_m2, footprint_m2, s)
     gain -= np.log(unrelated) + np.log(missed)
     return _Pairs(site, decl, distance_m, ln_gauss, overlap, gain)
 
