@@ -44,10 +44,14 @@ def leftovers(folder):
 
 
 def start(workflow_file, out, *more):
-    """Start a run in a process group of its own."""
+    """Start a run in a process group of its own, that heeds Ctrl-C even where these tests run in the background.
+
+    A shell starts background jobs with SIGINT ignored, and children inherit that.
+    """
     return subprocess.Popen(
         command("run", workflow_file, "--out", out, "--json", *more),
         env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
 
 

@@ -346,7 +346,7 @@ def test_size_is_checked_from_the_header(tmp_path):
 def test_unreadable_and_missing_files_are_named(tmp_path):
     bad = tmp_path / "bad.tif"
     bad.write_bytes(b"not an image")
-    with pytest.raises(AssetReadError, match=r"bad\.tif: cannot be opened"):
+    with pytest.raises(AssetReadError, match=r"bad\.tif: not a GeoTIFF by its first bytes"):
         load_stack([bad], unit="kelvin")
     with pytest.raises(AssetReadError, match=r"gone\.tif"):
         load_stack([tmp_path / "gone.tif"], unit="kelvin")
