@@ -16,7 +16,7 @@ from PIL import Image as Pillow
 
 from pipeline.report import pictures
 from workflows.commands import label_texts
-from workflows.images import open_image
+from workflows.images import Image, open_image
 from workflows.settings import load_yaml
 from workflows.training import TrainingFile, draft_card, resolve
 from workflows.vectors import lonlat_to_pixels
@@ -111,7 +111,7 @@ def main() -> None:
 
 
 def failures(
-    image: object, rgb: np.ndarray, valid: np.ndarray, found: gpd.GeoDataFrame, labels: gpd.GeoDataFrame
+    image: Image, rgb: np.ndarray, valid: np.ndarray, found: gpd.GeoDataFrame, labels: gpd.GeoDataFrame
 ) -> None:
     """One picture of the outlined buildings that got the other class or were missed, worst first."""
     wrong = []
@@ -123,9 +123,9 @@ def failures(
     wrong.sort(key=lambda w: w[0])
     chips = []
     for covered, geometry, name in wrong[:6]:
-        pixels = lonlat_to_pixels([geometry], image.geobox)[0]  # type: ignore[attr-defined]
+        pixels = lonlat_to_pixels([geometry], image.geobox)[0]
         near = found[found.intersects(geometry.buffer(0.002))]
-        data = pictures.chip(rgb, valid, image.geobox, near, geometry)  # type: ignore[attr-defined]
+        data = pictures.chip(rgb, valid, image.geobox, near, geometry)
         chips.append(Pillow.open(io.BytesIO(data)).convert("RGB").resize((360, 360)))
         print(f"{name}: {covered:.0%} of it called by its class, {pixels.area * 4:.0f} m2")
     sheet = Pillow.new("RGB", (360 * 3, 720), "white")

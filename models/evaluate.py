@@ -125,6 +125,7 @@ def score(
 
     out: dict[str, object] = {"unlabelled": unlabelled, "block_m": block_px * gsd_m}
     area = gsd_m**2
+    scores: dict[str, dict[str, object]] = {}
     for klass in ("data_center", "other_building", "cooling_equipment"):
         if klass == "cooling_equipment":
             fill = UNLABELLED if unlabelled == "ignore" else 0
@@ -145,7 +146,7 @@ def score(
             result["objects"] = {"matched": int(total[0]), "surplus": int(total[1]), "missed": int(total[2])}
             interval["object_f1"] = _interval([_ratios(*objects[d].sum(0))["dice"] for d in draws])
         result["interval"] = interval
-        out[klass] = result
+        scores[klass] = result
 
     confusion = _confusion(labelled, pred, valid, area)
     others = [c for c in confusion if c["class"] == "other_building"]
@@ -154,13 +155,13 @@ def score(
     for c in others:
         per_block[block[c["row"], c["col"]]] += [c["called_data_center"], 1]
     shares = [v[0] / v[1] if v[1] else None for v in (per_block[d].sum(0) for d in draws)]
-    out["other_building"] = {
-        **out["other_building"],  # type: ignore[dict-item]
+    scores["other_building"] |= {
         "n": len(others),
         "called_data_center": called,
         "called_share": called / len(others) if others else None,
         "called_interval": _interval(shares),
     }
+    out |= scores
     out["by_size"] = [_band(confusion, low, high) for low, high in SIZE_BANDS_M2]
     return out
 

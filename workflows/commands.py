@@ -10,6 +10,7 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pyarrow
+import shapely
 
 from aoi.errors import ConfigError, GridError, RegistryError, nearest
 from models.card import DEFAULT_WEIGHTS, ModelCard
@@ -81,7 +82,7 @@ def evaluate(
     check_any_valid(image)
     labels = outlines_px(labels_path, image)
     ny, nx = image.shape
-    if not any(o.polygon.intersects(_frame(nx, ny)) for o in labels):
+    if not any(o.polygon.intersects(shapely.box(0, 0, nx, ny)) for o in labels):
         raise RegistryError(f"{labels_path.name}: no label lies on image {image.name}; check their coordinates")
     found, valid = _footprints(detector, image)
     predicted = [Outline(str(k), g) for k, g in zip(found["class"], to_pixels(found.geometry, image), strict=True)]
@@ -103,12 +104,6 @@ def label_texts(labels: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     words = {"data_center": "DC", "other_building": "other", "unknown": "?"}
     buildings = labels[labels["class"].isin(list(words))]
     return buildings.assign(label=buildings["class"].map(words))
-
-
-def _frame(nx: int, ny: int) -> Any:  # noqa: ANN401  # shapely has no types
-    from shapely import box
-
-    return box(0, 0, nx, ny)
 
 
 def in_training(image: Image, card: ModelCard) -> bool:

@@ -243,7 +243,7 @@ def _chips(source: Image | StacSource, tables: Tables, limit: int) -> dict[str, 
     return chips
 
 
-def _chip(source: Image | StacSource, shape: Any, tables: Tables, margin_m: float = 150.0) -> bytes:  # noqa: ANN401
+def _chip(source: Image | StacSource, shape: shapely.Geometry, tables: Tables, margin_m: float = 150.0) -> bytes:
     assert source.geobox is not None
     pixels = lonlat_to_pixels([shape], source.geobox)[0]
     left, top, right, bottom = pixels.bounds

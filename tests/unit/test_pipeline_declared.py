@@ -14,8 +14,9 @@ from aoi.errors import RegistryError
 from pipeline import declared
 from pipeline.tables import CRS, SCHEMAS
 
-REAL = Path(os.environ.get("OVERWATT_REAL_DATA", "../shared/data")) / "facilities"
-real = pytest.mark.skipif(not REAL.is_dir(), reason="real data not here")
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
+REAL = Path(os.environ.get("OVERWATT_REAL_DATA", SHARED)) / "facilities"
+real = pytest.mark.skipif(not REAL.is_dir(), reason=f"no registries at {REAL}; set OVERWATT_REAL_DATA")
 SQUARE = shapely.box(-77.50, 39.00, -77.49, 39.01)
 
 
