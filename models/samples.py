@@ -75,6 +75,11 @@ class Batch:
     building: Tensor
     cooling: Tensor
 
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch on a device, the image in channels-last order."""
+        image = self.image.to(device, memory_format=torch.channels_last)
+        return Batch(image, self.building.to(device), self.cooling.to(device))
+
 
 def _tone(rgb: np.ndarray, rng: np.random.Generator, a: Augmentation) -> np.ndarray:
     grey = rgb.mean(0, keepdims=True)

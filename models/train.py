@@ -23,12 +23,11 @@ from typing import Any
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
-from torch.nn import functional as F
 
 from aoi.errors import ConfigError
+from models.loss import loss_of
 from models.network import SiteNet, load_imagenet
-from models.samples import IGNORE, Augmentation, Batch, Picture, batch
+from models.samples import Augmentation, Batch, Picture, batch
 
 Report = Callable[[int, int, float], None]  # step, steps, loss
 
@@ -56,37 +55,6 @@ class TrainSettings(BaseModel):
         pattern="^(auto|float32|bfloat16)$",
         description="auto: bfloat16 where the CPU or GPU has it",
     )
-
-
-def loss_of(logits: Tensor, building: Tensor, cooling: Tensor) -> Tensor:
-    """Cross entropy and soft Dice on the building classes, weighted binary cross entropy on equipment.
-
-    Args:
-        logits: (n, 4, y, x).
-        building: (n, y, x) int64: 0, 1, 2, or 255 unknown.
-        cooling: (n, y, x) int64: 0, 1, or 255 unknown.
-
-    Returns:
-        A scalar; zero and without gradient where nothing is known.
-    """
-    weight = torch.tensor([0.7, 1.2, 1.2], device=logits.device)
-    known = building != IGNORE
-    ce = logits.sum() * 0  # the mean over no pixel is NaN, and would spoil every weight
-    if known.any():
-        ce = F.cross_entropy(logits[:, :3], building, weight=weight, ignore_index=IGNORE)
-    p = logits[:, :3].softmax(1)
-    dice = logits.new_zeros(())
-    for label in (1, 2):
-        truth = ((building == label) & known).float()
-        guess = p[:, label] * known
-        dice = dice + 1 - (2 * (truth * guess).sum() + 50) / (truth.sum() + guess.sum() + 50)
-    seen = cooling != IGNORE
-    target = (cooling == 1).float()
-    bce = F.binary_cross_entropy_with_logits(logits[:, 3], target, weight=1 + 3 * target, reduction="none")
-    equipment = (bce * seen).sum() / seen.sum().clamp(min=1)
-    guess = logits[:, 3].sigmoid() * seen
-    dice_eq = 1 - (2 * (target * guess).sum() + 50) / ((target * seen).sum() + guess.sum() + 50)
-    return ce + 0.5 * dice + equipment + 0.5 * dice_eq
 
 
 def _check(pictures: list[Picture], bands: tuple[str, ...], settings: TrainSettings) -> None:
@@ -235,12 +203,11 @@ def _train(
         factor = warm * 0.5 * (1 + math.cos(math.pi * step / settings.steps))
         for group in optimiser.param_groups:
             group["lr"] = group["peak"] * factor
-        b = upcoming.result()
+        b = upcoming.result().to(device)
         upcoming = ahead.submit(draw, step + 1)
-        image = b.image.to(device, memory_format=torch.channels_last)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
-            logits = net(image)
-        loss = loss_of(logits.float(), b.building.to(device), b.cooling.to(device))
+            logits = net(b.image)
+        loss = loss_of(logits.float(), b)
         optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0)

@@ -7,8 +7,9 @@ from pydantic import ValidationError
 
 from aoi.errors import ConfigError
 from models import train as trainer
-from models.samples import IGNORE, Picture, batch
-from models.train import TrainSettings, loss_of, train
+from models.loss import loss_of
+from models.samples import IGNORE, Batch, Picture, batch
+from models.train import TrainSettings, train
 
 RGB = ("red", "green", "blue")
 TINY = TrainSettings(seed=3, steps=4, batch=2, crop_px=64, width=4, imagenet=False, precision="float32")
@@ -197,10 +198,12 @@ def test_unknown_pixels_have_no_say_in_the_loss(seed, value):
     other[:, :3] = torch.where((building == IGNORE)[:, None], value, other[:, :3])
     other[:, 3] = torch.where(cooling == IGNORE, value, other[:, 3])
     assert not torch.equal(other, logits)
-    torch.testing.assert_close(loss_of(other, building, cooling), loss_of(logits, building, cooling))
+    torch.testing.assert_close(
+        loss_of(other, Batch(other, building, cooling)), loss_of(logits, Batch(logits, building, cooling))
+    )
 
     logits.requires_grad_()
-    loss_of(logits, building, cooling).backward()
+    loss_of(logits, Batch(logits, building, cooling)).backward()
     assert (logits.grad[:, :3].movedim(1, -1)[building == IGNORE] == 0).all()
     assert (logits.grad[:, 3][cooling == IGNORE] == 0).all()
     assert (logits.grad[:, 3][cooling != IGNORE] != 0).all()
@@ -215,7 +218,7 @@ def test_going_towards_the_truth_lowers_the_loss(seed):
     for label in range(3):
         right[:, label] = torch.where(building == label, 8.0, -8.0)
     right[:, 3] = torch.where(cooling == 1, 8.0, -8.0)
-    losses = [float(loss_of(f * right, building, cooling)) for f in (-1.0, 0.0, 0.1, 1.0)]
+    losses = [float(loss_of(f * right, Batch(f * right, building, cooling))) for f in (-1.0, 0.0, 0.1, 1.0)]
     assert losses == sorted(losses, reverse=True)
     assert losses[-1] < 0.01
 
@@ -228,4 +231,4 @@ def test_the_loss_by_hand():
     equipment = (4 * np.log(2) + np.log(2)) / 2
     dice_eq = 1 - (1 + 50) / (1 + 1 + 50)
     expected = np.log(3) + 0.5 * dice + equipment + 0.5 * dice_eq
-    assert float(loss_of(logits, building, cooling)) == pytest.approx(expected, rel=1e-5)
+    assert float(loss_of(logits, Batch(logits, building, cooling))) == pytest.approx(expected, rel=1e-5)
