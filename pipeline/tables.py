@@ -55,9 +55,12 @@ SCHEMAS: dict[str, tuple[Column, ...]] = {
     "footprints": (
         Column("object_id", _S, "", "stable name: class letter and position of the object's anchor"),
         Column("class", _S, "", "data_center, other_building or cooling_equipment"),
-        Column("score", _F, "1", "mean score of the class over the object's pixels (see its weights' card)"),
-        Column("epistemic", _F, "1", "mean predictive entropy over the object, 0 sure to 1 unsure"),
+        Column("score", _F, "1", "mean score of the class over the object's interior (see its weights' card)"),
+        Column(
+            "epistemic", _F, "1", "how unlike the real training ground it is: 1 as on that ground, 8 at most; 0 unknown"
+        ),
         Column("area_m2", _F, "m2", "geodesic area of the geometry"),
+        Column("units", "Int64", "", "machines counted (cooling equipment where pixels are 0.6 m or finer)", True),
         Column("on_border", _B, "", "touches the edge of the imagery: area and class are of a part"),
         Column("tile", _S, "", "tile that holds the object's anchor"),
         Column("scenes", _S, "", "image the object was seen in"),

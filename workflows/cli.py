@@ -135,23 +135,39 @@ def detect(
 
 @app.command()
 def evaluate(
-    image: Annotated[Path, typer.Option("--image", help="Image to score on.")],
+    image: Annotated[Path | None, typer.Option("--image", help="Image to score on.")] = None,
     labels: Annotated[
-        Path,
+        Path | None,
         typer.Option("--labels", help="GeoJSON; class data_center, other_building, cooling_equipment or unknown."),
-    ],
+    ] = None,
+    tiles: Annotated[
+        Path | None, typer.Option("--tiles", help="Index of tiles to score on, instead of an image.")
+    ] = None,
+    split: Annotated[str, typer.Option("--split", help="With --tiles: train, val or test.")] = "test",
     unlabelled: Annotated[
         str, typer.Option("--unlabelled", help="What pixels without a label count as: ignore or background.")
     ] = "ignore",
-    weights: Annotated[Path | None, typer.Option("--weights", help="Weights; the shipped ones if absent.")] = None,
+    weights: Annotated[
+        list[Path] | None, typer.Option("--weights", help="Weights; the shipped ones if absent; two are compared.")
+    ] = None,
+    block_m: Annotated[
+        float, typer.Option("--block-m", help="Side of the blocks that a comparison resamples, metres.")
+    ] = 512.0,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for an overlay picture.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Score the detector on a labelled image."""
-    from workflows import commands
+    """Score the detector on a labelled image or on tiles, or compare two sets of weights there."""
+    from workflows import evaluation
 
-    result = commands.evaluate(image, labels, unlabelled=unlabelled, weights=weights, out=out)
-    _print(result, as_json, commands.score_lines(result))
+    if tiles is not None and image is None and labels is None:
+        result = evaluation.on_tiles(tiles, split, weights=weights or [], block_m=block_m)
+    elif tiles is None and image is not None and labels is not None:
+        result = evaluation.on_image(
+            image, labels, unlabelled=unlabelled, weights=weights or [], out=out, block_m=block_m
+        )
+    else:
+        raise ConfigError("evaluate: give --image with --labels, or --tiles")
+    _print(result, as_json, evaluation.lines(result))
 
 
 @app.command()
@@ -169,6 +185,119 @@ def train(
 
     result = training.run(config, out, folds=folds, say=_say, steps=steps)
     _print(result, as_json, commands.training_lines(result))
+
+
+@app.command()
+def tiles(
+    images: Annotated[list[Path] | None, typer.Argument(help="Images to cut; with --run, instead of its own.")] = None,
+    labels: Annotated[
+        list[str] | None,
+        typer.Option("--labels", help="GeoJSON, GeoPackage, GeoParquet or COCO; or FILE=CLASS. Repeatable."),
+    ] = None,
+    out: Out = None,
+    run: Annotated[Path | None, typer.Option("--run", help="Run folder that --dispositions judge.")] = None,
+    dispositions: Annotated[
+        Path | None, typer.Option("--dispositions", help="Inspectors' findings on a run: tiles, hard negatives first.")
+    ] = None,
+    check: Annotated[
+        list[Path] | None, typer.Option("--check", help="Only look for leaks in an index of tiles. Repeatable.")
+    ] = None,
+    class_map: Annotated[
+        list[str] | None, typer.Option("--class-map", help="NAME=CLASS, or NAME=ignore. Repeatable.")
+    ] = None,
+    size_px: Annotated[int, typer.Option("--size-px", help="Side of a tile.")] = 512,
+    overlap_px: Annotated[int, typer.Option("--overlap-px", help="Overlap of neighbouring tiles.")] = 0,
+    gsd: Annotated[float | None, typer.Option("--gsd", help="Metres a pixel, for images without georeference.")] = None,
+    tile_gsd: Annotated[
+        float | None, typer.Option("--tile-gsd", help="Resample tiles to this; the images' own pixels if absent.")
+    ] = None,
+    split_by: Annotated[
+        str, typer.Option("--split-by", help="'place', or a column of the labels such as county or site.")
+    ] = "place",
+    shares: Annotated[
+        str | None,
+        typer.Option("--shares", help="Of train,val,test; 0.7,0.15,0.15, and 1,0,0 of --dispositions, if absent."),
+    ] = None,
+    guard_m: Annotated[
+        float | None, typer.Option("--guard-m", help="Metres between splits; 40 if absent, the index's with --check.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="The splits follow from it.")] = 0,
+    unlabelled: Annotated[
+        str, typer.Option("--unlabelled", help="What pixels without a label count as: background or ignore.")
+    ] = "background",
+    empty: Annotated[bool, typer.Option("--empty", help="Also cut tiles without a label, as background.")] = False,
+    licence: Annotated[str, typer.Option("--licence", help="Of the imagery; kept in the index.")] = "",
+    attribution: Annotated[str, typer.Option("--attribution", help="Credits that must go with it.")] = "",
+    workers: Annotated[int, typer.Option("--workers", help="Processes; the result is the same.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Cut training tiles from imagery and labels, or from inspectors' findings, split by place."""
+    from workflows import tile_command
+
+    options = tile_command.Options(
+        size_px=size_px, overlap_px=overlap_px, gsd_m=gsd, tile_gsd_m=tile_gsd, split_by=split_by, shares=shares,
+        guard_m=guard_m, seed=seed, unlabelled=unlabelled, empty=empty, licence=licence, attribution=attribution,
+        workers=workers,
+    )  # fmt: skip
+    bar = Bar("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=_err)
+    bar.disable = not _err.is_terminal
+    task = bar.add_task("tiles", total=None)
+
+    def tick(done: int, failed: int, total: int) -> None:
+        bar.start()
+        bar.update(task, total=total, completed=done + failed)
+        if not _err.is_terminal and ((done + failed) % 100 == 0 or done + failed == total):
+            _say(f"tiles {done + failed}/{total}" + (f", {failed} failed" if failed else ""))
+
+    try:
+        result = tile_command.run(
+            images or [], labels or [], out, options, run_folder=run, dispositions=dispositions, check=check or [],
+            class_map=class_map or [], say=_say, tick=tick,
+        )  # fmt: skip
+    finally:
+        bar.stop()
+    _print(result, as_json, tile_command.lines(result))
+    if check and result["leaks"]:
+        raise typer.Exit(1)
+    if not check and result["tiles"]["failed"]:
+        raise typer.Exit(3)
+
+
+@app.command("training-set")
+def training_set(
+    settings: Annotated[Path, typer.Argument(help="Settings file, such as workflows/national.yaml.")],
+    out: Annotated[Path, typer.Option("--out", help="Output folder; a stopped build resumes from it.")],
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Only say what it would hold and cost; nothing is fetched.")
+    ] = False,
+    train: Annotated[
+        Path | None, typer.Option("--train", help="Training file: also train, and score on the test counties.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Override the number of steps.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Build a training set from registries, footprints and a catalogue, split by county."""
+    from workflows import training_plan
+    from workflows import training_set as sets
+
+    if plan:
+        result = sets.plan(settings, say=_say)
+        _print(result, as_json, training_plan.cost_lines(result))
+        return
+
+    def tick(done: int, failed: int, total: int) -> None:
+        _say(f"tiles {done + failed}/{total}, {failed} failed")
+
+    result = sets.build(settings, out, say=_say, tick=tick)
+    lines = sets.summary_lines(result)
+    if train:
+        from workflows import training_set_run
+
+        result["training"] = training_set_run.train_and_evaluate(out, train, _say, steps)
+        lines += training_set_run.lines(result["training"])
+    _print(result, as_json, lines)
+    if result["failed"]:
+        raise typer.Exit(3)
 
 
 @app.command()

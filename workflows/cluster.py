@@ -32,13 +32,13 @@ from odc.geo.geobox import GeoBox
 from aoi.area import Area
 from aoi.errors import AssetReadError, CatalogError, ConfigError, ModelContractError, OverwattError, redact
 from aoi.grid import Tile, area_mask
-from models.predict import Detector, predict
-from pipeline.detect import PART_COLUMNS, DetectSettings, near_void, tile_parts
+from models.predict import CHANNELS, Detector, predict
+from pipeline.detect import KINDS, PART_COLUMNS, DetectSettings, near_void, tile_parts
+from workflows import store
 
 Arrays = dict[str, np.ndarray]
 _STATE: dict[str, tuple[Job, Detector]] = {}  # by run
 _ONE = threading.Lock()
-_KINDS = ("building", "cooling")
 IN_FLIGHT = 2  # tiles a worker: one computing, one waiting
 
 
@@ -131,13 +131,14 @@ def look(job: Job, detector: Detector, tile: Tile) -> Arrays:
         shifted = GeoBox(margin.shape, box.affine * type(box.affine).translation(x0 - 1, y0 - 1), box.crs)
         margin &= area_mask(shifted, job.area)
     valid = margin[1:-1, 1:-1]
-    probability = np.zeros((4, y1 - y0, x1 - x0), np.uint8)
+    probability = np.zeros((len(CHANNELS), y1 - y0, x1 - x0), np.uint8)
     if valid.any():
         probability, seen = predict(detector, job.source.read, tile.core)
         valid = valid & seen
         probability = probability * valid
-    parts = tile_parts(probability, valid, (y0, x0), tile.name, near_void(margin)[1:-1, 1:-1], job.settings)
-    return {"probability": probability, "valid": np.packbits(valid), **_pack(parts)}
+    void = near_void(margin)[1:-1, 1:-1]
+    parts = tile_parts(probability, valid, (y0, x0), tile.name, void, job.settings, job.source.gsd_m)
+    return {"probability": probability[: len(store.RASTER_BANDS)], "valid": np.packbits(valid), **_pack(parts)}
 
 
 def _pack(parts: pd.DataFrame) -> Arrays:
@@ -145,14 +146,14 @@ def _pack(parts: pd.DataFrame) -> Arrays:
     return {
         "wkb": np.frombuffer(b"".join(wkb), np.uint8),
         "wkb_bytes": np.array([len(b) for b in wkb], np.int64),
-        "kind": np.array([_KINDS.index(k) for k in parts["kind"]], np.int8),
-        **{n: parts[n].to_numpy(np.int64) for n in ("pixels", "sum_p", "sum_entropy")},
+        "kind": np.array([KINDS.index(k) for k in parts["kind"]], np.int8),
+        **{n: parts[n].to_numpy(np.int64) for n in ("pixels", "sum_p", "sum_novelty")},
         "on_border": parts["on_border"].to_numpy(bool),
     }
 
 
 def unpack(arrays: Arrays, tile: Tile) -> tuple[np.ndarray, np.ndarray, pd.DataFrame]:
-    """Return probability (4, y, x), valid (y, x) and the table of regions of a stored part."""
+    """Return probability (band, y, x), as in `store.RASTER_BANDS`, valid (y, x) and the regions of a stored part."""
     y0, x0, y1, x1 = tile.core
     n = (y1 - y0) * (x1 - x0)
     valid = np.unpackbits(arrays["valid"], count=n).astype(bool).reshape(y1 - y0, x1 - x0)
@@ -161,9 +162,9 @@ def unpack(arrays: Arrays, tile: Tile) -> tuple[np.ndarray, np.ndarray, pd.DataF
     geometry = [shapely.from_wkb(blob[e - b : e]) for e, b in zip(ends, arrays["wkb_bytes"], strict=True)]
     parts = pd.DataFrame(
         {
-            "kind": [_KINDS[k] for k in arrays["kind"]],
+            "kind": [KINDS[k] for k in arrays["kind"]],
             "geometry": pd.Series(geometry, dtype=object),
-            **{c: arrays[c] for c in ("pixels", "sum_p", "sum_entropy")},
+            **{c: arrays[c] for c in ("pixels", "sum_p", "sum_novelty")},
             "tile": tile.name,
             "on_border": arrays["on_border"],
         },

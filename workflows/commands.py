@@ -10,20 +10,17 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pyarrow
-import shapely
 
-from aoi.errors import ConfigError, GridError, RegistryError, nearest
+from aoi.errors import ConfigError, RegistryError, nearest
 from models.card import DEFAULT_WEIGHTS, ModelCard
-from models.evaluate import Outline, Unlabelled, score
 from models.predict import Detector, predict
 from pipeline import declared as registry
 from pipeline import rank, tables
 from pipeline import reconcile as ledgers
 from pipeline.detect import DetectSettings
-from pipeline.report import pictures
 from workflows import store
 from workflows.images import Image, check_any_valid, open_image
-from workflows.vectors import footprints_of, outlines_px, read_vector, to_pixels
+from workflows.vectors import footprints_of
 
 Say = Callable[[str], None]
 MAX_WHOLE_PX = 60_000_000  # about 6 GB while regions are measured
@@ -68,35 +65,6 @@ def _check_whole(image: Image) -> None:
 def _footprints(detector: Detector, image: Image) -> tuple[gpd.GeoDataFrame, np.ndarray]:
     probability, valid = predict(detector, image.read, (0, 0, *image.shape))
     return footprints_of(probability, valid, image, DetectSettings()), valid
-
-
-def evaluate(
-    image_path: Path, labels_path: Path, *, unlabelled: str, weights: Path | None, out: Path | None
-) -> dict[str, Any]:
-    """Score weights on a labelled image; `in_training` tells whether they have seen it."""
-    if unlabelled not in get_args(Unlabelled):
-        raise ConfigError(f"--unlabelled '{unlabelled}': {nearest(unlabelled, get_args(Unlabelled))}")
-    detector = Detector.load(weights or DEFAULT_WEIGHTS)
-    image = open_image(image_path, detector.card)
-    _check_whole(image)
-    check_any_valid(image)
-    labels = outlines_px(labels_path, image)
-    ny, nx = image.shape
-    if not any(o.polygon.intersects(shapely.box(0, 0, nx, ny)) for o in labels):
-        raise RegistryError(f"{labels_path.name}: no label lies on image {image.name}; check their coordinates")
-    found, valid = _footprints(detector, image)
-    predicted = [Outline(str(k), g) for k, g in zip(found["class"], to_pixels(found.geometry, image), strict=True)]
-    result = score(predicted, labels, valid, gsd_m=image.gsd_m, unlabelled=cast(Unlabelled, unlabelled))
-    if out is not None:
-        if image.geobox is None:
-            raise GridError(f"image {image.name}: an overlay needs a georeference")
-        values, _ = image.read(0, 0, ny, nx)
-        rgb = np.rint(values[:3] * 255).astype(np.uint8)
-        picture = pictures.overlay(rgb, valid, image.geobox, found, label_texts(read_vector(labels_path)))
-        out.mkdir(parents=True, exist_ok=True)
-        with store.written(out / f"{image_path.stem}-overlay.png") as part:
-            part.write_bytes(picture)
-    return {"in_training": in_training(image, detector.card), **result}
 
 
 def label_texts(labels: gpd.GeoDataFrame) -> gpd.GeoDataFrame:

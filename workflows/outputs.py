@@ -24,7 +24,6 @@ from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 
 from aoi.errors import AssetReadError, CatalogError
-from models.network import OUTPUTS
 from pipeline import coverage, report
 from pipeline.report import ReportData, pictures
 from workflows import store
@@ -54,7 +53,7 @@ LIMITS = (
 class ProbabilityRaster:
     """Probabilities of all tiles as a Cloud Optimised GeoTIFF, written tile by tile.
 
-    Bands are the network's outputs, uint8, probability times 255; masked where nothing was looked at.
+    Bands are `store.RASTER_BANDS`, uint8, probability times 255; masked where nothing was looked at.
     """
 
     def __init__(self, folder: Path, source: Image | StacSource, cores: list[tuple[int, int, int, int]]) -> None:
@@ -67,18 +66,18 @@ class ProbabilityRaster:
         self._env = rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True, GDAL_NUM_THREADS=1)
         self._env.__enter__()
         self._file = rasterio.open(
-            self.scratch, "w", driver="GTiff", dtype="uint8", count=len(OUTPUTS), height=ny, width=nx,
+            self.scratch, "w", driver="GTiff", dtype="uint8", count=len(store.RASTER_BANDS), height=ny, width=nx,
             crs=str(source.geobox.crs), transform=source.geobox.affine * Affine.translation(self.x0, self.y0),
             tiled=True, blockxsize=512, blockysize=512, compress="lzw", BIGTIFF="IF_SAFER",
         )  # fmt: skip
-        self._file.descriptions = OUTPUTS
+        self._file.descriptions = store.RASTER_BANDS
         self._file.update_tags(units="probability x 255")
 
     def __enter__(self) -> ProbabilityRaster:
         return self
 
     def put(self, core: tuple[int, int, int, int], probability: np.ndarray, valid: np.ndarray) -> None:
-        """Write one tile: (4, y, x) uint8 and (y, x) bool."""
+        """Write one tile: (band, y, x) uint8 and (y, x) bool."""
         window = Window(core[1] - self.x0, core[0] - self.y0, core[3] - core[1], core[2] - core[0])
         self._file.write(probability, window=window)
         self._file.write_mask(valid, window=window)

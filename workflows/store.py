@@ -23,7 +23,10 @@ import numpy as np
 import pandas as pd
 
 from aoi.errors import ConfigError
+from models.network import OUTPUTS
 
+RASTER_BANDS = OUTPUTS[:4]
+"""Bands of the probability raster of a run."""
 _DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n")
 _LEFT = ".*.[0-9]*.part*"  # temporary files of `written`, and what GDAL puts beside them
 
@@ -46,7 +49,8 @@ def detector_code_version() -> str:
     digest = hashlib.sha256()
     for name in (
         "models/network.py", "models/card.py", "models/predict.py", "aoi/grid.py",
-        "pipeline/detect.py", "workflows/images.py", "workflows/cluster.py",
+        "pipeline/detect.py", "pipeline/instances.py", "pipeline/outlines.py", "workflows/images.py",
+        "workflows/cluster.py",
     ):  # fmt: skip
         digest.update((root / name).read_bytes())
     return digest.hexdigest()[:16]
@@ -55,6 +59,17 @@ def detector_code_version() -> str:
 def key(*parts: object) -> str:
     """Stable short hash of what a part depends on."""
     return hashlib.sha256(json.dumps([str(p) for p in parts]).encode()).hexdigest()[:24]
+
+
+def simulator_version() -> str:
+    """Hash of the source and tables that a simulated scene depends on."""
+    root = Path(__file__).resolve().parent.parent / "models"
+    digest = hashlib.sha256()
+    for package in ("simulate", "reference"):
+        for path in sorted((root / package).rglob("*")):
+            if path.suffix in {".py", ".csv"} and path.is_file():
+                digest.update(path.read_bytes())
+    return digest.hexdigest()[:8]
 
 
 @contextmanager

@@ -1,10 +1,8 @@
 """`overwatt train`: from a training file to weights with their card, or to cross-validated scores.
 
-In: a training file (pictures with outlines, simulated tiles, settings). Out, in the output
-folder: weights and card; or, with spatial folds, one set of weights a fold, the stitched
-out-of-fold probabilities, scores and an overlay. Pictures are cut into blocks along the gaps
-between buildings, so no building lies in two blocks, and the network that scores a block has
-seen neither its labels nor its pixels.
+In: a training file (pictures with outlines, simulated scenes, negatives, tiles, settings). Out, in
+the output folder: weights and card; or, with spatial folds, one set of weights a fold, the
+stitched out-of-fold probabilities, scores and calibration.
 """
 
 from __future__ import annotations
@@ -15,105 +13,34 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
-import shapely
-from pydantic import BaseModel, ConfigDict, Field
-from rasterio.features import rasterize
-from scipy import ndimage
-from scipy.cluster.vq import kmeans2
-from scipy.optimize import minimize
 
 from aoi.errors import ConfigError
 from models import card as cards
+from models import mlm, novelty
 from models.card import Calibration, ModelCard, TrainingData
-from models.evaluate import Outline, Unlabelled, score
+from models.checkpoint import curve
 from models.network import SiteNet
-from models.predict import Detector, predict
-from models.samples import DATA_CENTER, IGNORE, OTHER, Picture
-from models.simulate import training_tile
+from models.predict import CHANNELS, Detector, predict
+from models.samples import Picture
+from models.tileset import pictures_of
 from models.train import TrainSettings, train
-from pipeline.detect import DetectSettings
+from workflows import store
+from workflows import training_pictures as sources
+from workflows.folds import blocks_of, score_stitched, without
 from workflows.images import Image, open_image
 from workflows.settings import load_yaml
-from workflows.vectors import footprints_of, outlines_px, to_pixels
+from workflows.training_file import PictureSettings, TrainingFile, resolve
+from workflows.vectors import outlines_px
 
 Say = Callable[[str], None]
-CODES = {"other_building": OTHER, "data_center": DATA_CENTER, "unknown": IGNORE}
-LIMITS = (
-    "Display RGB at about 2 m only; radiometry is not used.",
-    "Real training pixels come from one district in Virginia, in one season; elsewhere expect more errors.",
-    "At 2 m chillers and generators in ground yards look alike.",
-    "Saturated white roofs hide rooftop equipment.",
-)
-
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class PictureSettings(_Frozen):
-    """A real picture with outlines drawn by hand."""
-
-    name: str
-    image: str = Field(description="path, relative to this file, or realdata:PATH")
-    outlines: str = Field(description="GeoJSON with class data_center, other_building, cooling_equipment, unknown")
-    scored_against: str | None = Field(default=None, description="independent labels; used for scores only")
-    licence: str
-    weight: float = Field(default=1.0, gt=0)
-
-
-class SimulatedSettings(_Frozen):
-    """Simulated tiles."""
-
-    tiles: int = Field(default=160, ge=0)
-    size_px: int = Field(default=512, ge=64)
-    seed: int = 0
-    weight: float = Field(default=1.0, gt=0, description="of all simulated tiles together")
-
-
-class FoldSettings(_Frozen):
-    """How pictures are cut into blocks for cross-validation."""
-
-    blocks: int = Field(default=4, ge=2)
-    guard_m: float = Field(default=40.0, ge=0, description="strip around a held-out block that is not trained on")
-    seed: int = 0
-
-
-class TrainingFile(_Frozen):
-    """A training file."""
-
-    name: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
-    version: str
-    licence: str
-    gsd_m: float = Field(gt=0)
-    gsd_range_m: tuple[float, float]
-    native_range_m: tuple[float, float]
-    bands: tuple[str, ...] = ("red", "green", "blue")
-    units: Literal["display_uint8"] = "display_uint8"
-    pictures: tuple[PictureSettings, ...] = ()
-    simulated: SimulatedSettings = SimulatedSettings(tiles=0)
-    pretraining: TrainSettings | None = Field(default=None, description="a first round on the simulated tiles alone")
-    training: TrainSettings = TrainSettings()
-    folds: FoldSettings = FoldSettings()
-
-
-def real_data() -> Path:
-    """Folder of the real imagery: $OVERWATT_REAL_DATA, else ../shared/data beside the checkout."""
-    own = os.environ.get("OVERWATT_REAL_DATA")
-    return Path(own) if own else Path(__file__).resolve().parent.parent.parent / "shared" / "data"
-
-
-def resolve(text: str, base: Path) -> Path:
-    """Resolve a path of a training file: realdata:PATH, absolute, or relative to the file."""
-    if text.startswith("realdata:"):
-        return real_data() / text.removeprefix("realdata:")
-    return (base / text).resolve()
 
 
 def draft_card(file: TrainingFile) -> ModelCard:
@@ -125,79 +52,14 @@ def draft_card(file: TrainingFile) -> ModelCard:
         licence=file.licence,
         width=file.training.width,
         bands=file.bands,
+        thermal_bands=file.thermal_bands,
         units=file.units,
         gsd_m=file.gsd_m,
         gsd_range_m=file.gsd_range_m,
         native_range_m=file.native_range_m,
         mean=file.training.mean,
         std=file.training.std,
-        limits=LIMITS,
-    )
-
-
-def load_picture(image: Image, outlines: list[Outline], name: str, weight: float) -> Picture:
-    """Read a whole picture and burn its outlines; what is not outlined counts as background."""
-    ny, nx = image.shape
-    values, valid = image.read(0, 0, ny, nx)
-
-    def burn(order: dict[str, int]) -> np.ndarray:
-        shapes = [(o.polygon, code) for klass, code in order.items() for o in outlines if o.klass == klass]
-        return rasterize(shapes, (ny, nx), dtype="uint8") if shapes else np.zeros((ny, nx), np.uint8)
-
-    building = burn({"unknown": IGNORE, "other_building": OTHER, "data_center": DATA_CENTER})
-    cooling = burn({"unknown": IGNORE, "cooling_equipment": 1})
-    return Picture(name, np.rint(values * 255).astype(np.uint8), valid, building, cooling, weight)
-
-
-def simulated_pictures(settings: SimulatedSettings, gsd_m: float, say: Say) -> list[Picture]:
-    """Render the simulated tiles; tile i depends on seed + i alone."""
-    pictures = []
-    for i in range(settings.tiles):
-        scene = training_tile(settings.seed + i, settings.size_px, gsd_m)
-        valid = np.ones(scene.building.shape, bool)
-        pictures.append(
-            Picture(
-                f"sim{i}",
-                scene.optical,
-                valid,
-                scene.building,
-                scene.cooling,
-                settings.weight / settings.tiles,
-            )
-        )
-        if i % 20 == 19:
-            say(f"simulated tiles: {i + 1} of {settings.tiles}")
-    return pictures
-
-
-def blocks_of(picture: Picture, settings: FoldSettings) -> np.ndarray:
-    """Cut a picture into spatial blocks: (y, x) int, no building in two blocks.
-
-    Buildings are grouped by place (k-means on their centres), and every pixel goes with its
-    nearest building.
-    """
-    labels, n = ndimage.label((picture.building != 0) & picture.valid)
-    if n < settings.blocks:
-        raise ConfigError(f"{picture.name}: {n} buildings cannot be cut into {settings.blocks} blocks")
-    centres = np.array(ndimage.center_of_mass(labels > 0, labels, np.arange(1, n + 1)))
-    areas = np.bincount(labels.ravel())[1:]
-    big = areas >= np.median(areas)
-    means, _ = kmeans2(centres[big], settings.blocks, seed=settings.seed, minit="++", iter=50)
-    group = np.argmin(((centres[:, None] - means[None]) ** 2).sum(-1), axis=1)
-    nearest = ndimage.distance_transform_edt(labels == 0, return_distances=False, return_indices=True)
-    return np.concatenate([[-1], group])[labels[tuple(nearest)]]
-
-
-def without(picture: Picture, held_out: np.ndarray, guard_px: float) -> Picture:
-    """The picture with a block blanked: no pixel of it is seen, none within the guard is learned from."""
-    near = ndimage.distance_transform_edt(~held_out) <= guard_px
-    return Picture(
-        picture.name,
-        np.where(held_out, np.uint8(0), picture.optical),
-        picture.valid & ~held_out,
-        np.where(near, np.uint8(IGNORE), picture.building),
-        np.where(near, np.uint8(IGNORE), picture.cooling),
-        picture.weight,
+        limits=file.limits,
     )
 
 
@@ -223,46 +85,76 @@ def run(config: Path, out: Path, *, folds: str | None, say: Say, steps: int | No
         raise ConfigError(f"--folds '{folds}': only 'spatial' is offered; a random split would leak neighbours")
     out.mkdir(parents=True, exist_ok=True)
     base = config.resolve().parent
+    ready = _gather(file, base, out, say)
+    start = _start(ready, say)
+    if folds:
+        return _cross_validate(ready, start, say)
+    job = _Job("all pictures", ready.real, ready, start, out / "all.safetensors")
+    net = cards.load(_train(job, say))[0]
+    update: dict[str, Any] = {"training": _provenance(ready)}
+    scores_path = out / "folds.json"
+    if scores_path.is_file():
+        cv = json.loads(scores_path.read_text())
+        update |= {"scores": cv["scores"], "calibration": Calibration(**cv["calibration"])}
+    weights = out / f"{file.name}.safetensors"
+    saved = cards.save(net, ready.card.model_copy(update=update), weights)
+    mlm.write(saved, weights, hyperparameters=file.training.model_dump())
+    return {"weights": str(weights), "sha256": saved.weights_sha256, "bytes": weights.stat().st_size}
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A training file with its pictures: `real` has outlines, `more` is what every training adds."""
+
+    file: TrainingFile
+    base: Path
+    out: Path
+    card: ModelCard
+    images: list[tuple[PictureSettings, Image]]
+    real: list[Picture]
+    simulated: list[Picture]
+    more: list[Picture]
+    val: list[Picture]
+
+
+def _gather(file: TrainingFile, base: Path, out: Path, say: Say) -> _Ready:
     card = draft_card(file)
-    loaded = []
+    images, real = [], []
     for p in file.pictures:
         image = open_image(resolve(p.image, base), card)
-        loaded.append((p, image, load_picture(image, outlines_px(resolve(p.outlines, base), image), p.name, p.weight)))
-    simulated = simulated_pictures(file.simulated, file.gsd_m, say)
-    start = _pretrain(file, card, simulated, out, say)
-    if folds:
-        return _cross_validate(file, card, base, loaded, simulated, start, out, say)
-    training = []
-    for p, image, _ in loaded:
-        assert image.geobox is not None
-        extent = image.geobox.geographic_extent.boundingbox
-        training.append(
+        images.append((p, image))
+        real.append(sources.outlined(image, outlines_px(resolve(p.outlines, base), image), p.name, p.weight, p.scale))
+    simulated = sources.simulated(file.simulated, out / "simulated", say) if file.simulated.tiles else []
+    more = [p for n in file.negatives for p in sources.mosaics(n, resolve(n.images, base))]
+    val: list[Picture] = []
+    for t in file.tiles:
+        pictures = pictures_of(resolve(t.index, base), t.split, weight=t.weight)
+        (val if t.split == "val" else more).extend(pictures)
+    return _Ready(file, base, out, card, images, real, simulated, more, val)
+
+
+def _provenance(ready: _Ready) -> tuple[TrainingData, ...]:
+    file, found = ready.file, []
+    for p, image in ready.images:
+        extent = image.geobox.geographic_extent.boundingbox if image.geobox is not None else None
+        found.append(
             TrainingData(
                 name=p.name,
                 licence=p.licence,
                 outlines=f"{Path(p.outlines).name}, drawn by hand from the picture",
                 image_sha256=image.sha256,
-                extent=tuple(round(v, 6) for v in extent),
+                extent=tuple(round(v, 6) for v in extent) if extent else None,
             )
         )
-    if simulated:
-        training.append(
-            TrainingData(
-                name=f"{file.simulated.tiles} simulated tiles, seed {file.simulated.seed}",
-                licence="Apache-2.0",
-                outlines="exact, from the simulator (models/simulate)",
-            )
-        )
-    job = _Job("all pictures", [p for _, _, p in loaded] + simulated, file, card, start, out / "all.safetensors")
-    net = cards.load(_train(job, say))[0]
-    scores_path = out / "folds.json"
-    update: dict[str, Any] = {"training": tuple(training)}
-    if scores_path.is_file():
-        cv = json.loads(scores_path.read_text())
-        update |= {"scores": cv["scores"], "calibration": Calibration(**cv["calibration"])}
-    weights = out / f"{file.name}.safetensors"
-    saved = cards.save(net, card.model_copy(update=update), weights)
-    return {"weights": str(weights), "sha256": saved.weights_sha256, "bytes": weights.stat().st_size}
+    if ready.simulated:
+        sim = file.simulated
+        name = f"{sim.tiles} simulated scenes at {', '.join(f'{g:g}' for g in sim.gsds_m)} m, seed {sim.seed}"
+        found.append(TrainingData(name=name, licence="Apache-2.0", outlines="exact, from the simulator"))
+    nothing = "none: known to hold no data center"
+    found.extend(TrainingData(name=n.name, licence=n.licence, outlines=nothing) for n in file.negatives)
+    names = ((Path(t.index).name, t.split) for t in file.tiles)
+    found.extend(TrainingData(name=name, licence="see its index", outlines=f"split {split}") for name, split in names)
+    return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -270,26 +162,34 @@ class _Job:
     """One training: what to learn from, and the weights file that says it is done."""
 
     what: str
-    pictures: list[Picture]
-    file: TrainingFile
-    card: ModelCard
+    real: list[Picture]
+    ready: _Ready
     start: SiteNet | None
     weights: Path
+    settings: TrainSettings | None = None
+    """Of a first round on simulated scenes alone; None for the training itself."""
 
 
-def _train(job: _Job, say: Say, settings: TrainSettings | None = None) -> Path:
+def _train(job: _Job, say: Say) -> Path:
     """Train unless done before; return the weights file."""
     if not job.weights.is_file():
+        file, card, first = job.ready.file, job.ready.card, job.settings is not None
         checkpoint = job.weights.with_suffix(".pt")
         net = train(
-            job.pictures,
-            job.file.bands,
-            settings or job.file.training,
+            [*job.real, *job.ready.simulated, *([] if first else job.ready.more)],
+            (*file.bands, *file.thermal_bands),
+            job.settings or file.training,
             start=job.start,
             checkpoint=checkpoint,
             report=_reporter(job.what, say),
+            val=None if first else job.ready.val or None,
+            log_dir=job.ready.out / "logs" / job.weights.stem if find_spec("tensorboard") else None,
         )
-        cards.save(net, job.card, job.weights)
+        novelty.fit(net, card, job.real or job.ready.more)
+        cards.save(net, card, job.weights)
+        history = asdict(curve(checkpoint))
+        with store.written(job.weights.with_suffix(".curve.json")) as part:
+            part.write_text(json.dumps(history) + "\n")
         checkpoint.unlink(missing_ok=True)
     return job.weights
 
@@ -299,12 +199,17 @@ def _train_apart(job: _Job) -> Path:
     return _train(job, lambda text: print(text, file=sys.stderr, flush=True))
 
 
-def _pretrain(file: TrainingFile, card: ModelCard, simulated: list[Picture], out: Path, say: Say) -> SiteNet | None:
-    """Learn from the simulated tiles alone, once: no real pixel is in it, so all folds may start from it."""
+def _start(ready: _Ready, say: Say) -> SiteNet | None:
+    """Where every training starts: given weights, or a first round on simulated scenes alone.
+
+    No real pixel is in the first round, so all folds may start from it.
+    """
+    file = ready.file
+    start = cards.load(resolve(file.start, ready.base))[0] if file.start else None
     if file.pretraining is None:
-        return None
-    job = _Job("simulated", simulated, file, card, None, out / "pretrained.safetensors")
-    return cards.load(_train(job, say, file.pretraining))[0]
+        return start
+    job = _Job("simulated", [], ready, start, ready.out / "pretrained.safetensors", file.pretraining)
+    return cards.load(_train(job, say))[0]
 
 
 def _reporter(what: str, say: Say) -> Callable[[int, int, float], None]:
@@ -320,27 +225,18 @@ def _reporter(what: str, say: Say) -> Callable[[int, int, float], None]:
     return report
 
 
-def _cross_validate(
-    file: TrainingFile,
-    card: ModelCard,
-    base: Path,
-    loaded: list[tuple[PictureSettings, Image, Picture]],
-    simulated: list[Picture],
-    start: SiteNet | None,
-    out: Path,
-    say: Say,
-) -> dict[str, Any]:
-    if len(loaded) != 1:
-        raise ConfigError(f"--folds spatial: needs exactly one picture in the file, found {len(loaded)}")
-    settings, image, picture = loaded[0]
+def _cross_validate(ready: _Ready, start: SiteNet | None, say: Say) -> dict[str, Any]:
+    file, out = ready.file, ready.out
+    if len(ready.real) != 1:
+        raise ConfigError(f"--folds spatial: needs exactly one picture in the file, found {len(ready.real)}")
+    (settings, image), picture = ready.images[0], ready.real[0]
     block = blocks_of(picture, file.folds)
     guard_px = file.folds.guard_m / image.gsd_m
     jobs = [
         _Job(
             f"fold {k + 1} of {file.folds.blocks}",
-            [without(picture, block == k, guard_px), *simulated],
-            file,
-            card,
+            [without(picture, block == k, guard_px)],
+            ready,
             start,
             out / f"fold{k}.safetensors",
         )
@@ -349,88 +245,11 @@ def _cross_validate(
     side_by_side = max(1, len(os.sched_getaffinity(0)) // file.training.threads)
     with ProcessPoolExecutor(side_by_side, mp_context=get_context("spawn")) as pool:
         trained = list(pool.map(_train_apart, jobs))
-    stitched = np.zeros((4, *image.shape), np.uint8)
+    stitched = np.zeros((len(CHANNELS), *image.shape), np.uint8)
     for k, weights in enumerate(trained):
-        net, _ = cards.load(weights)
+        net, card = cards.load(weights)
         p, _ = predict(Detector.of(net, card), image.read, (0, 0, *image.shape))
         stitched = np.where(block == k, p, stitched)
     np.savez_compressed(out / "stitched.npz", probability=stitched, block=block)
-    return score_stitched(stitched, block, picture, image, settings, base, out)
-
-
-def score_stitched(
-    stitched: np.ndarray,
-    block: np.ndarray,
-    picture: Picture,
-    image: Image,
-    settings: PictureSettings,
-    base: Path,
-    out: Path,
-) -> dict[str, Any]:
-    """Score out-of-fold probabilities against independent labels and against the own outlines; fit the calibration."""
-    found = footprints_of(stitched, picture.valid, image, DetectSettings())
-    found.to_file(out / "footprints.gpkg", layer="footprints")
-    predicted = [Outline(k, g) for k, g in zip(found["class"], to_pixels(found.geometry, image), strict=True)]
-    own = outlines_px(resolve(settings.outlines, base), image)
-    scores: dict[str, Any] = {"folds": int(block.max()) + 1, "split": "spatial blocks, no building in two"}
-    sets = {"own_outlines": own}
-    if settings.scored_against:
-        sets["independent_labels"] = outlines_px(resolve(settings.scored_against, base), image)
-    for name, labels in sets.items():
-        for mode in get_args(Unlabelled):
-            scores[f"{name}, unlabelled {mode}"] = score(
-                predicted, labels, picture.valid, gsd_m=image.gsd_m, unlabelled=mode
-            )
-    calibration = fit_calibration(predicted, found["score"].to_numpy(), own)
-    result = {"scores": scores, "calibration": calibration.model_dump()}
-    (out / "folds.json").write_text(json.dumps(result, indent=1) + "\n")
-    return {"folds": str(out / "folds.json"), **result}
-
-
-def fit_calibration(predicted: list[Outline], scores: np.ndarray, labels: list[Outline]) -> Calibration:
-    """Platt scaling of building scores on held-out objects, with a weak prior towards the identity.
-
-    Args:
-        predicted: out-of-fold objects.
-        scores: score of each one's own class, 0..1.
-        labels: outlines; an object takes the class of the label that covers most of it.
-
-    Returns:
-        Coefficients a, b: log-odds = a + b logit(score), and the share of data centers fit on.
-    """
-    known = [o for o in labels if o.klass in ("data_center", "other_building")]
-    tree = shapely.STRtree([o.polygon for o in known])
-    x, y = [], []
-    for o, s in zip(predicted, scores, strict=True):
-        if o.klass == "cooling_equipment":
-            continue
-        covers = {
-            klass: sum(
-                o.polygon.intersection(known[j].polygon).area
-                for j in tree.query(o.polygon, predicate="intersects")
-                if known[j].klass == klass
-            )
-            for klass in ("data_center", "other_building")
-        }
-        if max(covers.values()) < 0.3 * o.polygon.area:
-            continue
-        p = s if o.klass == "data_center" else 1 - s
-        x.append(logit(p))
-        y.append(covers["data_center"] > covers["other_building"])
-    if len(set(y)) < 2:
-        return Calibration(objects=len(y))
-    xs, ys = np.array(x), np.array(y, float)
-
-    def loss(ab: np.ndarray) -> float:
-        z = ab[0] + ab[1] * xs
-        fit = np.logaddexp(0, z) - ys * z
-        return float(fit.sum() + 0.5 * ab[0] ** 2 / 1.0 + 0.5 * (ab[1] - 1) ** 2 / 0.25)
-
-    a, b = minimize(loss, [0.0, 1.0], bounds=[(-5, 5), (0.05, 3)]).x
-    return Calibration(a=float(a), b=float(b), prevalence=float(np.clip(ys.mean(), 0.02, 0.98)), objects=len(y))
-
-
-def logit(p: float) -> float:
-    """Log-odds of a score, clipped where 8 bits cannot tell it from 0 or 1."""
-    q = min(max(p, 1 / 512), 511 / 512)
-    return float(np.log(q / (1 - q)))
+    say(f"{file.folds.blocks} folds done")
+    return score_stitched(stitched, block, picture, image, settings, ready.base, out)

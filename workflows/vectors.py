@@ -85,7 +85,8 @@ def footprints_of(
     probability: np.ndarray, valid: np.ndarray, image: Image, settings: DetectSettings
 ) -> gpd.GeoDataFrame:
     """Footprints of a whole image in memory: one tile, the same two steps as a run."""
-    part = tile_parts(probability, valid, (0, 0), "r000c000", near_void(np.pad(valid, 1))[1:-1, 1:-1], settings)
+    void = near_void(np.pad(valid, 1))[1:-1, 1:-1]
+    part = tile_parts(probability, valid, (0, 0), "r000c000", void, settings, image.gsd_m)
     box = image.geobox
     return join(
         [part],

@@ -53,6 +53,24 @@ class Accelerator:
 
 
 @dataclass(frozen=True)
+class UnitModel:
+    """One model of cooling machine: plan size and height in m, fans, capacity in kW.
+
+    `machine` is chiller, tower (one cell), dry_cooler or air_handler; `fan_diameter_m` is None where not stated.
+    """
+
+    machine: str
+    model: str
+    length_m: float
+    width_m: float
+    height_m: float
+    fans: int
+    fan_diameter_m: float | None
+    capacity_kw: float
+    source: str
+
+
+@dataclass(frozen=True)
 class Law:
     """Cooling capacity of equipment from its size: `coefficient_kw * size ** exponent`, with ln-sd."""
 
@@ -176,6 +194,26 @@ def law(name: str) -> Law:
         ConfigError: there is none of that name.
     """
     return _pick(equipment(), name, "equipment law")
+
+
+@cache
+def unit_models() -> Mapping[str, UnitModel]:
+    """Return the models of cooling machines by name."""
+
+    def build(r: dict[str, str]) -> UnitModel:
+        return UnitModel(
+            machine=r["machine"],
+            model=r["model"],
+            length_m=float(r["length_m"]),
+            width_m=float(r["width_m"]),
+            height_m=float(r["height_m"]),
+            fans=int(r["fans"]),
+            fan_diameter_m=_optional(r["fan_diameter_m"]),
+            capacity_kw=float(r["capacity_kw"]),
+            source=r["source"],
+        )
+
+    return _table("unit_models.csv", "model", build)
 
 
 @cache

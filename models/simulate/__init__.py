@@ -3,5 +3,16 @@
 from models.simulate.area import SampleArea, sample_area
 from models.simulate.files import write_area
 from models.simulate.scene import Scene, training_tile
+from models.simulate.thermal import excess_k, ground_contrast_k
+from models.simulate.training import training_scene
 
-__all__ = ["SampleArea", "Scene", "sample_area", "training_tile", "write_area"]
+__all__ = [
+    "SampleArea",
+    "Scene",
+    "excess_k",
+    "ground_contrast_k",
+    "sample_area",
+    "training_scene",
+    "training_tile",
+    "write_area",
+]

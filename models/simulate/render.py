@@ -7,6 +7,7 @@ share of a 2 m pixel, as in life), shadows are cast from the height map, and the
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ from rasterio import Affine
 from rasterio.io import MemoryFile
 from scipy import ndimage
 
-from models.simulate.drawing import Drawing, Shapes
+from models.simulate.drawing import Drawing, Shapes, Texture
 
 _PATCH_PX = 44
 """Shapes up to this many canvas pixels across are tested in equal patches, larger ones in windows."""
@@ -99,30 +100,56 @@ def render(
     """
     fine = max(1, min(3, round(gsd_m / 0.9)))
     size_m = gsd_m / fine
-    ids, height = _paint(drawing, (shape_px[0] * fine, shape_px[1] * fine), size_m)
+    ids, height, _ = paint(drawing, (shape_px[0] * fine, shape_px[1] * fine), size_m)
     table = np.array(drawing.paints, dtype=np.float32)
-    shadow = _shadow(height, size_m, look)
-    light = _block_mean(_shade_and_texture(ids, table, shadow, look, size_m, rng), fine)
+    reach = int(height.max() / 10 / np.tan(np.deg2rad(look.sun_elevation_deg)) / size_m) + 1
+    steps = range(1, min(reach, 60) + 1)
+    shadow = cast_shadow(height, size_m, look.sun_azimuth_deg, look.sun_elevation_deg, steps)
+    light = block_mean(_shade_and_texture(ids, table, shadow, look, size_m, rng), fine)
     materials = table[:, 4].astype(np.uint8)[ids[fine // 2 :: fine, fine // 2 :: fine]]
     return _camera(light, look, rng), materials
 
 
-def _paint(drawing: Drawing, shape: tuple[int, int], size_m: float) -> tuple[np.ndarray, np.ndarray]:
-    ids = np.zeros(shape, dtype=np.uint16)
-    height_dm = np.zeros(shape, dtype=np.int16)
-    for shapes in drawing.shapes:
+def paint(
+    drawing: Drawing, shape: tuple[int, int], size_m: float, tinted: bool = False
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Paint a drawing on a canvas.
+
+    Args:
+        drawing: what lies there.
+        shape: rows, columns of the canvas.
+        size_m: side of a canvas cell, metres.
+        tinted: also draw the shapes' textures.
+
+    Returns:
+        paint numbers (y, x) uint16; heights (y, x) int16 decimetres; tints (y, x) int8 counts, or None.
+    """
+    canvas = _Canvas(
+        np.zeros(shape, dtype=np.uint16),
+        np.zeros(shape, dtype=np.int16),
+        np.zeros(shape, dtype=np.int8) if tinted else None,
+        size_m,
+    )
+    for shapes in sorted(drawing.shapes, key=lambda s: s.layer):
         across = np.hypot(shapes.boxes[:, 2], shapes.boxes[:, 3]) / size_m
         small = across <= _PATCH_PX
         if small.any() and not shapes.lobes:
-            _patches(ids, height_dm, shapes, small, float(across[small].max()), size_m)
+            _patches(canvas, shapes, small, float(across[small].max()))
         for i in np.flatnonzero(~small) if not shapes.lobes else range(len(across)):
-            _window(ids, height_dm, shapes, int(i), size_m)
-    return ids, height_dm
+            _window(canvas, shapes, int(i))
+    return canvas.ids, canvas.height_dm, canvas.tint
 
 
-def _patches(
-    ids: np.ndarray, height_dm: np.ndarray, shapes: Shapes, small: np.ndarray, across_px: float, size_m: float
-) -> None:
+@dataclass(frozen=True)
+class _Canvas:
+    ids: np.ndarray
+    height_dm: np.ndarray
+    tint: np.ndarray | None
+    size_m: float
+
+
+def _patches(canvas: _Canvas, shapes: Shapes, small: np.ndarray, across_px: float) -> None:
+    ids, size_m = canvas.ids, canvas.size_m
     x, y, du, dv, angle = shapes.boxes[small].T
     half = int(np.ceil(across_px / 2)) + 1
     col, row = np.floor(x / size_m).astype(int), np.floor(y / size_m).astype(int)
@@ -142,11 +169,14 @@ def _patches(
     which, r, c_ = np.nonzero(inside)
     at = (rows[which, r, 0], cols[which, 0, c_])
     ids[at] = shapes.paints[small][keep][which]
+    if canvas.tint is not None:
+        canvas.tint[at] = 0
     if shapes.height_m >= 0:
-        height_dm[at] = round(shapes.height_m * 10)
+        canvas.height_dm[at] = round(shapes.height_m * 10)
 
 
-def _window(ids: np.ndarray, height_dm: np.ndarray, shapes: Shapes, i: int, size_m: float) -> None:
+def _window(canvas: _Canvas, shapes: Shapes, i: int) -> None:
+    ids, size_m = canvas.ids, canvas.size_m
     x, y, du, dv, angle = shapes.boxes[i]
     c, s = np.cos(angle), np.sin(angle)
     grow = 0.5 + sum(abs(a) for a in shapes.lobes)
@@ -166,19 +196,47 @@ def _window(ids: np.ndarray, height_dm: np.ndarray, shapes: Shapes, i: int, size
         inside = np.hypot(u, v) <= limit
     else:
         inside = (np.abs(u) <= 1) & (np.abs(v) <= 1)
-    ids[r0:r1, c0:c1][inside] = shapes.paints[i]
+    at = (slice(r0, r1), slice(c0, c1))
+    ids[at][inside] = shapes.paints[i]
+    if canvas.tint is not None:
+        tone = 0 if shapes.texture is None else _tone(shapes.texture, u[inside], v[inside], du, dv, size_m)
+        canvas.tint[at][inside] = tone
     if shapes.height_m >= 0:
-        height_dm[r0:r1, c0:c1][inside] = round(shapes.height_m * 10)
+        canvas.height_dm[at][inside] = round(shapes.height_m * 10)
 
 
-def _shadow(height_dm: np.ndarray, size_m: float, look: Look) -> np.ndarray:
-    """Return where the sun is hidden: a higher canvas cell stands toward the sun."""
-    azimuth, rise = np.deg2rad(look.sun_azimuth_deg), np.tan(np.deg2rad(look.sun_elevation_deg))
+def _tone(t: Texture, u: np.ndarray, v: np.ndarray, du: float, dv: float, size_m: float) -> np.ndarray:
+    """Return the counts int8 that a texture adds at points (n) given in half sides of the shape."""
+    rng = np.random.default_rng(t.seed)
+    tone = (0.5 * t.slope[0]) * u + (0.5 * t.slope[1]) * v
+    u_m, v_m = (u + 1) * (du / 2), (v + 1) * (dv / 2)
+    if t.panel_sd > 0:
+        tones = (t.panel_sd * rng.standard_normal((32, 32))).astype(np.float32)
+        tone += tones[(v_m / t.panel_m[1]).astype(int) % 32, (u_m / t.panel_m[0]).astype(int) % 32]
+    if t.stain_sd > 0:
+        noise = ndimage.gaussian_filter(rng.standard_normal((64, 64)), 1.5, mode="wrap")
+        noise *= t.stain_sd / noise.std()
+        for step, share in ((t.stain_m / 3, 0.8), (t.stain_m / 13, 0.5)):
+            if step > 0.5 * size_m:
+                tone += share * noise[(v_m / step).astype(int) % 64, (u_m / step).astype(int) % 64]
+    if t.wave != 0 and t.wave_m > size_m:
+        tone += np.where((v_m / t.wave_m) % 1 < 0.5, t.wave, -t.wave)
+    for apart_m, at_m in ((t.line_m[0], u_m), (t.line_m[1], v_m)):
+        if t.line != 0 and apart_m > 2 * size_m:
+            seen = min(1.0, t.line_wide_m / size_m)
+            tone += np.where(at_m % apart_m < max(t.line_wide_m, size_m), t.line * seen, 0.0)
+    return np.clip(tone, -120, 120).astype(np.int8)
+
+
+def cast_shadow(
+    height_dm: np.ndarray, size_m: float, azimuth_deg: float, elevation_deg: float, steps: Iterable[int]
+) -> np.ndarray:
+    """Return (y, x) bool where the sun is hidden: a cell `steps` cells toward the sun stands higher than its ray."""
+    azimuth, rise = np.deg2rad(azimuth_deg), np.tan(np.deg2rad(elevation_deg))
     east, south = np.sin(azimuth), -np.cos(azimuth)
-    reach = int(height_dm.max() / 10 / rise / size_m) + 1
     rows, cols = height_dm.shape
     dark = np.zeros(height_dm.shape, dtype=bool)
-    for k in range(1, min(reach, 60) + 1):
+    for k in steps:
         dx, dy = round(east * k), round(south * k)
         here = (slice(max(0, -dy), rows - max(0, dy)), slice(max(0, -dx), cols - max(0, dx)))
         there = (slice(max(0, dy), rows - max(0, -dy)), slice(max(0, dx), cols - max(0, -dx)))
@@ -186,7 +244,7 @@ def _shadow(height_dm: np.ndarray, size_m: float, look: Look) -> np.ndarray:
     return dark
 
 
-def _smooth(rng: np.random.Generator, shape: tuple[int, int], cell: int) -> np.ndarray:
+def smooth(rng: np.random.Generator, shape: tuple[int, int], cell: int) -> np.ndarray:
     """Return unit-variance noise that varies over about `cell` canvas pixels."""
     rows, cols = shape[0] // cell + 3, shape[1] // cell + 3
     coarse = rng.standard_normal((rows, cols), dtype=np.float32)
@@ -209,8 +267,8 @@ def _shade_and_texture(
     rough = table[:, 3][ids]
     fine = rng.standard_normal(ids.shape, dtype=np.float32)
     fine *= 0.8
-    fine += 0.6 * _smooth(rng, ids.shape, max(2, round(5 / size_m)))
-    patches = _smooth(rng, ids.shape, max(2, round(45 / size_m)))
+    fine += 0.6 * smooth(rng, ids.shape, max(2, round(5 / size_m)))
+    patches = smooth(rng, ids.shape, max(2, round(45 / size_m)))
     fine += 0.5 * patches
     fine *= rough
     patches *= rough
@@ -223,7 +281,8 @@ def _shade_and_texture(
     return out
 
 
-def _block_mean(image: np.ndarray, fine: int) -> np.ndarray:
+def block_mean(image: np.ndarray, fine: int) -> np.ndarray:
+    """Return (band, y, x) means of blocks of fine x fine cells."""
     if fine == 1:
         return image
     parts = [image[:, i::fine, j::fine] for i in range(fine) for j in range(fine)]

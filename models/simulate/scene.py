@@ -22,6 +22,8 @@ from models.simulate.streets import Ground, Lot, streets
 CRS = "EPSG:32626"
 CENTRE_M = (500_000.0, 4_982_950.0)
 """UTM 26N metres of lon -27.0, lat 45.0: open Atlantic, so that no scene is mistaken for a place."""
+UNIT_MARGIN = 0.25
+"""Shrink of a machine's rectangle on each side in the unit mask, so that neighbouring machines stay apart at 0.5 m."""
 LARGE_M2 = 400.0
 """Buildings from this footprint are labelled; those between half of it and it are 255, unknown."""
 
@@ -39,7 +41,12 @@ class Scene:
         crs: of transform and truth.
         truth: one row an object: object_id, site_id, class, kind, it_mw, facility_mw (NaN but on
             data_center rows; of the building, so that a site's power is their sum), units, unit_area_m2,
-            capacity_kw (cooling_equipment), geometry (whole, even where the scene's edge cuts it).
+            capacity_kw (cooling_equipment), geometry (whole, even where the scene's edge cuts it; of the
+            roof as it is seen).
+        instance: (y, x) uint16: number of the building (its row in `truth` + 1), 0 none; touching buildings
+            have different numbers. None where it was not made.
+        unit: (y, x) uint8: 1 on the middle of each single machine. None where it was not made.
+        machines: (n, 6) truth row of the bank, x, y, sides in metres, angle (clockwise) of each machine in `crs`.
     """
 
     optical: np.ndarray
@@ -48,6 +55,9 @@ class Scene:
     transform: Affine
     crs: str
     truth: gpd.GeoDataFrame
+    instance: np.ndarray | None = None
+    unit: np.ndarray | None = None
+    machines: np.ndarray | None = None
 
 
 def training_tile(seed: int, size_px: int = 512, gsd_m: float = 2.0) -> Scene:
@@ -104,10 +114,59 @@ def finish_with(g: Ground, shape_px: tuple[int, int], gsd_m: float, look: Look) 
     rows, cols = shape_px
     west, north = CENTRE_M[0] - cols * gsd_m / 2, CENTRE_M[1] + rows * gsd_m / 2
     transform = Affine(gsd_m, 0, west, 0, -gsd_m, north)
-    truth = _truth(g.things, west, north, shapely.box(west, north - rows * gsd_m, west + cols * gsd_m, north))
+    truth, _ = _truth(g.things, west, north, shapely.box(west, north - rows * gsd_m, west + cols * gsd_m, north))
     building, cooling = burn(truth, shape_px, transform)
     optical, materials = render(g.drawing, shape_px, gsd_m, look, g.rng)
     return Scene(optical, building, cooling, transform, CRS, truth), materials
+
+
+def frame_scene(things: list[Thing], optical: np.ndarray, gsd_m: float) -> Scene:
+    """Put a picture (3, y, x) and what it shows into one `Scene`, with instances and single machines."""
+    shape_px = (optical.shape[1], optical.shape[2])
+    rows, cols = shape_px
+    west, north = CENTRE_M[0] - cols * gsd_m / 2, CENTRE_M[1] + rows * gsd_m / 2
+    transform = Affine(gsd_m, 0, west, 0, -gsd_m, north)
+    extent = shapely.box(west, north - rows * gsd_m, west + cols * gsd_m, north)
+    truth, kept = _truth(things, west, north, extent)
+    building, cooling = burn(truth, shape_px, transform)
+    area = truth.geometry.area.to_numpy()
+    center = (truth["class"] == "data_center").to_numpy()
+    shown = (truth["class"] != "cooling_equipment").to_numpy() & ((area >= LARGE_M2 / 2) | center)
+    order = np.flatnonzero(shown)
+    order = order[np.argsort(center[order], kind="stable")]
+    instance = _raster([(truth.geometry.iloc[i], int(i) + 1) for i in order], shape_px, transform, "uint16")
+    machines = _machines(kept, west, north)
+    unit = _raster([(box, 1) for box in _middles(machines)], shape_px, transform, "uint8")
+    return Scene(optical, building, cooling, transform, CRS, truth, instance, unit, machines)
+
+
+def _machines(things: list[Thing], west: float, north: float) -> np.ndarray:
+    rows = [
+        np.column_stack([np.full(len(t.machines), i, dtype=float), t.machines])
+        for i, t in enumerate(things)
+        if t.machines is not None
+    ]
+    out = np.concatenate(rows) if rows else np.zeros((0, 6))
+    out[:, 1], out[:, 2] = west + out[:, 1], north - out[:, 2]
+    return out
+
+
+def _middles(machines: np.ndarray) -> np.ndarray:
+    """Return the middle of each machine as polygons: its rectangle less `UNIT_MARGIN` on each side."""
+    _, x, y, du, dv, angle = machines.T
+    half = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * (0.5 - UNIT_MARGIN)
+    u, v = half[None, :, 0] * du[:, None], half[None, :, 1] * dv[:, None]
+    c, s = np.cos(angle)[:, None], np.sin(angle)[:, None]
+    corners = np.stack([x[:, None] + c * u - s * v, y[:, None] - (s * u + c * v)], -1)
+    return np.asarray(shapely.polygons(corners))
+
+
+def _raster(
+    shapes: list[tuple[shapely.Polygon, int]], shape_px: tuple[int, int], transform: Affine, dtype: str
+) -> np.ndarray:
+    if not shapes:
+        return np.zeros(shape_px, dtype=dtype)
+    return rasterize(shapes, out_shape=shape_px, transform=transform, dtype=dtype)
 
 
 def burn(truth: gpd.GeoDataFrame, shape_px: tuple[int, int], transform: Affine) -> tuple[np.ndarray, np.ndarray]:
@@ -120,20 +179,20 @@ def burn(truth: gpd.GeoDataFrame, shape_px: tuple[int, int], transform: Affine) 
     order = order[np.argsort(code[order] == 2, kind="stable")]
 
     def draw(rows: np.ndarray, values: np.ndarray) -> np.ndarray:
-        shapes = [(truth.geometry.iloc[i], int(values[i])) for i in rows]
-        if not shapes:
-            return np.zeros(shape_px, dtype=np.uint8)
-        return rasterize(shapes, out_shape=shape_px, transform=transform, dtype="uint8")
+        return _raster([(truth.geometry.iloc[i], int(values[i])) for i in rows], shape_px, transform, "uint8")
 
     return draw(order, code), draw(np.flatnonzero(cooling), np.ones(len(truth), dtype=int))
 
 
-def _truth(things: list[Thing], west: float, north: float, extent: shapely.Polygon) -> gpd.GeoDataFrame:
+def _truth(
+    things: list[Thing], west: float, north: float, extent: shapely.Polygon
+) -> tuple[gpd.GeoDataFrame, list[Thing]]:
+    """Return the truth table of the things that the extent shows, and those things."""
     outlines = shapely.transform(
         np.array([t.outline for t in things], dtype=object),
         lambda xy: np.column_stack([west + xy[:, 0], north - xy[:, 1]]),
     )
-    seen = shapely.intersects(outlines, extent)
+    seen = np.atleast_1d(shapely.intersects(outlines, extent))
     kept = [t for t, s in zip(things, seen, strict=True) if s]
     columns = {
         "object_id": [f"{t.category[0]}{i:04d}" for i, t in enumerate(kept)],
@@ -146,4 +205,4 @@ def _truth(things: list[Thing], west: float, north: float, extent: shapely.Polyg
         "unit_area_m2": np.array([t.unit_area_m2 for t in kept], dtype=float),
         "capacity_kw": np.array([t.capacity_kw for t in kept], dtype=float),
     }
-    return gpd.GeoDataFrame(columns, geometry=list(outlines[seen]), crs=CRS)
+    return gpd.GeoDataFrame(columns, geometry=list(outlines[seen]), crs=CRS), kept

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shapely import affinity, box
 
-from models.evaluate import SIZE_BANDS_M2, Outline, burn, imaged_share, score
+from models.evaluate import SIZE_BANDS_M2, Judged, Outline, burn, imaged_share, score, score_all
 
 SHAPE = (120, 160)
 ALL = np.ones(SHAPE, bool)
@@ -318,3 +318,28 @@ def test_a_single_block_has_no_interval():
     assert result["data_center"]["dice"] is not None
     assert set(result["data_center"]["interval"].values()) == {None}
     assert result["block_m"] == 400
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from(MODES))
+def test_two_pictures_score_as_one_picture_that_holds_both(seed, unlabelled):
+    frame = box(0, 0, SHAPE[1], SHAPE[0])
+    (p0, l0), (p1, l1) = (
+        [[Outline(o.klass, o.polygon & frame) for o in shapes] for shapes in scattered(k)] for k in (seed, seed + 1)
+    )
+
+    def below(outlines):
+        return [Outline(o.klass, affinity.translate(o.polygon, 0, SHAPE[0])) for o in outlines]
+
+    options = {"gsd_m": 2.0, "unlabelled": unlabelled, "block_px": 40, "resamples": 50}
+    tall = np.ones((2 * SHAPE[0], SHAPE[1]), bool)
+    together = score([*p0, *below(p1)], [*l0, *below(l1)], tall, **options)
+    assert score_all([Judged(p0, l0, ALL), Judged(p1, l1, ALL)], **options) == together
+
+
+def test_where_equipment_was_not_looked_for_it_does_not_count():
+    shapes, guess = [dc(10, 10, 50, 50)], [dc(10, 10, 50, 50), equipment(20, 20, 30, 30)]
+    known = np.zeros(SHAPE, bool)
+    for looked, expected in ((known, None), (~known, 0)):
+        one = Judged(guess, shapes, ALL, looked)
+        assert score_all([one], gsd_m=2.0, resamples=2)["cooling_equipment"]["dice"] == expected

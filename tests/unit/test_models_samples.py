@@ -1,13 +1,20 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
-from models.samples import IGNORE, Augmentation, Picture, batch, crop
+from models.loss import loss_of
+from models.samples import IGNORE, NOT_CENTER, Augmentation, Picture, batch, crop
 
 NY, NX = 180, 220
-PLAIN = Augmentation(gain=(1, 1), gamma=(1, 1), cast=0, saturation=(1, 1), blur_px=0, noise=0)
+PLAIN = Augmentation(
+    gain=(1, 1), gamma=(1, 1), cast=0, saturation=(1, 1), clip=(1, 1), haze=0, blur_px=0, noise=0,
+    sharpen=0, soft=(0, 1), jpeg=0, patches=0,
+)  # fmt: skip
 NORM = {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.4)}
 
 
@@ -30,13 +37,14 @@ def flat(value, weight=1.0, name="flat"):
 
 
 def same(a, b):
-    return all(torch.equal(getattr(a, f), getattr(b, f)) for f in ("image", "building", "cooling"))
+    return all(torch.equal(getattr(a, f), getattr(b, f)) for f in ("image", "building", "cooling", "interior", "unit"))
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32))
 def test_labels_and_image_move_together_to_half_a_pixel(seed):
-    image, valid, building, cooling = crop(ramps(), 64, np.random.default_rng(seed), PLAIN)
+    c = crop(ramps(), 64, np.random.default_rng(seed), PLAIN)
+    image, valid, building, cooling = c.image, c.valid, c.building, c.cooling
     inner = valid & (building > 0) & (building < NX - 1) & (cooling > 0) & (cooling < NY - 1)
     assert (np.abs(image[0] * 255 - building)[inner] <= 0.51).all()
     assert (np.abs(image[1] * 255 - cooling)[inner] <= 0.51).all()
@@ -46,7 +54,8 @@ def test_labels_and_image_move_together_to_half_a_pixel(seed):
 @given(st.integers(0, 2**32))
 def test_a_crop_is_a_similarity_of_the_picture(seed):
     """Neighbours in the crop lie one 1/scale apart in the picture, at right angles."""
-    image, valid, building, cooling = crop(ramps(), 64, np.random.default_rng(seed), PLAIN)
+    c = crop(ramps(), 64, np.random.default_rng(seed), PLAIN)
+    image, valid, building, cooling = c.image, c.valid, c.building, c.cooling
     inner = valid & (building > 0) & (building < NX - 1) & (cooling > 0) & (cooling < NY - 1)
     where = np.where(inner, image[:2] * 255, np.nan)
     across, down = where[:, :-1, 1:] - where[:, :-1, :-1], where[:, 1:, :-1] - where[:, :-1, :-1]
@@ -64,7 +73,8 @@ def test_crops_turn_every_way_mirror_and_scale_log_uniformly():
     inner[2:-2, 2:-2] = 1
     picture = ramps(building=np.zeros((NY, NX), np.uint8), cooling=inner)
     for seed in range(400):
-        image, _, _, cooling = crop(picture, 8, np.random.default_rng(seed), PLAIN)
+        c = crop(picture, 8, np.random.default_rng(seed), PLAIN)
+        image, cooling = c.image, c.cooling
         if not cooling.all():
             continue
         (dx, ex), (dy, ey) = ((image[i, 0, 1] - image[i, 0, 0], image[i, 1, 0] - image[i, 0, 0]) for i in (0, 1))
@@ -156,7 +166,7 @@ def test_crops_are_centred_on_labels_three_times_in_four():
     building[300:310, 100:110] = 1
     dark = np.zeros((3, 400, 400), np.uint8)
     picture = Picture("two", dark, np.ones((400, 400), bool), building, building * 0)
-    shown = [set(np.unique(crop(picture, 32, np.random.default_rng(s), PLAIN)[2])) for s in range(300)]
+    shown = [set(np.unique(crop(picture, 32, np.random.default_rng(s), PLAIN).building)) for s in range(300)]
     assert 0.3 < np.mean([2 in s for s in shown]) < 0.5
     assert 0.25 < np.mean([1 in s for s in shown]) < 0.45
     np.testing.assert_array_equal(picture.centres(2)[[0, -1]], [[100, 300], [109, 309]])
@@ -183,7 +193,51 @@ def test_any_number_of_bands(bands):
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10**6))
 def test_tone_keeps_values_between_0_and_1(seed):
-    image, _, _, _ = crop(ramps(), 32, np.random.default_rng(seed), Augmentation())
+    image = crop(ramps(), 32, np.random.default_rng(seed), Augmentation()).image
     assert image.dtype == np.float32
     assert image.min() >= 0
     assert image.max() <= 1
+
+
+def test_the_interior_keeps_away_from_every_outline_and_from_the_neighbour():
+    building, instance = np.zeros((NY, NX), np.uint8), np.zeros((NY, NX), np.uint16)
+    building[40:100, 40:160] = 2
+    instance[40:100, 40:100], instance[40:100, 100:160] = 1, 2
+    still = replace(PLAIN, scale=(1.0, 1.0001))
+    picture = ramps(building=building, instance=instance, gsd_m=2.0)
+    for seed in range(5):
+        c = crop(picture, 96, np.random.default_rng(seed), still)
+        where = ndimage.label(c.interior == 1)[1]
+        seen = [n for n in (1, 2) if ((c.interior == 1) & (c.image[0] * 255 // 100 == n - 1)).sum() > 50]
+        assert where >= len(seen)
+        assert not ((c.interior == 1) & (c.building != 2)).any()
+        col = c.image[0] * 255
+        assert not ((c.interior == 1) & (np.abs(col - 99.5) < 1.5)).any()
+
+
+def test_machines_are_targets_only_where_pixels_are_fine():
+    unit = np.ones((NY, NX), np.uint8)
+    still = replace(PLAIN, scale=(1.0, 1.0001))
+    fine, coarse = (crop(ramps(unit=unit, gsd_m=g), 32, np.random.default_rng(1), still).unit for g in (0.5, 2.0))
+    assert set(np.unique(fine)) <= {0, 1}
+    assert 1 in fine
+    assert (coarse == IGNORE).all()
+
+
+def test_what_is_no_data_center_is_learned_as_that_and_nothing_more():
+    building = np.full((NY, NX), NOT_CENTER, np.uint8)
+    b = batch([ramps(building=building, cooling=building * 0 + IGNORE)], seed=0, step=0, size=2, size_px=64, **NORM)
+    logits = torch.zeros(2, 6, 64, 64, requires_grad=True)
+    loss_of(logits, b).backward()
+    assert float(logits.grad[:, 2].sum()) > 0  # less data center
+    assert (logits.grad[:, 3:] == 0).all()
+    even = logits.grad[:, 0] - logits.grad[:, 1]
+    assert float(even.abs().max()) == 0  # background or other building: not said
+
+
+def test_thermal_bands_are_there_in_some_crops_and_absent_in_others():
+    heat = np.full((1, NY, NX), 5.0, np.float32)
+    norm = {"mean": (*NORM["mean"], 0.0), "std": (*NORM["std"], 2.0)}
+    b = batch([ramps(thermal=heat)], seed=0, step=0, size=30, size_px=32, **norm)
+    warm = b.image[:, 3].flatten(1).abs().sum(1) > 0
+    assert 5 < int(warm.sum()) < 25

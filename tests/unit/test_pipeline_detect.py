@@ -8,27 +8,32 @@ from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyproj import Geod, Transformer
+from rasterio.features import rasterize, shapes
 
 from aoi.grid import tiles
-from pipeline.detect import DetectSettings, _simplify, join, near_void, tile_parts, to_lonlat
+from models.predict import CHANNELS
+from pipeline.detect import DetectSettings, join, near_void, tile_parts, to_lonlat
+from pipeline.outlines import regularise, simplify
 
 GEOD = Geod(ellps="WGS84")
 UTM = "EPSG:32618"
 TO_UTM = Affine(2, 0, 300_000, 0, -2, 4_300_000)
-TINY = DetectSettings(min_building_m2=0, min_cooling_m2=0)
+TINY = DetectSettings(min_building_m2=0, min_cooling_m2=0, min_interior_m2=0)
 """Keeps every region, however small: the law must hold for all of them."""
 
 
-def probabilities(building: np.ndarray, center: np.ndarray | None = None, cooling: np.ndarray | None = None):
-    """(4, y, x) uint8 with certain buildings where True, data centers among them, and equipment."""
+def probabilities(building, center=None, cooling=None, interior=None):
+    """(channel, y, x) uint8 with certain buildings where True, data centers among them, and equipment."""
     center = np.zeros_like(building) if center is None else center
     cooling = np.zeros_like(building) if cooling is None else cooling
-    planes = [~building, building & ~center, building & center, cooling]
+    interior = building if interior is None else interior
+    none = np.zeros_like(building)
+    planes = [~building, building & ~center, building & center, cooling, interior, none, none]
     return np.stack(planes).astype(np.uint8) * 255
 
 
 def footprints(p, valid=None, *, tile_px=None, order=None, crs=UTM, transform=TO_UTM, gsd_m=2.0, keep=TINY):
-    """Cut (4, y, x) into tiles, take them in any order, and join them."""
+    """Cut (channel, y, x) into tiles, take them in any order, and join them."""
     valid = np.ones(p.shape[1:], bool) if valid is None else valid
     p = p * valid
     void = near_void(valid)
@@ -37,7 +42,7 @@ def footprints(p, valid=None, *, tile_px=None, order=None, crs=UTM, transform=TO
     for t in cut if order is None else [cut[i] for i in order]:
         y0, x0, y1, x1 = t.core
         window = (slice(y0, y1), slice(x0, x1))
-        parts.append(tile_parts(p[:, *window], valid[window], (y0, x0), t.name, void[window], keep))
+        parts.append(tile_parts(p[:, *window], valid[window], (y0, x0), t.name, void[window], keep, gsd_m))
     return join(parts, transform=transform, crs=crs, gsd_m=gsd_m, scene="s", settings=keep)
 
 
@@ -55,26 +60,28 @@ def rasters(draw):
     ny, nx = draw(st.integers(1, 26)), draw(st.integers(1, 26))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     coarse = draw(st.sampled_from([1, 2, 5]))
-    logits = rng.normal(0, 3, (4, -(-ny // coarse), -(-nx // coarse))).repeat(coarse, 1).repeat(coarse, 2)[:, :ny, :nx]
+    coarsely = (len(CHANNELS), -(-ny // coarse), -(-nx // coarse))
+    logits = rng.normal(0, 3, coarsely).repeat(coarse, 1).repeat(coarse, 2)[:, :ny, :nx]
     shares = np.exp(logits[:3]) / np.exp(logits[:3]).sum(0)
     p = np.rint(np.concatenate([shares, 1 / (1 + np.exp(-logits[3:]))]) * 255).astype(np.uint8)
     valid = rng.random((ny, nx)) < draw(st.sampled_from([1.0, 0.95, 0.6]))
-    tile_px = draw(st.integers(1, 27))
+    tile_px, gsd_m = draw(st.integers(1, 27)), draw(st.sampled_from([0.5, 2.0]))
     count = len(tiles((ny, nx), tile_px, 0))
     return (
         p,
         valid,
         tile_px,
         draw(st.permutations(range(count))) if count < 60 else list(rng.permutation(count)),
+        gsd_m,
     )
 
 
 @settings(max_examples=40, deadline=None)
 @given(rasters())
 def test_footprints_do_not_depend_on_the_cut_or_the_order(case):
-    p, valid, tile_px, order = case
-    whole = footprints(p, valid)
-    cut = footprints(p, valid, tile_px=tile_px, order=order)
+    p, valid, tile_px, order, gsd_m = case
+    whole = footprints(p, valid, gsd_m=gsd_m)
+    cut = footprints(p, valid, tile_px=tile_px, order=order, gsd_m=gsd_m)
     columns = [c for c in whole.columns if c not in ("tile", "geometry")]
     pd.testing.assert_frame_equal(whole[columns], cut[columns], check_exact=True)
     assert whole.geometry.to_wkb().tolist() == cut.geometry.to_wkb().tolist()
@@ -83,7 +90,7 @@ def test_footprints_do_not_depend_on_the_cut_or_the_order(case):
 @settings(max_examples=40, deadline=None)
 @given(rasters())
 def test_footprints_are_valid_unique_and_keep_their_area(case):
-    p, valid, tile_px, order = case
+    p, valid, tile_px, order, _ = case
     found = footprints(p, valid, tile_px=tile_px, order=order, crs=None, transform=None, gsd_m=1.0)
     assert found.geometry.is_valid.all()
     assert found["object_id"].is_unique
@@ -204,16 +211,74 @@ def test_simplification_keeps_validity_and_area_within_5_percent(seed, tolerance
     rng = np.random.default_rng(seed)
     boxes = [shapely.box(x, y, x + w, y + h) for x, y, w, h in rng.integers(1, 12, (8, 4))]
     shape = max(shapely.get_parts(shapely.union_all(boxes)), key=shapely.area)
-    simple = _simplify(shape, tolerance)
-    assert simple.is_valid
-    assert simple.geom_type == "Polygon"
-    assert abs(simple.area - shape.area) <= 0.05 * shape.area
+    for straighten in (simplify, regularise):
+        simple = straighten(shape, tolerance)
+        assert simple.is_valid
+        assert simple.geom_type == "Polygon"
+        assert abs(simple.area - shape.area) <= 0.05 * shape.area
 
 
 def test_simplification_straightens_a_staircase():
     steps = shapely.union_all([shapely.box(0, 0, 40 - i, i + 1) for i in range(30)])
-    simple = _simplify(steps, 2.0)
+    simple = simplify(steps, 2.0)
     assert shapely.get_num_coordinates(simple) < shapely.get_num_coordinates(steps) / 4
+
+
+def test_turned_buildings_get_their_walls_back():
+    """Regularising lowers the error of the outline: halls and wings in any direction, 12-60 pixels long."""
+    rng, errors = np.random.default_rng(0), []
+    for i in range(60):
+        length, depth = rng.uniform(20, 60), rng.uniform(12, 40)
+        whole = shapely.box(0, 0, length, depth)
+        if i % 2:
+            whole = whole.union(shapely.box(length * 0.6, depth, length, depth * 1.6))
+        truth = shapely.affinity.rotate(whole, rng.uniform(0, 180), origin=(0, 0))
+        truth = shapely.affinity.translate(truth, 80, 80)
+        mask = rasterize([truth], (160, 160), dtype="uint8")
+        (pixels,) = [shapely.geometry.shape(g) for g, v in shapes(mask, mask=mask > 0)]
+        drawn = (pixels, simplify(pixels, 1.0), regularise(pixels, 1.0))
+        errors.append([g.symmetric_difference(truth).area / truth.area for g in drawn])
+    staircase, simple, walls = np.mean(errors, axis=0)
+    assert walls < 0.75 * simple < 0.75 * staircase
+    assert (np.diff(errors, axis=1)[:, 1] < 0.01).all()
+
+
+def test_halls_that_a_yard_bridges_are_told_apart():
+    building = rectangle((40, 60), (5, 5, 35, 25), (5, 35, 35, 55), (15, 25, 20, 35))
+    inner = rectangle((40, 60), (8, 8, 32, 22), (8, 38, 32, 52))
+    center = rectangle((40, 60), (0, 0, 40, 30))
+    whole = footprints(probabilities(building, center))
+    assert len(whole) == 1
+    for tile_px in (7, 16, 60):
+        apart = footprints(probabilities(building, center, interior=inner), tile_px=tile_px, crs=None, transform=None)
+        assert apart["class"].tolist() == ["data_center", "other_building"]
+        assert apart["score"].tolist() == [1.0, 1.0]  # of the interior: what the yard looks like does not count
+        assert (apart["area_m2"] / 4).tolist() == [625, 625]  # the yard goes half and half
+
+
+def test_a_spot_of_interior_does_not_make_a_building():
+    building = rectangle((40, 60), (5, 5, 35, 55))
+    inner = rectangle((40, 60), (8, 8, 32, 40), (20, 48, 22, 50))
+    keep = DetectSettings(min_building_m2=0, min_interior_m2=20)
+    assert len(footprints(probabilities(building, interior=inner), keep=TINY)) == 2
+    assert len(footprints(probabilities(building, interior=inner), keep=keep)) == 1
+
+
+def test_machines_are_counted_where_pixels_are_fine_enough():
+    yard = rectangle((30, 40), (4, 4, 26, 36))
+    machines = rectangle((30, 40), (6, 6, 10, 12), (6, 16, 10, 22), (14, 6, 18, 12))
+    p = probabilities(np.zeros_like(yard), cooling=yard)
+    p[5] = machines * 255
+    for tile_px in (9, 40):
+        assert footprints(p, gsd_m=0.5, tile_px=tile_px)["units"].tolist() == [3]
+    assert footprints(p, gsd_m=1.0)["units"].isna().all()
+
+
+def test_novelty_is_a_mean_over_the_interior():
+    building = rectangle((20, 20), (2, 2, 18, 18))
+    p = probabilities(building, interior=rectangle((20, 20), (5, 5, 15, 15)))
+    p[6] = np.where(p[4] > 0, 64, 255)
+    assert footprints(p)["epistemic"].tolist() == [2.0]
 
 
 def test_nothing_found_is_a_table_with_all_columns():

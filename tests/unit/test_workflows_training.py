@@ -15,6 +15,8 @@ from models import card as cards
 from models.evaluate import Outline
 from models.samples import IGNORE, Picture
 from workflows import training
+from workflows.folds import blocks_of, objects, without
+from workflows.training_file import FoldSettings
 
 TRANSFORM = Affine(2, 0, 500000, 0, -2, 4400000)
 
@@ -33,7 +35,7 @@ def picture(shape=(160, 220)):
 
 def test_blocks_cover_everything_and_cut_no_building():
     p = picture()
-    block = training.blocks_of(p, training.FoldSettings(blocks=3, guard_m=0))
+    block = blocks_of(p, FoldSettings(blocks=3, guard_m=0))
     assert set(np.unique(block)) == {0, 1, 2}
     labels, n = ndimage.label(p.building)
     for i in range(1, n + 1):
@@ -43,13 +45,13 @@ def test_blocks_cover_everything_and_cut_no_building():
 def test_too_few_buildings_for_the_blocks_is_said():
     p = picture()
     with pytest.raises(ConfigError, match="6 buildings cannot be cut into 9"):
-        training.blocks_of(p, training.FoldSettings(blocks=9))
+        blocks_of(p, FoldSettings(blocks=9))
 
 
 def test_a_held_out_block_is_neither_seen_nor_learned_from():
     p = picture()
-    held = training.blocks_of(p, training.FoldSettings(blocks=3)) == 0
-    blank = training.without(p, held, guard_px=5)
+    held = blocks_of(p, FoldSettings(blocks=3)) == 0
+    blank = without(p, held, guard_px=5)
     assert not blank.valid[held].any()
     assert not blank.optical[:, held].any()
     near = ndimage.binary_dilation(held, iterations=3)
@@ -58,18 +60,21 @@ def test_a_held_out_block_is_neither_seen_nor_learned_from():
     assert (blank.building[far] == p.building[far]).all()
 
 
-def test_calibration_keeps_the_order_and_knows_the_prevalence():
-    square = [shapely.box(i * 20, 0, i * 20 + 10, 10) for i in range(20)]
-    truth = ["data_center" if i % 2 else "other_building" for i in range(20)]
-    labels = [Outline(k, g) for k, g in zip(truth, square, strict=True)]
-    score = np.where(np.arange(20) % 2 == 1, 0.8, 0.7)
-    predicted = [Outline("data_center", g) for g in square]
-    fit = training.fit_calibration(predicted, score, labels)
-    assert fit.b > 0
-    assert fit.prevalence == 0.5
-    assert fit.objects == 20
-    # all were called data centers and half are: the fit must lower the odds
-    assert fit.a < 0
+def test_a_held_out_object_is_what_covers_most_of_it():
+    square = [shapely.box(i * 20, 0, i * 20 + 10, 10) for i in range(4)]
+    labels = [
+        Outline("data_center", shapely.box(0, 0, 10, 6)), Outline("other_building", shapely.box(0, 6, 10, 10)),
+        Outline("other_building", square[1]), Outline("unknown", square[2]), Outline("data_center", square[3]),
+    ]  # fmt: skip
+    predicted = [
+        Outline("data_center", square[0]), Outline("data_center", square[1]), Outline("data_center", square[2]),
+        Outline("other_building", square[3]), Outline("cooling_equipment", square[3]),
+    ]  # fmt: skip
+    block = np.repeat(np.arange(4), 20)[None].repeat(10, 0)
+    score, center, where = objects(predicted, np.array([0.9, 0.8, 0.7, 0.6, 0.9]), labels, block)
+    assert center.tolist() == [True, False, True]
+    np.testing.assert_allclose(score, [0.9, 0.8, 0.4])
+    assert where.tolist() == [0, 1, 3]
 
 
 def write_case(folder):

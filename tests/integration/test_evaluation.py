@@ -1,0 +1,53 @@
+"""Two sets of weights on one image, and on the tiles cut from it."""
+
+import geopandas as gpd
+import pytest
+from shapely import box
+
+from aoi.errors import ConfigError, ModelContractError
+from workflows import evaluation
+from workflows.tile_command import Options, run
+
+
+@pytest.fixture
+def labels(tmp_path):
+    shapes = [box(-26.995, 45.004, -26.993, 45.005), box(-26.990, 45.004, -26.988, 45.005)]
+    path = tmp_path / "labels.geojson"
+    gpd.GeoDataFrame({"class": ["data_center", "other_building"]}, geometry=shapes, crs="OGC:CRS84").to_file(path)
+    return path
+
+
+def undisturbed(two, one):
+    """Scores of two equal weights are those of one, and nothing differs."""
+    assert {k: v for k, v in two.items() if k not in ("scores_b", "comparison")} == two["scores_b"] == one
+    for measure in ("dice", "iou", "recall", "object_f1"):
+        s = two["comparison"]["data_center"][measure]
+        assert s["difference"] in (0, None)
+        assert s["verdict"] == "no difference shown"
+        assert s["a"] == s["b"] == one["data_center"][measure]
+    assert evaluation.lines(two)[-1].startswith("note: ")
+
+
+def test_weights_against_themselves_on_an_image(scene, weights, labels):
+    options = {"unlabelled": "background"}
+    one = evaluation.on_image(scene, labels, weights=[weights], **options)
+    undisturbed(evaluation.on_image(scene, labels, weights=[weights, weights], block_m=100.0, **options), one)
+    with pytest.raises(ConfigError, match="--weights given 3 times"):
+        evaluation.on_image(scene, labels, weights=[weights] * 3, **options)
+
+
+def test_weights_against_themselves_on_tiles(scene, weights, labels, tmp_path):
+    def cut(**options):
+        settings = Options(size_px=128, shares="0,0,1", **options)
+        nothing = {"run_folder": None, "dispositions": None, "check": [], "class_map": []}
+        out = tmp_path / f"tiles{len(options)}"
+        run([scene], [str(labels)], out, settings, **nothing, say=lambda text: None, tick=lambda *n: None)
+        return out
+
+    tiles = cut()
+    one = evaluation.on_tiles(tiles, "test", weights=[weights])
+    assert one["tiles"] > 0
+    assert one["in_training"] is False
+    undisturbed(evaluation.on_tiles(tiles, "test", weights=[weights, weights]), one)
+    with pytest.raises(ModelContractError, match="cut the tiles with --tile-gsd"):
+        evaluation.on_tiles(cut(tile_gsd_m=4.0), "test", weights=[weights])

@@ -1,0 +1,126 @@
+"""Spatial cross-validation: blocks of one picture, held out in turn.
+
+Pictures are cut along the gaps between buildings, so no building lies in two blocks, and the
+network that scores a block has seen neither its labels nor its pixels.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import shapely
+from scipy import ndimage
+from scipy.cluster.vq import kmeans2
+
+from aoi.errors import ConfigError
+from models import calibration
+from models.evaluate import Outline, Unlabelled, score
+from models.samples import IGNORE, Picture
+from pipeline.detect import DetectSettings
+from workflows.images import Image
+from workflows.training_file import FoldSettings, PictureSettings, resolve
+from workflows.vectors import footprints_of, outlines_px, to_pixels
+
+COVERED = 0.3
+"""Share of an object that a label must cover to say what it is."""
+
+
+def blocks_of(picture: Picture, settings: FoldSettings) -> np.ndarray:
+    """Cut a picture into spatial blocks: (y, x) int, no building in two blocks.
+
+    Buildings are grouped by place (k-means on their centres), and every pixel goes with its
+    nearest building.
+    """
+    labels, n = ndimage.label((picture.building != 0) & picture.valid)
+    if n < settings.blocks:
+        raise ConfigError(f"{picture.name}: {n} buildings cannot be cut into {settings.blocks} blocks")
+    centres = np.array(ndimage.center_of_mass(labels > 0, labels, np.arange(1, n + 1)))
+    areas = np.bincount(labels.ravel())[1:]
+    big = areas >= np.median(areas)
+    means, _ = kmeans2(centres[big], settings.blocks, seed=settings.seed, minit="++", iter=50)
+    group = np.argmin(((centres[:, None] - means[None]) ** 2).sum(-1), axis=1)
+    nearest = ndimage.distance_transform_edt(labels == 0, return_distances=False, return_indices=True)
+    return np.concatenate([[-1], group])[labels[tuple(nearest)]]
+
+
+def without(picture: Picture, held_out: np.ndarray, guard_px: float) -> Picture:
+    """The picture with a block blanked: no pixel of it is seen, none within the guard is learned from."""
+    near = ndimage.distance_transform_edt(~held_out) <= guard_px
+    return replace(
+        picture,
+        optical=np.where(held_out, np.uint8(0), picture.optical),
+        valid=picture.valid & ~held_out,
+        building=np.where(near, np.uint8(IGNORE), picture.building),
+        cooling=np.where(near, np.uint8(IGNORE), picture.cooling),
+    )
+
+
+def score_stitched(
+    stitched: np.ndarray,
+    block: np.ndarray,
+    picture: Picture,
+    image: Image,
+    settings: PictureSettings,
+    base: Path,
+    out: Path,
+) -> dict[str, Any]:
+    """Score out-of-fold probabilities against independent labels and against the own outlines; fit the calibration."""
+    found = footprints_of(stitched, picture.valid, image, DetectSettings())
+    found.to_file(out / "footprints.gpkg", layer="footprints")
+    predicted = [Outline(k, g) for k, g in zip(found["class"], to_pixels(found.geometry, image), strict=True)]
+    own = outlines_px(resolve(settings.outlines, base), image)
+    scores: dict[str, Any] = {"folds": int(block.max()) + 1, "split": "spatial blocks, no building in two"}
+    sets = {"own_outlines": own}
+    if settings.scored_against:
+        sets["independent_labels"] = outlines_px(resolve(settings.scored_against, base), image)
+    for name, labels in sets.items():
+        for mode in get_args(Unlabelled):
+            scores[f"{name}, unlabelled {mode}"] = score(
+                predicted, labels, picture.valid, gsd_m=image.gsd_m, unlabelled=mode
+            )
+    at, center, where = objects(predicted, found["score"].to_numpy(), own, block)
+    held_out = {
+        "score": [round(float(v), 5) for v in at],
+        "data_center": center.tolist(),
+        "block": where.tolist(),
+        "epistemic": [round(float(v), 4) for v in found["epistemic"]],
+    }
+    result = {"scores": scores, "calibration": calibration.fit(at, center).model_dump(), "held_out": held_out}
+    (out / "folds.json").write_text(json.dumps(result, indent=1) + "\n")
+    return {"folds": str(out / "folds.json"), **result}
+
+
+def objects(
+    predicted: list[Outline], scores: np.ndarray, labels: list[Outline], block: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Held-out buildings whose class a label tells.
+
+    Args:
+        predicted: out-of-fold objects.
+        scores: score of each one's own class, 0..1.
+        labels: outlines; an object takes the class of the label that covers most of it.
+        block: (y, x) int, which block a pixel lies in.
+
+    Returns:
+        Data-center score (n,), whether it is a data center (n,) bool, block (n,) int.
+    """
+    known = [o for o in labels if o.klass in ("data_center", "other_building")]
+    tree = shapely.STRtree([o.polygon for o in known])
+    x, y, where = [], [], []
+    for o, s in zip(predicted, scores, strict=True):
+        if o.klass == "cooling_equipment":
+            continue
+        covers = dict.fromkeys(("data_center", "other_building"), 0.0)
+        for j in tree.query(o.polygon, predicate="intersects"):
+            covers[known[j].klass] += o.polygon.intersection(known[j].polygon).area
+        if max(covers.values()) < COVERED * o.polygon.area:
+            continue
+        inside = o.polygon.representative_point()
+        x.append(s if o.klass == "data_center" else 1 - s)
+        y.append(covers["data_center"] > covers["other_building"])
+        where.append(int(block[int(inside.y), int(inside.x)]))
+    return np.array(x, float), np.array(y, bool), np.array(where, int)
