@@ -82,6 +82,9 @@ class ModelCard(_Frozen):
     std: tuple[Annotated[float, Field(gt=0)], ...] = Field(description="per band, divided by")
     training: tuple[TrainingData, ...] = ()
     calibration: Calibration = Field(default_factory=Calibration)
+    calibration_thermal: Calibration | None = Field(
+        default=None, description="of objects whose thermal bands were measured; absent: `calibration` serves both"
+    )
     scores: dict[str, object] = {}
     limits: tuple[str, ...] = Field(default=(), description="where not to use it, in words")
     weights_sha256: str = ""
@@ -213,6 +216,8 @@ def load(path: Path = DEFAULT_WEIGHTS) -> tuple[SiteNet, ModelCard]:
         )
     if card.outputs not in (OUTPUTS, OUTPUTS[:4]) or len(card.mean) != card.channels or len(card.std) != card.channels:
         raise ModelContractError(f"{path.name}: outputs or normalisation in its card do not fit this version")
+    if card.calibration_thermal is not None and not card.thermal_bands:
+        raise ModelContractError(f"{path.name}: its card has a thermal calibration but no thermal bands")
     net = SiteNet(card.channels, card.width, len(card.outputs))
     try:
         tensors: dict[str, Tensor] = load_tensors(blob)

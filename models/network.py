@@ -179,6 +179,37 @@ class SiteNet(nn.Module):
         return [*self.stem.parameters(), *self.blocks.parameters()]
 
 
+def widened(net: SiteNet, old: tuple[str, ...], new: tuple[str, ...]) -> SiteNet:
+    """Return a copy of a network that takes further bands and gives what it gave before, whatever they hold.
+
+    Filters of a band go with its name; those of a band that was not there before are zero, and are
+    learned from there.
+
+    Args:
+        net: the network.
+        old: names of its bands, in order.
+        new: names of the copy's bands, in order; `old` are among them.
+
+    Raises:
+        ModelContractError: a band of the network is missing among the new ones.
+    """
+    if missing := [b for b in old if b not in new]:
+        raise ModelContractError(
+            f"weights of bands {', '.join(old)} cannot start ones of bands {', '.join(new)}: {missing[0]} is missing"
+        )
+    wide = SiteNet(len(new), net.width, net.outputs)
+    state, at = net.state_dict(), [new.index(b) for b in old]
+    for name, own in wide.state_dict().items():
+        if own.shape != state[name].shape:  # the stem and the path at full resolution
+            grown = torch.zeros_like(own)
+            grown[:, at] = state[name]
+            state[name] = grown
+        elif own.ndim == 4 and own.shape[1] == len(new) and name.startswith(("stem.", "fine.")):
+            state[name] = state[name][:, [old.index(b) for b in new]]
+    wide.load_state_dict(state)
+    return wide.train(net.training)
+
+
 def probabilities(logits: Tensor) -> Tensor:
     """Turn (n, output, y, x) logits into probabilities: softmax over the first three, sigmoids for the others."""
     return torch.cat([logits[:, :3].softmax(1), logits[:, 3:].sigmoid()], dim=1)

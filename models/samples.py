@@ -198,7 +198,8 @@ def crop(picture: Picture, size_px: int, rng: np.random.Generator, a: Augmentati
     y0, y1 = max(0, int(y.min()) - 2), min(ny, int(y.max()) + 3)
     x0, x1 = max(0, int(x.min()) - 2), min(nx, int(x.max()) + 3)
     if y0 >= y1 or x0 >= x1:
-        nothing = np.zeros((picture.optical.shape[0], size_px, size_px), np.float32)
+        bands = len(picture.optical) + (0 if picture.thermal is None else len(picture.thermal))
+        nothing = np.zeros((bands, size_px, size_px), np.float32)
         return Crop(nothing, *(np.zeros((5, size_px, size_px), np.uint8)))
     part = (slice(y0, y1), slice(x0, x1))
     grid[..., 0] = (grid[..., 0] + 1) * nx / (x1 - x0) - 2 * x0 / (x1 - x0) - 1

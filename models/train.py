@@ -39,7 +39,7 @@ UNCHANGED = Augmentation(
     noise=0, soft=(0, 1), jpeg=0, patches=0, heat=(1, 1), heat_noise_k=0, no_heat=0,
 )  # fmt: skip
 """Validation crops are turned and flipped, but neither scaled nor toned."""
-LATER = ("accumulate", "patience", "check_every", "val_crops")
+LATER = ("encoder_rate", "accumulate", "patience", "check_every", "val_crops")
 
 
 class TrainSettings(BaseModel):
@@ -52,8 +52,13 @@ class TrainSettings(BaseModel):
     batch: int = Field(default=8, ge=1, description="crops a batch")
     crop_px: int = Field(default=256, ge=64, multiple_of=32, description="side of a crop, pixels")
     width: int = Field(default=16, ge=4, le=64, description="channels of the finest decoder stage")
-    rate: float = Field(
-        default=1e-3, gt=0, description="peak learning rate of the decoder; the encoder takes a quarter"
+    rate: float = Field(default=1e-3, gt=0, description="peak learning rate of the decoder")
+    encoder_rate: float = Field(
+        default=0.25,
+        ge=0,
+        le=1,
+        description="the encoder's rate, relative, where it starts from other weights; 0 leaves it as it is, batch "
+        "norm included: features of photographs carry over from simulated to real scenes",
     )
     decay: float = Field(default=0.02, ge=0, description="weight decay")
     imagenet: bool = Field(default=True, description="start the encoder from ImageNet weights")
@@ -211,9 +216,13 @@ class _Run:
         self.net = net.to(self.device).to(memory_format=torch.channels_last)
         encoder = {id(p) for p in net.encoder_parameters()}
         rest = [p for p in net.parameters() if id(p) not in encoder]
+        given = s.imagenet or task.start is not None
+        self.frozen = given and s.encoder_rate == 0
+        for p in net.encoder_parameters():
+            p.requires_grad_(not self.frozen)
         self.optimiser = torch.optim.AdamW(
             [
-                {"params": net.encoder_parameters(), "peak": s.rate * (0.25 if s.imagenet else 1.0)},
+                {"params": net.encoder_parameters(), "peak": s.rate * (s.encoder_rate if given else 1.0)},
                 {"params": rest, "peak": s.rate},
             ],
             lr=s.rate,
@@ -224,7 +233,14 @@ class _Run:
         self.history: list[tuple[int, float]] = []
         self.checks = Checks(s.patience)
         self.fixed = task.fixed()
+        self.learning()
+
+    def learning(self) -> None:
+        """Training mode; what is frozen keeps its batch statistics."""
         self.net.train()
+        if self.frozen:
+            self.net.stem.eval()
+            self.net.blocks.eval()
 
     def state(self) -> dict[str, Any]:
         return {
@@ -281,7 +297,7 @@ class _Run:
         self.net.eval()
         with torch.inference_mode():
             losses = [float(self.loss(b.to(self.device))) for b in self.fixed]
-        self.net.train()
+        self.learning()
         return math.fsum(losses) / len(losses)
 
 

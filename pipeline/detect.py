@@ -36,7 +36,7 @@ from pipeline.outlines import regularise, simplify
 from pipeline.tables import conform
 
 GEOD = Geod(ellps="WGS84")
-PART_COLUMNS = ("kind", "geometry", "pixels", "sum_p", "sum_novelty", "tile", "on_border")
+PART_COLUMNS = ("kind", "geometry", *SUMS, "tile", "on_border")
 KINDS = ("building", "cooling", "interior", "unit")
 UNIT_GSD_M = 0.6
 """Machines are counted where pixels are at most this: a chiller is 2.3 m wide, the gaps are half of that."""
@@ -82,6 +82,7 @@ def tile_parts(
     near_void: np.ndarray,
     settings: DetectSettings,
     gsd_m: float,
+    measured: np.ndarray | None = None,
 ) -> pd.DataFrame:
     """Return the regions of one tile.
 
@@ -93,11 +94,12 @@ def tile_parts(
         near_void: (y, x) bool, True at valid pixels beside a pixel without imagery.
         settings: thresholds.
         gsd_m: metres a pixel.
+        measured: (y, x) bool, True where the network saw a thermal band; None: nowhere.
 
     Returns:
         One row a region: kind (of `KINDS`), geometry in image pixels (x = column, y = row, on
         pixel edges), pixels, sum_p (sum of the class's probability: data center among buildings,
-        or equipment), sum_novelty, tile, on_border.
+        or equipment), sum_novelty, sum_thermal (pixels measured), tile, on_border.
     """
     p = probability.astype(np.int64)
     build = p[1] + p[2]
@@ -110,6 +112,7 @@ def tile_parts(
         masks["unit"] = masks["cooling"] & (p[5] > 127)
     share = np.where(build > 0, p[2] * 255 // np.maximum(build, 1), 0)
     value = {"building": share, "cooling": p[3], "interior": share, "unit": p[5]}
+    heat = np.zeros(valid.shape, bool) if measured is None else measured
     rows: list[dict[str, object]] = []
     shift = Affine.translation(origin[1], origin[0])
     for kind, mask in masks.items():
@@ -121,6 +124,7 @@ def tile_parts(
             "pixels": np.bincount(flat, minlength=count + 1),
             "sum_p": np.bincount(flat, weights=value[kind].ravel(), minlength=count + 1),
             "sum_novelty": np.bincount(flat, weights=p[6].ravel(), minlength=count + 1),
+            "sum_thermal": np.bincount(flat, weights=heat.ravel(), minlength=count + 1),
         }
         void = np.bincount(flat, weights=near_void.ravel(), minlength=count + 1) > 0
         for geometry, label in shapes(labels.astype(np.int32), mask=mask, connectivity=4, transform=shift):
@@ -194,6 +198,7 @@ def join(
                 "area_m2": area,
                 "units": _units(objects["geometry"], ~building, per["unit"]["geometry"], gsd_m),
                 "on_border": objects["on_border"],
+                "used_thermal": 2 * objects["sum_thermal"] > objects["core_pixels"],
                 "tile": objects["tile"],
                 "scenes": scene,
                 "geometry": mapped,

@@ -21,7 +21,7 @@ from rasterio.features import rasterize, shapes
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import dijkstra
 
-SUMS = ("pixels", "sum_p", "sum_novelty")
+SUMS = ("pixels", "sum_p", "sum_novelty", "sum_thermal")
 
 
 def separate(buildings: pd.DataFrame, interiors: pd.DataFrame, min_interior_px: float) -> pd.DataFrame:
@@ -33,8 +33,8 @@ def separate(buildings: pd.DataFrame, interiors: pd.DataFrame, min_interior_px: 
         min_interior_px: interiors of fewer pixels are passed over.
 
     Returns:
-        One row a building, columns as `buildings` plus core_pixels: the pixels that sum_p and
-        sum_novelty were summed over, which are those of its interior where it has one.
+        One row a building, columns as `buildings` plus core_pixels: the pixels that sum_p,
+        sum_novelty and sum_thermal were summed over, which are those of its interior where it has one.
     """
     frame = buildings.assign(core_pixels=buildings["pixels"])
     seeds = interiors[interiors["pixels"] >= min_interior_px]
@@ -54,9 +54,9 @@ def separate(buildings: pd.DataFrame, interiors: pd.DataFrame, min_interior_px: 
             rows.append(whole)
             continue
         for c, geometry in zip(mine, areas, strict=True):
-            own: dict[Hashable, Any] = {"geometry": geometry, "pixels": round(geometry.area), "core_pixels": c["pixels"]}
-            tile = c["tile"] if len(mine) > 1 else whole["tile"]
-            rows.append({**whole, **own, "sum_p": c["sum_p"], "sum_novelty": c["sum_novelty"], "tile": tile})
+            own: dict[Hashable, Any] = {name: c[name] for name in SUMS}
+            own |= {"geometry": geometry, "pixels": round(geometry.area), "core_pixels": c["pixels"]}
+            rows.append({**whole, **own, "tile": c["tile"] if len(mine) > 1 else whole["tile"]})
     return pd.DataFrame(rows, columns=list(frame.columns))
 
 

@@ -52,7 +52,12 @@ def p_data_center(score: np.ndarray, calibration: Calibration, prior: float) -> 
 
 
 def build(
-    footprints: gpd.GeoDataFrame, *, reach_m: float, calibration: Calibration, prior: float
+    footprints: gpd.GeoDataFrame,
+    *,
+    reach_m: float,
+    calibration: Calibration,
+    prior: float,
+    calibration_thermal: Calibration | None = None,
 ) -> tuple[gpd.GeoDataFrame, pd.Series]:
     """Group footprints into sites.
 
@@ -61,10 +66,12 @@ def build(
         reach_m: buildings and equipment whose outlines are this near belong together.
         calibration: of the weights that made the scores.
         prior: share of large roofs in the area that are data centers.
+        calibration_thermal: of the same weights for footprints with `used_thermal`; None: as the others.
 
     Returns:
         sites: one row a site, WGS84, sorted by site_id: site_id, p_data_center, prior, lon, lat,
-            buildings, building_area_m2, cooling_objects, cooling_area_m2, on_border, geometry.
+            buildings, building_area_m2, cooling_objects, cooling_area_m2, on_border,
+            used_thermal, geometry.
         site of each footprint: Series of site_id (NA for none), indexed like `footprints`.
     """
     klass = footprints["class"].to_numpy()
@@ -88,7 +95,12 @@ def build(
 
     area = footprints["area_m2"].to_numpy()
     score = footprints["score"].to_numpy()
-    p = p_data_center(score, calibration, prior)
+    heat = footprints["used_thermal"].to_numpy(bool)
+    p = np.where(
+        heat,
+        p_data_center(score, calibration_thermal or calibration, prior),
+        p_data_center(score, calibration, prior),
+    )
     rows: list[dict[str, object]] = []
     used: dict[str, int] = {}
     places = {g: _place(geometry[max(b, key=lambda i: (area[i], -i))]) for g, b in groups.items()}
@@ -111,6 +123,7 @@ def build(
                 "cooling_objects": len(cooling),
                 "cooling_area_m2": float(area[cooling].sum()),
                 "on_border": bool(footprints["on_border"].to_numpy()[buildings].any()),
+                "used_thermal": bool(heat[buildings].any()),
                 "geometry": shapely.union_all(geometry[buildings + cooling]),
             }
         )
@@ -120,7 +133,7 @@ def build(
 def _frame(rows: list[dict[str, object]]) -> gpd.GeoDataFrame:
     names = [
         *("site_id", "p_data_center", "prior", "lon", "lat", "buildings", "building_area_m2"),
-        *("cooling_objects", "cooling_area_m2", "on_border", "geometry"),
+        *("cooling_objects", "cooling_area_m2", "on_border", "used_thermal", "geometry"),
     ]
     return gpd.GeoDataFrame(pd.DataFrame(rows, columns=names), geometry="geometry", crs="OGC:CRS84")
 

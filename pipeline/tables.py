@@ -33,13 +33,17 @@ CRS = "OGC:CRS84"
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its name, pandas dtype, unit ('' if none), meaning, and whether it may be null."""
+    """One column: its name, pandas dtype, unit ('' if none), meaning, and whether it may be null.
+
+    `before` is its value in tables that were written before there was such a column; None: it must be there.
+    """
 
     name: str
     dtype: str
     unit: str
     meaning: str
     nullable: bool = False
+    before: bool | float | None = None
 
 
 def _quantiles(stem: str, unit: str, what: str) -> tuple[Column, ...]:
@@ -62,6 +66,13 @@ SCHEMAS: dict[str, tuple[Column, ...]] = {
         Column("area_m2", _F, "m2", "geodesic area of the geometry"),
         Column("units", "Int64", "", "machines counted (cooling equipment where pixels are 0.6 m or finer)", True),
         Column("on_border", _B, "", "touches the edge of the imagery: area and class are of a part"),
+        Column(
+            "used_thermal",
+            _B,
+            "",
+            "thermal bands were measured on more than half of it and went into its score",
+            before=False,
+        ),
         Column("tile", _S, "", "tile that holds the object's anchor"),
         Column("scenes", _S, "", "image the object was seen in"),
     ),
@@ -76,6 +87,13 @@ SCHEMAS: dict[str, tuple[Column, ...]] = {
         Column("cooling_objects", _I, "1", "number of cooling-equipment objects in reach"),
         Column("cooling_area_m2", _F, "m2", "their area, geodesic"),
         Column("on_border", _B, "", "part of the site lies outside the imagery: areas are lower bounds"),
+        Column(
+            "used_thermal",
+            _B,
+            "",
+            "a building of it was detected with thermal bands: heat is not counted again",
+            before=False,
+        ),
         *_quantiles("it_mw", "MW", "IT power the site could carry"),
         *_quantiles("facility_mw", "MW", "facility power (IT and cooling) at peak"),
         *_quantiles("h100e", "1", "H100 equivalents, dense BF16 basis"),
@@ -176,6 +194,8 @@ def conform(rows: pd.DataFrame | Sequence[dict[str, object]], table: str) -> gpd
     for column in schema:
         if column.name in frame:
             series = frame[column.name]
+        elif column.before is not None:
+            series = pd.Series([column.before] * len(frame), index=frame.index, dtype="object")
         elif column.nullable or frame.empty:
             series = pd.Series([None] * len(frame), index=frame.index, dtype="object")
         else:

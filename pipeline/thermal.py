@@ -9,7 +9,8 @@ what stays near the ground is an area-integrated excess E = sum (T - T_ring) A =
 S about 200 K m2 a megawatt. S is a prior of ours that nobody has measured. From it and the spread
 of the ring follows `floor_mw`, in most places hundreds of megawatts; below it a missing anomaly is
 no information. Looks do not lower the floor: roofs, roads and trees stay where they are, so scene
-structure does not average out as noise does. Cost: one window of the stack per site.
+structure does not average out as noise does. Where the detector has seen a site's heat already,
+the statement says so: it must not be counted a second time. Cost: one window of the stack per site.
 """
 
 from __future__ import annotations
@@ -44,6 +45,10 @@ FACILITY_PER_IT = 1.3
 """Median ratio of facility to IT power at peak in Epoch AI's timelines (1.17-1.52)."""
 MAD_TO_SD = 1.4826
 """Median absolute deviation to standard deviation, for a normal distribution."""
+COUNTED = (
+    "Thermal imagery went into the detection of this site, so its heat is in p (data center) already "
+    "and supports nothing a second time."
+)
 MIN_RING_FOOTPRINTS = 9.0
 """Independent sensor footprints a ring must hold: below, its median is off by over 0.4 of its sd."""
 
@@ -80,7 +85,8 @@ def evidence(
         stack: (time, y, x) float32, kelvin, NaN where not clear; may be backed by dask.
         geobox: grid of the stack, north up.
         sites: `site_id` and geometry (polygon or point; any CRS). A point, or a site smaller than a
-            sensor footprint, is grown to one footprint.
+            sensor footprint, is grown to one footprint. `used_thermal`, where the table has it, says
+            that the detector has seen the site's heat already, so that it is not counted again.
         it_mw_p50: IT power by site_id, MW, used only to say in words what could be expected.
         ring_inner_m: gap between site and ring; keeps the site's own blur out of the background.
         ring_outer_m: outer edge of the ring, from the site's outline.
@@ -101,15 +107,19 @@ def evidence(
     times = [_iso(t) for t in stack["time"].to_numpy()]
     keep_out = None if exclude is None or exclude.empty else exclude.to_crs(grid_crs)
     lonlat = sites.to_crs("OGC:CRS84")
+    counted = sites["used_thermal"].to_numpy(bool) if "used_thermal" in sites else np.zeros(len(sites), bool)
     summaries: list[dict[str, object]] = []
     all_looks: list[pd.DataFrame] = []
-    for site_id, geometry in zip(lonlat["site_id"].astype(str), lonlat.geometry, strict=True):
+    for site_id, geometry, seen in zip(lonlat["site_id"].astype(str), lonlat.geometry, counted, strict=True):
         place = _place(geometry, geobox, to_grid, keep_out, ring_inner_m, ring_outer_m, sensor_gsd_m)
         looks = _looks(stack, place, min_clear, sensor_gsd_m)
         looks.insert(0, "site_id", site_id)
         looks.insert(1, "time", times)
         it_mw = math.nan if it_mw_p50 is None else float(it_mw_p50.get(site_id, math.nan))
-        summaries.append(_summary(site_id, looks, place, sensor_gsd_m, it_mw, daytime))
+        summary = _summary(site_id, looks, place, sensor_gsd_m, it_mw, daytime)
+        if seen:
+            summary["statement"] = f"{summary['statement']} {COUNTED}"
+        summaries.append(summary)
         all_looks.append(looks.drop(columns="ring_sd_k"))
     rows = pd.concat(all_looks) if all_looks else pd.DataFrame()
     return conform(summaries, "thermal"), conform(rows, "thermal_looks")

@@ -124,12 +124,16 @@ def detect(
     out: Annotated[Path, typer.Option("--out", help="Output folder.")],
     gsd: Annotated[float | None, typer.Option("--gsd", help="Metres a pixel, for images without georeference.")] = None,
     weights: Annotated[Path | None, typer.Option("--weights", help="Weights; the shipped ones if absent.")] = None,
+    thermal: Annotated[
+        Path | None,
+        typer.Option("--thermal", help="GeoTIFF, kelvin above the surroundings; for weights with thermal bands."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run the detector alone on images and write their footprints."""
     from workflows import commands
 
-    result = commands.detect(images, out, gsd_m=gsd, weights=weights, say=_say)
+    result = commands.detect(images, out, gsd_m=gsd, weights=weights, say=_say, thermal=thermal)
     _print(result, as_json, [f"{result['count']} footprints: {result['footprints']}"])
 
 

@@ -34,6 +34,7 @@ from aoi.errors import AssetReadError, CatalogError, ConfigError, ModelContractE
 from aoi.grid import Tile, area_mask
 from models.predict import CHANNELS, Detector, predict
 from pipeline.detect import KINDS, PART_COLUMNS, DetectSettings, near_void, tile_parts
+from pipeline.instances import SUMS
 from workflows import store
 
 Arrays = dict[str, np.ndarray]
@@ -71,7 +72,10 @@ class Source(Protocol):
         ...
 
     def read(self, y0: int, x0: int, y1: int, x1: int) -> tuple[np.ndarray, np.ndarray]:
-        """Values (band, y, x) float32 0..1 and valid (y, x) of a window, which may reach outside."""
+        """Values (band, y, x) float32 0..1 and valid (y, x) of a window, which may reach outside.
+
+        Thermal bands may follow the optical ones, in kelvin above the surroundings, NaN where not measured.
+        """
         ...
 
 
@@ -125,7 +129,8 @@ def look(job: Job, detector: Detector, tile: Tile) -> Arrays:
         AssetReadError, CatalogError: the pixels cannot be read.
     """
     y0, x0, y1, x1 = tile.core
-    _, margin = job.source.read(y0 - 1, x0 - 1, y1 + 1, x1 + 1)
+    values, margin = job.source.read(y0 - 1, x0 - 1, y1 + 1, x1 + 1)
+    measured = np.isfinite(values[len(detector.card.bands) :, 1:-1, 1:-1]).any(0)
     if job.area is not None and job.source.geobox is not None:
         box = job.source.geobox
         shifted = GeoBox(margin.shape, box.affine * type(box.affine).translation(x0 - 1, y0 - 1), box.crs)
@@ -137,7 +142,7 @@ def look(job: Job, detector: Detector, tile: Tile) -> Arrays:
         valid = valid & seen
         probability = probability * valid
     void = near_void(margin)[1:-1, 1:-1]
-    parts = tile_parts(probability, valid, (y0, x0), tile.name, void, job.settings, job.source.gsd_m)
+    parts = tile_parts(probability, valid, (y0, x0), tile.name, void, job.settings, job.source.gsd_m, measured)
     return {"probability": probability[: len(store.RASTER_BANDS)], "valid": np.packbits(valid), **_pack(parts)}
 
 
@@ -147,7 +152,7 @@ def _pack(parts: pd.DataFrame) -> Arrays:
         "wkb": np.frombuffer(b"".join(wkb), np.uint8),
         "wkb_bytes": np.array([len(b) for b in wkb], np.int64),
         "kind": np.array([KINDS.index(k) for k in parts["kind"]], np.int8),
-        **{n: parts[n].to_numpy(np.int64) for n in ("pixels", "sum_p", "sum_novelty")},
+        **{n: parts[n].to_numpy(np.int64) for n in SUMS},
         "on_border": parts["on_border"].to_numpy(bool),
     }
 
@@ -164,7 +169,7 @@ def unpack(arrays: Arrays, tile: Tile) -> tuple[np.ndarray, np.ndarray, pd.DataF
         {
             "kind": [KINDS[k] for k in arrays["kind"]],
             "geometry": pd.Series(geometry, dtype=object),
-            **{c: arrays[c] for c in ("pixels", "sum_p", "sum_novelty")},
+            **{c: arrays[c] for c in SUMS},
             "tile": tile.name,
             "on_border": arrays["on_border"],
         },

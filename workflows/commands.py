@@ -19,6 +19,7 @@ from pipeline import rank, tables
 from pipeline import reconcile as ledgers
 from pipeline.detect import DetectSettings
 from workflows import store
+from workflows.excess import ExcessRaster, WithThermal, open_excess
 from workflows.images import Image, check_any_valid, open_image
 from workflows.vectors import footprints_of
 
@@ -26,10 +27,19 @@ Say = Callable[[str], None]
 MAX_WHOLE_PX = 60_000_000  # about 6 GB while regions are measured
 
 
-def detect(images: list[Path], out: Path, *, gsd_m: float | None, weights: Path | None, say: Say) -> dict[str, Any]:
+def detect(
+    images: list[Path],
+    out: Path,
+    *,
+    gsd_m: float | None,
+    weights: Path | None,
+    say: Say,
+    thermal: Path | None = None,
+) -> dict[str, Any]:
     """Write the footprints of images; all are opened and checked before anything is written.
 
     Footprints of an image without georeference are in its working pixels, areas by `gsd_m`.
+    `thermal` is a raster of thermal excess, for weights with thermal bands.
     """
     if gsd_m is not None and gsd_m <= 0:
         raise ConfigError(f"--gsd {gsd_m:g}: metres a pixel, greater than 0")
@@ -40,9 +50,10 @@ def detect(images: list[Path], out: Path, *, gsd_m: float | None, weights: Path 
     for image in opened:
         _check_whole(image)
         check_any_valid(image)
+    heats = [open_excess(thermal, image, detector.card) if thermal else None for image in opened]
     found = []
-    for image in opened:
-        frame, _ = _footprints(detector, image)
+    for image, heat in zip(opened, heats, strict=True):
+        frame, _ = _footprints(detector, image, heat)
         found.append(frame)
         say(f"{image.name}: {len(frame)} footprints")
     table = pd.concat(found, ignore_index=True) if len(found) > 1 else found[0]
@@ -62,9 +73,16 @@ def _check_whole(image: Image) -> None:
         )
 
 
-def _footprints(detector: Detector, image: Image) -> tuple[gpd.GeoDataFrame, np.ndarray]:
-    probability, valid = predict(detector, image.read, (0, 0, *image.shape))
-    return footprints_of(probability, valid, image, DetectSettings()), valid
+def _footprints(
+    detector: Detector, image: Image, heat: ExcessRaster | None = None
+) -> tuple[gpd.GeoDataFrame, np.ndarray]:
+    whole = (0, 0, *image.shape)
+    if heat is None:
+        probability, valid = predict(detector, image.read, whole)
+        return footprints_of(probability, valid, image, DetectSettings()), valid
+    probability, valid = predict(detector, WithThermal(image, heat).read, whole)
+    measured = np.isfinite(heat.read(*whole)).any(0)
+    return footprints_of(probability, valid, image, DetectSettings(), measured), valid
 
 
 def label_texts(labels: gpd.GeoDataFrame) -> gpd.GeoDataFrame:

@@ -20,13 +20,14 @@ from aoi.errors import ConfigError, GridError, ModelContractError, RegistryError
 from models.card import DEFAULT_WEIGHTS, ModelCard, check_fits
 from models.compare import Scene, compare, labels_of, summary
 from models.evaluate import Judged, Outline, Unlabelled, score, score_all
-from models.predict import Detector, Read, predict
+from models.predict import Detector, predict
 from models.samples import IGNORE, Picture
 from models.tileset import PICTURE_BANDS, pictures_of, read_index
-from pipeline.detect import DetectSettings, join, near_void, tile_parts
+from pipeline.detect import DetectSettings
 from pipeline.report import pictures
 from workflows import store
 from workflows.commands import _check_whole, in_training, label_texts, score_lines
+from workflows.held_out import footprints_on
 from workflows.images import Image, check_any_valid, open_image
 from workflows.vectors import footprints_of, outlines_px, read_vector, to_pixels
 
@@ -150,29 +151,8 @@ def found_on(detector: Detector, tile: Picture) -> list[Outline]:
             f"pixels: cut the tiles with --tile-gsd {detector.card.gsd_m:g}"
         )
     check_fits(detector.card, bands=PICTURE_BANDS[:3], gsd_m=tile.gsd_m, units="display_uint8", source=tile.name)
-    probability, valid = predict(detector, _reader(tile, detector.card), (0, 0, *tile.valid.shape))
-    settings = DetectSettings()
-    void = near_void(np.pad(valid, 1))[1:-1, 1:-1]
-    part = tile_parts(probability, valid, (0, 0), "r000c000", void, settings, tile.gsd_m)
-    found = join([part], transform=None, crs=None, gsd_m=tile.gsd_m, scene=tile.name, settings=settings)
+    found = footprints_on(detector, tile)
     return _outlines(found, list(found.geometry))
-
-
-def _reader(tile: Picture, card: ModelCard) -> Read:
-    order = [PICTURE_BANDS.index(b) for b in card.bands]
-
-    def read(y0: int, x0: int, y1: int, x1: int) -> tuple[np.ndarray, np.ndarray]:
-        values = np.zeros((len(order), y1 - y0, x1 - x0), np.float32)
-        valid = np.zeros((y1 - y0, x1 - x0), bool)
-        ny, nx = tile.valid.shape
-        a, b, c, d = max(y0, 0), max(x0, 0), min(y1, ny), min(x1, nx)
-        if a < c and b < d:
-            to = (slice(a - y0, c - y0), slice(b - x0, d - x0))
-            values[:, *to] = tile.optical[order, a:c, b:d].astype(np.float32) / 255.0
-            valid[to] = tile.valid[a:c, b:d]
-        return values, valid
-
-    return read
 
 
 def _outlines(found: gpd.GeoDataFrame, polygons: list[shapely.Geometry]) -> list[Outline]:

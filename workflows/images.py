@@ -106,7 +106,7 @@ class Image:
         except (RasterioError, OSError) as error:
             raise AssetReadError(
                 f"{self.name}: cannot be read at rows {a0}-{a1}, columns {b0}-{b1} "
-                f"({_reason(error)}); the file is truncated or damaged",
+                f"({reason(error)}); the file is truncated or damaged",
                 str(self.path),
                 (a0, b0, a1, b1),
             ) from error
@@ -155,7 +155,8 @@ class Image:
         return self._open["dataset"]
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
+    """First line of an error's cause, short enough for a message."""
     cause = error.__cause__ or error
     return str(cause).splitlines()[0][:120] if str(cause) else type(cause).__name__
 
@@ -183,11 +184,11 @@ def open_image(path: Path, card: ModelCard, *, gsd_m: float | None = None, requi
             source = rasterio.open(path, driver=driver)
     except RasterioError as error:
         raise AssetReadError(
-            f"image {path.name}: not a readable {driver} file, truncated or damaged ({_reason(error)})",
+            f"image {path.name}: not a readable {driver} file, truncated or damaged ({reason(error)})",
             str(path),
         ) from error
     with source:
-        _check_size(source, path)
+        check_size(source, path)
         names = _band_names(source)
         dtypes = set(source.dtypes)
         units = "display_uint8" if dtypes == {"uint8"} else f"unknown ({', '.join(sorted(dtypes))})"
@@ -200,7 +201,7 @@ def open_image(path: Path, card: ModelCard, *, gsd_m: float | None = None, requi
                 )
             own, projected = gsd_m, False
         else:
-            own, projected = _ground_gsd(source, path.name)
+            own, projected = ground_gsd(source, path.name)
         check_fits(card, bands=tuple(names), gsd_m=own, units=units, source=f"image {path.name}")
         indexes = tuple(names.index(b) + 1 for b in card.bands)
         valid_index = names.index("valid") + 1 if "valid" in names else 0
@@ -221,12 +222,16 @@ def open_image(path: Path, card: ModelCard, *, gsd_m: float | None = None, requi
                 False,
                 card.gsd_m if not native_scale else own,
             )
-        _check_complete(source, path)
+        check_complete(source, path)
     return Image(path.resolve(), card.bands, indexes, box, shape, gsd, native, valid_index, own)
 
 
-def _check_size(source: rasterio.DatasetReader, path: Path) -> None:
-    """Refuse what no window can be read of without decoding an absurd number of pixels."""
+def check_size(source: rasterio.DatasetReader, path: Path) -> None:
+    """Refuse what no window can be read of without decoding an absurd number of pixels.
+
+    Raises:
+        AssetReadError: it is that.
+    """
     pixels, block = source.width * source.height, max(h * w for h, w in source.block_shapes)
     limit = MAX_PIXELS if source.driver in ("GTiff", "JP2OpenJPEG") else MAX_PIXELS_UNTILED
     if pixels > limit:
@@ -242,10 +247,13 @@ def _check_size(source: rasterio.DatasetReader, path: Path) -> None:
         )
 
 
-def _check_complete(source: rasterio.DatasetReader, path: Path) -> None:
+def check_complete(source: rasterio.DatasetReader, path: Path) -> None:
     """Refuse a truncated file: a GeoTIFF by the places of its blocks, other formats by decoding them once.
 
     A block without a place is sparse, which is legal.
+
+    Raises:
+        AssetReadError: it is truncated.
     """
     if source.driver == "GTiff":
         size = path.stat().st_size
@@ -273,7 +281,7 @@ def _check_complete(source: rasterio.DatasetReader, path: Path) -> None:
                 file.read(window=Window(0, y, source.width, min(DECODE_ROWS, source.height - y)))
     except (RasterioError, OSError) as error:
         raise AssetReadError(
-            f"image {path.name}: cannot be decoded ({_reason(error)}); it is truncated or damaged", str(path)
+            f"image {path.name}: cannot be decoded ({reason(error)}); it is truncated or damaged", str(path)
         ) from error
 
 
@@ -297,11 +305,14 @@ def _band_names(source: rasterio.DatasetReader) -> list[str]:
     return names
 
 
-def _ground_gsd(source: rasterio.DatasetReader, name: str) -> tuple[float, bool]:
+def ground_gsd(source: rasterio.DatasetReader, name: str) -> tuple[float, bool]:
     """Return metres a pixel on the ground at the image's centre, and whether its own lattice may be used.
 
     The lattice may be used where a pixel is square, north-up, and the map's metre is a metre on the
     ground within 1% (UTM and the like; not Web Mercator).
+
+    Raises:
+        GridError: the georeference maps to no place on Earth.
     """
     t = source.transform
     to = Transformer.from_crs(CRS.from_user_input(source.crs), CRS.from_user_input("OGC:CRS84"), always_xy=True)

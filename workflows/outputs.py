@@ -150,6 +150,7 @@ def report_data(workflow: Workflow, inputs: Inputs, tables: Tables, outcomes: li
         "Declared": f"{workflow.declared.path.name if workflow.declared.path else 'no registry given'}, "
         f"{len(tables.declared)} facilities in or near the area",
         "Thermal looks": str(len(inputs.stack_files)) if inputs.stack_files else "none",
+        "Thermal excess in the detector": inputs.heat.path.name if inputs.heat else "none",
         "Code": store.code_version(),
     }
     credits = {str(v) for v in tables.declared["licence"].dropna()} if len(tables.declared) else set()

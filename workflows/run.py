@@ -34,6 +34,7 @@ from pipeline import compute, coverage, declared, detect, power, rank, reconcile
 from pipeline.detect import DetectSettings
 from pipeline.tables import conform, empty
 from workflows import cluster, outputs, store
+from workflows.excess import ExcessRaster, WithThermal, open_excess
 from workflows.images import Image, check_any_valid, content_sha256, open_image
 from workflows.sources import StacSource, open_stac
 from workflows.thermal_io import load_stack
@@ -65,6 +66,7 @@ class Inputs:
     stack_box: GeoBox | None
     stack_files: list[Path]
     hashes: dict[str, str] = field(default_factory=dict)
+    heat: ExcessRaster | None = None
 
 
 @dataclass
@@ -107,6 +109,10 @@ def open_inputs(workflow: Workflow) -> Inputs:
             assert workflow.imagery.stac is not None and area is not None
             source = open_stac(workflow.imagery.stac, area, card)
             hashes["imagery"] = store.key(source.sha256)
+    heat = None
+    if source is not None and workflow.imagery.thermal_excess is not None:
+        heat = open_excess(workflow.imagery.thermal_excess, source, card)
+        hashes["thermal_excess"] = content_sha256(workflow.imagery.thermal_excess)
     registry = empty("declared")
     if workflow.declared.path is not None:
         registry = declared.read(workflow.declared.path, workflow.declared.format, workflow.declared.position_error_m)
@@ -122,7 +128,7 @@ def open_inputs(workflow: Workflow) -> Inputs:
         files = _stack_files(workflow.thermal.stack)
         stack, box = load_stack(files, unit=workflow.thermal.unit)
         hashes |= {f"thermal/{f.name}": content_sha256(f) for f in files}
-    return Inputs(area, source, card, weights, registry, known, stack, box, files, hashes)
+    return Inputs(area, source, card, weights, registry, known, stack, box, files, hashes, heat)
 
 
 def _stack_files(pattern: str) -> list[Path]:
@@ -243,7 +249,8 @@ def _detect(
     assert source is not None and source.geobox is not None
     settings = DetectSettings(building=workflow.detector.building, cooling=workflow.detector.cooling)
     todo = plan_tiles(source, inputs.area, workflow.detector.tile_px)
-    job = cluster.Job(source, inputs.weights, inputs.card.weights_sha256, inputs.area, settings)
+    pixels = source if inputs.heat is None else WithThermal(source, inputs.heat)
+    job = cluster.Job(pixels, inputs.weights, inputs.card.weights_sha256, inputs.area, settings)
     parts_folder = out / "parts"
     outcome: dict[str, dict[str, Any]] = {}
     files: dict[str, Path] = {}
@@ -254,6 +261,7 @@ def _detect(
             key = store.key(
                 inputs.hashes["imagery"], inputs.card.weights_sha256, store.detector_code_version(), description,
                 t.core, settings, inputs.area.geometry.wkb_hex if inputs.area else "", str(source.geobox),
+                inputs.hashes.get("thermal_excess", ""),
             )  # fmt: skip
             files[t.name] = parts_folder / f"{t.name}-{key}.npz"
 
@@ -357,8 +365,9 @@ def analyse(workflow: Workflow, inputs: Inputs, footprints: gpd.GeoDataFrame, lo
             footprints, empty("sites"), heat, looks, inputs.declared, empty("ledger"), looked, inputs.declared
         )  # known sites are shown as declared ones of which nothing optical can be said
     grouped, _ = sites.build(
-        footprints, reach_m=workflow.reach_m, calibration=inputs.card.calibration, prior=workflow.prior
-    )
+        footprints, reach_m=workflow.reach_m, calibration=inputs.card.calibration, prior=workflow.prior,
+        calibration_thermal=inputs.card.calibration_thermal,
+    )  # fmt: skip
     assert inputs.source is not None
     drawn = _power(grouped, inputs.source.gsd_m, workflow)
     table = compute.attach(grouped, drawn, compute.estimate(drawn, year=workflow.year))

@@ -50,7 +50,7 @@ def detector_code_version() -> str:
     for name in (
         "models/network.py", "models/card.py", "models/predict.py", "aoi/grid.py",
         "pipeline/detect.py", "pipeline/instances.py", "pipeline/outlines.py", "workflows/images.py",
-        "workflows/cluster.py",
+        "workflows/cluster.py", "workflows/excess.py",
     ):  # fmt: skip
         digest.update((root / name).read_bytes())
     return digest.hexdigest()[:16]

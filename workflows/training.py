@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from multiprocessing import get_context
@@ -27,7 +27,7 @@ from models import card as cards
 from models import mlm, novelty
 from models.card import Calibration, ModelCard, TrainingData
 from models.checkpoint import curve
-from models.network import SiteNet
+from models.network import SiteNet, widened
 from models.predict import CHANNELS, Detector, predict
 from models.samples import Picture
 from models.tileset import pictures_of
@@ -37,10 +37,13 @@ from workflows import training_pictures as sources
 from workflows.folds import blocks_of, score_stitched, without
 from workflows.images import Image, open_image
 from workflows.settings import load_yaml
+from workflows.thermal_calibration import calibrate
 from workflows.training_file import PictureSettings, TrainingFile, resolve
 from workflows.vectors import outlines_px
 
 Say = Callable[[str], None]
+HELD_OUT = 0.2
+"""Share of the simulated scenes, the last ones, that thermal weights are calibrated on."""
 
 
 def draft_card(file: TrainingFile) -> ModelCard:
@@ -96,6 +99,10 @@ def run(config: Path, out: Path, *, folds: str | None, say: Say, steps: int | No
     if scores_path.is_file():
         cv = json.loads(scores_path.read_text())
         update |= {"scores": cv["scores"], "calibration": Calibration(**cv["calibration"])}
+    if ready.held_out:
+        say(f"calibration with and without heat on {len(ready.held_out)} simulated scenes")
+        fitted = calibrate(net, ready.card, ready.held_out)
+        update |= fitted | {"scores": update.get("scores", {}) | fitted["scores"]}
     weights = out / f"{file.name}.safetensors"
     saved = cards.save(net, ready.card.model_copy(update=update), weights)
     mlm.write(saved, weights, hyperparameters=file.training.model_dump())
@@ -115,22 +122,36 @@ class _Ready:
     simulated: list[Picture]
     more: list[Picture]
     val: list[Picture]
+    held_out: list[Picture] = field(default_factory=list)
+    """Simulated scenes that are not learned from, for the calibrations of thermal weights."""
 
 
 def _gather(file: TrainingFile, base: Path, out: Path, say: Say) -> _Ready:
-    card = draft_card(file)
+    card, heat = draft_card(file), len(file.thermal_bands)
+    if heat and (heat > 1 or not file.simulated.psfs_m or file.simulated.tiles < 2):
+        raise ConfigError("thermal_bands: give one, and simulated.psfs_m with 2 or more tiles to learn it from")
     images, real = [], []
     for p in file.pictures:
         image = open_image(resolve(p.image, base), card)
         images.append((p, image))
         real.append(sources.outlined(image, outlines_px(resolve(p.outlines, base), image), p.name, p.weight, p.scale))
     simulated = sources.simulated(file.simulated, out / "simulated", say) if file.simulated.tiles else []
+    held_out: list[Picture] = []
+    if heat:
+        kept = len(simulated) - max(1, round(HELD_OUT * len(simulated)))
+        simulated, held_out = simulated[:kept], simulated[kept:]
+        simulated = [replace(p, weight=file.simulated.weight / kept) for p in simulated]
     more = [p for n in file.negatives for p in sources.mosaics(n, resolve(n.images, base))]
+    for land in file.land_covers:
+        image = open_image(resolve(land.image, base), card)
+        known = resolve(land.data_centers, base) if land.data_centers else None
+        more.append(sources.land_cover(image, resolve(land.land_cover, base), known, land))
     val: list[Picture] = []
     for t in file.tiles:
         pictures = pictures_of(resolve(t.index, base), t.split, weight=t.weight)
         (val if t.split == "val" else more).extend(pictures)
-    return _Ready(file, base, out, card, images, real, simulated, more, val)
+    real, more, val = (sources.not_measured(pictures, heat) for pictures in (real, more, val))
+    return _Ready(file, base, out, card, images, real, simulated, more, val, held_out)
 
 
 def _provenance(ready: _Ready) -> tuple[TrainingData, ...]:
@@ -149,9 +170,14 @@ def _provenance(ready: _Ready) -> tuple[TrainingData, ...]:
     if ready.simulated:
         sim = file.simulated
         name = f"{sim.tiles} simulated scenes at {', '.join(f'{g:g}' for g in sim.gsds_m)} m, seed {sim.seed}"
+        if ready.held_out:
+            spread = ", ".join(f"{w:g}" for w in sim.psfs_m)
+            name += f", thermal point spread {spread} m; the last {len(ready.held_out)} for calibration only"
         found.append(TrainingData(name=name, licence="Apache-2.0", outlines="exact, from the simulator"))
     nothing = "none: known to hold no data center"
     found.extend(TrainingData(name=n.name, licence=n.licence, outlines=nothing) for n in file.negatives)
+    said = "land cover: open land is background, built-up land is no data center"
+    found.extend(TrainingData(name=c.name, licence=c.licence, outlines=said) for c in file.land_covers)
     names = ((Path(t.index).name, t.split) for t in file.tiles)
     found.extend(TrainingData(name=name, licence="see its index", outlines=f"split {split}") for name, split in names)
     return tuple(found)
@@ -205,7 +231,11 @@ def _start(ready: _Ready, say: Say) -> SiteNet | None:
     No real pixel is in the first round, so all folds may start from it.
     """
     file = ready.file
-    start = cards.load(resolve(file.start, ready.base))[0] if file.start else None
+    start = None
+    if file.start:
+        start, card = cards.load(resolve(file.start, ready.base))
+        own, new = (*card.bands, *card.thermal_bands), (*file.bands, *file.thermal_bands)
+        start = start if own == new else widened(start, own, new)
     if file.pretraining is None:
         return start
     job = _Job("simulated", [], ready, start, ready.out / "pretrained.safetensors", file.pretraining)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -36,7 +36,9 @@ class SimulatedSettings(_Frozen):
     seed: int = 0
     weight: float = Field(default=1.0, gt=0, description="of all simulated tiles together")
     scale: tuple[float, float] = Field(default=(0.75, 1.33), description="range of apparent size")
-    psf_m: float | None = Field(default=None, gt=0, description="also a thermal-excess band of this point spread")
+    psfs_m: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        default=(), description="also a thermal-excess band; tile i has the i-th point spread, in turn"
+    )
 
 
 class NegativeSettings(_Frozen):
@@ -49,6 +51,20 @@ class NegativeSettings(_Frozen):
     weight: float = Field(default=0.1, gt=0)
     side: int = Field(default=3, ge=1, description="pictures along a side of a mosaic")
     scale: tuple[float, float] = (0.35, 0.9)
+
+
+class LandCoverSettings(_Frozen):
+    """A real picture with a land-cover raster: open land is background, built-up land holds no data center."""
+
+    name: str
+    image: str = Field(description="path, relative to this file, or realdata:PATH")
+    land_cover: str = Field(description="raster of classes on the picture's own grid")
+    built_up: tuple[int, ...] = Field(min_length=1, description="its classes with buildings")
+    data_centers: str | None = Field(default=None, description="known ones; nothing is said within `apart_m` of them")
+    apart_m: float = Field(default=300.0, ge=0)
+    licence: str
+    weight: float = Field(default=0.1, gt=0)
+    scale: tuple[float, float] = (0.8, 1.25)
 
 
 class TileSettings(_Frozen):
@@ -82,6 +98,7 @@ class TrainingFile(_Frozen):
     pictures: tuple[PictureSettings, ...] = ()
     simulated: SimulatedSettings = SimulatedSettings(tiles=0)
     negatives: tuple[NegativeSettings, ...] = ()
+    land_covers: tuple[LandCoverSettings, ...] = ()
     tiles: tuple[TileSettings, ...] = ()
     start: str | None = Field(default=None, description="weights to go on from, relative to this file")
     pretraining: TrainSettings | None = Field(default=None, description="a first round on the simulated tiles alone")

@@ -1,7 +1,8 @@
 """The pictures that a training learns from: outlined imagery, simulated scenes, negatives, tiles.
 
 In: parts of a training file. Out: `Picture`s. Simulated scenes are rendered once, side by side,
-and kept in the output folder, where a resumed training finds them.
+and kept in the output folder, where a resumed training finds them. Their thermal excess is what heat
+sources and ground show together: sources alone would give the label away.
 """
 
 from __future__ import annotations
@@ -9,25 +10,32 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import rasterio
+import shapely
 from rasterio.features import rasterize
+from scipy import ndimage
 
-from aoi.errors import AssetReadError, ConfigError
+from aoi.errors import AssetReadError, ConfigError, GridError
 from aoi.formats import raster_driver
 from models.evaluate import Outline
 from models.samples import DATA_CENTER, IGNORE, NOT_CENTER, OTHER, Picture
-from models.simulate import excess_k, training_scene
+from models.simulate import Scene, excess_k, ground_contrast_k, training_scene
+from models.simulate.thermal import SENSOR_RANGE_M
 from workflows import store
 from workflows.images import Image
-from workflows.training_file import NegativeSettings, SimulatedSettings
+from workflows.training_file import LandCoverSettings, NegativeSettings, SimulatedSettings
+from workflows.vectors import read_vector, to_pixels
 
 Say = Callable[[str], None]
 MAX_SIDE_PX = 2048
 """Largest side of a picture of a mosaic."""
+PIXEL_PER_PSF = 0.6
+"""Pixel of a thermal sensor against the width of its point spread; own choice, as of well-sampled ones."""
 _LAYERS = ("optical", "building", "cooling", "instance", "unit")
 
 
@@ -58,9 +66,10 @@ def simulated(settings: SimulatedSettings, folder: Path, say: Say) -> list[Pictu
     todo = []
     for i in range(settings.tiles):
         gsd_m = settings.gsds_m[i % len(settings.gsds_m)]
-        heat = f"-{settings.psf_m:g}" if settings.psf_m else ""
+        psf_m = settings.psfs_m[i % len(settings.psfs_m)] if settings.psfs_m else None
+        heat = f"-heat{psf_m:g}" if psf_m else ""
         path = folder / f"{store.simulator_version()}-{settings.seed + i}-{settings.size_px}-{gsd_m:g}{heat}.npz"
-        todo.append((path, settings.seed + i, settings.size_px, gsd_m, settings.psf_m))
+        todo.append((path, settings.seed + i, settings.size_px, gsd_m, psf_m))
     missing = [t for t in todo if not t[0].is_file()]
     if missing:
         with ProcessPoolExecutor(len(os.sched_getaffinity(0)), mp_context=get_context("spawn")) as pool:
@@ -75,9 +84,37 @@ def _render(job: tuple[Path, int, int, float, float | None]) -> None:
     scene = training_scene(seed, size_px, gsd_m)
     layers = {name: getattr(scene, name) for name in _LAYERS}
     if psf_m:
-        layers["thermal"] = excess_k(scene, psf_m, gsd_m, seed)[None].astype(np.float32)
+        layers["thermal"] = _heat(scene, psf_m, seed)[None]
     with store.written(path) as part, part.open("wb") as file:
         np.savez_compressed(file, **layers)
+
+
+def _heat(scene: Scene, psf_m: float, seed: int) -> np.ndarray:
+    """Thermal excess of a scene as a sensor shows it, its pixels brought to the scene's grid as on reading."""
+    low, high = SENSOR_RANGE_M
+    pixel_m, (ny, nx) = min(max(PIXEL_PER_PSF * psf_m, low), high), scene.building.shape
+    shown = excess_k(scene, psf_m, pixel_m, seed) + ground_contrast_k(scene, psf_m, pixel_m, seed)
+    step = max(pixel_m / scene.transform.a, 1.0)  # a sensor pixel in pixels of the scene
+
+    def middle(n: int) -> np.ndarray:
+        return np.minimum((np.arange(int(np.ceil(n / step))) + 0.5) * step, n - 1).astype(int)
+
+    pixels = shown[np.ix_(middle(ny), middle(nx))]
+    at = np.meshgrid((np.arange(ny) + 0.5) / step - 0.5, (np.arange(nx) + 0.5) / step - 0.5, indexing="ij")
+    drawn: np.ndarray = ndimage.map_coordinates(pixels, at, order=1, mode="nearest")
+    return drawn.astype(np.float32)
+
+
+def not_measured(pictures: list[Picture], thermal_bands: int) -> list[Picture]:
+    """Give pictures without thermal bands as many that are nowhere measured."""
+    if not thermal_bands:
+        return pictures
+    return [
+        p
+        if p.thermal is not None
+        else replace(p, thermal=np.broadcast_to(np.float32(np.nan), (thermal_bands, *p.valid.shape)))
+        for p in pictures
+    ]
 
 
 def _scene(path: Path, gsd_m: float, settings: SimulatedSettings) -> Picture:
@@ -122,6 +159,39 @@ def mosaics(settings: NegativeSettings, folder: Path) -> list[Picture]:
             )
         )  # fmt: skip
     return pictures
+
+
+def land_cover(image: Image, classes: Path, known: Path | None, settings: LandCoverSettings) -> Picture:
+    """Read a picture and what its land cover tells: background outside of towns, no data center within.
+
+    Raises:
+        GridError: the land cover is not on the picture's own grid.
+        AssetReadError: it cannot be read.
+    """
+    ny, nx = image.shape
+    values, valid = image.read(0, 0, ny, nx)
+    driver = raster_driver(classes)
+    if driver is None:
+        raise AssetReadError(f"land cover {classes.name}: neither GeoTIFF, PNG, JPEG nor JPEG 2000 by its first bytes")
+    with rasterio.open(classes, driver=driver) as source:
+        box = image.geobox
+        if (
+            box is None or not image.native or source.shape != image.shape
+            or str(source.crs) != str(box.crs) or not source.transform.almost_equals(box.affine, 1e-6)
+        ):  # fmt: skip
+            raise GridError(f"land cover {classes.name}: not on the grid of image {image.name}")
+        built = np.isin(source.read(1), settings.built_up)
+    building = np.where(built, np.uint8(NOT_CENTER), np.uint8(0))
+    if known is not None:
+        frame = read_vector(known)
+        near = [shapely.buffer(g, settings.apart_m / image.gsd_m) for g in to_pixels(frame.geometry, image)]
+        if near:
+            building[rasterize(near, (ny, nx), dtype="uint8") > 0] = IGNORE
+    cooling = np.where(building == 0, np.uint8(0), np.uint8(IGNORE))
+    pixels = np.rint(values * 255).astype(np.uint8)
+    return Picture(
+        settings.name, pixels, valid, building, cooling, settings.weight, gsd_m=image.gsd_m, scale=settings.scale
+    )
 
 
 def _halved(path: Path) -> np.ndarray:

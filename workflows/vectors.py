@@ -82,11 +82,15 @@ def outlines_px(path: Path, image: Image) -> list[Outline]:
 
 
 def footprints_of(
-    probability: np.ndarray, valid: np.ndarray, image: Image, settings: DetectSettings
+    probability: np.ndarray,
+    valid: np.ndarray,
+    image: Image,
+    settings: DetectSettings,
+    measured: np.ndarray | None = None,
 ) -> gpd.GeoDataFrame:
     """Footprints of a whole image in memory: one tile, the same two steps as a run."""
     void = near_void(np.pad(valid, 1))[1:-1, 1:-1]
-    part = tile_parts(probability, valid, (0, 0), "r000c000", void, settings, image.gsd_m)
+    part = tile_parts(probability, valid, (0, 0), "r000c000", void, settings, image.gsd_m, measured)
     box = image.geobox
     return join(
         [part],

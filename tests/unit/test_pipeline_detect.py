@@ -32,7 +32,7 @@ def probabilities(building, center=None, cooling=None, interior=None):
     return np.stack(planes).astype(np.uint8) * 255
 
 
-def footprints(p, valid=None, *, tile_px=None, order=None, crs=UTM, transform=TO_UTM, gsd_m=2.0, keep=TINY):
+def footprints(p, valid=None, *, tile_px=None, order=None, crs=UTM, transform=TO_UTM, gsd_m=2.0, keep=TINY, heat=None):
     """Cut (channel, y, x) into tiles, take them in any order, and join them."""
     valid = np.ones(p.shape[1:], bool) if valid is None else valid
     p = p * valid
@@ -42,7 +42,8 @@ def footprints(p, valid=None, *, tile_px=None, order=None, crs=UTM, transform=TO
     for t in cut if order is None else [cut[i] for i in order]:
         y0, x0, y1, x1 = t.core
         window = (slice(y0, y1), slice(x0, x1))
-        parts.append(tile_parts(p[:, *window], valid[window], (y0, x0), t.name, void[window], keep, gsd_m))
+        seen = None if heat is None else heat[window]
+        parts.append(tile_parts(p[:, *window], valid[window], (y0, x0), t.name, void[window], keep, gsd_m, seen))
     return join(parts, transform=transform, crs=crs, gsd_m=gsd_m, scene="s", settings=keep)
 
 
@@ -67,21 +68,23 @@ def rasters(draw):
     valid = rng.random((ny, nx)) < draw(st.sampled_from([1.0, 0.95, 0.6]))
     tile_px, gsd_m = draw(st.integers(1, 27)), draw(st.sampled_from([0.5, 2.0]))
     count = len(tiles((ny, nx), tile_px, 0))
+    heat = rng.random((ny, nx)) < draw(st.sampled_from([0.0, 0.5, 1.0]))
     return (
         p,
         valid,
         tile_px,
         draw(st.permutations(range(count))) if count < 60 else list(rng.permutation(count)),
         gsd_m,
+        heat,
     )
 
 
 @settings(max_examples=40, deadline=None)
 @given(rasters())
 def test_footprints_do_not_depend_on_the_cut_or_the_order(case):
-    p, valid, tile_px, order, gsd_m = case
-    whole = footprints(p, valid, gsd_m=gsd_m)
-    cut = footprints(p, valid, tile_px=tile_px, order=order, gsd_m=gsd_m)
+    p, valid, tile_px, order, gsd_m, heat = case
+    whole = footprints(p, valid, gsd_m=gsd_m, heat=heat)
+    cut = footprints(p, valid, tile_px=tile_px, order=order, gsd_m=gsd_m, heat=heat)
     columns = [c for c in whole.columns if c not in ("tile", "geometry")]
     pd.testing.assert_frame_equal(whole[columns], cut[columns], check_exact=True)
     assert whole.geometry.to_wkb().tolist() == cut.geometry.to_wkb().tolist()
@@ -90,7 +93,7 @@ def test_footprints_do_not_depend_on_the_cut_or_the_order(case):
 @settings(max_examples=40, deadline=None)
 @given(rasters())
 def test_footprints_are_valid_unique_and_keep_their_area(case):
-    p, valid, tile_px, order, _ = case
+    p, valid, tile_px, order, _, _ = case
     found = footprints(p, valid, tile_px=tile_px, order=order, crs=None, transform=None, gsd_m=1.0)
     assert found.geometry.is_valid.all()
     assert found["object_id"].is_unique
@@ -279,6 +282,19 @@ def test_novelty_is_a_mean_over_the_interior():
     p = probabilities(building, interior=rectangle((20, 20), (5, 5, 15, 15)))
     p[6] = np.where(p[4] > 0, 64, 255)
     assert footprints(p)["epistemic"].tolist() == [2.0]
+
+
+def test_heat_was_used_where_most_of_the_interior_was_measured():
+    building = rectangle((20, 40), (2, 2, 18, 18), (2, 22, 18, 38))
+    inner = rectangle((20, 40), (5, 5, 15, 15), (5, 25, 15, 35))
+    half = inner & (np.arange(40) % 2 == 0)  # of both interiors
+    p = probabilities(building, interior=inner)
+    heat = half | rectangle((20, 40), (2, 2, 18, 18)) & ~inner  # walls do not count
+    assert footprints(p, heat=heat)["used_thermal"].tolist() == [False, False]
+    heat[5, 25] = heat[5, 26] = True
+    for tile_px in (40, 7):
+        assert footprints(p, heat=heat, tile_px=tile_px)["used_thermal"].tolist() == [False, True]
+    assert not footprints(p)["used_thermal"].any()
 
 
 def test_nothing_found_is_a_table_with_all_columns():

@@ -52,6 +52,23 @@ def center(*args, score=0.9, **kw):
     return "data_center", box(*args, **kw), score
 
 
+def test_each_building_has_the_calibration_of_what_it_was_seen_with():
+    frame = table(center(0, 0, score=0.7), center(70, 0, score=0.6), center(400, 0, score=0.7))
+    frame["used_thermal"] = [False, True, False]
+    plain, hot = Calibration(), Calibration(a=2.0, b=1.5, prevalence=0.4)
+    sites, member = build(frame, reach_m=60, calibration=plain, calibration_thermal=hot, prior=0.1)
+    sites = sites.set_index("site_id")
+    expected = p_data_center(np.array([0.6]), hot, 0.1)[0]
+    assert expected > p_data_center(np.array([0.7]), plain, 0.1)[0]
+    assert sites.loc[member[0], ["p_data_center", "used_thermal"]].tolist() == [expected, True]
+    assert sites.loc[member[2], ["p_data_center", "used_thermal"]].tolist() == [
+        p_data_center(np.array([0.7]), plain, 0.1)[0], False,
+    ]  # fmt: skip
+    # one calibration serves both where the weights have but one
+    alone, _ = build(frame, reach_m=60, calibration=plain, prior=0.1)
+    assert alone["p_data_center"].tolist() == pytest.approx([p_data_center(np.array([0.7]), plain, 0.1)[0]] * 2)
+
+
 def cooler(*args, **kw):
     return "cooling_equipment", box(*args, 6, 5, **kw), 0.9
 

@@ -12,7 +12,7 @@ from shapely import Point, Polygon, box
 
 from aoi.errors import AssetReadError, ConfigError, GridError
 from pipeline.tables import SCHEMAS
-from pipeline.thermal import evidence, p_detect
+from pipeline.thermal import COUNTED, evidence, p_detect
 from workflows.thermal_io import load_stack
 
 UTM, CELL, SIZE = "EPSG:32632", 30.0, 70
@@ -354,3 +354,13 @@ def test_unreadable_and_missing_files_are_named(tmp_path):
         load_stack([], unit="kelvin")
     with pytest.raises(ConfigError, match="'fahrenheit' is unknown"):
         load_stack([bad], unit="fahrenheit")
+
+
+def test_heat_that_the_detector_saw_is_said_to_be_counted():
+    looks = noise(5)
+    looks[:, on_campus()] += 6.0
+    sites = sites_of(CAMPUS, CAMPUS)
+    sites["used_thermal"] = [True, False]
+    table, _ = evidence(stack_of(looks), GRID, sites, it_mw_p50=pd.Series([900.0, 900.0], index=["s0", "s1"]))
+    assert table["robust_z"].iloc[0] == table["robust_z"].iloc[1]
+    assert table["statement"].iloc[0] == f"{table['statement'].iloc[1]} {COUNTED}"

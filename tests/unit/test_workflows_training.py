@@ -12,11 +12,16 @@ from scipy import ndimage
 
 from aoi.errors import ConfigError
 from models import card as cards
+from models.card import ModelCard
 from models.evaluate import Outline
-from models.samples import IGNORE, Picture
+from models.network import SiteNet
+from models.samples import IGNORE, Picture, batch
+from models.simulate import excess_k, training_scene
 from workflows import training
+from workflows import training_pictures as sources
 from workflows.folds import blocks_of, objects, without
-from workflows.training_file import FoldSettings
+from workflows.thermal_calibration import calibrate
+from workflows.training_file import FoldSettings, SimulatedSettings
 
 TRANSFORM = Affine(2, 0, 500000, 0, -2, 4400000)
 
@@ -126,3 +131,114 @@ def test_train_from_a_file_cross_validates_and_records_it_in_the_card(tmp_path):
 def test_a_random_split_is_not_offered(tmp_path):
     with pytest.raises(ConfigError, match="only 'spatial'"):
         training.run(write_case(tmp_path), tmp_path / "out", folds="random", say=print)
+
+
+def test_a_real_picture_gets_a_thermal_band_that_is_nowhere_measured():
+    (p,) = sources.not_measured([picture()], 1)
+    assert p.thermal.shape == (1, 160, 220)
+    assert np.isnan(p.thermal).all()
+    drawn = batch([p], seed=0, step=0, size=2, size_px=64, mean=(0.4, 0.4, 0.4, 0.0), std=(0.2, 0.2, 0.2, 3.0))
+    assert drawn.image.shape == (2, 4, 64, 64)
+    assert not drawn.image[:, 3].any()
+    plain = [picture()]
+    assert sources.not_measured(plain, 0) is plain
+
+
+def test_simulated_scenes_take_the_point_spreads_in_turn_and_show_ground_and_sources(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "ProcessPoolExecutor", lambda *a, **kw: _Here())
+    settings = SimulatedSettings(tiles=3, size_px=128, gsds_m=(2.0, 1.0), psfs_m=(5.0, 30.0), seed=3)
+    pictures = sources.simulated(settings, tmp_path, print)
+    assert [p.name.rsplit("-", 1)[1] for p in pictures] == ["heat5", "heat30", "heat5"]
+    for k, p in enumerate(pictures):
+        assert p.thermal.shape == (1, 128, 128)
+        assert p.thermal.dtype == np.float32
+        assert np.isfinite(p.thermal).all()
+        sources_alone = excess_k(training_scene(3 + k, 128, p.gsd_m), 5.0, 3.5, 3 + k)
+        assert p.thermal.std() > 0.1  # the ground shows also where nothing is hot
+        assert not np.allclose(p.thermal[0], sources_alone, atol=0.2)
+    # drawn bilinearly: no steps of the sensor's pixel, 18 m at 1 m
+    assert np.abs(np.diff(pictures[1].thermal[0], axis=1)).max() < np.ptp(pictures[1].thermal) / 5
+
+
+class _Here:
+    """Renders where it is asked: no processes for three small scenes."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        return False
+
+    map = staticmethod(map)
+
+
+def thermal_case(folder):
+    """Weights of three bands and a file that goes on from them with a fourth."""
+    card = ModelCard(
+        name="tiny", version="0", created="2026-01-01", licence="CC0-1.0", width=4, bands=("red", "green", "blue"),
+        units="display_uint8", gsd_m=2.0, gsd_range_m=(0.5, 2.9), native_range_m=(1.5, 2.9),
+        mean=(0.4,) * 3, std=(0.2,) * 3,
+    )  # fmt: skip
+    cards.save(SiteNet(3, 4).eval(), card, folder / "start.safetensors")
+    config = write_case(folder)
+    text = config.read_text().split("training:")[0]
+    config.write_text(
+        f"""{text}
+start: start.safetensors
+thermal_bands: [thermal_excess]
+simulated: {{tiles: 5, size_px: 128, gsds_m: [2], psfs_m: [5, 12], seed: 4}}
+training:
+  {{steps: 2, batch: 2, crop_px: 64, width: 4, imagenet: false, precision: float32,
+   mean: [0.4, 0.4, 0.4, 0], std: [0.2, 0.2, 0.2, 3]}}
+"""
+    )
+    return config
+
+
+@pytest.mark.slow
+def test_thermal_weights_go_on_from_optical_ones_and_carry_two_calibrations(tmp_path):
+    lines: list[str] = []
+    training.run(thermal_case(tmp_path), tmp_path / "out", folds=None, say=lines.append)
+    net, card = cards.load(tmp_path / "out" / "tiny.safetensors")
+    assert net.bands == card.channels == 4
+    assert card.mean[3] == 0
+    assert card.std[3] == 3
+    assert card.calibration_thermal is not None
+    assert set(card.scores) == {"held-out simulated scenes, with heat", "held-out simulated scenes, without heat"}
+    assert "the last 1 for calibration only" in card.training[1].name
+    assert "calibration with and without heat on 1 simulated scenes" in lines
+
+
+def test_thermal_weights_need_scenes_with_heat(tmp_path):
+    config = thermal_case(tmp_path)
+    config.write_text(config.read_text().replace(", psfs_m: [5, 12]", ""))
+    with pytest.raises(ConfigError, match=r"simulated\.psfs_m"):
+        training.run(config, tmp_path / "out", folds=None, say=print)
+
+
+def test_calibrations_are_fitted_apart_on_the_same_scenes(monkeypatch):
+    """A detector that outlines every building, and knows its class from the thermal band alone."""
+
+    def look(detector, read, core):
+        values, valid = read(*core)
+        p = np.zeros((7, *valid.shape), np.uint8)
+        building = values[0] > 0.3
+        center = values[3] > 0 if len(values) > 3 else np.zeros_like(building)
+        p[0], p[4] = np.where(building, 0, 255), np.where(building, 255, 0)
+        p[1], p[2] = np.where(building & ~center, 155, 0), np.where(building & ~center, 100, 0)
+        p[1], p[2] = np.where(building & center, 30, p[1]), np.where(building & center, 225, p[2])
+        return p, valid
+
+    monkeypatch.setattr("workflows.thermal_calibration.predict", look)
+    p = picture()
+    heat = np.where(p.building == 2, 5.0, 0.0)[None].astype(np.float32)
+    instance = ndimage.label(p.building)[0].astype(np.uint16)
+    scenes = [Picture("s", p.optical, p.valid, p.building, p.cooling, instance=instance, thermal=heat)] * 4
+    found = calibrate(SiteNet(4, 4), ModelCard.model_construct(), scenes)
+    without, with_heat = (found["scores"][f"held-out simulated scenes, {k} heat"] for k in ("without", "with"))
+    assert without["objects"] == with_heat["objects"] == 24
+    assert without["data_centers"] == 12
+    assert without["auc"] == 0.5
+    assert with_heat["auc"] == 1
+    assert with_heat["brier"] < 0.02 < without["brier"]
+    assert found["calibration_thermal"].b > found["calibration"].b

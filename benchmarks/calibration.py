@@ -1,0 +1,162 @@
+"""Are the probabilities right? Brier score and reliability on objects the weights have not seen.
+
+    python -m benchmarks.calibration --json [--folds FILE] [--scenes N] [--plot FILE.svg]
+
+Two sources, shown apart and pooled: REAL, the out-of-fold buildings of the one labelled district
+(scores as the cross-validation stored them; calibrated leaving each block out in turn); SIMULATED,
+buildings in fresh scenes of seeds that no training uses, by the shipped weights. The prior
+correction is tested on the simulated buildings, drawn to three prevalences.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models import calibration
+from models.card import DEFAULT_WEIGHTS, Calibration
+from models.predict import Detector
+from models.samples import Picture
+from models.simulate import training_scene
+from pipeline.sites import p_data_center
+from workflows.held_out import objects_on
+
+FOLDS = Path(__file__).resolve().parent.parent / "docs" / "images" / "folds.json"
+FIRST_SEED = 900_000_000
+"""No training uses seeds from here on."""
+GSDS_M = (1.0, 2.0)
+PREVALENCES = (0.5, 0.05, 0.003)
+
+
+def real(folds: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Probability, truth and block of the out-of-fold buildings, each block calibrated on the others."""
+    held = json.loads(folds.read_text())["held_out"]
+    score, center, block = (np.array(held[k]) for k in ("score", "data_center", "block"))
+    p = np.zeros(len(score))
+    for b in np.unique(block):
+        out = block == b
+        c = calibration.fit(score[~out], center[~out])
+        p[out] = p_data_center(score[out], c, c.prevalence)
+    return p, center.astype(bool), block
+
+
+def simulated(scenes: int, say: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Score, truth and scene of buildings in fresh simulated scenes, by the shipped weights."""
+    detector = Detector.load(DEFAULT_WEIGHTS)
+    pictures = []
+    for i in range(scenes):
+        gsd_m = GSDS_M[i % len(GSDS_M)]
+        s = training_scene(FIRST_SEED + i, 384, gsd_m)
+        valid = np.ones(s.building.shape, bool)
+        pictures.append(Picture(f"fresh {i}", s.optical, valid, s.building, s.cooling, gsd_m=gsd_m))
+        if say and i % 20 == 19:
+            print(f"scene {i + 1} of {scenes}", file=sys.stderr, flush=True)
+    found = objects_on(detector, pictures)
+    return found.score, found.center, found.picture
+
+
+def at_prevalence(
+    score: np.ndarray, center: np.ndarray, group: np.ndarray, fit: Calibration, prevalence: float
+) -> dict[str, Any]:
+    """Brier of re-weighted probabilities where data centers are as rare as `prevalence`.
+
+    Objects are weighted to that prevalence instead of being drawn, so that none is left out.
+    """
+    p = p_data_center(score, fit, prevalence)
+    weight = np.where(center, prevalence / center.mean(), (1 - prevalence) / (1 - center.mean()))
+    stale = p_data_center(score, fit, fit.prevalence)
+    return {
+        "brier": float(np.average((p - center) ** 2, weights=weight)),
+        "brier_prior_only": prevalence * (1 - prevalence),
+        "brier_not_reweighted": float(np.average((stale - center) ** 2, weights=weight)),
+        "mean_p": float(np.average(p, weights=weight)),
+        "mean_p_not_reweighted": float(np.average(stale, weights=weight)),
+    }
+
+
+def report(p: np.ndarray, center: np.ndarray, group: np.ndarray) -> dict[str, Any]:
+    """Brier with interval, that of the base rate alone, reliability."""
+    rate = float(center.mean())
+    return {
+        "brier": calibration.brier(p, center),
+        "interval": calibration.interval(p, center, group),
+        "brier_prior_only": rate * (1 - rate),
+        "objects": len(p),
+        "data_centers": int(center.sum()),
+        "reliability": calibration.reliability(p, center, group),
+    }
+
+
+def run(folds: Path, scenes: int, say: bool) -> dict[str, Any]:
+    """All figures; the simulated half is split by scene: even scenes fit, odd scenes test."""
+    score, center, scene = simulated(scenes, say)
+    even = scene % 4 < 2  # both ground sizes in both halves
+    fit = calibration.fit(score[even], center[even])
+    test = ~even
+    p = p_data_center(score[test], fit, fit.prevalence)
+    sim = report(p, center[test], scene[test])
+    result: dict[str, Any] = {"simulated": sim, "real": None}
+    pooled = [(p, center[test], scene[test])]
+    if folds.is_file() and "held_out" in json.loads(folds.read_text()):
+        r = real(folds)
+        result["real"] = report(*r)
+        pooled.append((r[0], r[1], -1 - r[2]))
+    all_p, all_center, all_group = (np.concatenate(c) for c in zip(*pooled, strict=True))
+    both = report(all_p, all_center, all_group)
+    return {
+        **{k: both[k] for k in ("brier", "brier_prior_only", "interval", "objects", "reliability")},
+        **result,
+        "by_prevalence": {f"{q:g}": at_prevalence(score[test], center[test], scene[test], fit, q) for q in PREVALENCES},
+        "by_prevalence_on": "simulated",
+    }
+
+
+def plot(result: dict[str, Any], path: Path) -> None:
+    """Reliability diagram, real and simulated apart."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(4.2, 4.0))
+    axes.plot([0, 1], [0, 1], color="0.7", lw=1)
+    for name, colour in (("real", "#b3261e"), ("simulated", "#1f5fa8")):
+        rows = result[name]["reliability"] if result[name] else []
+        x, y = [r["p"] for r in rows], [r["share"] for r in rows]
+        spread = np.array([[r["share"] - r["interval"][0], r["interval"][1] - r["share"]] for r in rows]).T
+        if rows:
+            label = f"{name}: {result[name]['objects']} buildings, Brier {result[name]['brier']:.3f}"
+            axes.errorbar(x, y, np.clip(spread, 0, None), fmt="o-", color=colour, capsize=3, label=label)
+    axes.set(xlabel="probability given", ylabel="share that were data centers", xlim=(0, 1), ylim=(0, 1))
+    axes.legend(frameon=False, fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--folds", type=Path, default=FOLDS, help="folds.json of a cross-validation")
+    parser.add_argument("--scenes", type=int, default=120, help="fresh simulated scenes")
+    parser.add_argument("--plot", type=Path, help="write the reliability diagram to this SVG file")
+    parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+    args = parser.parse_args()
+    result = run(args.folds, args.scenes, True)
+    if args.plot:
+        plot(result, args.plot)
+    for name in ("real", "simulated"):
+        if result[name]:
+            r = result[name]
+            base = f"base rate {r['brier_prior_only']:.3f}, {r['objects']} buildings"
+            line = f"{name}: Brier {r['brier']:.3f} {r['interval']}, {base}"
+            print(line, file=sys.stderr if args.json else sys.stdout)
+    if args.json:
+        print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

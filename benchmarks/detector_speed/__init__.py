@@ -1,0 +1,1 @@
+"""The detector beside a U-Net with ResNet-18 encoder: `python -m benchmarks.detector_speed --json`."""

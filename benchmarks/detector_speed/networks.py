@@ -1,0 +1,77 @@
+"""The two networks under one contract.
+
+In: a seed. Out: networks with six outputs, their sizes, and the card that both are run with.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from aoi.errors import ConfigError
+from models.card import ModelCard
+from models.network import NOVELTY_STRIDE, OUTPUTS
+from models.predict import WINDOW_PX
+from models.train import TrainSettings
+
+RGB = ("red", "green", "blue")
+Network = TypeVar("Network", bound=nn.Module)
+
+
+class Rival(nn.Module):
+    """The rival, with the faces that `models.predict` asks of a network; its novelty is zero, at no cost."""
+
+    def __init__(self, outputs: int = len(OUTPUTS)) -> None:
+        super().__init__()
+        try:
+            import segmentation_models_pytorch as smp
+        except ImportError as error:
+            raise ConfigError("segmentation-models-pytorch is missing: pip install 'overwatt[bench]'") from error
+        self.outputs = outputs
+        self.unet = smp.Unet("resnet18", encoder_weights=None, in_channels=3, classes=outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, 3, y, x) to (n, output, y, x) logits."""
+        logits: Tensor = self.unet(x)
+        return logits
+
+    def forward_with_features(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits, and the input in place of features."""
+        return self(x), x
+
+    def novelty(self, features: Tensor) -> Tensor:
+        """Zero everywhere: (n, y / 8, x / 8)."""
+        n, _, ny, nx = features.shape
+        return features.new_zeros((n, ny // NOVELTY_STRIDE, nx // NOVELTY_STRIDE))
+
+
+def built(make: Callable[[], Network], seed: int) -> Network:
+    """A network from a seed, whatever was drawn before."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return make()
+
+
+def card_of(settings: TrainSettings) -> ModelCard:
+    """The contract of both networks: RGB at 2 m."""
+    return ModelCard(
+        name="benchmark", version="0", created="2026-01-01", licence="Apache-2.0", width=settings.width, bands=RGB,
+        units="display_uint8", gsd_m=2.0, gsd_range_m=(0.25, 2.9), native_range_m=(1.5, 2.9),
+        mean=settings.mean, std=settings.std,
+    )  # fmt: skip
+
+
+def size_of(net: nn.Module) -> dict[str, float]:
+    """Parameters, and multiplications of convolutions a pixel (counted by torch on one window)."""
+    x = torch.zeros(1, 3, WINDOW_PX, WINDOW_PX)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        copy.deepcopy(net).eval()(x)
+    return {
+        "parameters": sum(p.numel() for p in net.parameters()),
+        "macs_per_px": round(counter.get_total_flops() / 2 / WINDOW_PX**2),
+    }

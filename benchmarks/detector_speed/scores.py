@@ -1,0 +1,112 @@
+"""Dice by class on pixels that no network has learned from.
+
+In: detectors, the real district with one block held out, simulated scenes, the scores of a cross-validation.
+Out: Dice by class.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aoi.errors import ConfigError
+from models.card import ModelCard, normalise
+from models.predict import Detector, predict
+from models.samples import DATA_CENTER, IGNORE, NOT_CENTER, OTHER, Picture
+from workflows.folds import blocks_of
+from workflows.images import Image, open_image
+from workflows.training_file import FoldSettings, real_data
+from workflows.training_pictures import outlined
+from workflows.vectors import outlines_px
+
+MEASURED = ("data_center", "other_building", "cooling_equipment")
+OUTLINES = Path(__file__).resolve().parents[2] / "models" / "labels" / "ashburn.geojson"
+MAX_FOLDS_BYTES = 20_000_000
+SCORED = ("independent_labels, unlabelled ignore", "own_outlines, unlabelled ignore")
+
+
+def counts(p: np.ndarray, building: np.ndarray, cooling: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Count pixels for Dice.
+
+    Args:
+        p: (channel, y, x) uint8 as `models.predict` gives.
+        building: (y, x) uint8 as in `Picture`.
+        cooling: likewise.
+        known: (y, x) bool, where to count.
+
+    Returns:
+        (class as in `MEASURED`, [both, found, labelled]) int.
+    """
+    sure, label = known & (building < NOT_CENTER), p[:3].argmax(0)
+    pairs = [(sure & (label == k), sure & (building == k)) for k in (DATA_CENTER, OTHER)]
+    told = known & (cooling != IGNORE)
+    pairs.append((told & (p[3] > 127), told & (cooling == 1)))
+    return np.array([[(a & b).sum(), a.sum(), b.sum()] for a, b in pairs])
+
+
+def dice(found: np.ndarray) -> dict[str, float | None]:
+    """Dice of each class from `counts`, and the mean of those that are there; None where a class is not."""
+    out: dict[str, float | None] = {}
+    for name, (both, a, b) in zip(MEASURED, found, strict=True):
+        out[name] = round(float(2 * both / (a + b)), 4) if b else None
+    there = [v for v in out.values() if v is not None]
+    return out | {"mean": round(float(np.mean(there)), 4) if there else None}
+
+
+def dice_simulated(detector: Detector, scenes: Sequence[Picture]) -> dict[str, float | None]:
+    """Pooled over whole scenes, each one window."""
+    total = np.zeros((len(MEASURED), 3), int)
+    for s in scenes:
+        window = normalise(detector.card, s.optical.astype(np.float32) / 255, s.valid)
+        total += counts(detector.windows([window])[0], s.building, s.cooling, s.valid)
+    return dice(total)
+
+
+@dataclass(frozen=True)
+class Real:
+    """The real district: its picture, and the (y, x) bool block that is held out."""
+
+    image: Image
+    picture: Picture
+    held_out: np.ndarray
+
+    def dice(self, detector: Detector) -> dict[str, float | None]:
+        """On the block alone."""
+        p, seen = predict(detector, self.image.read, (0, 0, *self.image.shape))
+        return dice(counts(p, self.picture.building, self.picture.cooling, seen & self.held_out))
+
+
+def real_district(card: ModelCard, folds: FoldSettings, block: int, weight: float) -> Real | None:
+    """Ashburn with one block held out, or None where its picture is missing."""
+    path = real_data() / "ashburn" / "naip_rgb_2m.tif"
+    if not path.is_file():
+        return None
+    image = open_image(path, card)
+    picture = outlined(image, outlines_px(OUTLINES, image), "Ashburn (NAIP, 2 m)", weight)
+    return Real(image, picture, blocks_of(picture, folds) == block)
+
+
+def shipped(folder: Path | None) -> dict[str, Any]:
+    """Dice of the shipped recipe from the folds.json of a full cross-validation, which trains far longer.
+
+    Raises:
+        ConfigError: no such file, too large, or not what `overwatt train --folds spatial` writes.
+    """
+    if folder is None:
+        return {"dice_shipped": None, "dice_shipped_on": None}
+    path = folder / "folds.json"
+    if not path.is_file():
+        raise ConfigError(f"--folds {folder}: no folds.json in it; `overwatt train FILE --folds spatial` writes one")
+    if path.stat().st_size > MAX_FOLDS_BYTES:
+        raise ConfigError(f"{path.name}: larger than {MAX_FOLDS_BYTES} bytes, not scores of a cross-validation")
+    try:
+        scores = json.loads(path.read_text(encoding="utf-8"))["scores"]
+        on = next(k for k in SCORED if k in scores)
+        return {"dice_shipped": float(scores[on]["data_center"]["dice"]), "dice_shipped_on": on}
+    except (ValueError, KeyError, TypeError, StopIteration) as error:
+        raise ConfigError(f"{path.name}: not scores of a cross-validation; run `overwatt train` anew") from error
