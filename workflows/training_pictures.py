@@ -8,6 +8,7 @@ sources and ground show together: sources alone would give the label away.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -17,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import rasterio
 import shapely
+from rasterio.errors import NotGeoreferencedWarning
 from rasterio.features import rasterize
 from scipy import ndimage
 
@@ -199,7 +201,10 @@ def _halved(path: Path) -> np.ndarray:
     driver = raster_driver(path)
     if driver is None:
         raise AssetReadError(f"image {path.name}: neither GeoTIFF, PNG, JPEG nor JPEG 2000 by its first bytes")
-    with rasterio.open(path, driver=driver) as source:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        opened = rasterio.open(path, driver=driver)
+    with opened as source:
         if source.count < 3 or source.dtypes[0] != "uint8" or max(source.shape) > MAX_SIDE_PX:
             raise AssetReadError(f"image {path.name}: needs three bands of bytes, at most {MAX_SIDE_PX} pixels a side")
         pixels = source.read([1, 2, 3])

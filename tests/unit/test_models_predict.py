@@ -11,7 +11,7 @@ from aoi.errors import GridError
 from models import predict as predictor
 from models.card import ModelCard
 from models.network import SiteNet
-from models.predict import CORE_PX, HALO_PX, WINDOW_PX, Detector, predict
+from models.predict import CHANNELS, CORE_PX, HALO_PX, WINDOW_PX, Detector, predict
 
 SHAPE = (150, 210)  # of the test image; windows of 128 with a core of 64 make 3 x 4 of them
 
@@ -118,12 +118,13 @@ def test_the_whole_image_is_seen_where_it_is_valid_and_zero_elsewhere(whole):
     p, seen = whole
     _, valid = image()
     assert p.dtype == np.uint8
-    assert p.shape == (4, *SHAPE)
+    assert p.shape == (len(CHANNELS), *SHAPE)
     np.testing.assert_array_equal(seen, valid)
     assert (p[:, ~valid] == 0).all()
     total = p[:3, valid].astype(int).sum(0)
     assert np.abs(total - 255).max() <= 2  # a softmax, rounded thrice
-    assert all(layer[valid].std() > 10 for layer in p)  # else the laws below say little
+    assert all(layer[valid].std() > 10 for layer in p[:-1])  # else the laws below say little
+    assert (p[-1] == 0).all()  # no training ground was measured
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -174,7 +175,7 @@ def test_a_batch_filled_with_zeros_gives_what_a_full_one_gives(n):
     windows = [rng.standard_normal((3, 64, 64)).astype(np.float32) for _ in range(4)]
     four = Detector(make_net(), make_card(), "cpu", "float32", 4)
     full = four.windows(windows)
-    assert full.shape == (4, 4, 64, 64)
+    assert full.shape == (4, len(CHANNELS), 64, 64)
     assert (full[0] != full[1]).any()
     np.testing.assert_array_equal(four.windows(windows[:n]), full[:n])
     np.testing.assert_array_equal(four.windows(windows[::-1])[::-1], full)  # nor does the neighbour matter
@@ -194,7 +195,7 @@ def test_an_image_smaller_than_a_window_and_one_of_a_single_pixel(detector):
         values, valid = rng.random((3, *shape)).astype(np.float32), np.ones(shape, bool)
         reader = Reader(values, valid)
         p, seen = predict(detector, reader, (0, 0, *shape))
-        assert p.shape == (4, *shape)
+        assert p.shape == (len(CHANNELS), *shape)
         assert seen.all()
         assert np.abs(p[:3].astype(int).sum(0) - 255).max() <= 2
         assert reader.asked == [(-HALO_PX, -HALO_PX, CORE_PX + HALO_PX, CORE_PX + HALO_PX)]

@@ -137,6 +137,18 @@ def test_a_given_start_is_gone_on_from_and_survives_a_stop(tmp_path, undisturbed
     assert all(torch.equal(before[k], v) for k, v in first.state_dict().items())  # the start is left as it was
 
 
+def test_an_encoder_at_rate_0_stays_as_it_was_batch_norm_included(tmp_path, undisturbed):
+    start = undisturbed[0]
+    frozen = TINY.model_copy(update={"encoder_rate": 0.0})
+    train([picture(1)], RGB, frozen, start=start, checkpoint=tmp_path / "c.pt", stop_after=2)
+    net = train([picture(1)], RGB, frozen, start=start, checkpoint=tmp_path / "c.pt")
+    before, after = start.state_dict(), net.state_dict()
+    held = [k for k in before if k.startswith(("stem.", "blocks."))]
+    assert all(torch.equal(before[k], after[k]) for k in held)
+    assert not torch.equal(before["head.weight"], after["head.weight"])
+    assert same(net, train([picture(1)], RGB, frozen, start=start))
+
+
 @pytest.mark.parametrize("keep", [0, 10, 2000])
 def test_a_damaged_checkpoint_is_refused(tmp_path, keep):
     checkpoint = tmp_path / "net.pt"
