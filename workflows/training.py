@@ -42,6 +42,7 @@ from workflows.training_file import PictureSettings, TrainingFile, resolve
 from workflows.vectors import outlines_px
 
 Say = Callable[[str], None]
+PRETRAINED = "pretrained.safetensors"
 HELD_OUT = 0.2
 """Share of the simulated scenes, the last ones, that thermal weights are calibrated on."""
 
@@ -79,16 +80,10 @@ def run(config: Path, out: Path, *, folds: str | None, say: Say, steps: int | No
     Returns:
         A summary for `--json`.
     """
-    file = load_yaml(config, TrainingFile)
-    if steps:
-        short = {"steps": steps}
-        rounds = {"training": file.training, "pretraining": file.pretraining}
-        file = file.model_copy(update={k: r.model_copy(update=short) for k, r in rounds.items() if r})
     if folds not in (None, "spatial"):
         raise ConfigError(f"--folds '{folds}': only 'spatial' is offered; a random split would leak neighbours")
-    out.mkdir(parents=True, exist_ok=True)
-    base = config.resolve().parent
-    ready = _gather(file, base, out, say)
+    ready = _ready(config, out, steps, say)
+    file = ready.file
     start = _start(ready, say)
     if folds:
         return _cross_validate(ready, start, say)
@@ -107,6 +102,30 @@ def run(config: Path, out: Path, *, folds: str | None, say: Say, steps: int | No
     saved = cards.save(net, ready.card.model_copy(update=update), weights)
     mlm.write(saved, weights, hyperparameters=file.training.model_dump())
     return {"weights": str(weights), "sha256": saved.weights_sha256, "bytes": weights.stat().st_size}
+
+
+def first_round(config: Path, out: Path, *, say: Say, steps: int | None = None) -> Path:
+    """Do the first round alone, on simulated scenes; return its weights file, without scores or calibration.
+
+    Raises:
+        ConfigError: the file has no first round.
+    """
+    ready = _ready(config, out, steps, say)
+    if ready.file.pretraining is None:
+        raise ConfigError(f"{config.name}: no pretraining")
+    _start(ready, say)
+    return out / PRETRAINED
+
+
+def _ready(config: Path, out: Path, steps: int | None, say: Say) -> _Ready:
+    """Read a training file and everything that it names."""
+    file = load_yaml(config, TrainingFile)
+    if steps:
+        short = {"steps": steps}
+        rounds = {"training": file.training, "pretraining": file.pretraining}
+        file = file.model_copy(update={k: r.model_copy(update=short) for k, r in rounds.items() if r})
+    out.mkdir(parents=True, exist_ok=True)
+    return _gather(file, config.resolve().parent, out, say)
 
 
 @dataclass(frozen=True)
@@ -238,7 +257,7 @@ def _start(ready: _Ready, say: Say) -> SiteNet | None:
         start = start if own == new else widened(start, own, new)
     if file.pretraining is None:
         return start
-    job = _Job("simulated", [], ready, start, ready.out / "pretrained.safetensors", file.pretraining)
+    job = _Job("simulated", [], ready, start, ready.out / PRETRAINED, file.pretraining)
     return cards.load(_train(job, say))[0]
 
 
