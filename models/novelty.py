@@ -6,12 +6,12 @@ import torch
 
 from aoi.grid import windows
 from models.card import ModelCard, normalise
-from models.network import NOVELTY_STRIDE, SiteNet
+from models.network import NOVELTY_CHANNELS, NOVELTY_STRIDE, SiteNet
 from models.predict import CORE_PX, HALO_PX
 from models.samples import NOT_CENTER, Picture
 
 LEAST = 256
-"""Fewer features than this say nothing about a covariance of 64 dimensions."""
+"""Fewer features than this say nothing about a covariance of 40 dimensions."""
 
 
 def fit(net: SiteNet, card: ModelCard, pictures: list[Picture]) -> bool:
@@ -41,7 +41,7 @@ def fit(net: SiteNet, card: ModelCard, pictures: list[Picture]) -> bool:
             inner = features[:, h:-h, h:-h]
             mask = building[y : y + CORE_PX, x : x + CORE_PX][::NOVELTY_STRIDE, ::NOVELTY_STRIDE]
             found.append(inner[:, mask].T)
-    features = torch.cat(found) if found else torch.empty(0, 4 * net.width)
+    features = torch.cat(found) if found else torch.empty(0, NOVELTY_CHANNELS)
     if len(features) < LEAST:
         return False
     net.fit_novelty(features.clone())

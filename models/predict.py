@@ -17,6 +17,7 @@ import torch
 
 from aoi.grid import windows
 from models.card import DEFAULT_WEIGHTS, ModelCard, load, normalise
+from models.fast import arithmetic, fast
 from models.network import NOVELTY_STRIDE, OUTPUTS, SiteNet, probabilities
 
 WINDOW_PX = 512
@@ -65,7 +66,7 @@ class Detector:
         if cuda:
             half = torch.cuda.is_bf16_supported()
             return cls(net.to("cuda"), card, "cuda", "bfloat16" if half else "float32", 16)
-        return cls(net.to("cpu"), card, "cpu", "float32", 1)
+        return cls(fast(net.to("cpu")), card, "cpu", "float32", 1)
 
     def describe(self) -> str:
         """Everything that the bits of a result depend on, for the key under which it is stored."""
@@ -73,7 +74,7 @@ class Detector:
         chip = torch.cuda.get_device_name() if cuda else torch.backends.cpu.get_cpu_capability()
         return (
             f"torch {torch.__version__} {self.device} ({chip}) {self.precision} batch {self.batch} "
-            f"threads {torch.get_num_threads()} window {WINDOW_PX} core {CORE_PX}"
+            f"threads {torch.get_num_threads()} {arithmetic(self.net)} window {WINDOW_PX} core {CORE_PX}"
         )
 
     def windows(self, images: Sequence[np.ndarray]) -> np.ndarray:

@@ -9,7 +9,7 @@ from torch import nn
 
 from models.card import DEFAULT_WEIGHTS, load
 from models.fast import arithmetic, fast
-from models.network import SiteNet
+from models.network import NOVELTY_CHANNELS, SiteNet
 
 
 def make_net(bands, width, outputs, seed=0):
@@ -112,7 +112,7 @@ def test_the_network_stays_as_it_is_and_the_copy_does_not_follow_it():
 
 def test_what_a_detector_asks_of_a_network_is_there():
     net = make_net(4, 5, 6)
-    net.fit_novelty(noise(500, 20).float())
+    net.fit_novelty(noise(500, NOVELTY_CHANNELS).float())
     quick = fast(net)
     assert (quick.bands, quick.width, quick.outputs) == (4, 5, 6)
     x = noise(1, 4, 64, 64).float()
