@@ -232,5 +232,5 @@ def test_the_detector_is_ready_and_says_what_its_bits_depend_on(detector):
     training = make_net().train()
     assert not Detector.of(training, make_card(), "cpu").net.training
     text = detector.describe()
-    for word in (torch.__version__, "cpu (", "float32", "batch 1", "threads 1", "window 512", "core 384"):
+    for word in (torch.__version__, "cpu (", "float32", "batch 1", "threads 1", "folded", "window 512", "core 384"):
         assert word in text
