@@ -3,7 +3,7 @@
 In: the ground sampling distance of an image, or a profile's name. Out: a `Profile`, or a
 `ModelContractError` that names the profiles. A profile narrows the card of its weights: imagery
 within `native_range_m` keeps its own pixels, finer imagery within `gsd_range_m` is averaged to
-`gsd_m`, anything else is refused.
+`gsd_m`, anything else is refused. The weights named here are in training: no command uses profiles yet.
 """
 
 from __future__ import annotations
