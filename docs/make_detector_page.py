@@ -1,6 +1,6 @@
 """Writes docs/detector.md and its pictures from a cross-validation folder.
 
-usage: python docs/make_detector_page.py runs/training [workflows/train_ashburn.yaml]
+usage: python docs/make_detector_page.py runs/training [workflows/train_aerial.yaml]
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def size_table(scores: dict) -> str:
 def main() -> None:
     """Write the page."""
     folder = Path(sys.argv[1])
-    config = Path(sys.argv[2] if len(sys.argv) > 2 else HERE.parent / "workflows" / "train_ashburn.yaml")
+    config = Path(sys.argv[2] if len(sys.argv) > 2 else HERE.parent / "workflows" / "train_aerial.yaml")
     file = load_yaml(config, TrainingFile)
     scores = json.loads((folder / "folds.json").read_text())
     settings = file.pictures[0]

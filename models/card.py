@@ -26,7 +26,7 @@ from models.network import OUTPUTS, SiteNet
 
 MAX_WEIGHTS_BYTES = 25_000_000
 MAX_CARD_BYTES = 1_000_000
-DEFAULT_WEIGHTS = Path(__file__).parent / "weights" / "sitenet-v1.safetensors"
+DEFAULT_WEIGHTS = Path(__file__).parent / "weights" / "sitenet-aerial-v2.safetensors"
 
 
 class _Frozen(BaseModel):
@@ -118,7 +118,7 @@ def check_fits(card: ModelCard, *, bands: tuple[str, ...], gsd_m: float, units: 
     if not low <= gsd_m <= high:
         raise ModelContractError(
             f"{source}: ground sampling distance {gsd_m:g} m is outside of {low:g}-{high:g} m, "
-            f"the range that weights '{card.name}' were trained for; use other imagery or other weights"
+            f"the range of weights '{card.name}'; use other imagery or weights, or its sensor's profile"
         )
     if units != card.units:
         raise ModelContractError(f"{source}: units '{units}', but weights '{card.name}' need '{card.units}'")

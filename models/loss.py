@@ -10,6 +10,7 @@ from models.samples import IGNORE, NOT_CENTER, Batch
 
 _CLASS_WEIGHT = (0.7, 1.2, 1.2)
 _SMOOTH_PX = 50.0
+_COOLING = 1.5
 
 
 def loss_of(logits: Tensor, batch: Batch) -> Tensor:
@@ -35,7 +36,7 @@ def loss_of(logits: Tensor, batch: Batch) -> Tensor:
     dice = logits.new_zeros(())
     for label in (1, 2):
         dice = dice + _dice(p[:, label], building == label, known)
-    total = ce + 0.5 * dice + _yes_or_no(logits[:, 3], batch.cooling, positive=4.0)
+    total = ce + 0.5 * dice + _COOLING * _yes_or_no(logits[:, 3], batch.cooling, positive=4.0)
     if logits.shape[1] > 4:
         total = total + 0.5 * _yes_or_no(logits[:, 4], batch.interior, positive=1.0)
         total = total + 0.5 * _yes_or_no(logits[:, 5], batch.unit, positive=2.0)

@@ -19,6 +19,7 @@ from aoi.grid import windows
 from models.card import DEFAULT_WEIGHTS, ModelCard, load, normalise
 from models.fast import arithmetic, fast
 from models.network import NOVELTY_STRIDE, OUTPUTS, SiteNet, probabilities
+from models.profiles import Profile
 
 WINDOW_PX = 512
 CORE_PX = 384
@@ -49,14 +50,14 @@ class Detector:
     batch: int
 
     @classmethod
-    def load(cls, weights: Path = DEFAULT_WEIGHTS, device: str = "auto") -> Detector:
-        """Load weights and choose device, precision and batch.
+    def load(cls, weights: Path = DEFAULT_WEIGHTS, device: str = "auto", profile: Profile | None = None) -> Detector:
+        """Load weights, narrowed to a profile where one is given, and choose device, precision and batch.
 
         CUDA with bfloat16 and 16 windows where there is one; else the CPU in float32, one window
         at a time, which several worker processes do side by side.
         """
         net, card = load(weights)
-        return cls.of(net, card, device)
+        return cls.of(net, profile.narrowed(card) if profile else card, device)
 
     @classmethod
     def of(cls, net: SiteNet, card: ModelCard, device: str = "auto") -> Detector:

@@ -1,9 +1,8 @@
 """Sensor profiles: which weights look at which imagery, and at what ground size.
 
-In: the ground sampling distance of an image, or a profile's name. Out: a `Profile`, or a
-`ModelContractError` that names the profiles. A profile narrows the card of its weights: imagery
-within `native_range_m` keeps its own pixels, finer imagery within `gsd_range_m` is averaged to
-`gsd_m`, anything else is refused. The weights named here are in training: no command uses profiles yet.
+In: a profile's name, or a weights file. Out: the weights file and what its card becomes. A profile
+narrows the card of its weights: imagery within `native_range_m` keeps its own pixels, finer imagery
+within `gsd_range_m` is averaged to `gsd_m`, anything else is refused.
 """
 
 from __future__ import annotations
@@ -11,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from aoi.errors import ModelContractError, nearest
-from models.card import ModelCard
+from aoi.errors import ConfigError, ModelContractError, nearest
+from models.card import DEFAULT_WEIGHTS, ModelCard
 
 FOLDER = Path(__file__).parent / "weights"
 
@@ -26,7 +25,6 @@ class Profile:
         sensor: in words.
         weights: file name in models/weights.
         gsd_m, gsd_range_m, native_range_m: metres a pixel; see `ModelCard`.
-        by_itself: whether it is chosen from the ground size alone.
     """
 
     name: str
@@ -35,7 +33,6 @@ class Profile:
     gsd_m: float
     gsd_range_m: tuple[float, float]
     native_range_m: tuple[float, float]
-    by_itself: bool = True
 
     @property
     def path(self) -> Path:
@@ -50,10 +47,10 @@ class Profile:
 
 _AERIAL, _SENTINEL2 = "sitenet-aerial-v2.safetensors", "sitenet-sentinel2-v1.safetensors"
 PROFILES = (
-    Profile("naip", "NAIP and other aerial imagery, 0.5-1.2 m", _AERIAL, 1.0, (0.05, 1.2), (0.5, 1.2)),
+    Profile("naip", "NAIP and other aerial imagery, 0.5-1.2 m", _AERIAL, 1.0, (0.1, 1.2), (0.5, 1.2)),
     Profile("aerial_2m", "aerial and fine satellite imagery, 1.2-4 m", _AERIAL, 2.0, (1.2, 4.0), (1.2, 4.0)),
     Profile("sentinel2", "Sentinel-2 true colour, 10 m", _SENTINEL2, 10.0, (8.0, 12.5), (8.0, 12.5)),
-    Profile("units", "photographs up to 0.6 m: machines are counted", _AERIAL, 0.5, (0.05, 0.6), (0.4, 0.6), False),
+    Profile("units", "photographs up to 0.6 m: machines are counted", _AERIAL, 0.5, (0.1, 0.6), (0.4, 0.6)),
 )
 
 
@@ -69,14 +66,16 @@ def named(name: str) -> Profile:
     raise ModelContractError(f"profile '{name}'; {nearest(name, [p.name for p in PROFILES])}")
 
 
-def for_gsd(gsd_m: float, source: str) -> Profile:
-    """The profile that an image's ground size asks for.
+def weights_of(profile: str | None, weights: Path | None) -> tuple[Path, Profile | None]:
+    """The weights file that a profile's name or a path asks for; the shipped ones where both are absent.
 
     Raises:
-        ModelContractError: none takes imagery of that size.
+        ConfigError: both are given.
+        ModelContractError: there is no such profile.
     """
-    for profile in PROFILES:
-        if profile.by_itself and profile.gsd_range_m[0] <= gsd_m <= profile.gsd_range_m[1]:
-            return profile
-    have = "; ".join(f"{p.name} {p.gsd_range_m[0]:g}-{p.gsd_range_m[1]:g} m" for p in PROFILES if p.by_itself)
-    raise ModelContractError(f"{source}: no weights for {gsd_m:g} m a pixel (there are {have})")
+    if profile is None:
+        return weights or DEFAULT_WEIGHTS, None
+    if weights is not None:
+        raise ConfigError(f"profile '{profile}' and weights {weights.name}: give one; a profile has its own")
+    found = named(profile)
+    return found.path, found

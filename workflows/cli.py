@@ -128,12 +128,15 @@ def detect(
         Path | None,
         typer.Option("--thermal", help="GeoTIFF, kelvin above the surroundings; for weights with thermal bands."),
     ] = None,
+    profile: Annotated[
+        str | None, typer.Option("--profile", help="Sensor: naip, aerial_2m, sentinel2 or units; instead of --weights.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run the detector alone on images and write their footprints."""
     from workflows import commands
 
-    result = commands.detect(images, out, gsd_m=gsd, weights=weights, say=_say, thermal=thermal)
+    result = commands.detect(images, out, gsd_m=gsd, weights=weights, say=_say, thermal=thermal, profile=profile)
     _print(result, as_json, [f"{result['count']} footprints: {result['footprints']}"])
 
 

@@ -12,8 +12,9 @@ import pandas as pd
 import pyarrow
 
 from aoi.errors import ConfigError, RegistryError, nearest
-from models.card import DEFAULT_WEIGHTS, ModelCard
+from models.card import ModelCard
 from models.predict import Detector, predict
+from models.profiles import weights_of
 from pipeline import declared as registry
 from pipeline import rank, tables
 from pipeline import reconcile as ledgers
@@ -35,6 +36,7 @@ def detect(
     weights: Path | None,
     say: Say,
     thermal: Path | None = None,
+    profile: str | None = None,
 ) -> dict[str, Any]:
     """Write the footprints of images; all are opened and checked before anything is written.
 
@@ -43,7 +45,8 @@ def detect(
     """
     if gsd_m is not None and gsd_m <= 0:
         raise ConfigError(f"--gsd {gsd_m:g}: metres a pixel, greater than 0")
-    detector = Detector.load(weights or DEFAULT_WEIGHTS)
+    path, narrow = weights_of(profile, weights)
+    detector = Detector.load(path, profile=narrow)
     opened = [open_image(p, detector.card, gsd_m=gsd_m, require_crs=False) for p in images]
     if len({i.geobox is None for i in opened}) > 1:
         raise ConfigError("detect: images with and without georeference in one call; run them apart")
@@ -61,8 +64,8 @@ def detect(
         table["object_id"] = table["scenes"] + ":" + table["object_id"]
     if opened[0].geobox is None:
         table = table.set_crs(None, allow_override=True)
-    path = store.write_table(out, "footprints", table)[0]
-    return {"footprints": str(path), "count": len(table)}
+    written = store.write_table(out, "footprints", table)[0]
+    return {"footprints": str(written), "count": len(table)}
 
 
 def _check_whole(image: Image) -> None:

@@ -29,7 +29,8 @@ from rasterio.features import shapes
 from aoi.area import Area, area_from_setting, check_size
 from aoi.errors import ConfigError, GridError, OverwattError, redact
 from aoi.grid import Tile, crop_to_area, tiles
-from models.card import DEFAULT_WEIGHTS, ModelCard, load
+from models.card import ModelCard, load
+from models.profiles import weights_of
 from pipeline import compute, coverage, declared, detect, power, rank, reconcile, sites, thermal
 from pipeline.detect import DetectSettings
 from pipeline.tables import conform, empty
@@ -89,8 +90,9 @@ def open_inputs(workflow: Workflow) -> Inputs:
     Raises:
         OverwattError: whichever input is unusable, in one line.
     """
-    weights = workflow.detector.weights or DEFAULT_WEIGHTS
+    weights, narrow = weights_of(workflow.detector.profile, workflow.detector.weights)
     _, card = load(weights)  # whole: a hash that differs must not come out in a worker
+    card = narrow.narrowed(card) if narrow else card
     area = area_from_setting(workflow.area, Path.cwd(), workflow.name) if workflow.area is not None else None
     source: Image | StacSource | None = None
     hashes = {"weights": card.weights_sha256}

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from multiprocessing import get_context
@@ -36,15 +36,13 @@ from workflows import store
 from workflows import training_pictures as sources
 from workflows.folds import blocks_of, score_stitched, without
 from workflows.images import Image, open_image
+from workflows.scene_calibration import calibrate
 from workflows.settings import load_yaml
-from workflows.thermal_calibration import calibrate
 from workflows.training_file import PictureSettings, TrainingFile, resolve
 from workflows.vectors import outlines_px
 
 Say = Callable[[str], None]
 PRETRAINED = "pretrained.safetensors"
-HELD_OUT = 0.2
-"""Share of the simulated scenes, the last ones, that thermal weights are calibrated on."""
 
 
 def draft_card(file: TrainingFile) -> ModelCard:
@@ -95,7 +93,7 @@ def run(config: Path, out: Path, *, folds: str | None, say: Say, steps: int | No
         cv = json.loads(scores_path.read_text())
         update |= {"scores": cv["scores"], "calibration": Calibration(**cv["calibration"])}
     if ready.held_out:
-        say(f"calibration with and without heat on {len(ready.held_out)} simulated scenes")
+        say(f"calibration on {len(ready.held_out)} simulated scenes")
         fitted = calibrate(net, ready.card, ready.held_out)
         update |= fitted | {"scores": update.get("scores", {}) | fitted["scores"]}
     weights = out / f"{file.name}.safetensors"
@@ -142,24 +140,20 @@ class _Ready:
     more: list[Picture]
     val: list[Picture]
     held_out: list[Picture] = field(default_factory=list)
-    """Simulated scenes that are not learned from, for the calibrations of thermal weights."""
+    """Simulated scenes that are not learned from, for calibration."""
 
 
 def _gather(file: TrainingFile, base: Path, out: Path, say: Say) -> _Ready:
     card, heat = draft_card(file), len(file.thermal_bands)
-    if heat and (heat > 1 or not file.simulated.psfs_m or file.simulated.tiles < 2):
-        raise ConfigError("thermal_bands: give one, and simulated.psfs_m with 2 or more tiles to learn it from")
+    if heat and (heat > 1 or not file.simulated.psfs_m or not file.simulated.tiles or not file.simulated.held_out):
+        raise ConfigError("thermal_bands: give one, with simulated.psfs_m and tiles to learn it and held_out to fit it")
     images, real = [], []
     for p in file.pictures:
         image = open_image(resolve(p.image, base), card)
         images.append((p, image))
         real.append(sources.outlined(image, outlines_px(resolve(p.outlines, base), image), p.name, p.weight, p.scale))
-    simulated = sources.simulated(file.simulated, out / "simulated", say) if file.simulated.tiles else []
-    held_out: list[Picture] = []
-    if heat:
-        kept = len(simulated) - max(1, round(HELD_OUT * len(simulated)))
-        simulated, held_out = simulated[:kept], simulated[kept:]
-        simulated = [replace(p, weight=file.simulated.weight / kept) for p in simulated]
+    scenes = sources.simulated(file.simulated, out / "simulated", say) if file.simulated.tiles else []
+    simulated, held_out = scenes[: file.simulated.tiles], scenes[file.simulated.tiles :]
     more = [p for n in file.negatives for p in sources.mosaics(n, resolve(n.images, base))]
     for land in file.land_covers:
         image = open_image(resolve(land.image, base), card)
@@ -189,9 +183,11 @@ def _provenance(ready: _Ready) -> tuple[TrainingData, ...]:
     if ready.simulated:
         sim = file.simulated
         name = f"{sim.tiles} simulated scenes at {', '.join(f'{g:g}' for g in sim.gsds_m)} m, seed {sim.seed}"
+        spread = ", ".join(f"{w:g}" for w in sim.psfs_m)
         if ready.held_out:
-            spread = ", ".join(f"{w:g}" for w in sim.psfs_m)
-            name += f", thermal point spread {spread} m; the last {len(ready.held_out)} for calibration only"
+            name += f", and {len(ready.held_out)} more for calibration only"
+        if sim.psfs_m:
+            name += f"; thermal point spread {spread} m"
         found.append(TrainingData(name=name, licence="Apache-2.0", outlines="exact, from the simulator"))
     nothing = "none: known to hold no data center"
     found.extend(TrainingData(name=n.name, licence=n.licence, outlines=nothing) for n in file.negatives)

@@ -31,6 +31,7 @@ class SimulatedSettings(_Frozen):
     """Simulated scenes."""
 
     tiles: int = Field(default=160, ge=0)
+    held_out: int = Field(default=0, ge=0, description="scenes more, that calibration is fitted on")
     size_px: int = Field(default=512, ge=64)
     gsds_m: tuple[float, ...] = Field(default=(2.0,), min_length=1, description="tile i has the i-th, in turn")
     seed: int = 0

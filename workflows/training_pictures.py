@@ -63,10 +63,13 @@ def outlined(
 
 
 def simulated(settings: SimulatedSettings, folder: Path, say: Say) -> list[Picture]:
-    """Render the simulated scenes into `folder`, or read them from there; scene i depends on seed + i alone."""
+    """Render the simulated scenes into `folder`, or read them from there; scene i depends on seed + i alone.
+
+    Those to learn from come first, then those held out.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     todo = []
-    for i in range(settings.tiles):
+    for i in range(settings.tiles + settings.held_out):
         gsd_m = settings.gsds_m[i % len(settings.gsds_m)]
         psf_m = settings.psfs_m[i % len(settings.psfs_m)] if settings.psfs_m else None
         heat = f"-heat{psf_m:g}" if psf_m else ""

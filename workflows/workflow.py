@@ -72,6 +72,9 @@ class DetectorSettings(_Frozen):
     weights: Path | None = Field(
         default=None, description="weights file with its card beside it; the shipped ones if absent"
     )
+    profile: str | None = Field(
+        default=None, description="sensor: naip, aerial_2m, sentinel2 or units; instead of weights"
+    )
     building: float = Field(default=0.5, gt=0, lt=1, description="building probability a pixel needs")
     cooling: float = Field(default=0.5, gt=0, lt=1, description="cooling-equipment probability a pixel needs")
     tile_px: int = Field(default=768, ge=1, description="side of a tile in pixels; does not change results")

@@ -46,7 +46,7 @@ from workflows.training_pictures import simulated
 
 SEED = 20270110  # of simulated scenes; no shipped weights learned from scenes of these seeds
 HELD_OUT_SEED = SEED + 100_000
-REAL_SHARE = 0.6  # of the crops, as in workflows/train_ashburn.yaml; the others are simulated
+REAL_SHARE = 0.6  # of the crops, as in workflows/train_aerial.yaml; the others are simulated
 STATISTICS_BATCHES = 12  # to re-estimate batch norm
 
 

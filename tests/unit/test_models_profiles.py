@@ -1,22 +1,27 @@
-"""Profiles: every ground size has one or is refused, and a profile only narrows its weights' card."""
+"""Profiles: their weights are shipped and cover them, and a profile only narrows its weights' card."""
+
+from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from aoi.errors import ModelContractError
+from aoi.errors import ConfigError, ModelContractError
 from models import profiles
-from models.card import ModelCard
+from models.card import DEFAULT_WEIGHTS, ModelCard, load_card
 
 
-@given(st.floats(0.01, 100))
-def test_a_ground_size_has_a_profile_that_takes_it_or_is_refused(gsd_m):
-    taken = [p for p in profiles.PROFILES if p.by_itself and p.gsd_range_m[0] <= gsd_m <= p.gsd_range_m[1]]
-    if taken:
-        assert profiles.for_gsd(gsd_m, "image a.tif") == taken[0]
-    else:
-        with pytest.raises(ModelContractError, match=r"image a\.tif: no weights for"):
-            profiles.for_gsd(gsd_m, "image a.tif")
+def test_a_profile_or_weights_but_not_both():
+    assert profiles.weights_of(None, None) == (DEFAULT_WEIGHTS, None)
+    assert profiles.weights_of(None, Path("w.safetensors")) == (Path("w.safetensors"), None)
+    path, profile = profiles.weights_of("sentinel2", None)
+    assert path == profile.path and profile.gsd_m == 10.0
+    with pytest.raises(ConfigError, match="give one"):
+        profiles.weights_of("naip", Path("w.safetensors"))
+
+
+@pytest.mark.parametrize("profile", profiles.PROFILES, ids=lambda p: p.name)
+def test_the_weights_of_a_profile_are_shipped_and_cover_it(profile):
+    card = load_card(profile.path)
+    assert card.gsd_range_m[0] <= profile.gsd_range_m[0] and profile.gsd_range_m[1] <= card.gsd_range_m[1]
 
 
 def test_profiles_are_consistent():

@@ -20,7 +20,7 @@ from models.simulate import excess_k, training_scene
 from workflows import training
 from workflows import training_pictures as sources
 from workflows.folds import blocks_of, objects, without
-from workflows.thermal_calibration import calibrate
+from workflows.scene_calibration import calibrate
 from workflows.training_file import FoldSettings, SimulatedSettings
 
 TRANSFORM = Affine(2, 0, 500000, 0, -2, 4400000)
@@ -186,7 +186,7 @@ def thermal_case(folder):
         f"""{text}
 start: start.safetensors
 thermal_bands: [thermal_excess]
-simulated: {{tiles: 5, size_px: 128, gsds_m: [2], psfs_m: [5, 12], seed: 4}}
+simulated: {{tiles: 4, held_out: 1, size_px: 128, gsds_m: [2], psfs_m: [5, 12], seed: 4}}
 training:
   {{steps: 2, batch: 2, crop_px: 64, width: 4, imagenet: false, precision: float32,
    mean: [0.4, 0.4, 0.4, 0], std: [0.2, 0.2, 0.2, 3]}}
@@ -205,8 +205,8 @@ def test_thermal_weights_go_on_from_optical_ones_and_carry_two_calibrations(tmp_
     assert card.std[3] == 3
     assert card.calibration_thermal is not None
     assert set(card.scores) == {"held-out simulated scenes, with heat", "held-out simulated scenes, without heat"}
-    assert "the last 1 for calibration only" in card.training[1].name
-    assert "calibration with and without heat on 1 simulated scenes" in lines
+    assert "and 1 more for calibration only" in card.training[1].name
+    assert "calibration on 1 simulated scenes" in lines
 
 
 def test_thermal_weights_need_scenes_with_heat(tmp_path):
@@ -229,7 +229,7 @@ def test_calibrations_are_fitted_apart_on_the_same_scenes(monkeypatch):
         p[1], p[2] = np.where(building & center, 30, p[1]), np.where(building & center, 225, p[2])
         return p, valid
 
-    monkeypatch.setattr("workflows.thermal_calibration.predict", look)
+    monkeypatch.setattr("workflows.scene_calibration.predict", look)
     p = picture()
     heat = np.where(p.building == 2, 5.0, 0.0)[None].astype(np.float32)
     instance = ndimage.label(p.building)[0].astype(np.uint16)

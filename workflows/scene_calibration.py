@@ -1,8 +1,8 @@
-"""Both calibrations of weights with a thermal band: of objects with heat measured, and of those without.
+"""Calibration on simulated scenes: of objects without heat measured and, where there is a thermal band, with.
 
 In: a trained network and simulated scenes that it has not learned from. Out: what goes into its card.
-The same scenes are looked at twice, with their thermal band and as if nothing had been measured, so the
-two calibrations and their scores differ by heat alone.
+With a thermal band the same scenes are looked at twice, with it and as if nothing had been measured, so
+the two calibrations and their scores differ by heat alone.
 """
 
 from __future__ import annotations
@@ -32,14 +32,17 @@ def calibrate(net: SiteNet, card: ModelCard, pictures: list[Picture]) -> dict[st
     Args:
         net: the trained network.
         card: its card, for normalisation.
-        pictures: scenes with a thermal band, of ground sizes that the network works at.
+        pictures: scenes of ground sizes that the network works at.
 
     Returns:
-        Fields of the card: `calibration` (without heat), `calibration_thermal` (with), `scores`: of each the
-        number of objects and data centers, Brier score, that of the share of data centers alone, and AUC.
+        Fields of the card: `calibration` (without heat), `calibration_thermal` (with, where there is a
+        band), `scores`: of each the number of objects and data centers, Brier score, that of the share
+        of data centers alone, and AUC.
     """
     detector = Detector.of(net, card)
     without, plain = _fitted(detector, pictures, heat=False)
+    if not card.thermal_bands:
+        return {"calibration": without, "scores": {"held-out simulated scenes": plain}}
     with_heat, hot = _fitted(detector, pictures, heat=True)
     scores = {"held-out simulated scenes, without heat": plain, "held-out simulated scenes, with heat": hot}
     return {"calibration": without, "calibration_thermal": with_heat, "scores": scores}
