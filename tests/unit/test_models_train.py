@@ -247,5 +247,5 @@ def test_the_loss_by_hand():
     dice = (1 - 50 / (50 + 1 / 3)) + (1 - (2 / 3 + 50) / (50 + 1 + 1 / 3))
     equipment = (4 * np.log(2) + np.log(2)) / 2
     dice_eq = 1 - (1 + 50) / (1 + 1 + 50)
-    expected = np.log(3) + 0.5 * dice + equipment + 0.5 * dice_eq
+    expected = np.log(3) + 0.5 * dice + 1.5 * (equipment + 0.5 * dice_eq)
     assert float(against(logits, building, cooling)) == pytest.approx(expected, rel=1e-5)

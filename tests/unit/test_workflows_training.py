@@ -234,7 +234,7 @@ def test_calibrations_are_fitted_apart_on_the_same_scenes(monkeypatch):
     heat = np.where(p.building == 2, 5.0, 0.0)[None].astype(np.float32)
     instance = ndimage.label(p.building)[0].astype(np.uint16)
     scenes = [Picture("s", p.optical, p.valid, p.building, p.cooling, instance=instance, thermal=heat)] * 4
-    found = calibrate(SiteNet(4, 4), ModelCard.model_construct(), scenes)
+    found = calibrate(SiteNet(4, 4), ModelCard.model_construct(thermal_bands=("thermal_excess",)), scenes)
     without, with_heat = (found["scores"][f"held-out simulated scenes, {k} heat"] for k in ("without", "with"))
     assert without["objects"] == with_heat["objects"] == 24
     assert without["data_centers"] == 12
