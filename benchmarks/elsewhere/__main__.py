@@ -164,6 +164,8 @@ def main() -> None:
         "before": before,
         "pixels": "real; boxes drawn by eye",
     }
+    if before:
+        result["same_ground"] = same_ground(result["by_class"], before["by_class"])
     if args.roofs:
         lines = ["file,group,place,class,area_m2,score,novelty"]
         lines += [
@@ -175,6 +177,17 @@ def main() -> None:
         print(line, file=sys.stderr if args.json else sys.stdout)
     if args.json:
         print(json.dumps(result))
+
+
+def same_ground(now: dict[str, dict[str, Any]], before: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """False sites per 1,000 km2 of both on the classes that both took: weights may refuse coarse frames."""
+    both = [k for k in now if k in before]
+
+    def rate(classes: dict[str, dict[str, Any]]) -> float | None:
+        km2 = sum(classes[k]["km2"] for k in both)
+        return sum(classes[k]["false_sites"] for k in both) / km2 * 1000 if km2 else None
+
+    return {"classes": len(both), "per_1000_km2": rate(now), "before": rate(before)}
 
 
 def _median(values: list[float]) -> float | None:
@@ -196,6 +209,8 @@ def _lines(r: dict[str, Any]) -> list[str]:
                 f"{name}: at recall {x['recall_at_level']}: {x['per_large_roof']} a large roof, "
                 f"{x['per_1000_km2']} per 1,000 km2"
             )
+    if both := r.get("same_ground"):
+        lines.append(f"on ground that both take: {both['per_1000_km2']} per 1,000 km2, before {both['before']}")
     return lines
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.elsewhere.__main__ import auc, share, summary, threshold_at
+from benchmarks.elsewhere.__main__ import auc, same_ground, share, summary, threshold_at
 from benchmarks.elsewhere.frames import BOXES, Frame, boxed, boxes_of, place_of
 from benchmarks.elsewhere.looks import Look, Roof
 
@@ -76,3 +76,10 @@ def test_a_folder_may_bring_its_own_boxes(tmp_path):
     (frame,) = boxed(tmp_path, "named_sites", "*.jpg")
     assert frame.place == "XX"
     assert frame.boxes[0].area_m2 == 1250
+
+
+def test_false_sites_are_compared_on_classes_that_both_weights_took():
+    now = {"fine": {"false_sites": 2, "km2": 4.0}, "coarse": {"false_sites": 50, "km2": 10.0}}
+    found = same_ground(now, {"fine": {"false_sites": 8, "km2": 4.0}})
+    assert found == {"classes": 1, "per_1000_km2": 500.0, "before": 2000.0}
+    assert same_ground(now, {}) == {"classes": 0, "per_1000_km2": None, "before": None}
