@@ -40,8 +40,9 @@ def real(folds: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     p = np.zeros(len(score))
     for b in np.unique(block):
         out = block == b
-        c = calibration.fit(score[~out], center[~out])
-        p[out] = p_data_center(score[out], c, c.prevalence)
+        offset = calibration.offset_for(score[~out], center[~out])
+        c = calibration.fit(calibration.shifted(score[~out], offset), center[~out])
+        p[out] = p_data_center(calibration.shifted(score[out], offset), c, c.prevalence)
     return p, center.astype(bool), block
 
 

@@ -64,6 +64,10 @@ class ModelCard(_Frozen):
     created: str
     licence: str
     architecture: Literal["sitenet"] = "sitenet"
+    scoring: Literal["mean", "peak"] = Field(
+        default="mean", description="an object's evidence: mean over its pixels, or its strongest place in two looks"
+    )
+    offset: float = Field(default=0.0, ge=-10, le=10, description="log-odds at which scoring 'peak' is undecided")
     width: int = Field(default=16, ge=4, le=64)
     outputs: tuple[str, ...] = OUTPUTS
     bands: tuple[str, ...] = Field(min_length=1, max_length=64, description="optical bands by name, in input order")

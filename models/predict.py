@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.nn import functional as F
 
 from aoi.grid import windows
 from models.card import DEFAULT_WEIGHTS, ModelCard, load, normalise
@@ -25,7 +27,12 @@ WINDOW_PX = 512
 CORE_PX = 384
 HALO_PX = (WINDOW_PX - CORE_PX) // 2  # 128 m at 2 m
 
-CHANNELS = (*OUTPUTS, "novelty")
+CHANNELS = (*OUTPUTS, "novelty", "evidence")
+PEAK_M = 24.0
+"""Side of the square that evidence is averaged over: a row of rooftop chillers, a bay of a generator yard."""
+SECOND_LOOK_M = 1.5
+"""Finer imagery is looked at a second time, at 1.5-3 m."""
+_BUILT, _BUILT_M2 = 0.25, 400.0  # no second look at windows with fewer square metres that may be a building
 NOVELTY_STEP = 1 / 32
 """Novelty a count: 1, as on the training ground, is 32 of 255 counts."""
 
@@ -75,14 +82,17 @@ class Detector:
         chip = torch.cuda.get_device_name() if cuda else torch.backends.cpu.get_cpu_capability()
         return (
             f"torch {torch.__version__} {self.device} ({chip}) {self.precision} batch {self.batch} "
-            f"threads {torch.get_num_threads()} {arithmetic(self.net)} window {WINDOW_PX} core {CORE_PX}"
+            f"threads {torch.get_num_threads()} {arithmetic(self.net)} window {WINDOW_PX} core {CORE_PX} "
+            f"scoring {self.card.scoring} {self.card.offset:g}"
         )
 
-    def windows(self, images: Sequence[np.ndarray]) -> np.ndarray:
+    def windows(self, images: Sequence[np.ndarray], gsd_m: float) -> np.ndarray:
         """Map normalised windows, each (band, y, x) float32, to (n, channel, y, x) uint8 as in `CHANNELS`.
 
         Probabilities times 255, novelty in `NOVELTY_STEP`. Weights that know no interior give
-        building probability in its place, so that nothing is told apart.
+        building probability in its place, so that nothing is told apart. Evidence, times 255, is the
+        share of data center in building probability; with scoring 'peak' it comes from two looks at
+        the window, is weighted by building probability, and averaged over `PEAK_M`.
         """
         out = []
         for at in range(0, len(images), self.batch):
@@ -103,17 +113,42 @@ class Detector:
                 else:
                     zero = torch.zeros_like(p[:, :2])
                     p = torch.cat([p, 1 - p[:, :1], zero], 1)
+                p = torch.cat([p, self._evidence(x, logits.float(), p, gsd_m)[:, None]], 1)
             out.append((p * 255).round().to(torch.uint8).cpu().numpy()[:real])
         return np.concatenate(out)
 
+    def _evidence(self, x: Tensor, logits: Tensor, p: Tensor, gsd_m: float) -> Tensor:
+        """Evidence (n, y, x), 0..1, see `windows`."""
+        odds = logits[:, 2] - logits[:, 1]
+        if self.card.scoring == "mean":
+            return torch.sigmoid(odds)
+        built = 1 - p[:, 0]
+        often = second_look(gsd_m)
+        worth = (built > _BUILT).sum((1, 2)) * gsd_m**2 >= _BUILT_M2
+        if often > 1 and bool(worth.any()):
+            coarse = self.net(F.avg_pool2d(x, often).contiguous(memory_format=torch.channels_last)).float()
+            again = (coarse[:, 2] - coarse[:, 1]).repeat_interleave(often, 1).repeat_interleave(often, 2)
+            odds = torch.where(worth[:, None, None], (odds + again) / 2, odds)
+        side = max(3, 2 * round((PEAK_M / gsd_m - 1) / 2) + 1)
+        mean = F.avg_pool2d((built * torch.sigmoid(odds))[:, None], (side, 1), 1, (side // 2, 0))
+        return F.avg_pool2d(mean, (1, side), 1, (0, side // 2))[:, 0]
 
-def predict(detector: Detector, read: Read, core: tuple[int, int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+
+def second_look(gsd_m: float) -> int:
+    """Pixels, each way, that become one for the second look; 1: there is none."""
+    return 1 if gsd_m >= SECOND_LOOK_M else 2 if gsd_m >= SECOND_LOOK_M / 2 else 4
+
+
+def predict(
+    detector: Detector, read: Read, core: tuple[int, int, int, int], gsd_m: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Compute probabilities for a pixel window of an image.
 
     Args:
         detector: network and card.
         read: gives values and validity of any pixel window, padding what lies outside of the image.
         core: (y0, x0, y1, x1), half-open.
+        gsd_m: metres a pixel of what `read` gives.
 
     Returns:
         (channel, y, x) uint8 in the order of `CHANNELS`, zero where not valid;
@@ -133,7 +168,7 @@ def predict(detector: Detector, read: Read, core: tuple[int, int, int, int]) -> 
             images.append(normalise(detector.card, values, valid))
         if len(images) < detector.batch and number < len(todo):
             continue
-        for (py, px, mask), p in zip(places, detector.windows(images) if images else [], strict=True):
+        for (py, px, mask), p in zip(places, detector.windows(images, gsd_m) if images else [], strict=True):
             a0, b0, a1, b1 = max(py, y0), max(px, x0), min(py + CORE_PX, y1), min(px + CORE_PX, x1)
             part = (slice(a0 - y0, a1 - y0), slice(b0 - x0, b1 - x0))
             inner = (slice(a0 - py, a1 - py), slice(b0 - px, b1 - px))

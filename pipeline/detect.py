@@ -11,7 +11,7 @@ In: class probabilities of tiles, as integers 0..255. Out: one table of footprin
 Pixel-edge polygons and integer sums are exact, so the result does not depend on how the area
 was cut into tiles: the same objects, bit for bit. A region is a building where building
 probability (other + data center) exceeds that of background; whether it is a data center is
-decided for the object as a whole, by the mean over its interior.
+decided for the object as a whole, by the evidence in its interior: its mean, or its strongest place.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from scipy import ndimage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from models import calibration
+from models.card import ModelCard
 from models.predict import NOVELTY_STEP
 from pipeline.instances import SUMS, separate
 from pipeline.outlines import regularise, simplify
@@ -54,6 +56,8 @@ class DetectSettings:
         simplify_m: tolerance of the outlines.
         interior: interior probability a pixel needs, 0..1.
         min_interior_m2: smaller interiors do not make a building of their own.
+        peak: the score is the strongest evidence in an object, not the mean.
+        offset: log-odds of the strongest evidence at which the score is 0.5.
     """
 
     building: float = 0.5
@@ -63,6 +67,13 @@ class DetectSettings:
     simplify_m: float = 1.0
     interior: float = 0.5
     min_interior_m2: float = 200.0
+    peak: bool = False
+    offset: float = 0.0
+
+    @classmethod
+    def of(cls, card: ModelCard, building: float = 0.5, cooling: float = 0.5) -> DetectSettings:
+        """Thresholds with the scoring that the weights' card asks for."""
+        return cls(building=building, cooling=cooling, peak=card.scoring == "peak", offset=card.offset)
 
 
 def near_void(valid: np.ndarray) -> np.ndarray:
@@ -98,7 +109,7 @@ def tile_parts(
 
     Returns:
         One row a region: kind (of `KINDS`), geometry in image pixels (x = column, y = row, on
-        pixel edges), pixels, sum_p (sum of the class's probability: data center among buildings,
+        pixel edges), pixels, sum_p, max_p (sum, maximum of the class's probability: data center among buildings,
         or equipment), sum_novelty, sum_thermal (pixels measured), tile, on_border.
     """
     p = probability.astype(np.int64)
@@ -110,8 +121,7 @@ def tile_parts(
     masks["interior"] = masks["building"] & (p[4] > settings.interior * 255)
     if gsd_m <= UNIT_GSD_M:
         masks["unit"] = masks["cooling"] & (p[5] > 127)
-    share = np.where(build > 0, p[2] * 255 // np.maximum(build, 1), 0)
-    value = {"building": share, "cooling": p[3], "interior": share, "unit": p[5]}
+    value = {"building": p[7], "cooling": p[3], "interior": p[7], "unit": p[5]}
     heat = np.zeros(valid.shape, bool) if measured is None else measured
     rows: list[dict[str, object]] = []
     shift = Affine.translation(origin[1], origin[0])
@@ -123,6 +133,7 @@ def tile_parts(
         sums = {
             "pixels": np.bincount(flat, minlength=count + 1),
             "sum_p": np.bincount(flat, weights=value[kind].ravel(), minlength=count + 1),
+            "max_p": ndimage.maximum(value[kind], labels, np.arange(count + 1)),
             "sum_novelty": np.bincount(flat, weights=p[6].ravel(), minlength=count + 1),
             "sum_thermal": np.bincount(flat, weights=heat.ravel(), minlength=count + 1),
         }
@@ -178,8 +189,8 @@ def join(
     corner = _anchors(np.asarray(objects["geometry"], dtype=object))
     objects = objects.assign(row=corner[:, 1], col=corner[:, 0])
     objects = objects.sort_values(["row", "col", "kind"], ignore_index=True)
-    score = objects["sum_p"] / objects["core_pixels"] / 255
     building = (objects["kind"] == "building").to_numpy()
+    score = _score(objects, building, settings)
     klass = np.where(~building, "cooling_equipment", np.where(score > 0.5, "data_center", "other_building"))
     tolerance = max(settings.simplify_m / gsd_m, 1.0)  # less than a pixel would keep the staircase
     geometry = [
@@ -206,6 +217,14 @@ def join(
         ),
         "footprints",
     )
+
+
+def _score(objects: pd.DataFrame, building: np.ndarray, settings: DetectSettings) -> np.ndarray:
+    """Score (n,) 0..1 of each object: of data center among buildings, of equipment in the others."""
+    mean = (objects["sum_p"] / objects["core_pixels"] / 255).to_numpy()
+    if not settings.peak:
+        return mean
+    return np.where(building, calibration.shifted(objects["max_p"].to_numpy() / 255, settings.offset), mean)
 
 
 def _units(objects: pd.Series, cooling: np.ndarray, units: pd.Series, gsd_m: float) -> list[int | None]:
@@ -244,7 +263,8 @@ def _merge(frame: pd.DataFrame) -> pd.DataFrame:
         if end - at > 1:
             members = order[at:end]
             tile[g] = tiles[members[(part_corner[members] == corner[g]).all(1)]][0]
-    sums = {name: np.add.reduceat(frame[name].to_numpy(np.int64)[order], starts) for name in SUMS}
+    together = {name: np.maximum if name == "max_p" else np.add for name in SUMS}
+    sums = {name: f.reduceat(frame[name].to_numpy(np.int64)[order], starts) for name, f in together.items()}
     objects = pd.DataFrame(
         {
             "kind": kinds[order[starts]],

@@ -21,7 +21,8 @@ from rasterio.features import rasterize, shapes
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import dijkstra
 
-SUMS = ("pixels", "sum_p", "sum_novelty", "sum_thermal")
+SUMS = ("pixels", "sum_p", "max_p", "sum_novelty", "sum_thermal")
+"""Figures of a region, integers; max_p is the largest over its parts, the others add up."""
 
 
 def separate(buildings: pd.DataFrame, interiors: pd.DataFrame, min_interior_px: float) -> pd.DataFrame:
@@ -33,8 +34,8 @@ def separate(buildings: pd.DataFrame, interiors: pd.DataFrame, min_interior_px: 
         min_interior_px: interiors of fewer pixels are passed over.
 
     Returns:
-        One row a building, columns as `buildings` plus core_pixels: the pixels that sum_p,
-        sum_novelty and sum_thermal were summed over, which are those of its interior where it has one.
+        One row a building, columns as `buildings` plus core_pixels: the pixels that sum_p, max_p,
+        sum_novelty and sum_thermal were taken over, which are those of its interior where it has one.
     """
     frame = buildings.assign(core_pixels=buildings["pixels"])
     seeds = interiors[interiors["pixels"] >= min_interior_px]

@@ -138,7 +138,7 @@ def look(job: Job, detector: Detector, tile: Tile) -> Arrays:
     valid = margin[1:-1, 1:-1]
     probability = np.zeros((len(CHANNELS), y1 - y0, x1 - x0), np.uint8)
     if valid.any():
-        probability, seen = predict(detector, job.source.read, tile.core)
+        probability, seen = predict(detector, job.source.read, tile.core, job.source.gsd_m)
         valid = valid & seen
         probability = probability * valid
     void = near_void(margin)[1:-1, 1:-1]

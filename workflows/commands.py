@@ -81,11 +81,11 @@ def _footprints(
 ) -> tuple[gpd.GeoDataFrame, np.ndarray]:
     whole = (0, 0, *image.shape)
     if heat is None:
-        probability, valid = predict(detector, image.read, whole)
-        return footprints_of(probability, valid, image, DetectSettings()), valid
-    probability, valid = predict(detector, WithThermal(image, heat).read, whole)
+        probability, valid = predict(detector, image.read, whole, image.gsd_m)
+        return footprints_of(probability, valid, image, DetectSettings.of(detector.card)), valid
+    probability, valid = predict(detector, WithThermal(image, heat).read, whole, image.gsd_m)
     measured = np.isfinite(heat.read(*whole)).any(0)
-    return footprints_of(probability, valid, image, DetectSettings(), measured), valid
+    return footprints_of(probability, valid, image, DetectSettings.of(detector.card), measured), valid
 
 
 def label_texts(labels: gpd.GeoDataFrame) -> gpd.GeoDataFrame:

@@ -11,13 +11,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
+import geopandas as gpd
 import numpy as np
+import pandas as pd
 import shapely
 from scipy import ndimage
 from scipy.cluster.vq import kmeans2
 
 from aoi.errors import ConfigError
 from models import calibration
+from models.card import ModelCard
 from models.evaluate import Outline, Unlabelled, score
 from models.samples import IGNORE, Picture
 from pipeline.detect import DetectSettings
@@ -67,12 +70,28 @@ def score_stitched(
     settings: PictureSettings,
     base: Path,
     out: Path,
+    card: ModelCard,
 ) -> dict[str, Any]:
     """Score out-of-fold probabilities against independent labels and against the own outlines; fit the calibration."""
-    found = footprints_of(stitched, picture.valid, image, DetectSettings())
-    found.to_file(out / "footprints.gpkg", layer="footprints")
-    predicted = [Outline(k, g) for k, g in zip(found["class"], to_pixels(found.geometry, image), strict=True)]
     own = outlines_px(resolve(settings.outlines, base), image)
+
+    def look(offset: float) -> tuple[gpd.GeoDataFrame, np.ndarray]:
+        """Footprints at an offset, and the block of each."""
+        there = DetectSettings.of(card.model_copy(update={"offset": offset}))
+        table = footprints_of(stitched, picture.valid, image, there)
+        points = to_pixels(table.geometry.representative_point(), image)
+        return table, np.array([block[int(p.y), int(p.x)] for p in points], int)
+
+    raw, _ = look(0.0)
+    at, center, where = objects(outlines_of(raw, image), raw["score"].to_numpy(), own, block)
+    offset = offset_for(card, at, center)
+    tables = []
+    for b in range(int(block.max()) + 1):  # no block is decided on by an offset that it helped to find
+        table, place = look(offset_for(card, at[where != b], center[where != b]))
+        tables.append(table[place == b])
+    found = gpd.GeoDataFrame(pd.concat(tables, ignore_index=True), crs=raw.crs)
+    found.to_file(out / "footprints.gpkg", layer="footprints")
+    predicted = outlines_of(found, image)
     scores: dict[str, Any] = {"folds": int(block.max()) + 1, "split": "spatial blocks, no building in two"}
     sets = {"own_outlines": own}
     if settings.scored_against:
@@ -82,16 +101,27 @@ def score_stitched(
             scores[f"{name}, unlabelled {mode}"] = score(
                 predicted, labels, picture.valid, gsd_m=image.gsd_m, unlabelled=mode
             )
-    at, center, where = objects(predicted, found["score"].to_numpy(), own, block)
     held_out = {
         "score": [round(float(v), 5) for v in at],
         "data_center": center.tolist(),
         "block": where.tolist(),
         "epistemic": [round(float(v), 4) for v in found["epistemic"]],
     }
-    result = {"scores": scores, "calibration": calibration.fit(at, center).model_dump(), "held_out": held_out}
+    fitted = calibration.fit(calibration.shifted(at, offset), center).model_dump()
+    result = {"scores": scores, "offset": offset, "calibration": fitted, "held_out": held_out}
     (out / "folds.json").write_text(json.dumps(result, indent=1) + "\n")
     return {"folds": str(out / "folds.json"), **result}
+
+
+def outlines_of(footprints: gpd.GeoDataFrame, image: Image) -> list[Outline]:
+    """Footprints as outlines in an image's pixels."""
+    shapes = to_pixels(footprints.geometry, image)
+    return [Outline(k, g) for k, g in zip(footprints["class"], shapes, strict=True)]
+
+
+def offset_for(card: ModelCard, score: np.ndarray, center: np.ndarray) -> float:
+    """Offset of scoring 'peak' from held-out objects; 0 for scoring 'mean', which has none."""
+    return calibration.offset_for(score, center) if card.scoring == "peak" else 0.0
 
 
 def objects(

@@ -51,8 +51,8 @@ def reader(picture: Picture) -> Read:
 
 def footprints_on(detector: Detector, picture: Picture) -> gpd.GeoDataFrame:
     """Table `footprints` of a picture in memory, in its pixels."""
-    probability, valid = predict(detector, reader(picture), (0, 0, *picture.valid.shape))
-    settings = DetectSettings()
+    probability, valid = predict(detector, reader(picture), (0, 0, *picture.valid.shape), picture.gsd_m)
+    settings = DetectSettings.of(detector.card)
     void = near_void(np.pad(valid, 1))[1:-1, 1:-1]
     part = tile_parts(probability, valid, (0, 0), "r000c000", void, settings, picture.gsd_m)
     return join([part], transform=None, crs=None, gsd_m=picture.gsd_m, scene=picture.name, settings=settings)

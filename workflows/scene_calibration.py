@@ -21,7 +21,7 @@ from models.predict import Detector, Read, predict
 from models.samples import DATA_CENTER, OTHER, Picture
 from pipeline.detect import DetectSettings, join, near_void, tile_parts
 from pipeline.sites import p_data_center
-from workflows.folds import objects
+from workflows.folds import objects, offset_for
 
 CLASSES = {OTHER: "other_building", DATA_CENTER: "data_center"}
 
@@ -35,22 +35,28 @@ def calibrate(net: SiteNet, card: ModelCard, pictures: list[Picture]) -> dict[st
         pictures: scenes of ground sizes that the network works at.
 
     Returns:
-        Fields of the card: `calibration` (without heat), `calibration_thermal` (with, where there is a
+        Fields of the card: `offset` and `calibration` (both without heat), `calibration_thermal` (with, where there is a
         band), `scores`: of each the number of objects and data centers, Brier score, that of the share
         of data centers alone, and AUC.
     """
-    detector = Detector.of(net, card)
-    without, plain = _fitted(detector, pictures, heat=False)
+    detector = Detector.of(net, card.model_copy(update={"offset": 0.0}))
+    seen = _pooled(detector, pictures, heat=False)
+    offset = offset_for(card, *seen)
+    without, plain = _fitted(*seen, offset)
     if not card.thermal_bands:
-        return {"calibration": without, "scores": {"held-out simulated scenes": plain}}
-    with_heat, hot = _fitted(detector, pictures, heat=True)
+        return {"offset": offset, "calibration": without, "scores": {"held-out simulated scenes": plain}}
+    with_heat, hot = _fitted(*_pooled(detector, pictures, heat=True), offset)
     scores = {"held-out simulated scenes, without heat": plain, "held-out simulated scenes, with heat": hot}
-    return {"calibration": without, "calibration_thermal": with_heat, "scores": scores}
+    return {"offset": offset, "calibration": without, "calibration_thermal": with_heat, "scores": scores}
 
 
-def _fitted(detector: Detector, pictures: list[Picture], *, heat: bool) -> tuple[Calibration, dict[str, Any]]:
+def _pooled(detector: Detector, pictures: list[Picture], *, heat: bool) -> tuple[np.ndarray, np.ndarray]:
     found = [_objects(detector, p, heat=heat) for p in pictures]
-    score, center = (np.concatenate([f[k] for f in found]) for k in (0, 1))
+    return np.concatenate([f[0] for f in found]), np.concatenate([f[1] for f in found])
+
+
+def _fitted(score: np.ndarray, center: np.ndarray, offset: float) -> tuple[Calibration, dict[str, Any]]:
+    score = calibration.shifted(score, offset)
     fitted = calibration.fit(score, center)
     measures: dict[str, Any] = {"objects": len(center), "data_centers": int(center.sum())}
     if 0 < center.sum() < len(center):
@@ -67,8 +73,8 @@ def _fitted(detector: Detector, pictures: list[Picture], *, heat: bool) -> tuple
 def _objects(detector: Detector, picture: Picture, *, heat: bool) -> tuple[np.ndarray, np.ndarray]:
     """Data-center score (n,) of what is found in a picture, and whether it is one (n,) bool."""
     ny, nx = picture.valid.shape
-    settings = DetectSettings()
-    probability, valid = predict(detector, _reader(picture, heat=heat), (0, 0, ny, nx))
+    settings = DetectSettings.of(detector.card)
+    probability, valid = predict(detector, _reader(picture, heat=heat), (0, 0, ny, nx), picture.gsd_m)
     void = near_void(np.pad(valid, 1))[1:-1, 1:-1]
     part = tile_parts(probability, valid, (0, 0), "", void, settings, picture.gsd_m)
     frame = join([part], transform=None, crs=None, gsd_m=picture.gsd_m, scene=picture.name, settings=settings)

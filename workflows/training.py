@@ -59,6 +59,7 @@ def draft_card(file: TrainingFile) -> ModelCard:
         gsd_m=file.gsd_m,
         gsd_range_m=file.gsd_range_m,
         native_range_m=file.native_range_m,
+        scoring=file.scoring,
         mean=file.training.mean,
         std=file.training.std,
         limits=file.limits,
@@ -91,7 +92,7 @@ def run(config: Path, out: Path, *, folds: str | None, say: Say, steps: int | No
     scores_path = out / "folds.json"
     if scores_path.is_file():
         cv = json.loads(scores_path.read_text())
-        update |= {"scores": cv["scores"], "calibration": Calibration(**cv["calibration"])}
+        update |= {"scores": cv["scores"], "calibration": Calibration(**cv["calibration"]), "offset": cv["offset"]}
     if ready.held_out:
         say(f"calibration on {len(ready.held_out)} simulated scenes")
         fitted = calibrate(net, ready.card, ready.held_out)
@@ -293,8 +294,8 @@ def _cross_validate(ready: _Ready, start: SiteNet | None, say: Say) -> dict[str,
     stitched = np.zeros((len(CHANNELS), *image.shape), np.uint8)
     for k, weights in enumerate(trained):
         net, card = cards.load(weights)
-        p, _ = predict(Detector.of(net, card), image.read, (0, 0, *image.shape))
+        p, _ = predict(Detector.of(net, card), image.read, (0, 0, *image.shape), image.gsd_m)
         stitched = np.where(block == k, p, stitched)
     np.savez_compressed(out / "stitched.npz", probability=stitched, block=block)
     say(f"{file.folds.blocks} folds done")
-    return score_stitched(stitched, block, picture, image, settings, ready.base, out)
+    return score_stitched(stitched, block, picture, image, settings, ready.base, out, ready.card)

@@ -93,6 +93,7 @@ class TrainingFile(_Frozen):
     gsd_m: float = Field(gt=0)
     gsd_range_m: tuple[float, float]
     native_range_m: tuple[float, float]
+    scoring: Literal["mean", "peak"] = "peak"
     bands: tuple[str, ...] = ("red", "green", "blue")
     thermal_bands: tuple[str, ...] = ()
     units: Literal["display_uint8"] = "display_uint8"

@@ -77,7 +77,7 @@ class Real:
 
     def dice(self, detector: Detector) -> dict[str, float | None]:
         """On the block alone."""
-        p, seen = predict(detector, self.image.read, (0, 0, *self.image.shape))
+        p, seen = predict(detector, self.image.read, (0, 0, *self.image.shape), self.image.gsd_m)
         return dice(counts(p, self.picture.building, self.picture.cooling, seen & self.held_out))
 
 

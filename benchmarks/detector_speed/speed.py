@@ -94,7 +94,7 @@ def speed(ours: SiteNet, rival: Rival, card: ModelCard, rounds: int, side_px: in
         return pixels[:, y[:, None], x], np.ones((y1 - y0, x1 - x0), bool)
 
     def path(detector: Detector) -> Callable[[], object]:
-        return lambda: predict(detector, read, (0, 0, side_px, side_px))
+        return lambda: predict(detector, read, (0, 0, side_px, side_px), card.gsd_m)
 
     before = torch.get_num_threads()
     try:

@@ -126,5 +126,5 @@ def _style(
         places.append(place)
         blank[:, *place] = grey[:, None, None]
     hidden = replace(picture, optical=blank)
-    p = predict(detector, reader(hidden), (0, 0, *picture.valid.shape))[0]
+    p = predict(detector, reader(hidden), (0, 0, *picture.valid.shape), picture.gsd_m)[0]
     return tuple((k, float(p[2][place].mean()) / 255) for (k, _), place in zip(boxes, places, strict=True))

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.calibration import brier, fit, interval, logit, reliability
+from models.calibration import brier, fit, interval, logit, offset_for, reliability, shifted
 from pipeline.sites import p_data_center
 
 
@@ -75,3 +75,22 @@ def test_intervals_know_that_groups_hang_together():
 def test_logit_stops_where_eight_bits_end():
     assert float(logit(0.0)) == float(logit(1 / 512))
     assert float(logit(1.0)) == -float(logit(0.0))
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=40), st.lists(st.floats(0, 1), max_size=10))
+def test_the_offset_lets_at_most_a_tenth_of_the_others_through(others, centers):
+    score = np.array(others + centers)
+    center = np.arange(len(score)) >= len(others)
+    moved = shifted(score, offset_for(score, center))
+    assert (moved[~center] > 0.5 + 1e-12).sum() <= len(others) / 10
+    order = np.argsort(score, kind="stable")
+    assert (np.diff(moved[order]) >= 0).all()
+
+
+def test_the_offset_is_not_larger_than_it_needs_to_be():
+    score = np.array([0.1] * 18 + [0.8, 0.9, 0.99])
+    center = np.array([False] * 20 + [True])
+    assert offset_for(score, center) == pytest.approx(float(logit(0.8)))
+    assert offset_for(score, np.ones(21, bool)) == 0
+    assert shifted(np.array([0.8]), float(logit(0.8))) == pytest.approx(0.5)
+    assert offset_for(np.array([0.1, 0.2]), np.array([False, True])) == 0  # never a bonus

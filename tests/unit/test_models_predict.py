@@ -5,14 +5,16 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 from torch import nn
 
 from aoi.errors import GridError
 from models import predict as predictor
 from models.card import ModelCard
 from models.network import SiteNet
-from models.predict import CHANNELS, CORE_PX, HALO_PX, WINDOW_PX, Detector, predict
+from models.predict import CHANNELS, CORE_PX, HALO_PX, WINDOW_PX, Detector, predict, second_look
 
+GSD_M = 1.0
 SHAPE = (150, 210)  # of the test image; windows of 128 with a core of 64 make 3 x 4 of them
 
 
@@ -83,9 +85,9 @@ GIVEN = []
 class Counting(Detector):
     """A detector that notes how many windows it was given at a time."""
 
-    def windows(self, images):
+    def windows(self, images, gsd_m):
         GIVEN.append(len(images))
-        return super().windows(images)
+        return super().windows(images, gsd_m)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -96,9 +98,10 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-@pytest.fixture(scope="module")
-def detector():
-    return Detector.of(make_net(), make_card(), "cpu")
+@pytest.fixture(scope="module", params=["mean", "peak"])
+def detector(request):
+    card = make_card().model_copy(update={"scoring": request.param})
+    return Detector.of(make_net(), card, "cpu")
 
 
 @pytest.fixture
@@ -111,7 +114,7 @@ def small(monkeypatch):
 
 @pytest.fixture
 def whole(detector, small):
-    return predict(detector, Reader(*image()), (0, 0, *SHAPE))
+    return predict(detector, Reader(*image()), (0, 0, *SHAPE), GSD_M)
 
 
 def test_the_whole_image_is_seen_where_it_is_valid_and_zero_elsewhere(whole):
@@ -123,8 +126,9 @@ def test_the_whole_image_is_seen_where_it_is_valid_and_zero_elsewhere(whole):
     assert (p[:, ~valid] == 0).all()
     total = p[:3, valid].astype(int).sum(0)
     assert np.abs(total - 255).max() <= 2  # a softmax, rounded thrice
-    assert all(layer[valid].std() > 10 for layer in p[:-1])  # else the laws below say little
-    assert (p[-1] == 0).all()  # no training ground was measured
+    assert all(layer[valid].std() > 10 for layer in p[:6])  # else the laws below say little
+    assert p[CHANNELS.index("evidence"), valid].std() > 2  # an average over a square varies less
+    assert (p[CHANNELS.index("novelty")] == 0).all()  # no training ground was measured
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -134,7 +138,7 @@ def test_any_core_cut_out_gives_the_pixels_of_the_whole(detector, whole, data):
     x0 = data.draw(st.integers(0, SHAPE[1] - 1))
     y1 = data.draw(st.integers(y0 + 1, min(y0 + 90, SHAPE[0])))
     x1 = data.draw(st.integers(x0 + 1, min(x0 + 90, SHAPE[1])))
-    p, seen = predict(detector, Reader(*image()), (y0, x0, y1, x1))
+    p, seen = predict(detector, Reader(*image()), (y0, x0, y1, x1), GSD_M)
     np.testing.assert_array_equal(p, whole[0][:, y0:y1, x0:x1])
     np.testing.assert_array_equal(seen, whole[1][y0:y1, x0:x1])
 
@@ -143,12 +147,12 @@ def test_tiles_beside_one_another_make_the_whole(detector, whole):
     p = np.full_like(whole[0], 77)
     for y0, y1 in ((0, 65), (65, 150)):
         for x0, x1 in ((0, 100), (100, 210)):
-            p[:, y0:y1, x0:x1] = predict(detector, Reader(*image()), (y0, x0, y1, x1))[0]
+            p[:, y0:y1, x0:x1] = predict(detector, Reader(*image()), (y0, x0, y1, x1), GSD_M)[0]
     np.testing.assert_array_equal(p, whole[0])
 
 
 def test_what_lies_outside_of_the_image_is_not_seen(detector, whole):
-    p, seen = predict(detector, Reader(*image()), (-10, -70, 20, 15))
+    p, seen = predict(detector, Reader(*image()), (-10, -70, 20, 15), GSD_M)
     np.testing.assert_array_equal(p[:, 10:, 70:], whole[0][:, :20, :15])
     assert not seen[:10].any()
     assert not seen[:, :70].any()
@@ -159,11 +163,11 @@ def test_windows_without_a_valid_centre_are_skipped(small):
     _, valid = image()
     counting = Counting(make_net(), make_card(), "cpu", "float32", 1)
     GIVEN.clear()
-    predict(counting, Reader(*image()), (0, 0, *SHAPE))
+    predict(counting, Reader(*image()), (0, 0, *SHAPE), GSD_M)
     # 3 rows of cores at columns 0, 64, 128, 192; the third lies in the gap
     assert GIVEN == [1] * 9
     GIVEN.clear()
-    p, seen = predict(counting, Reader(image()[0], valid & False), (0, 0, *SHAPE))
+    p, seen = predict(counting, Reader(image()[0], valid & False), (0, 0, *SHAPE), GSD_M)
     assert GIVEN == []
     assert not p.any()
     assert not seen.any()
@@ -174,16 +178,17 @@ def test_a_batch_filled_with_zeros_gives_what_a_full_one_gives(n):
     rng = np.random.default_rng(2)
     windows = [rng.standard_normal((3, 64, 64)).astype(np.float32) for _ in range(4)]
     four = Detector(make_net(), make_card(), "cpu", "float32", 4)
-    full = four.windows(windows)
+    full = four.windows(windows, GSD_M)
     assert full.shape == (4, len(CHANNELS), 64, 64)
     assert (full[0] != full[1]).any()
-    np.testing.assert_array_equal(four.windows(windows[:n]), full[:n])
-    np.testing.assert_array_equal(four.windows(windows[::-1])[::-1], full)  # nor does the neighbour matter
+    np.testing.assert_array_equal(four.windows(windows[:n], GSD_M), full[:n])
+    np.testing.assert_array_equal(four.windows(windows[::-1], GSD_M)[::-1], full)  # nor does the neighbour matter
 
 
-def test_another_batch_size_changes_nothing_but_rounding_and_holds_one_batch_at_a_time(small, whole):
+def test_another_batch_size_changes_nothing_but_rounding_and_holds_one_batch_at_a_time(detector, small, whole):
     GIVEN.clear()
-    p, seen = predict(Counting(make_net(), make_card(), "cpu", "float32", 4), Reader(*image()), (0, 0, *SHAPE))
+    four = Counting(make_net(), detector.card, "cpu", "float32", 4)
+    p, seen = predict(four, Reader(*image()), (0, 0, *SHAPE), GSD_M)
     assert GIVEN == [4, 4, 1]
     assert np.abs(p.astype(int) - whole[0]).max() <= 1
     np.testing.assert_array_equal(seen, whole[1])
@@ -194,7 +199,7 @@ def test_an_image_smaller_than_a_window_and_one_of_a_single_pixel(detector):
     for shape in ((1, 1), (37, 5)):
         values, valid = rng.random((3, *shape)).astype(np.float32), np.ones(shape, bool)
         reader = Reader(values, valid)
-        p, seen = predict(detector, reader, (0, 0, *shape))
+        p, seen = predict(detector, reader, (0, 0, *shape), GSD_M)
         assert p.shape == (len(CHANNELS), *shape)
         assert seen.all()
         assert np.abs(p[:3].astype(int).sum(0) - 255).max() <= 2
@@ -206,24 +211,24 @@ def test_windows_of_the_real_size_meet_without_a_seam(detector):
     assert CORE_PX % 32 == HALO_PX % 32 == 0
     rng = np.random.default_rng(4)
     values, valid = rng.random((3, 20, 400)).astype(np.float32), np.ones((20, 400), bool)
-    whole, _ = predict(detector, Reader(values, valid), (0, 0, 20, 400))
-    part, _ = predict(detector, Reader(values, valid), (3, 370, 17, 395))
+    whole, _ = predict(detector, Reader(values, valid), (0, 0, 20, 400), GSD_M)
+    part, _ = predict(detector, Reader(values, valid), (3, 370, 17, 395), GSD_M)
     np.testing.assert_array_equal(part, whole[:, 3:17, 370:395])
 
 
 def test_an_empty_core_is_refused(detector):
     with pytest.raises(GridError, match="empty"):
-        predict(detector, Reader(*image()), (5, 5, 5, 9))
+        predict(detector, Reader(*image()), (5, 5, 5, 9), GSD_M)
 
 
 def test_absent_thermal_bands_are_the_mean_and_present_ones_count(small):
     thermal = Detector.of(make_net(4), make_card(("lst",)), "cpu")
     values, valid = image()
     core = (0, 0, 40, 40)
-    without, _ = predict(thermal, Reader(values, valid), core)
+    without, _ = predict(thermal, Reader(values, valid), core, GSD_M)
     mean = np.full((1, *SHAPE), 0.5, np.float32)
-    as_mean, _ = predict(thermal, Reader(np.concatenate([values, mean]), valid), core)
-    warm, _ = predict(thermal, Reader(np.concatenate([values, mean + 1]), valid), core)
+    as_mean, _ = predict(thermal, Reader(np.concatenate([values, mean]), valid), core, GSD_M)
+    warm, _ = predict(thermal, Reader(np.concatenate([values, mean + 1]), valid), core, GSD_M)
     np.testing.assert_array_equal(without, as_mean)
     assert (warm != without).any()
 
@@ -234,3 +239,49 @@ def test_the_detector_is_ready_and_says_what_its_bits_depend_on(detector):
     text = detector.describe()
     for word in (torch.__version__, "cpu (", "float32", "batch 1", "threads 1", "folded", "window 512", "core 384"):
         assert word in text
+
+
+def built(net):
+    """The network, made to see data centers or other buildings alike nearly everywhere."""
+    with torch.no_grad():
+        net.head.bias[0] -= 6.0
+    return net
+
+
+def evidence(gsd_m, scoring="peak", net=None):
+    card = make_card().model_copy(update={"scoring": scoring})
+    window = np.random.default_rng(5).standard_normal((3, 128, 128)).astype(np.float32)
+    return Detector(net or built(make_net()), card, "cpu", "float32", 1).windows([window], gsd_m)[0]
+
+
+def test_scoring_by_the_mean_leaves_the_share_of_data_center_in_building():
+    p = evidence(2.0, "mean").astype(float)
+    share = p[2] / np.maximum(p[1] + p[2], 1)
+    sure = p[1] + p[2] > 200
+    assert np.abs(p[CHANNELS.index("evidence")] / 255 - share)[sure].max() < 0.01
+
+
+def test_one_look_is_averaged_over_its_square():
+    p = evidence(2.0).astype(float)  # a square of 24 m is 13 pixels, the odd number next to 12
+    mean = ndimage.uniform_filter(p[2], 13)[10:-10, 10:-10]
+    assert np.abs(p[CHANNELS.index("evidence")][10:-10, 10:-10] - mean).max() <= 1
+
+
+@pytest.mark.parametrize(("gsd_m", "often"), [(0.5, 4), (0.74, 4), (0.75, 2), (1.49, 2), (1.5, 1), (10.0, 1)])
+def test_fine_imagery_is_looked_at_twice(gsd_m, often):
+    assert second_look(gsd_m) == often
+    given_to = []
+    net = built(make_net())
+    net.register_forward_hook(lambda module, inputs, output: given_to.append(inputs[0].shape[-1]))
+    p = evidence(gsd_m, net=net)
+    # the first look goes by the method that gives features too, which a hook on the module does not see
+    assert given_to == ([128 // often] if often > 1 else [])
+    assert p.shape == (len(CHANNELS), 128, 128)
+
+
+def test_ground_without_buildings_is_looked_at_once():
+    net = make_net()
+    with torch.no_grad():
+        net.head.bias[0] += 30.0
+    net.register_forward_hook(lambda *_: pytest.fail("a second look"))
+    assert evidence(1.0, net=net)[CHANNELS.index("evidence")].max() == 0

@@ -28,7 +28,7 @@ def probabilities(building, center=None, cooling=None, interior=None):
     cooling = np.zeros_like(building) if cooling is None else cooling
     interior = building if interior is None else interior
     none = np.zeros_like(building)
-    planes = [~building, building & ~center, building & center, cooling, interior, none, none]
+    planes = [~building, building & ~center, building & center, cooling, interior, none, none, center]
     return np.stack(planes).astype(np.uint8) * 255
 
 
