@@ -127,7 +127,8 @@ def _look(weights: Path, image_path: Path, labels_path: Path) -> _Look:
     if not any(o.polygon.intersects(shapely.box(0, 0, nx, ny)) for o in labels):
         raise RegistryError(f"{labels_path.name}: no label lies on image {image.name}; check their coordinates")
     probability, valid = predict(detector, image.read, (0, 0, ny, nx), image.gsd_m)
-    return _Look(detector.card, image, labels, footprints_of(probability, valid, image, DetectSettings.of(detector.card)), valid)
+    found = footprints_of(probability, valid, image, DetectSettings.of(detector.card))
+    return _Look(detector.card, image, labels, found, valid)
 
 
 def _overlay(look: _Look, labels_path: Path, path: Path) -> None:

@@ -35,8 +35,8 @@ def calibrate(net: SiteNet, card: ModelCard, pictures: list[Picture]) -> dict[st
         pictures: scenes of ground sizes that the network works at.
 
     Returns:
-        Fields of the card: `offset` and `calibration` (both without heat), `calibration_thermal` (with, where there is a
-        band), `scores`: of each the number of objects and data centers, Brier score, that of the share
+        Fields of the card: `offset` and `calibration` (both without heat), `calibration_thermal` (with,
+        where there is a band), `scores`: of each the number of objects and data centers, Brier score, that of the share
         of data centers alone, and AUC.
     """
     detector = Detector.of(net, card.model_copy(update={"offset": 0.0}))

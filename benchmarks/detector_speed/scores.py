@@ -63,7 +63,7 @@ def dice_simulated(detector: Detector, scenes: Sequence[Picture]) -> dict[str, f
     total = np.zeros((len(MEASURED), 3), int)
     for s in scenes:
         window = normalise(detector.card, s.optical.astype(np.float32) / 255, s.valid)
-        total += counts(detector.windows([window])[0], s.building, s.cooling, s.valid)
+        total += counts(detector.windows([window], detector.card.gsd_m)[0], s.building, s.cooling, s.valid)
     return dice(total)
 
 

@@ -15,6 +15,7 @@ from models import card as cards
 from models.card import ModelCard
 from models.evaluate import Outline
 from models.network import SiteNet
+from models.predict import CHANNELS
 from models.samples import IGNORE, Picture, batch
 from models.simulate import excess_k, training_scene
 from workflows import training
@@ -219,14 +220,15 @@ def test_thermal_weights_need_scenes_with_heat(tmp_path):
 def test_calibrations_are_fitted_apart_on_the_same_scenes(monkeypatch):
     """A detector that outlines every building, and knows its class from the thermal band alone."""
 
-    def look(detector, read, core):
+    def look(detector, read, core, gsd_m):
         values, valid = read(*core)
-        p = np.zeros((7, *valid.shape), np.uint8)
+        p = np.zeros((len(CHANNELS), *valid.shape), np.uint8)
         building = values[0] > 0.3
         center = values[3] > 0 if len(values) > 3 else np.zeros_like(building)
         p[0], p[4] = np.where(building, 0, 255), np.where(building, 255, 0)
         p[1], p[2] = np.where(building & ~center, 155, 0), np.where(building & ~center, 100, 0)
         p[1], p[2] = np.where(building & center, 30, p[1]), np.where(building & center, 225, p[2])
+        p[7] = p[2]
         return p, valid
 
     monkeypatch.setattr("workflows.scene_calibration.predict", look)
