@@ -206,8 +206,8 @@ def _odds(w: World, frame: d.Frame, area: Part) -> None:
         )
 
 
-def towers(w: World, frame: d.Frame, halls: list[Part], m: Manner, site_id: str) -> None:
-    """A block of cooling-tower cells on the ground beside the halls, with tanks."""
+def towers(w: World, frame: d.Frame, halls: list[Part], m: Manner, site_id: str, depth_m: float) -> None:
+    """A block of cooling-tower cells on the ground beside the halls, with tanks; none where the lot ends."""
     u, v, du, dv = halls[int(w.rng.integers(len(halls)))]
     a, b = m.plant.cell_m
     rows = int(w.rng.integers(1, 3))
@@ -215,6 +215,10 @@ def towers(w: World, frame: d.Frame, halls: list[Part], m: Manner, site_id: str)
     side = w.rng.choice([-1.0, 1.0])
     deep = rows * (b + m.plant.aisle_m)
     centre = v + side * (dv / 2 + deep / 2 + w.uniform(3, 9))
+    if abs(centre) + deep / 2 > depth_m / 2 + 10:
+        centre = 2 * v - centre  # the other side of the hall
+    if abs(centre) + deep / 2 > depth_m / 2 + 10:
+        return
     w.drawing.layer = 0
     w.drawing.rect(frame, u, centre, n * (a + 0.6) + 6, deep + 4, w.one(w.paints.pad), 0.0, w.earth(0.5))
     fill_rows(w, frame, (u, centre, n * (a + m.plant.gap_m) + 3, deep), m.plant, 0.0, site_id, rows=rows)

@@ -84,7 +84,7 @@ def build_center(w: World, lot: Lot, site_id: str, kind: str) -> bool:
         and (kind == "evaporative_hall" or manner.roof == "none")
         and kind != "no_plant"
     ):
-        towers(w, frame, halls, manner, site_id)
+        towers(w, frame, halls, manner, site_id, lot.depth_m)
     _settle(w, first, site_id)
     return True
 
