@@ -228,13 +228,13 @@ def _score(objects: pd.DataFrame, building: np.ndarray, settings: DetectSettings
 
 
 def _units(objects: pd.Series, cooling: np.ndarray, units: pd.Series, gsd_m: float) -> list[int | None]:
-    """Count the machines that lie in each cooling object; None for buildings and where pixels are too coarse."""
+    """Count the machines of cooling objects; None for buildings, coarse pixels, and where none is told apart."""
     if gsd_m > UNIT_GSD_M:
         return [None] * len(objects)
     tree = shapely.STRtree(np.asarray(objects, dtype=object))
     inside = tree.query(shapely.point_on_surface(np.asarray(units, dtype=object)), predicate="within")[1]
     count = np.bincount(inside, minlength=len(objects))
-    return [int(n) if machine else None for n, machine in zip(count, cooling, strict=True)]
+    return [int(n) if machine and n else None for n, machine in zip(count, cooling, strict=True)]
 
 
 def _merge(frame: pd.DataFrame) -> pd.DataFrame:
