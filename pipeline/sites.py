@@ -36,7 +36,7 @@ def p_data_center(score: np.ndarray, calibration: Calibration, prior: float) -> 
     prevalence with the likelihood ratio kept (Saerens et al. 2002).
 
     Args:
-        score: (n,) mean data-center score over the object, 0..1.
+        score: (n,) data-center score of the object, 0..1.
         calibration: coefficients from the weights' card.
         prior: share of large roofs in the area that are data centers.
 

@@ -59,7 +59,7 @@ SCHEMAS: dict[str, tuple[Column, ...]] = {
     "footprints": (
         Column("object_id", _S, "", "stable name: class letter and position of the object's anchor"),
         Column("class", _S, "", "data_center, other_building or cooling_equipment"),
-        Column("score", _F, "1", "mean score of the class over the object's interior (see its weights' card)"),
+        Column("score", _F, "1", "score of the class in the object's interior, as its weights' card says"),
         Column(
             "epistemic", _F, "1", "how unlike the real training ground it is: 1 as on that ground, 8 at most; 0 unknown"
         ),
