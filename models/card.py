@@ -69,6 +69,7 @@ class ModelCard(_Frozen):
     )
     offset: float = Field(default=0.0, ge=-10, le=10, description="log-odds at which scoring 'peak' is undecided")
     width: int = Field(default=16, ge=4, le=64)
+    counting: bool = Field(default=False, description="has the branch that counts machines at 0.6 m and finer")
     outputs: tuple[str, ...] = OUTPUTS
     bands: tuple[str, ...] = Field(min_length=1, max_length=64, description="optical bands by name, in input order")
     thermal_bands: tuple[str, ...] = Field(
@@ -166,7 +167,8 @@ def save(net: SiteNet, card: ModelCard, path: Path) -> ModelCard:
     blob = save_tensors(tensors)
     if len(blob) > MAX_WEIGHTS_BYTES:
         raise ModelContractError(f"{path.name}: {len(blob) / 1e6:.1f} MB of weights, the limit is 25 MB")
-    card = card.model_copy(update={"weights_sha256": hashlib.sha256(blob).hexdigest()})
+    found = {"weights_sha256": hashlib.sha256(blob).hexdigest(), "counting": net.counter is not None}
+    card = card.model_copy(update=found)
     text = json.dumps(card.model_dump(), indent=1, allow_nan=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(blob)
@@ -222,7 +224,7 @@ def load(path: Path = DEFAULT_WEIGHTS) -> tuple[SiteNet, ModelCard]:
         raise ModelContractError(f"{path.name}: outputs or normalisation in its card do not fit this version")
     if card.calibration_thermal is not None and not card.thermal_bands:
         raise ModelContractError(f"{path.name}: its card has a thermal calibration but no thermal bands")
-    net = SiteNet(card.channels, card.width, len(card.outputs))
+    net = SiteNet(card.channels, card.width, len(card.outputs), card.counting)
     try:
         tensors: dict[str, Tensor] = load_tensors(blob)
         net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()})

@@ -43,6 +43,11 @@ def loss_of(logits: Tensor, batch: Batch) -> Tensor:
     return total
 
 
+def unit_loss(logits: Tensor, batch: Batch) -> Tensor:
+    """Loss of the branch that counts machines: logits (n, 1, y, x) against the batch's units."""
+    return _yes_or_no(logits[:, 0], batch.unit, positive=3.0)
+
+
 def _dice(guess: Tensor, truth: Tensor, known: Tensor) -> Tensor:
     truth, guess = (truth & known).float(), guess * known
     return 1 - (2 * (truth * guess).sum() + _SMOOTH_PX) / (truth.sum() + guess.sum() + _SMOOTH_PX)

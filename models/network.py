@@ -4,9 +4,9 @@ In: a batch of normalised band tiles. Out: six logits a pixel. Three of them (ba
 other large building, data-center building) exclude one another and go through a softmax. The
 others are sigmoids of their own: cooling equipment, because chillers stand on roofs as well as
 beside them; interior, the pixels of a building away from its outline, which tells touching
-halls apart; and unit, the interior of one machine, which counts machines where pixels are fine
-enough. Beside the logits comes the novelty: how far the features of a place are from those of
-the real ground that the weights were trained on.
+halls apart; and unit, the interior of one machine. Where pixels are fine enough machines are counted
+by a small branch, `UnitCounter`, which weights may have. Beside the logits comes the novelty: how
+far the features of a place are from those of the real ground that the weights were trained on.
 
 The encoder is EfficientNet-Lite0 (Tan & Le 2019; Lite variant: no squeeze-excitation,
 ReLU6) written with torchvision's building blocks. Its padding is TensorFlow's 'same',
@@ -45,9 +45,11 @@ _STAGES = (
 _TAPS = (0, 2, 4, 10, 15)  # last block at strides 2, 4, 8, 16, 32
 
 
-def _conv(inp: int, out: int, kernel: int, stride: int = 1, groups: int = 1, act: bool = True) -> nn.Sequential:
+def _conv(
+    inp: int, out: int, kernel: int, stride: int = 1, groups: int = 1, act: bool = True, dilation: int = 1
+) -> nn.Sequential:
     """Convolution with TensorFlow 'same' padding (for even sizes), batch norm and ReLU6."""
-    total = max(kernel - stride, 0)
+    total = max(dilation * (kernel - 1) + 1 - stride, 0)
     layer = Conv2dNormActivation(
         inp,
         out,
@@ -55,6 +57,7 @@ def _conv(inp: int, out: int, kernel: int, stride: int = 1, groups: int = 1, act
         stride,
         padding=0,
         groups=groups,
+        dilation=dilation,
         norm_layer=lambda c: nn.BatchNorm2d(c, eps=1e-3, momentum=0.01),
         activation_layer=nn.ReLU6 if act else None,
     )
@@ -90,6 +93,20 @@ class _Up(nn.Module):
         return y
 
 
+class UnitCounter(nn.Sequential):
+    """The machines of a bank, one by one: (n, bands, y, x) to (n, 1, y, x) logits of a machine's interior.
+
+    At full resolution throughout, with a view of 23 pixels: a chiller is four pixels wide at 0.6 m and the
+    gaps are two, which the encoder's strides lose. About 12,000 weights.
+    """
+
+    def __init__(self, bands: int) -> None:
+        layers: list[nn.Module] = []
+        for inp, dilation in ((bands, 1), (16, 1), (16, 2), (16, 4), (16, 2), (16, 1)):
+            layers.append(_conv(inp, 16, 3, dilation=dilation))
+        super().__init__(*layers, nn.Conv2d(16, 1, 1))
+
+
 class SiteNet(nn.Module):
     """U-Net with an EfficientNet-Lite0 encoder.
 
@@ -97,12 +114,13 @@ class SiteNet(nn.Module):
         bands: number of input bands, optical first, then thermal.
         width: channels of the finest decoder stage; the coarser ones are multiples of it.
         outputs: how many of `OUTPUTS` it gives.
+        counting: it has a branch that counts machines, `counter`.
     """
 
     novelty_mean: Tensor
     novelty_map: Tensor
 
-    def __init__(self, bands: int = 3, width: int = 16, outputs: int = len(OUTPUTS)) -> None:
+    def __init__(self, bands: int = 3, width: int = 16, outputs: int = len(OUTPUTS), counting: bool = False) -> None:
         super().__init__()
         self.bands, self.width, self.outputs = bands, width, outputs
         self.stem = _conv(bands, 32, 3, 2)
@@ -123,6 +141,7 @@ class SiteNet(nn.Module):
         if outputs == len(OUTPUTS):  # the first weights knew no novelty
             self.register_buffer("novelty_mean", torch.zeros(NOVELTY_CHANNELS))
             self.register_buffer("novelty_map", torch.zeros(NOVELTY_CHANNELS, NOVELTY_CHANNELS))
+        self.counter = UnitCounter(bands) if counting else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (n, bands, y, x) float32, normalised, to (n, output, y, x) logits in the order of `OUTPUTS`.
@@ -200,14 +219,14 @@ def widened(net: SiteNet, old: tuple[str, ...], new: tuple[str, ...]) -> SiteNet
         raise ModelContractError(
             f"weights of bands {', '.join(old)} cannot start ones of bands {', '.join(new)}: {missing[0]} is missing"
         )
-    wide = SiteNet(len(new), net.width, net.outputs)
+    wide = SiteNet(len(new), net.width, net.outputs, net.counter is not None)
     state, at = net.state_dict(), [new.index(b) for b in old]
     for name, own in wide.state_dict().items():
-        if own.shape != state[name].shape:  # the stem and the path at full resolution
+        if own.shape != state[name].shape:  # the stem, the path at full resolution, the counter
             grown = torch.zeros_like(own)
             grown[:, at] = state[name]
             state[name] = grown
-        elif own.ndim == 4 and own.shape[1] == len(new) and name.startswith(("stem.", "fine.")):
+        elif own.ndim == 4 and own.shape[1] == len(new) and name.startswith(("stem.", "fine.", "counter.0.")):
             state[name] = state[name][:, [old.index(b) for b in new]]
     wide.load_state_dict(state)
     return wide.train(net.training)

@@ -30,9 +30,12 @@ HALO_PX = (WINDOW_PX - CORE_PX) // 2  # 128 m at 2 m
 CHANNELS = (*OUTPUTS, "novelty", "evidence")
 PEAK_M = 24.0
 """Side of the square that evidence is averaged over: a row of rooftop chillers, a bay of a generator yard."""
+UNIT_GSD_M = 0.6
+"""Machines are counted where pixels are at most this: a chiller is 2.3 m wide, the gaps are half of that."""
 SECOND_LOOK_M = 1.5
 """Finer imagery is looked at a second time, at 1.5-3 m."""
 _BUILT, _BUILT_M2 = 0.25, 400.0  # no second look at windows with fewer square metres that may be a building
+_EQUIPMENT = 0.25  # machines are not looked for in a window without a pixel that may be equipment
 NOVELTY_STEP = 1 / 32
 """Novelty a count: 1, as on the training ground, is 32 of 255 counts."""
 
@@ -113,6 +116,8 @@ class Detector:
                 else:
                     zero = torch.zeros_like(p[:, :2])
                     p = torch.cat([p, 1 - p[:, :1], zero], 1)
+                if self.net.counter is not None and gsd_m <= UNIT_GSD_M and bool((p[:, 3] > _EQUIPMENT).any()):
+                    p[:, 5] = self.net.counter(x)[:, 0].float().sigmoid()
                 p = torch.cat([p, self._evidence(x, logits.float(), p, gsd_m)[:, None]], 1)
             out.append((p * 255).round().to(torch.uint8).cpu().numpy()[:real])
         return np.concatenate(out)

@@ -19,6 +19,8 @@ from torch.nn import functional as F
 
 IGNORE, NOT_CENTER = 255, 254
 OTHER, DATA_CENTER = 1, 2
+EQUIPMENT = -1
+"""Of `Picture.centres`: pixels of cooling equipment."""
 WALL_M = 4.0
 """Strip along a building's outline that is not interior: half of the narrowest gap between halls."""
 UNIT_GSD_M = 0.8
@@ -58,9 +60,12 @@ class Picture:
     _centres: dict[int, np.ndarray] = field(default_factory=dict, compare=False, repr=False)
 
     def centres(self, label: int) -> np.ndarray:
-        """Return (n, 2) row, column of a label's pixels, thinned to fewer than 8,192, to centre crops on."""
+        """Return (n, 2) row, column of a label's pixels, thinned to fewer than 8,192, to centre crops on.
+
+        Labels of buildings, or `EQUIPMENT`.
+        """
         if label not in self._centres:
-            at = np.argwhere((self.building == label) & self.valid)
+            at = np.argwhere((self.cooling == 1 if label == EQUIPMENT else self.building == label) & self.valid)
             self._centres[label] = at[:: max(1, len(at) // 4096)]
         return self._centres[label]
 
@@ -177,11 +182,13 @@ class Crop:
     unit: np.ndarray
 
 
-def crop(picture: Picture, size_px: int, rng: np.random.Generator, a: Augmentation) -> Crop:
-    """Cut one random crop: rotated, flipped, scaled, then toned."""
+def crop(picture: Picture, size_px: int, rng: np.random.Generator, a: Augmentation, equipment: bool = False) -> Crop:
+    """Cut one random crop, on a building or anywhere, or near equipment: rotated, flipped, scaled, then toned."""
     ny, nx = picture.valid.shape
     kind = rng.random()
     centres = picture.centres(DATA_CENTER if kind < 0.4 else OTHER) if kind < 0.75 else np.empty((0, 2))
+    if equipment and kind < 0.9:
+        centres = picture.centres(EQUIPMENT)
     if len(centres):
         row, col = centres[rng.integers(len(centres))] + rng.normal(0, size_px / 8, 2)
     else:
@@ -258,6 +265,7 @@ def batch(
     mean: tuple[float, ...],
     std: tuple[float, ...],
     augmentation: Augmentation | None = None,
+    equipment: bool = False,
 ) -> Batch:
     """Draw the batch of one step; the same (seed, step) gives the same batch.
 
@@ -270,12 +278,13 @@ def batch(
         mean: subtracted per band, on the 0..1 scale.
         std: divided by, per band.
         augmentation: ranges of the random changes.
+        equipment: crops lie near equipment.
     """
     rng = np.random.default_rng([seed, step])
     weights = np.array([p.weight for p in pictures], float)
     m, s = (np.asarray(v, np.float32)[:, None, None] for v in (mean, std))
     crops = [
-        crop(pictures[i], size_px, rng, augmentation or Augmentation())
+        crop(pictures[i], size_px, rng, augmentation or Augmentation(), equipment)
         for i in rng.choice(len(pictures), size, p=weights / weights.sum())
     ]
     images = [np.nan_to_num(np.where(c.valid, (c.image - m) / s, np.float32(0))) for c in crops]

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from aoi.errors import ConfigError
 from models import checkpoint as checkpoints
 from models.checkpoint import Checks
-from models.loss import loss_of
+from models.loss import loss_of, unit_loss
 from models.network import SiteNet, load_imagenet
 from models.runtime import Log, deterministic, device_of, half_of, scalars
 from models.samples import Augmentation, Batch, Picture, batch
@@ -39,7 +39,7 @@ UNCHANGED = Augmentation(
     noise=0, soft=(0, 1), jpeg=0, patches=0, heat=(1, 1), heat_noise_k=0, no_heat=0,
 )  # fmt: skip
 """Validation crops are turned and flipped, but neither scaled nor toned."""
-LATER = ("encoder_rate", "accumulate", "patience", "check_every", "val_crops")
+LATER = ("learn", "encoder_rate", "accumulate", "patience", "check_every", "val_crops")
 
 
 class TrainSettings(BaseModel):
@@ -47,6 +47,9 @@ class TrainSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    learn: Literal["all", "units"] = Field(
+        default="all", description="all but the branch that counts machines, or that branch alone"
+    )
     seed: int = Field(default=0, ge=0, description="everything random follows from it")
     steps: int = Field(default=400, ge=1, description="optimiser steps, at most")
     batch: int = Field(default=8, ge=1, description="crops a batch")
@@ -124,7 +127,7 @@ class _Task:
         s = self.settings
         return batch(
             pictures, seed=s.seed, step=number, size=s.batch, size_px=s.crop_px,
-            mean=s.mean, std=s.std, augmentation=augmentation,
+            mean=s.mean, std=s.std, augmentation=augmentation, equipment=s.learn == "units",
         )  # fmt: skip
 
 
@@ -208,18 +211,22 @@ class _Run:
         self.settings, self.device = task.settings, task.device
         s = self.settings
         self.half = half_of(s.precision, self.device)
-        net = SiteNet(len(task.bands), s.width)
+        self.units = s.learn == "units"
+        counts = task.start is not None and task.start.counter is not None
+        net = SiteNet(len(task.bands), s.width, counting=self.units or counts)
         if task.start is not None:
-            net.load_state_dict(task.start.state_dict())
+            net.load_state_dict(net.state_dict() | task.start.state_dict())
         elif s.imagenet:
             load_imagenet(net, task.bands)
         self.net = net.to(self.device).to(memory_format=torch.channels_last)
+        counter = {id(p) for p in net.counter.parameters()} if net.counter is not None else set()
         encoder = {id(p) for p in net.encoder_parameters()}
         rest = [p for p in net.parameters() if id(p) not in encoder]
         given = s.imagenet or task.start is not None
         self.frozen = given and s.encoder_rate == 0
-        for p in net.encoder_parameters():
-            p.requires_grad_(not self.frozen)
+        for p in net.parameters():
+            still = self.frozen and id(p) in encoder
+            p.requires_grad_(id(p) in counter if self.units else id(p) not in counter and not still)
         self.optimiser = torch.optim.AdamW(
             [
                 {"params": net.encoder_parameters(), "peak": s.rate * (s.encoder_rate if given else 1.0)},
@@ -238,6 +245,9 @@ class _Run:
     def learning(self) -> None:
         """Training mode; what is frozen keeps its batch statistics."""
         self.net.train()
+        if self.net.counter is not None:
+            self.net.train(not self.units)
+            self.net.counter.train(self.units)
         if self.frozen:
             self.net.stem.eval()
             self.net.blocks.eval()
@@ -263,8 +273,8 @@ class _Run:
 
     def loss(self, b: Batch) -> torch.Tensor:
         with torch.autocast(self.device.type, dtype=self.half, enabled=self.half is not None):
-            logits = self.net(b.image)
-        return loss_of(logits.float(), b)
+            logits = self.net.counter(b.image) if self.units and self.net.counter is not None else self.net(b.image)
+        return unit_loss(logits.float(), b) if self.units else loss_of(logits.float(), b)
 
     def learn(self, batches: Iterator[Batch], log: Log) -> None:
         """Take one step, note its loss, and check where a check is due."""

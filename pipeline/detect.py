@@ -32,7 +32,7 @@ from scipy.sparse.csgraph import connected_components
 
 from models import calibration
 from models.card import ModelCard
-from models.predict import NOVELTY_STEP
+from models.predict import NOVELTY_STEP, UNIT_GSD_M
 from pipeline.instances import SUMS, separate
 from pipeline.outlines import regularise, simplify
 from pipeline.tables import conform
@@ -40,8 +40,6 @@ from pipeline.tables import conform
 GEOD = Geod(ellps="WGS84")
 PART_COLUMNS = ("kind", "geometry", *SUMS, "tile", "on_border")
 KINDS = ("building", "cooling", "interior", "unit")
-UNIT_GSD_M = 0.6
-"""Machines are counted where pixels are at most this: a chiller is 2.3 m wide, the gaps are half of that."""
 
 
 @dataclass(frozen=True)

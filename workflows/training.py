@@ -88,6 +88,7 @@ def run(config: Path, out: Path, *, folds: str | None, say: Say, steps: int | No
         return _cross_validate(ready, start, say)
     job = _Job("all pictures", ready.real, ready, start, out / "all.safetensors")
     net = cards.load(_train(job, say))[0]
+    net = _count(ready, net, say)
     update: dict[str, Any] = {"training": _provenance(ready)}
     scores_path = out / "folds.json"
     if scores_path.is_file():
@@ -123,6 +124,9 @@ def _ready(config: Path, out: Path, steps: int | None, say: Say) -> _Ready:
         short = {"steps": steps}
         rounds = {"training": file.training, "pretraining": file.pretraining}
         file = file.model_copy(update={k: r.model_copy(update=short) for k, r in rounds.items() if r})
+        if file.counting:
+            counting = {"training": file.counting.training.model_copy(update=short)}
+            file = file.model_copy(update={"counting": file.counting.model_copy(update=counting)})
     out.mkdir(parents=True, exist_ok=True)
     return _gather(file, config.resolve().parent, out, say)
 
@@ -191,6 +195,11 @@ def _provenance(ready: _Ready) -> tuple[TrainingData, ...]:
             name += f"; thermal point spread {spread} m"
         found.append(TrainingData(name=name, licence="Apache-2.0", outlines="exact, from the simulator"))
     nothing = "none: known to hold no data center"
+    if file.counting:
+        fine = file.counting.simulated
+        name = f"{fine.tiles} simulated scenes at {', '.join(f'{g:g}' for g in fine.gsds_m)} m, seed {fine.seed}, "
+        name += "for counting machines alone"
+        found.append(TrainingData(name=name, licence="Apache-2.0", outlines="exact, from the simulator"))
     found.extend(TrainingData(name=n.name, licence=n.licence, outlines=nothing) for n in file.negatives)
     said = "land cover: open land is background, built-up land is no data center"
     found.extend(TrainingData(name=c.name, licence=c.licence, outlines=said) for c in file.land_covers)
@@ -209,25 +218,30 @@ class _Job:
     start: SiteNet | None
     weights: Path
     settings: TrainSettings | None = None
-    """Of a first round on simulated scenes alone; None for the training itself."""
+    """Of a round on simulated scenes alone; None for the training itself."""
+    scenes: list[Picture] | None = None
+    """Simulated scenes of this round, where they are not those of the training."""
 
 
 def _train(job: _Job, say: Say) -> Path:
     """Train unless done before; return the weights file."""
     if not job.weights.is_file():
-        file, card, first = job.ready.file, job.ready.card, job.settings is not None
+        file, card, alone = job.ready.file, job.ready.card, job.settings is not None
+        settings = job.settings or file.training
+        scenes = job.ready.simulated if job.scenes is None else job.scenes
         checkpoint = job.weights.with_suffix(".pt")
         net = train(
-            [*job.real, *job.ready.simulated, *([] if first else job.ready.more)],
+            [*job.real, *scenes, *([] if alone else job.ready.more)],
             (*file.bands, *file.thermal_bands),
-            job.settings or file.training,
+            settings,
             start=job.start,
             checkpoint=checkpoint,
             report=_reporter(job.what, say),
-            val=None if first else job.ready.val or None,
+            val=None if alone else job.ready.val or None,
             log_dir=job.ready.out / "logs" / job.weights.stem if find_spec("tensorboard") else None,
         )
-        novelty.fit(net, card, job.real or job.ready.more)
+        if settings.learn == "all":
+            novelty.fit(net, card, job.real or job.ready.more)
         cards.save(net, card, job.weights)
         history = asdict(curve(checkpoint))
         with store.written(job.weights.with_suffix(".curve.json")) as part:
@@ -255,6 +269,18 @@ def _start(ready: _Ready, say: Say) -> SiteNet | None:
     if file.pretraining is None:
         return start
     job = _Job("simulated", [], ready, start, ready.out / PRETRAINED, file.pretraining)
+    return cards.load(_train(job, say))[0]
+
+
+def _count(ready: _Ready, net: SiteNet, say: Say) -> SiteNet:
+    """Teach a trained network to count machines, where the file asks for it."""
+    if ready.file.counting is None:
+        return net
+    scenes = sources.simulated(ready.file.counting.simulated, ready.out / "simulated", say)
+    scenes = [s for s in scenes if s.unit is not None and (s.unit == 1).any()]
+    scenes = sources.not_measured(scenes, len(ready.file.thermal_bands))
+    say(f"counting: machines in {len(scenes)} of {ready.file.counting.simulated.tiles} scenes")
+    job = _Job("counting", [], ready, net, ready.out / "counting.safetensors", ready.file.counting.training, scenes)
     return cards.load(_train(job, say))[0]
 
 

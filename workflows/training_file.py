@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from models.train import TrainSettings
 
@@ -76,6 +76,20 @@ class TileSettings(_Frozen):
     weight: float = Field(default=1.0, gt=0)
 
 
+class CountingSettings(_Frozen):
+    """The branch that counts machines: learned last and alone, from simulated scenes of fine pixels."""
+
+    simulated: SimulatedSettings
+    training: TrainSettings
+
+    @field_validator("training")
+    @classmethod
+    def _units(cls, value: TrainSettings) -> TrainSettings:
+        if value.learn != "units":
+            raise ValueError("say learn: units; everything else stays as it was learned before")
+        return value
+
+
 class FoldSettings(_Frozen):
     """How pictures are cut into blocks for cross-validation."""
 
@@ -105,6 +119,7 @@ class TrainingFile(_Frozen):
     start: str | None = Field(default=None, description="weights to go on from, relative to this file")
     pretraining: TrainSettings | None = Field(default=None, description="a first round on the simulated tiles alone")
     training: TrainSettings = TrainSettings()
+    counting: CountingSettings | None = Field(default=None, description="a last round for the counting of machines")
     folds: FoldSettings = FoldSettings()
     limits: tuple[str, ...] = Field(default=(), description="where not to use the weights, for their card")
 

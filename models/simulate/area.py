@@ -1,7 +1,8 @@
 """The sample area: one simulated district with a registry that is wrong in four planted ways.
 
-In: a seed. Out: `SampleArea`. The plan comes first, without a pixel: lots, powers, and where the four
-planted discrepancies go. It is redrawn until nobody could take two of them for one facility.
+In: a seed. Out: `SampleArea`. Streets and data centers are drawn first, from the parts of the training scenes; what
+stands there decides the powers, and the powers decide which site is left out, which is declared too low and which
+far off. Redrawn until nobody could take two of the four for one facility; then the other lots are filled.
 """
 
 from __future__ import annotations
@@ -14,19 +15,36 @@ import shapely
 import xarray as xr
 
 from aoi.errors import ConfigError
-from models.simulate import centers, estate, programs
-from models.simulate.render import naip_look
-from models.simulate.scene import CENTRE_M, CRS, Scene, finish_with, new_ground
-from models.simulate.streets import Ground, Lot, streets
+from models.simulate import drawing as d
+from models.simulate.halls import build_center
+from models.simulate.layout import area_of, lay_out
+from models.simulate.palette import World, new_palette
+from models.simulate.photo import View, photograph
+from models.simulate.render import paint
+from models.simulate.scene import CENTRE_M, CRS, Scene, frame_scene
+from models.simulate.streets import Lot
 from models.simulate.thermal import Source, surface_temperature
+from models.simulate.training import fill
 
-SHAPE_PX, GSD_M = (1500, 1800), 2.0
+SHAPE_PX, GSD_M, CELLS = (1500, 1800), 2.0, 2
+"""Rows and columns, metres a pixel, canvas cells along a pixel."""
 APART_M = 250.0
 """Least distance between the lots of two owners, so that campuses stay apart."""
 EDGE_M = 160.0
 GHOST_CLEAR_M, DISPLACED_M = 700.0, 2000.0
 DISPLACED_CLEAR_M, DISPLACED_FROM_PLANTS_M = 500.0, 1200.0
 JITTER_SD_M, STATED_ERROR_M = 15.0, 50.0
+SITES = (7, 10)
+"""Fewest and most data-center sites."""
+LEAST_UNDECLARED_MW, LEAST_ABOVE_MW, MISMATCH_MW = 90.0, 40.0, (10.0, 40.0)
+LARGEST_MW, LEAST_M2 = 240.0, 2900.0
+"""Most IT power and least footprint of a site."""
+GHOST_SHARE = (0.27, 0.33)
+"""IT MW of the declaration without a site, a share of the undeclared site's, so that nobody takes one for the other."""
+_GHOST_M2_PER_MW = 650.0
+"""IT MW x 1.3 facility/IT over 2 kW per m2 of building."""
+_KINDS = {"hyperscale_hall": 3.0, "air_handler_halls": 2.0, "colocation": 2.0, "ai_campus": 2.0, "penthouse_rows": 1.0}
+"""Kinds whose machines are seen, and their weights."""
 _TRIES = 400
 _NAMES = ("Alder", "Birch", "Cedar", "Dogwood", "Elm", "Fir", "Gorse", "Hazel", "Ivy", "Juniper")
 
@@ -53,29 +71,31 @@ class SampleArea:
 
 @dataclass(frozen=True)
 class _Site:
+    site_id: str
     lot: int
-    program: programs.Program
-    halls: list[programs.Hall]
     area: shapely.Polygon
     point: tuple[float, float]
+    it_mw: float
+    facility_mw: float
+    footprint_m2: float
+    machines: list[shapely.Polygon]
 
 
 @dataclass(frozen=True)
 class _Plan:
-    ground: Ground
+    world: World
+    view: View
     lots: list[Lot]
     sites: list[_Site]
-    ghost_lot: int
+    undeclared: _Site
+    above: _Site
+    mismatch: _Site
     displaced: tuple[float, float]
-
-
-_GHOST_M2_PER_MW = 650.0  # IT MW x 1.3 facility/IT over 2 kW per m2 of building, as the sites here have
-_UNDECLARED, _ABOVE, _MISMATCH = 0, 1, 2
-"""Places of the three planted sites in a plan's list."""
+    ghost_lot: int
 
 
 def sample_area(seed: int) -> SampleArea:
-    """Return the simulated sample area of `seed` (3.6 x 3.0 km at 2 m, 7-9 data-center sites).
+    """Return the simulated sample area of `seed` (3.6 x 3.0 km at 2 m, 7-10 data-center sites).
 
     Raises:
         ConfigError: no layout met every distance rule (a seed in thousands); take another seed.
@@ -88,12 +108,15 @@ def sample_area(seed: int) -> SampleArea:
 
 
 def _plan(rng: np.random.Generator) -> _Plan | None:
+    """Draw streets and data centers and choose what is planted where; None where the rules cannot be met."""
     size = (SHAPE_PX[1] * GSD_M, SHAPE_PX[0] * GSD_M)
-    g = new_ground(rng)
-    lots = streets(g, size, (150.0, 200.0, 260.0, 340.0, 430.0), (120.0, 400.0))
-    boxes = [lot.frame.box(0, 0, lot.width_m, lot.depth_m) for lot in lots]
+    place, view = str(rng.choice(["estate", "suburb"])), _view(rng)
+    drawing = d.Drawing(finest_m=0.6 * GSD_M / CELLS, lean=view.lean)
+    w = World(drawing, new_palette(drawing, rng, place), rng, [], place, float(rng.choice([0.0, 1.0])))
+    lots, _ = lay_out(w, max(size), (150, 200, 260, 340), (120, 360))
+    boxes = [area_of(lot) for lot in lots]
     inner = shapely.box(EDGE_M, EDGE_M, size[0] - EDGE_M, size[1] - EDGE_M)
-    usable = [i for i, box in enumerate(boxes) if inner.contains(box)]
+    usable = [i for i, box in enumerate(boxes) if inner.contains(box) and min(lots[i].width_m, lots[i].depth_m) > 90]
     corner = [
         i for i in usable if abs(lots[i].frame.x / size[0] - 0.5) > 0.27 and abs(lots[i].frame.y / size[1] - 0.5) > 0.22
     ]
@@ -102,117 +125,144 @@ def _plan(rng: np.random.Generator) -> _Plan | None:
     ghost = int(rng.choice(corner))
     ghost_at = shapely.Point(lots[ghost].frame.x, lots[ghost].frame.y)
     free = [i for i in usable if boxes[i].distance(ghost_at) >= GHOST_CLEAR_M + 20]
-    sites: list[_Site] = []
-    for number, it_mw in enumerate(_powers(rng)):
-        site = _place(rng, f"site-{number + 1:02d}", it_mw, lots, boxes, free, sites)
-        if site is None:
-            return None
-        sites.append(site)
-    displaced = _displace(rng, sites, ghost_at, inner)
-    return None if displaced is None else _Plan(g, lots, sites, ghost, displaced)
-
-
-def _powers(rng: np.random.Generator) -> list[float]:
-    """IT powers in MW; the first three are planted: undeclared, above declared, far from its declaration."""
-    planted = [rng.uniform(102, 145), rng.uniform(45, 80), rng.uniform(11, 19)]
-    others = np.exp(rng.uniform(np.log(10), np.log(120), int(rng.integers(4, 7))))
-    return [float(p) for p in [*planted, *others]]
-
-
-def _place(
-    rng: np.random.Generator,
-    site_id: str,
-    it_mw: float,
-    lots: list[Lot],
-    boxes: list[shapely.Polygon],
-    free: list[int],
-    sites: list[_Site],
-) -> _Site | None:
-    plan = programs.program(rng, site_id, it_mw)
-    for i in rng.permutation(free):
-        if any(boxes[i].distance(s.area) < APART_M for s in sites):
-            continue
-        halls = programs.arrange(rng, lots[i], plan)
-        if halls is not None:
-            x, y = lots[i].frame.world(np.array([[h.u, h.v] for h in halls])).mean(axis=0)
-            return _Site(int(i), plan, halls, boxes[i], (float(x), float(y)))
+    sites = _sites(w, lots, boxes, free)
+    by_power = sorted(sites, key=lambda s: -s.it_mw)
+    if len(sites) < SITES[0] or by_power[0].it_mw < LEAST_UNDECLARED_MW or by_power[1].it_mw < LEAST_ABOVE_MW:
+        return None
+    if by_power[0].it_mw > LARGEST_MW or min(s.footprint_m2 for s in sites) < LEAST_M2:
+        return None
+    low, high = MISMATCH_MW
+    for site in by_power[2:]:
+        at = _displace(rng, site, sites, by_power[0], ghost_at, inner) if low <= site.it_mw <= high else None
+        if at is not None:
+            return _Plan(w, view, lots, sites, by_power[0], by_power[1], site, at, ghost)
     return None
 
 
+def _view(rng: np.random.Generator) -> View:
+    """Draw a look like a bright public aerial picture: morning sun, blue shadows, near-saturated roofs."""
+    return View(
+        sun_azimuth_deg=float(rng.uniform(125, 175)),
+        sun_elevation_deg=float(rng.uniform(42, 55)),
+        shade=(0.5, 0.53, 0.6),
+        lean=(float(rng.normal(0, 0.04)), float(rng.normal(0, 0.04))),
+        gain=(1.0, 1.0, 1.0),
+        saturation=0.9,
+        gamma=1.0,
+        lift=0.0,
+        haze=0.03,
+        haze_rgb=(185.0, 190.0, 200.0),
+        blur_px=0.5,
+        sharpen=0.4,
+        soften=1.0,
+        noise=1.5,
+        grain=0.8,
+        ceiling=240.0,
+        shift_px=(0.0, 0.0, 0.0, 0.0),
+        jpeg_quality=0,
+        seam=False,
+        labels=0,
+    )
+
+
+def _sites(w: World, lots: list[Lot], boxes: list[shapely.Polygon], free: list[int]) -> list[_Site]:
+    """Build data centers on lots that keep apart, the larger lots first more often than not."""
+    wanted = int(w.rng.integers(SITES[0], SITES[1] + 1))
+    kinds, weights = list(_KINDS), np.array(list(_KINDS.values()))
+    room = np.array([boxes[i].area for i in free])
+    sites: list[_Site] = []
+    for i in w.rng.choice(free, len(free), replace=False, p=room / room.sum()):
+        if len(sites) == wanted:
+            break
+        site_id, first = f"site-{len(sites) + 1:02d}", len(w.things)
+        if any(boxes[i].distance(s.area) < APART_M for s in sites):
+            continue
+        if build_center(w, lots[i], site_id, str(w.rng.choice(kinds, p=weights / weights.sum()))):
+            sites.append(_site(site_id, int(i), boxes[i], w.things[first:]))
+    return sites
+
+
+def _site(site_id: str, lot: int, area: shapely.Polygon, things: list[d.Thing]) -> _Site:
+    halls = [t for t in things if t.category == "data_center"]
+    banks = [t.outline for t in things if t.units]
+    footprint = np.array([t.outline.area for t in halls])
+    x, y = footprint @ np.array([t.outline.centroid.coords[0] for t in halls]) / footprint.sum()
+    return _Site(
+        site_id,
+        lot,
+        area,
+        (float(x), float(y)),
+        sum(t.it_mw for t in halls),
+        sum(t.facility_mw for t in halls),
+        float(footprint.sum()),
+        banks or [t.outline for t in halls],
+    )
+
+
 def _displace(
-    rng: np.random.Generator, sites: list[_Site], ghost: shapely.Point, inner: shapely.Polygon
+    rng: np.random.Generator,
+    site: _Site,
+    sites: list[_Site],
+    undeclared: _Site,
+    ghost: shapely.Point,
+    inner: shapely.Polygon,
 ) -> tuple[float, float] | None:
-    """Return a point 2 km from the mismatched site that is far from everything else, or None."""
-    x, y = sites[_MISMATCH].point
+    """Return a point 2 km from `site` that is far from everything else, or None."""
+    x, y = site.point
     for angle in rng.permutation(np.linspace(0, 2 * np.pi, 120, endpoint=False)):
         at = shapely.Point(x + DISPLACED_M * np.cos(angle), y + DISPLACED_M * np.sin(angle))
         clear = all(s.area.distance(at) >= DISPLACED_CLEAR_M for s in sites)
-        plants = min(at.distance(ghost), at.distance(sites[_UNDECLARED].area)) >= DISPLACED_FROM_PLANTS_M
+        plants = min(at.distance(ghost), at.distance(undeclared.area)) >= DISPLACED_FROM_PLANTS_M
         if clear and plants and inner.contains(at):
             return float(at.x), float(at.y)
     return None
 
 
 def _build(plan: _Plan, seed: int) -> SampleArea:
-    g, rng = plan.ground, plan.ground.rng
-    taken = {site.lot: site for site in plan.sites}
-    open_lots = [i for i in range(len(plan.lots)) if i not in taken and i != plan.ghost_lot]
-    large = sorted(open_lots, key=lambda i: -plan.lots[i].width_m * plan.lots[i].depth_m)
-    forced = dict(zip(large[:8:2], ["lake", "warehouse", "warehouse", "warehouse"], strict=False))
-    forced[plan.ghost_lot] = "meadow"
+    w = plan.world
+    taken = {site.lot for site in plan.sites}
     for i, lot in enumerate(plan.lots):
-        if i in taken:
-            centers.build(g, lot, taken[i].program, taken[i].halls)
-        elif i in forced:
-            estate.fill(g, lot, forced[i])
-        else:
-            rural = rng.random() < 0.55
-            kind = str(rng.choice(["meadow", "wood", "meadow", "wood", "bare"])) if rural else None
-            estate.fill(g, lot, kind, least_side_m=110.0)
-    banks = {
-        s.program.site_id: [t.outline for t in g.things if t.site_id == s.program.site_id and t.units]
-        for s in plan.sites
-    }
-    scene, materials = finish_with(g, SHAPE_PX, GSD_M, naip_look(rng))
-    sources = [Source(banks[s.program.site_id], s.program.facility_mw) for s in plan.sites]
+        if i not in taken:
+            fill(w, lot, "field" if i == plan.ghost_lot else None)
+    optical = photograph(w.drawing, SHAPE_PX, GSD_M, plan.view, w.rng, cells=CELLS)
+    scene = frame_scene(w.things, optical, GSD_M)
+    ids, _, _ = paint(w.drawing, SHAPE_PX, GSD_M)
+    materials = np.array([p[4] for p in w.drawing.paints], dtype=np.uint8)[ids]
+    sources = [Source(site.machines, site.facility_mw) for site in plan.sites]
     lst = surface_temperature(materials, GSD_M, sources, scene.transform, CRS, seed)
-    halls = scene.truth[scene.truth["class"] == "data_center"]
-    footprint_m2 = halls.geometry.area.groupby(halls["site_id"]).sum().to_dict()
-    registry, planted = _register(plan, rng, footprint_m2)
+    registry, planted = _register(plan, w.rng)
     return SampleArea(scene, lst, registry, planted, seed)
 
 
-def _register(
-    plan: _Plan, rng: np.random.Generator, footprint_m2: dict[str, float]
-) -> tuple[gpd.GeoDataFrame, dict[str, dict[str, object]]]:
-    rows: list[tuple[str, float, tuple[float, float]]] = []
-    for k, site in enumerate(plan.sites):
-        if k == _UNDECLARED:
+def _register(plan: _Plan, rng: np.random.Generator) -> tuple[gpd.GeoDataFrame, dict[str, dict[str, object]]]:
+    rows: list[tuple[str, float, float, tuple[float, float]]] = []
+    for site in plan.sites:
+        if site is plan.undeclared:
             continue
-        share = 1 / 3 if k == _ABOVE else float(rng.uniform(0.9, 1.1))
+        share = 1 / 3 if site is plan.above else float(rng.uniform(0.9, 1.1))
         jitter = rng.normal(0, JITTER_SD_M, 2)
-        at = plan.displaced if k == _MISMATCH else (site.point[0] + jitter[0], site.point[1] + jitter[1])
-        rows.append((site.program.site_id, site.program.it_mw * share, at))
-    ghost = plan.lots[plan.ghost_lot].frame
-    rows.append(("", float(rng.uniform(36, 40)), (ghost.x, ghost.y)))
+        at = plan.displaced if site is plan.mismatch else (site.point[0] + jitter[0], site.point[1] + jitter[1])
+        rows.append((site.site_id, site.it_mw * share, site.footprint_m2, at))
+    ghost, ghost_mw = plan.lots[plan.ghost_lot].frame, plan.undeclared.it_mw * float(rng.uniform(*GHOST_SHARE))
+    rows.append(("", ghost_mw, ghost_mw * _GHOST_M2_PER_MW, (ghost.x, ghost.y)))
     rows = [rows[i] for i in rng.permutation(len(rows))]
-    declared = {site: f"declared-{i + 1:02d}" for i, (site, _, _) in enumerate(rows)}
+    declared = {site_id: f"declared-{i + 1:02d}" for i, (site_id, *_) in enumerate(rows)}
     west, north = CENTRE_M[0] - SHAPE_PX[1] * GSD_M / 2, CENTRE_M[1] + SHAPE_PX[0] * GSD_M / 2
-    points = gpd.GeoSeries([shapely.Point(west + x, north - y) for _, _, (x, y) in rows], crs=CRS).to_crs("EPSG:4326")
+    points = gpd.GeoSeries([shapely.Point(west + x, north - y) for *_, (x, y) in rows], crs=CRS).to_crs("EPSG:4326")
     n = len(rows)
     columns = {
         "id": list(declared.values()),
         "name": [f"{_NAMES[i % len(_NAMES)]} (simulated)" for i in range(n)],
         "operator": [f"Simulated operator {chr(65 + i)}" for i in range(n)],
         "kind": ["facility"] * n,
-        "it_mw": [round(mw, 1) for _, mw, _ in rows],
-        "footprint_m2": [round(footprint_m2[site] if site else mw * _GHOST_M2_PER_MW, -2) for site, mw, _ in rows],
+        "it_mw": [round(mw, 1) for _, mw, _, _ in rows],
+        "footprint_m2": [round(m2, -2) for _, _, m2, _ in rows],
         "status": ["operational"] * n,
         "position_error_m": [STATED_ERROR_M] * n,
         "source": ["simulated registry"] * n,
         "licence": ["CC0, simulated"] * n,
     }
-    ids = [plan.sites[k].program.site_id for k in (_UNDECLARED, _ABOVE, _MISMATCH)]
+    ids = [site.site_id for site in (plan.undeclared, plan.above, plan.mismatch)]
     planted: dict[str, dict[str, object]] = {
         "undeclared": {"site_id": ids[0], "declared_id": None, "what": "left out of the registry"},
         "above_declared": {"site_id": ids[1], "declared_id": declared[ids[1]], "what": "declared at a third"},

@@ -104,7 +104,12 @@ def canvas_cells(gsd_m: float, size_px: int) -> int:
 
 
 def photograph(
-    drawing: Drawing, shape_px: tuple[int, int], gsd_m: float, view: View, rng: np.random.Generator
+    drawing: Drawing,
+    shape_px: tuple[int, int],
+    gsd_m: float,
+    view: View,
+    rng: np.random.Generator,
+    cells: int | None = None,
 ) -> np.ndarray:
     """Return the picture (band=3 red, green, blue; y, x) uint8.
 
@@ -114,8 +119,9 @@ def photograph(
         gsd_m: metres a pixel.
         view: how it is taken.
         rng: texture, noise and the places of seams and labels.
+        cells: canvas cells along one pixel; `canvas_cells` where None.
     """
-    fine = canvas_cells(gsd_m, max(shape_px))
+    fine = cells or canvas_cells(gsd_m, max(shape_px))
     size_m = gsd_m / fine
     ids, height, tint = paint(drawing, (shape_px[0] * fine, shape_px[1] * fine), size_m, tinted=True)
     assert tint is not None
