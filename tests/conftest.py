@@ -18,7 +18,7 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from models.card import ModelCard, save
 from models.network import SiteNet
-from models.simulate import training_tile
+from models.simulate import training_scene
 
 ROOT = Path(__file__).resolve().parent.parent
 UTM_26N = "EPSG:32626"
@@ -89,7 +89,7 @@ def corrupt_block(path: Path, x: int, y: int) -> None:
 @pytest.fixture(scope="session")
 def scene_pixels() -> np.ndarray:
     """A simulated district, (3, 700, 900) uint8 at 2 m."""
-    return training_tile(3, size_px=900).optical[:, :700, :]
+    return training_scene(3, 900, 2.0).optical[:, :700, :]
 
 
 @pytest.fixture(scope="session")

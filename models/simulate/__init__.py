@@ -1,8 +1,8 @@
-"""The scene simulator: training tiles and the sample area, with their truth."""
+"""The scene simulator: training scenes and the sample area, with their truth."""
 
 from models.simulate.area import SampleArea, sample_area
 from models.simulate.files import write_area
-from models.simulate.scene import Scene, training_tile
+from models.simulate.scene import Scene
 from models.simulate.thermal import excess_k, ground_contrast_k
 from models.simulate.training import training_scene
 
@@ -13,6 +13,5 @@ __all__ = [
     "ground_contrast_k",
     "sample_area",
     "training_scene",
-    "training_tile",
     "write_area",
 ]

@@ -37,14 +37,17 @@ JITTER_SD_M, STATED_ERROR_M = 15.0, 50.0
 SITES = (7, 10)
 """Fewest and most data-center sites."""
 LEAST_UNDECLARED_MW, LEAST_ABOVE_MW, MISMATCH_MW = 90.0, 40.0, (10.0, 40.0)
-LARGEST_MW, LEAST_M2 = 240.0, 2900.0
-"""Most IT power and least footprint of a site."""
+LARGEST_MW, LEAST_M2, DENSITY_KW_PER_M2 = 240.0, 4000.0, (2.5, 5.0)
+"""Most IT power of a site, its least footprint, and its IT power a square metre of footprint."""
 GHOST_SHARE = (0.27, 0.33)
 """IT MW of the declaration without a site, a share of the undeclared site's, so that nobody takes one for the other."""
 _GHOST_M2_PER_MW = 650.0
 """IT MW x 1.3 facility/IT over 2 kW per m2 of building."""
-_KINDS = {"hyperscale_hall": 3.0, "air_handler_halls": 2.0, "colocation": 2.0, "ai_campus": 2.0, "penthouse_rows": 1.0}
-"""Kinds whose machines are seen, and their weights."""
+RURAL_SHARE = 0.55
+"""Of the lots without a data center, as many carry no large building for certain."""
+_RURAL = {"field": 0.35, "forest": 0.3, "houses": 0.2, "bare": 0.1, "pond": 0.05}
+_KINDS = {"hyperscale_hall": 3.0, "ai_campus": 2.0, "penthouse_rows": 2.0, "colocation": 1.0}
+"""Kinds whose rows of machines are seen, and their weights: the easier ones to find."""
 _TRIES = 400
 _NAMES = ("Alder", "Birch", "Cedar", "Dogwood", "Elm", "Fir", "Gorse", "Hazel", "Ivy", "Juniper")
 
@@ -129,11 +132,10 @@ def _plan(rng: np.random.Generator) -> _Plan | None:
     by_power = sorted(sites, key=lambda s: -s.it_mw)
     if len(sites) < SITES[0] or by_power[0].it_mw < LEAST_UNDECLARED_MW or by_power[1].it_mw < LEAST_ABOVE_MW:
         return None
-    if by_power[0].it_mw > LARGEST_MW or min(s.footprint_m2 for s in sites) < LEAST_M2:
-        return None
     low, high = MISMATCH_MW
-    for site in by_power[2:]:
-        at = _displace(rng, site, sites, by_power[0], ghost_at, inner) if low <= site.it_mw <= high else None
+    modest = [s for s in by_power[2:] if low <= s.it_mw <= high]
+    for site in sorted(modest, key=lambda s: -_unlike(s, sites)):
+        at = _displace(rng, site, sites, by_power[0], ghost_at, inner)
         if at is not None:
             return _Plan(w, view, lots, sites, by_power[0], by_power[1], site, at, ghost)
     return None
@@ -174,12 +176,29 @@ def _sites(w: World, lots: list[Lot], boxes: list[shapely.Polygon], free: list[i
     for i in w.rng.choice(free, len(free), replace=False, p=room / room.sum()):
         if len(sites) == wanted:
             break
-        site_id, first = f"site-{len(sites) + 1:02d}", len(w.things)
         if any(boxes[i].distance(s.area) < APART_M for s in sites):
             continue
-        if build_center(w, lots[i], site_id, str(w.rng.choice(kinds, p=weights / weights.sum()))):
-            sites.append(_site(site_id, int(i), boxes[i], w.things[first:]))
+        site_id, things, shapes = f"site-{len(sites) + 1:02d}", len(w.things), len(w.drawing.shapes)
+        for kind in w.rng.choice(kinds, 4, p=weights / weights.sum()):
+            site = None
+            if build_center(w, lots[i], site_id, str(kind)):
+                site = _site(site_id, int(i), boxes[i], w.things[things:])
+            if site is not None and _usual(site):
+                sites.append(site)
+                break
+            del w.things[things:], w.drawing.shapes[shapes:]
     return sites
+
+
+def _usual(site: _Site) -> bool:
+    low, high = DENSITY_KW_PER_M2
+    dense = low <= site.it_mw * 1000 / site.footprint_m2 <= high
+    return dense and site.it_mw <= LARGEST_MW and site.footprint_m2 >= LEAST_M2
+
+
+def _unlike(site: _Site, sites: list[_Site]) -> float:
+    """Return how much the footprint of a site differs from the most similar other one, in ln."""
+    return min(abs(float(np.log(site.footprint_m2 / s.footprint_m2))) for s in sites if s is not site)
 
 
 def _site(site_id: str, lot: int, area: shapely.Polygon, things: list[d.Thing]) -> _Site:
@@ -223,7 +242,8 @@ def _build(plan: _Plan, seed: int) -> SampleArea:
     taken = {site.lot for site in plan.sites}
     for i, lot in enumerate(plan.lots):
         if i not in taken:
-            fill(w, lot, "field" if i == plan.ghost_lot else None)
+            rural = str(w.rng.choice(list(_RURAL), p=list(_RURAL.values()))) if w.chance(RURAL_SHARE) else None
+            fill(w, lot, "field" if i == plan.ghost_lot else rural)
     optical = photograph(w.drawing, SHAPE_PX, GSD_M, plan.view, w.rng, cells=CELLS)
     scene = frame_scene(w.things, optical, GSD_M)
     ids, _, _ = paint(w.drawing, SHAPE_PX, GSD_M)

@@ -1,23 +1,17 @@
-"""What a lot carries that is not a building: its base, open uses, and parts that several builders share.
+"""What a lot carries that is not a building: open uses, and parts that several builders share.
 
-In: a lot. Out: shapes only; nothing here is a true object. Container yards, car parks, photovoltaic
-fields, houses (too small to be recorded), fields, building sites and lakes.
+In: a lot. Out: shapes only; nothing here is a true object. Container yards, photovoltaic rows, houses (too small
+to be recorded) and lakes.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from models.simulate.streets import Ground, Lot, belt, driveway, parking, pave, trees, wood
+from models.simulate.streets import Ground, Lot, trees, wood
 
 Part = tuple[float, float, float, float]
 """Centre u, v and sides du, dv in metres of a lot's frame."""
-
-
-def spots(g: Ground, part: Part, n: int) -> np.ndarray:
-    """Return `n` random points well inside a part (u, v, du, dv)."""
-    u, v, du, dv = part
-    return g.rng.uniform(-0.46, 0.46, (n, 2)) * [du, dv] + [u, v]
 
 
 def grid(part: Part, du: float, dv: float, inset: float = 6.0) -> np.ndarray:
@@ -25,22 +19,6 @@ def grid(part: Part, du: float, dv: float, inset: float = 6.0) -> np.ndarray:
     u, v, w, h = part
     a, b = np.arange(-w / 2 + inset, w / 2 - inset, du), np.arange(-h / 2 + inset, h / 2 - inset, dv)
     return np.stack(np.meshgrid(u + a, v + b), -1).reshape(-1, 2)
-
-
-def base(g: Ground, lot: Lot, paved: float = 0.5) -> None:
-    """Lay grass, trees and drives on a lot; with probability `paved`, asphalt over most of it."""
-    g.drawing.rect(
-        lot.frame,
-        0,
-        0,
-        lot.width_m + 4,
-        lot.depth_m + 4,
-        g.paints.grass if g.rng.random() < 0.75 else g.paints.dry,
-    )
-    belt(g, lot, 0.75)
-    driveway(g, lot)
-    if g.rng.random() < paved:
-        pave(g, lot.frame, 0, 0, lot.width_m - 10, lot.depth_m - 10)
 
 
 def panels(g: Ground, lot: Lot, part: Part) -> None:
@@ -71,18 +49,6 @@ def container_yard(g: Ground, lot: Lot) -> None:
     g.drawing.boxes(frame, uv, 2.44, long, paint, float(rng.choice([2.6, 5.2])))
 
 
-def car_park(g: Ground, lot: Lot) -> None:
-    """A car park alone."""
-    base(g, lot, 0.0)
-    parking(g, lot.frame, 0, 0, lot.width_m - 14, lot.depth_m - 14)
-
-
-def solar_field(g: Ground, lot: Lot) -> None:
-    """Photovoltaic rows on grass."""
-    base(g, lot, 0.0)
-    panels(g, lot, (0.0, 0.0, lot.width_m - 12, lot.depth_m - 12))
-
-
 def houses(g: Ground, lot: Lot) -> None:
     """Detached houses in gardens, a little lane."""
     rng, frame = g.rng, lot.frame
@@ -94,39 +60,6 @@ def houses(g: Ground, lot: Lot) -> None:
     trees(g, frame, rng.uniform(-0.5, 0.5, (2 * n, 2)) * [lot.width_m, lot.depth_m])
     g.drawing.boxes(frame, uv + np.array([0, 1.9]), rng.uniform(9, 13, n), 4.6, g.pick(g.paints.house, n), 6.0)
     g.drawing.boxes(frame, uv - np.array([0, 1.9]), rng.uniform(9, 13, n), 4.6, g.pick(g.paints.house, n), 6.0)
-
-
-def meadow(g: Ground, lot: Lot) -> None:
-    """A field with tractor lines, or rough grass with a few trees."""
-    rng = g.rng
-    paint = int(g.pick(g.paints.field))
-    g.drawing.rect(lot.frame, 0, 0, lot.width_m + 8, lot.depth_m + 8, paint)
-    if rng.random() < 0.5:
-        lines = np.arange(-lot.depth_m / 2, lot.depth_m / 2, rng.uniform(8, 24))
-        g.drawing.boxes(lot.frame, np.column_stack([np.zeros(len(lines)), lines]), lot.width_m, 1.2, g.paints.dry)
-    belt(g, lot, 0.4)
-
-
-def bare(g: Ground, lot: Lot) -> None:
-    """A building site: bare soil, tracks, some heaps and boxes."""
-    rng = g.rng
-    g.drawing.rect(lot.frame, 0, 0, lot.width_m, lot.depth_m, g.paints.dry)
-    for _ in range(3):
-        u, v = rng.uniform(-0.2, 0.2, 2) * [lot.width_m, lot.depth_m]
-        du, dv = rng.uniform(0.45, 0.75, 2) * [lot.width_m, lot.depth_m]
-        g.drawing.blob(lot.frame, u, v, float(du), float(dv), int(g.pick(g.paints.soil)), rng.normal(0, 0.12, 4))
-    if rng.random() < 0.15:
-        _slab(g, lot)
-    n = int(rng.integers(3, 20))
-    heaps = spots(g, (0, 0, lot.width_m * 0.7, lot.depth_m * 0.7), n)
-    g.drawing.boxes(lot.frame, heaps, rng.uniform(2, 7, n), 2.5, g.pick(g.paints.container, n), 2.6)
-
-
-def _slab(g: Ground, lot: Lot) -> None:
-    du, dv = lot.width_m * g.rng.uniform(0.3, 0.7), lot.depth_m * g.rng.uniform(0.3, 0.6)
-    g.drawing.rect(lot.frame, 0, 0, du, dv, g.paints.concrete)
-    columns = grid((0, 0, du, dv), 12, 12, 3)
-    g.drawing.boxes(lot.frame, columns, 1.2, 1.2, g.paints.vent, 5.0)
 
 
 def lake(g: Ground, lot: Lot) -> None:

@@ -18,8 +18,10 @@ from models.simulate.ground import Part
 from models.simulate.lookalikes import litter
 from models.simulate.palette import Rgb, World
 from models.simulate.plant import new_plant, substation
-from models.simulate.programs import IT_SHARE_OF_COOLING
 from models.simulate.streets import Lot, belt, driveway, parking, pave
+
+IT_SHARE_OF_COOLING = 0.68
+"""IT power a kW of cooling capacity (domain notes 4.3, from Epoch AI's tables)."""
 
 
 def _manner(w: World, kind: str) -> Manner:

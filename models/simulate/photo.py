@@ -1,8 +1,7 @@
 """Takes a picture of a drawing as any camera anywhere might: sun, haze, tone, blur, seams, compression, labels.
 
-In: a drawing and a `View`. Out: uint8 picture (3, y, x). Painting and shadows are `render`'s; what differs is
-that roofs carry textures, that the view may lean, and that the look varies as public imagery does, so that a
-network cannot learn one sensor.
+In: a drawing and a `View`. Out: uint8 picture (3, y, x). Painting and shadows are `render`'s. The view may lean,
+and the look varies as public imagery does, so that a network cannot learn one sensor.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""Turns a drawing into pixels: paint and height maps, shadows, texture, sensor, JPEG.
+"""Turns a drawing into maps: paints, heights, tints and shadows; and the steps that pictures share.
 
-In: a `Drawing` in metres and a `Look` (sun, tone, sensor). Out: uint8 image (3, y, x) and the map of
-materials. Everything is painted on a canvas finer than the pixel (so a 2.3 m chiller is some grey
-share of a 2 m pixel, as in life), shadows are cast from the height map, and the camera comes last.
+In: a `Drawing` in metres. Out: arrays on a canvas finer than the pixel (so a 2.3 m chiller is some grey share of a
+2 m pixel, as in life). `photo` makes the picture of them.
 """
 
 from __future__ import annotations
@@ -19,95 +18,6 @@ from models.simulate.drawing import Drawing, Shapes, Texture
 
 _PATCH_PX = 44
 """Shapes up to this many canvas pixels across are tested in equal patches, larger ones in windows."""
-
-
-@dataclass(frozen=True)
-class Look:
-    """How the scene was taken.
-
-    Attributes:
-        sun_azimuth_deg: clockwise from north. sun_elevation_deg: above the horizon.
-        shade: light left in shadow (red, green, blue), shares.
-        gain: display gain a band. saturation: 1 is as painted. gamma: of the display.
-        blur_px: sd of the camera blur in pixels. sharpen: unsharp amount. noise: sd in counts.
-        ceiling: display value at which roofs saturate (223 in the real picture the colours were read from).
-        jpeg_quality: 0 skips the JPEG.
-    """
-
-    sun_azimuth_deg: float
-    sun_elevation_deg: float
-    shade: tuple[float, float, float]
-    gain: tuple[float, float, float]
-    saturation: float
-    gamma: float
-    blur_px: float
-    sharpen: float
-    noise: float
-    ceiling: float
-    jpeg_quality: int
-
-
-def random_look(rng: np.random.Generator) -> Look:
-    """Draw a look wide enough to cover what public 0.5-2 m aerial pictures do."""
-    cast = rng.normal(0, 0.02, 3) + rng.normal(0, 0.05)
-    dark = rng.uniform(0.42, 0.8)
-    return Look(
-        sun_azimuth_deg=float(rng.uniform(95, 265)),
-        sun_elevation_deg=float(rng.uniform(30, 68)),
-        shade=(dark, dark + 0.03, min(dark + rng.uniform(0.04, 0.14), 0.95)),
-        gain=(float(1 + cast[0]), float(1 + cast[1]), float(1 + cast[2])),
-        saturation=float(rng.uniform(0.5, 1.2)),
-        gamma=float(np.exp(rng.normal(0.08, 0.22))),
-        blur_px=float(rng.uniform(0.45, 1.0)),
-        sharpen=float(rng.choice([0.0, 0.4, 0.9])),
-        noise=float(rng.uniform(1.0, 5.0)),
-        ceiling=float(rng.choice([255.0, rng.uniform(215, 250)])),
-        jpeg_quality=int(rng.integers(60, 96)),
-    )
-
-
-def naip_look(rng: np.random.Generator) -> Look:
-    """Draw a look like a bright public aerial picture: morning sun, blue shadows, near-saturated roofs."""
-    return Look(
-        sun_azimuth_deg=float(rng.uniform(125, 175)),
-        sun_elevation_deg=float(rng.uniform(42, 55)),
-        shade=(0.62, 0.68, 0.80),
-        gain=(1.0, 1.0, 1.0),
-        saturation=0.9,
-        gamma=1.0,
-        blur_px=0.55,
-        sharpen=0.5,
-        noise=2.0,
-        ceiling=224.0,
-        jpeg_quality=92,
-    )
-
-
-def render(
-    drawing: Drawing, shape_px: tuple[int, int], gsd_m: float, look: Look, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the picture and the materials.
-
-    Args:
-        drawing: what lies there, in metres.
-        shape_px: rows, columns of the picture.
-        gsd_m: ground sampling distance, metres.
-        look: sun, tone and camera.
-        rng: texture and noise.
-
-    Returns:
-        optical (band=3 red, green, blue; y, x) uint8; materials (y, x) uint8 at the centre of each pixel.
-    """
-    fine = max(1, min(3, round(gsd_m / 0.9)))
-    size_m = gsd_m / fine
-    ids, height, _ = paint(drawing, (shape_px[0] * fine, shape_px[1] * fine), size_m)
-    table = np.array(drawing.paints, dtype=np.float32)
-    reach = int(height.max() / 10 / np.tan(np.deg2rad(look.sun_elevation_deg)) / size_m) + 1
-    steps = range(1, min(reach, 60) + 1)
-    shadow = cast_shadow(height, size_m, look.sun_azimuth_deg, look.sun_elevation_deg, steps)
-    light = block_mean(_shade_and_texture(ids, table, shadow, look, size_m, rng), fine)
-    materials = table[:, 4].astype(np.uint8)[ids[fine // 2 :: fine, fine // 2 :: fine]]
-    return _camera(light, look, rng), materials
 
 
 def paint(
@@ -256,51 +166,12 @@ def smooth(rng: np.random.Generator, shape: tuple[int, int], cell: int) -> np.nd
     return 1.3 * (a[yi] * (1 - fy) + a[yi + 1] * fy)
 
 
-def _shade_and_texture(
-    ids: np.ndarray,
-    table: np.ndarray,
-    shadow: np.ndarray,
-    look: Look,
-    size_m: float,
-    rng: np.random.Generator,
-) -> np.ndarray:
-    rough = table[:, 3][ids]
-    fine = rng.standard_normal(ids.shape, dtype=np.float32)
-    fine *= 0.8
-    fine += 0.6 * smooth(rng, ids.shape, max(2, round(5 / size_m)))
-    patches = smooth(rng, ids.shape, max(2, round(45 / size_m)))
-    fine += 0.5 * patches
-    fine *= rough
-    patches *= rough
-    out = np.empty((3, *ids.shape), dtype=np.float32)
-    for band, hue in enumerate((0.35, -0.1, -0.25)):
-        out[band] = table[:, band][ids]
-        out[band] += fine
-        out[band] += hue * patches
-        out[band][shadow] *= look.shade[band]
-    return out
-
-
 def block_mean(image: np.ndarray, fine: int) -> np.ndarray:
     """Return (band, y, x) means of blocks of fine x fine cells."""
     if fine == 1:
         return image
     parts = [image[:, i::fine, j::fine] for i in range(fine) for j in range(fine)]
     return sum(parts[1:], parts[0].copy()) / np.float32(fine * fine)
-
-
-def _camera(light: np.ndarray, look: Look, rng: np.random.Generator) -> np.ndarray:
-    grey = light.mean(axis=0, keepdims=True)
-    light = grey + look.saturation * (light - grey)
-    if look.blur_px > 0:
-        light = ndimage.gaussian_filter(light, (0, look.blur_px, look.blur_px), truncate=3)
-    if look.sharpen > 0:
-        light += look.sharpen * (light - ndimage.gaussian_filter(light, (0, 1.2, 1.2), truncate=2))
-    light = np.clip(light / 255.0, 0, 1) ** np.float32(look.gamma)
-    light *= np.array(look.gain, dtype=np.float32)[:, None, None] * 255.0
-    light += look.noise * rng.standard_normal(light.shape, dtype=np.float32)
-    optical = np.clip(np.rint(light), 0, look.ceiling).astype(np.uint8)
-    return jpeg(optical, look.jpeg_quality) if look.jpeg_quality else optical
 
 
 def jpeg(optical: np.ndarray, quality: int) -> np.ndarray:

@@ -1,6 +1,6 @@
-"""A simulated scene and its truth, and the random training tile.
+"""A simulated scene and its truth.
 
-In: a seed. Out: `Scene`: picture, masks and the true objects that the masks were burnt from.
+In: things drawn and their picture. Out: `Scene`: picture, masks and the true objects that the masks were burnt from.
 """
 
 from __future__ import annotations
@@ -13,11 +13,7 @@ import shapely
 from rasterio import Affine
 from rasterio.features import rasterize
 
-from models.simulate import centers, estate, programs
-from models.simulate.drawing import Drawing, Thing
-from models.simulate.paints import mix_paints
-from models.simulate.render import Look, random_look, render
-from models.simulate.streets import Ground, Lot, streets
+from models.simulate.drawing import Thing
 
 CRS = "EPSG:32626"
 CENTRE_M = (500_000.0, 4_982_950.0)
@@ -58,66 +54,6 @@ class Scene:
     instance: np.ndarray | None = None
     unit: np.ndarray | None = None
     machines: np.ndarray | None = None
-
-
-def training_tile(seed: int, size_px: int = 512, gsd_m: float = 2.0) -> Scene:
-    """Return a random district: 0..5 data centers among other buildings, in a random look.
-
-    Args:
-        seed: reproduces the tile.
-        size_px: rows and columns.
-        gsd_m: metres a pixel.
-    """
-    rng = np.random.default_rng(seed)
-    g = new_ground(rng)
-    side = size_px * gsd_m
-    depths = (110.0, 160.0, 220.0, 280.0, 360.0)
-    lots = streets(g, (side, side), depths, (80.0, float(rng.uniform(240, 420))))
-    inside = [i for i, lot in enumerate(lots) if 0 < lot.frame.x < side and 0 < lot.frame.y < side]
-    wanted = int(rng.choice([0, 1, 2, 3, 4, 5], p=[0.08, 0.12, 0.2, 0.25, 0.2, 0.15]))
-    room = np.array([lots[i].width_m * lots[i].depth_m for i in inside])
-    picks = min(len(inside), wanted * 2)
-    chosen = set(rng.choice(inside, picks, replace=False, p=room / room.sum()).tolist()) if picks else set()
-    made, style = 0, float(rng.random())
-    for i, lot in enumerate(lots):
-        if i in chosen and made < wanted and try_center(g, lot, f"s{made + 1}"):
-            made += 1
-        elif style < 0.15 and rng.random() < 0.6:
-            estate.fill(g, lot, str(rng.choice(["meadow", "wood", "bare", "lake", "houses"])))
-        else:
-            estate.fill(g, lot, estate.random_kind(rng, open_share=0.15 if style > 0.6 else 1.0))
-    return finish_with(g, (size_px, size_px), gsd_m, random_look(rng))[0]
-
-
-def try_center(g: Ground, lot: Lot, site_id: str) -> bool:
-    """Build a data center on a lot if one fits: 20-70 % of the lot built over, power by the usual density."""
-    for _ in range(6):
-        area = lot.width_m * lot.depth_m * g.rng.uniform(0.2, 0.7)
-        density = programs.DENSITY_KW_PER_M2 * np.exp(g.rng.normal(0, 0.3))
-        it_mw = float(np.clip(area * density / 1325, 4, 180))
-        plan = programs.program(g.rng, site_id, it_mw)
-        halls = programs.arrange(g.rng, lot, plan)
-        if halls is not None:
-            centers.build(g, lot, plan, halls)
-            return True
-    return False
-
-
-def new_ground(rng: np.random.Generator) -> Ground:
-    """Return an empty drawing with its paints; paint 0, the ground everywhere, is grass."""
-    drawing = Drawing()
-    return Ground(drawing, mix_paints(drawing, rng), rng, [])
-
-
-def finish_with(g: Ground, shape_px: tuple[int, int], gsd_m: float, look: Look) -> tuple[Scene, np.ndarray]:
-    """Render a ground and burn its truth into masks; return the scene and its materials (y, x) uint8."""
-    rows, cols = shape_px
-    west, north = CENTRE_M[0] - cols * gsd_m / 2, CENTRE_M[1] + rows * gsd_m / 2
-    transform = Affine(gsd_m, 0, west, 0, -gsd_m, north)
-    truth, _ = _truth(g.things, west, north, shapely.box(west, north - rows * gsd_m, west + cols * gsd_m, north))
-    building, cooling = burn(truth, shape_px, transform)
-    optical, materials = render(g.drawing, shape_px, gsd_m, look, g.rng)
-    return Scene(optical, building, cooling, transform, CRS, truth), materials
 
 
 def frame_scene(things: list[Thing], optical: np.ndarray, gsd_m: float) -> Scene:

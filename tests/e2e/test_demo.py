@@ -1,4 +1,4 @@
-"""The promise of the front page: the demo, with the weights of its area, names the four planted inconsistencies."""
+"""The promise of the front page: the demo, with the shipped weights, names the four planted inconsistencies."""
 
 import json
 

@@ -17,12 +17,12 @@ from test_catalog import Handler, StacServer
 
 from aoi.errors import CatalogError, ConfigError
 from models import tileset
-from models.simulate import training_tile
+from models.simulate import training_scene
 from workflows import training_set
 
 SIDE_PX, GSD_M = 320, 2.0
 CRS = "EPSG:32626"
-SEEDS = {"A": (3, 12), "B": (5, 14), "C": (7, 16)}
+SEEDS = {"A": (31, 21), "B": (23, 55), "C": (57, 89)}
 """Scenes of three counties; chosen because each county has data centers and other large roofs."""
 
 
@@ -71,7 +71,7 @@ def scenes():
     """(name, county, scene, transform, truth in degrees), one beside another with gaps of 2 km."""
     out = []
     for n, (county, seed) in enumerate((c, s) for c, seeds in SEEDS.items() for s in seeds):
-        scene = training_tile(seed, SIDE_PX, GSD_M)
+        scene = training_scene(seed, SIDE_PX, GSD_M)
         shift = n * 2600.0
         transform = Affine.translation(shift, 0) * scene.transform
         truth = scene.truth.assign(geometry=scene.truth.geometry.translate(shift, 0))

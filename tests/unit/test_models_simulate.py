@@ -4,21 +4,24 @@ import geopandas as gpd
 import numpy as np
 import pytest
 import rasterio
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from rasterio.features import rasterize
 
-from models.simulate import Scene, sample_area, training_tile, write_area
+from models.simulate import Scene, sample_area, write_area
 from models.simulate import drawing as d
-from models.simulate.area import APART_M, GSD_M, JITTER_SD_M, SHAPE_PX, _plan
-from models.simulate.centers import build
-from models.simulate.programs import IT_SHARE_OF_COOLING, arrange, capacity_kw, program
-from models.simulate.render import Look, render
-from models.simulate.scene import burn, new_ground
-from models.simulate.streets import Lot
+from models.simulate.area import (
+    APART_M,
+    DENSITY_KW_PER_M2,
+    GSD_M,
+    JITTER_SD_M,
+    LARGEST_MW,
+    LEAST_M2,
+    SHAPE_PX,
+    SITES,
+    _plan,
+)
+from models.simulate.photo import photograph, random_view
+from models.simulate.render import cast_shadow, paint
+from models.simulate.scene import burn
 from models.simulate.thermal import CELL_M, EXCESS_K_M2_PER_MW, Source, surface_temperature
-
-PLAIN = Look(180.0, 45.0, (0.5, 0.5, 0.5), (1.0, 1.0, 1.0), 1.0, 1.0, 0.0, 0.0, 0.0, 255.0, 0)
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +42,11 @@ def test_a_rectangle_is_painted_where_it_lies():
     drawing = d.Drawing()
     ground, roof = (drawing.paint((v, v, v), 0.0, m) for v, m in ((50.0, d.GRASS), (200.0, d.ROOF_LIGHT)))
     drawing.rect(d.Frame(10, 20, np.pi / 2), 0, 0, 20, 8, roof)
-    image, materials = render(drawing, (40, 40), 1.0, PLAIN, np.random.default_rng(0))
-    assert (materials == d.ROOF_LIGHT).sum() == 20 * 8
-    assert materials[20, 10] == d.ROOF_LIGHT
-    assert materials[20, 16] == d.GRASS
-    assert set(np.unique(image)) == {50, 200}
-    assert ground == 0
+    ids, heights, _ = paint(drawing, (40, 40), 1.0)
+    assert (ids == roof).sum() == 20 * 8
+    assert ids[20, 10] == roof
+    assert ids[20, 16] == ground == 0
+    assert not heights.any()
 
 
 def test_small_and_large_shapes_are_painted_alike():
@@ -54,7 +56,7 @@ def test_small_and_large_shapes_are_painted_alike():
         box = drawing.paint((200.0, 200.0, 200.0), 0, d.MACHINE)
         u = (np.arange(n) - (n - 1) / 2) * 60 / n
         drawing.boxes(d.Frame(40, 40, 0.3), np.column_stack([u, np.zeros(n)]), 60 / n, 12.0, box)
-        return render(drawing, (80, 80), 1.0, PLAIN, np.random.default_rng(0))[1]
+        return paint(drawing, (80, 80), 1.0)[0]
 
     assert (painted(1) == painted(6)).mean() > 0.999
 
@@ -64,79 +66,26 @@ def test_shadow_falls_away_from_the_sun_by_height_over_tangent():
     drawing.paint((100.0, 100.0, 100.0), 0, d.GRASS)
     roof = drawing.paint((200.0, 200.0, 200.0), 0, d.ROOF_LIGHT)
     drawing.rect(d.Frame(30, 30, 0), 0, 0, 10, 10, roof, 8.0)
-    image, _ = render(drawing, (60, 60), 1.0, PLAIN, np.random.default_rng(0))
-    column = image[0, :, 30]
-    assert 7 <= (column[:25] == 50).sum() <= 9
-    assert (column[35:] == 100).all()
+    _, heights, _ = paint(drawing, (60, 60), 1.0)
+    column = cast_shadow(heights, 1.0, 180.0, 45.0, range(1, 20))[:, 30]
+    assert 7 <= column[:25].sum() <= 9
+    assert not column[25:].any()
 
 
-@settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 10_000), it_mw=st.floats(3, 150))
-def test_a_site_shows_as_much_cooling_as_its_power_needs(seed, it_mw):
-    rng = np.random.default_rng(seed)
-    plan = program(rng, "s1", it_mw)
-    lot = Lot(d.Frame(500, 500, 0.4), 560.0, 520.0)
-    halls = arrange(rng, lot, plan)
-    if halls is None:
-        return
-    g = new_ground(rng)
-    build(g, lot, plan, halls)
-    banks = [t for t in g.things if t.category == "cooling_equipment"]
-    halls_built = [t for t in g.things if t.category == "data_center"]
-    assert sum(t.units for t in banks) == plan.units
-    unit_area = sum(t.unit_area_m2 for t in banks) / plan.units
-    assert sum(t.capacity_kw for t in banks) == pytest.approx(plan.units * capacity_kw(plan.machine, unit_area))
-    unit_share = plan.unit_kw / 1000 * IT_SHARE_OF_COOLING / it_mw
-    assert abs(np.log(plan.units * unit_share)) < 0.5 + unit_share
-    assert sum(t.it_mw for t in halls_built) == pytest.approx(it_mw)
-    assert 1.25 <= sum(t.facility_mw for t in halls_built) / it_mw <= 1.40
-    assert all(t.unit_area_m2 <= t.outline.area * 1.001 for t in banks)
-    assert lot.frame.box(0, 0, lot.width_m + 30, lot.depth_m + 30).contains(banks[0].outline)
+def test_more_canvas_cells_give_a_picture_of_the_same_size():
+    drawing = d.Drawing()
+    drawing.paint((100.0, 100.0, 100.0), 0, d.GRASS)
+    view, rng = random_view(np.random.default_rng(1), 2.0), np.random.default_rng(2)
+    pictures = [photograph(drawing, (40, 50), 2.0, view, rng, cells=n) for n in (1, 3)]
+    assert pictures[0].shape == pictures[1].shape == (3, 40, 50)
 
 
-def test_power_density_is_the_published_one():
-    rng = np.random.default_rng(1)
-    plans = [program(rng, "s", float(p)) for p in np.exp(rng.uniform(np.log(10), np.log(100), 300))]
-    kw_per_m2 = np.array([p.facility_mw * 1000 / sum(p.areas_m2) for p in plans])
-    assert 1.7 < np.median(kw_per_m2) < 2.3
-    assert 0.4 < np.log(kw_per_m2).std() < 0.6
-
-
-def test_capacity_laws():
-    assert capacity_kw("chiller", 27.6) == pytest.approx(50.9 * 27.6**1.05)
-    assert capacity_kw("tower", 64.0) == pytest.approx(49.3 * 64**1.23)
-
-
-@pytest.mark.parametrize("seed", [0, 5])
-def test_tile_is_determined_by_its_seed(seed):
-    assert _same(training_tile(seed, 128), training_tile(seed, 128))
-    assert not np.array_equal(training_tile(seed, 128).optical, training_tile(seed + 1, 128).optical)
-
-
-@pytest.mark.parametrize(("seed", "gsd_m"), [(2, 2.0), (3, 1.0), (4, 3.0)])
-def test_masks_are_the_truth(seed, gsd_m):
-    scene = training_tile(seed, 256, gsd_m)
-    assert scene.optical.shape == (3, 256, 256)
-    assert scene.optical.dtype == scene.building.dtype == scene.cooling.dtype == np.uint8
-    assert set(np.unique(scene.building)) <= {0, 1, 2, 255}
-    assert set(np.unique(scene.cooling)) <= {0, 1}
-    for category, mask in (("data_center", scene.building == 2), ("cooling_equipment", scene.cooling == 1)):
-        rows = scene.truth[scene.truth["class"] == category]
-        shapes = [(geometry, 1) for geometry in rows.geometry]
-        want = rasterize(shapes, out_shape=mask.shape, transform=scene.transform) if shapes else np.zeros_like(mask)
-        assert np.array_equal(mask, want.astype(bool))
-    large = scene.truth[(scene.truth["class"] == "other_building") & (scene.truth.area >= 400)]
-    inside = rasterize([(x, 1) for x in large.geometry], out_shape=(256, 256), transform=scene.transform)
-    assert ((scene.building == 1) <= (inside == 1)).all()
-    assert (inside[scene.building == 0] == 0).all()
-
-
-def test_only_data_centers_have_power_and_only_banks_have_units():
-    truth = training_tile(2, 256).truth
+def test_only_data_centers_have_power_and_only_banks_have_units(area):
+    truth = area.scene.truth
     center, bank = truth["class"] == "data_center", truth["class"] == "cooling_equipment"
     assert (truth.it_mw.notna() == center).all()
     assert ((truth.units > 0) == bank).all()
-    assert set(truth[bank].site_id) <= {f"s{k}" for k in range(1, 6)}
+    assert set(truth[bank].site_id) <= set(truth[center].site_id)
     assert truth.is_valid.all()
     assert truth.object_id.is_unique
 
@@ -150,24 +99,19 @@ def test_small_buildings_are_unknown():
         assert building[30, 30] == value
 
 
-def test_every_size_band_holds_both_groups():
-    truths = [training_tile(seed, 256, 4.0).truth for seed in range(14)]
-    edges = [1_500, 5_000, 12_000, 22_000, 40_000]
-    for category in ("data_center", "other_building"):
-        areas = np.concatenate([t[t["class"] == category].area for t in truths])
-        counts, _ = np.histogram(areas, edges)
-        assert (counts > 0).all(), (category, counts)
-
-
 @pytest.mark.parametrize("seed", range(4))
 def test_planned_sites_keep_their_distances(seed):
     plans = (_plan(np.random.default_rng([seed, k])) for k in range(400))
     plan = next(p for p in plans if p is not None)
-    assert 7 <= len(plan.sites) <= 9
+    assert SITES[0] <= len(plan.sites) <= SITES[1]
+    things = {t.site_id for t in plan.world.things}
+    assert things == {s.site_id for s in plan.sites}
     for i, a in enumerate(plan.sites):
         assert all(a.area.distance(b.area) >= APART_M for b in plan.sites[:i])
-        gaps = [b.v - b.dv / 2 - (a.v + a.dv / 2) for a, b in zip(a.halls, a.halls[1:], strict=False)]
-        assert all(0 < gap <= 80 for gap in gaps)
+        low, high = DENSITY_KW_PER_M2
+        assert low <= a.it_mw * 1000 / a.footprint_m2 <= high
+        assert a.footprint_m2 >= LEAST_M2
+        assert a.it_mw <= LARGEST_MW
 
 
 @pytest.mark.parametrize("seed", [7, 8])
