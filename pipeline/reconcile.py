@@ -63,8 +63,8 @@ class ReconcileSettings:
         min_p_data_center: a lone site enters the ledger from here on; below it may still match.
         min_p_detect: `not_seen` needs at least this share of the place to have been looked at.
         gross_share: share of coordinates that are plainly wrong. 6% of EPA's rows share a
-            coordinate with another address; those that nobody notices come on top. Of 19 simulated
-            areas 0.1 named the declaration planted 2 km off in 8, 0.15 in 11.
+            coordinate with another address; those that nobody notices come on top. Of 19 areas of
+            the first simulator 0.1 named the declaration planted 2 km off in 8, 0.15 in 11.
         gross_error_m: how far a plainly wrong coordinate is off, m (next town, wrong parcel).
         registration_m: position error of the imagery, 1 sigma, m (NAIP 6 m at 95%; other 10 m).
         p_undeclared: prior share of data centers that are not in the registry.
