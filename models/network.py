@@ -104,7 +104,10 @@ class UnitCounter(nn.Sequential):
         layers: list[nn.Module] = []
         for inp, dilation in ((bands, 1), (16, 1), (16, 2), (16, 4), (16, 2), (16, 1)):
             layers.append(_conv(inp, 16, 3, dilation=dilation))
-        super().__init__(*layers, nn.Conv2d(16, 1, 1))
+        last = nn.Conv2d(16, 1, 1)
+        # machines are rare; from 0 the silence of every feature came to stand for one, and nothing more was learned
+        last.bias = nn.Parameter(torch.full((1,), -3.0))
+        super().__init__(*layers, last)
 
 
 class SiteNet(nn.Module):

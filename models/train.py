@@ -39,6 +39,8 @@ UNCHANGED = Augmentation(
     noise=0, soft=(0, 1), jpeg=0, patches=0, heat=(1, 1), heat_noise_k=0, no_heat=0,
 )  # fmt: skip
 """Validation crops are turned and flipped, but neither scaled nor toned."""
+FINE = Augmentation(soft=(0.1, 1.3), blur_px=0.8)
+"""For the counting of machines: what is blurred beyond telling apart teaches nothing."""
 LATER = ("learn", "encoder_rate", "accumulate", "patience", "check_every", "val_crops")
 
 
@@ -116,7 +118,7 @@ class _Task:
 
     def draw(self, number: int) -> Batch:
         """Batch `number` of the training; step s takes number s * accumulate and those that follow."""
-        return self._draw(self.pictures, number, Augmentation())
+        return self._draw(self.pictures, number, FINE if self.settings.learn == "units" else Augmentation())
 
     def fixed(self) -> list[Batch]:
         """The validation batches, always the same: numbers 0, 1, … of the same seed."""
