@@ -89,7 +89,7 @@ def corrupt_block(path: Path, x: int, y: int) -> None:
 @pytest.fixture(scope="session")
 def scene_pixels() -> np.ndarray:
     """A simulated district, (3, 700, 900) uint8 at 2 m."""
-    return training_scene(3, 900, 2.0).optical[:, :700, :]
+    return training_scene(5, 900, 2.0).optical[:, :700, :]
 
 
 @pytest.fixture(scope="session")
