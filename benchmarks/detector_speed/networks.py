@@ -24,7 +24,10 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 class Rival(nn.Module):
-    """The rival, with the faces that `models.predict` asks of a network; its novelty is zero, at no cost."""
+    """The rival, with the faces that `models.predict` asks of a network; its novelty is zero, at no cost.
+
+    It has no branch that counts machines: `counter` is None.
+    """
 
     def __init__(self, outputs: int = len(OUTPUTS)) -> None:
         super().__init__()
@@ -33,6 +36,7 @@ class Rival(nn.Module):
         except ImportError as error:
             raise ConfigError("segmentation-models-pytorch is missing: pip install 'overwatt[bench]'") from error
         self.outputs = outputs
+        self.counter = None
         self.unet = smp.Unet("resnet18", encoder_weights=None, in_channels=3, classes=outputs)
 
     def forward(self, x: Tensor) -> Tensor:

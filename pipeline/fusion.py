@@ -1,0 +1,105 @@
+"""Log-normal statements on one quantity, put together with every source of error by its name.
+
+In: `Statement`s. Out: their best linear fusion in log space, and the share of its variance that each
+source of error has. A source that two statements name is one and the same error: it is not averaged
+out by having it twice. Shares add up to one.
+
+ln m_k = θ + Σ_j a_kj z_j, z_j standard normal. Weights minimise the variance of Σ_k w_k ln m_k under
+Σ w = 1 (generalised least squares, Aitken 1935) and w ≥ 0: evidence that says more power never lowers
+the result, as a negative weight would.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What one kind of evidence says.
+
+    Attributes:
+        name: of the evidence.
+        median: of the quantity, > 0.
+        errors: source of error -> ln-sd, >= 0; the same name elsewhere is the same error.
+        words: for people.
+    """
+
+    name: str
+    median: float
+    errors: Mapping[str, float]
+    words: str = ""
+
+    @property
+    def ln_sd(self) -> float:
+        """Spread of this statement alone."""
+        return math.sqrt(sum(s * s for s in self.errors.values()))
+
+
+@dataclass(frozen=True)
+class Fused:
+    """The fusion: `median`, `ln_sd`, `loadings` source -> ln-sd it contributes, `weights` name -> 0..1."""
+
+    median: float
+    ln_sd: float
+    loadings: Mapping[str, float]
+    weights: Mapping[str, float]
+
+    def shares(self) -> dict[str, float]:
+        """Share of variance by source, largest first; they add up to 1, or are empty where there is no spread."""
+        return shares(self.loadings)
+
+
+def shares(loadings: Mapping[str, float]) -> dict[str, float]:
+    """Share of variance by source of independent errors, largest first."""
+    total = sum(v * v for v in loadings.values())
+    parts = {k: v * v / total for k, v in loadings.items() if v} if total > 0 else {}
+    return dict(sorted(parts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def fuse(statements: Sequence[Statement]) -> Fused:
+    """Fuse statements on one quantity.
+
+    Raises:
+        ValueError: there is none, or one without a positive median (a bug, not user input).
+    """
+    if not statements or any(not s.median > 0 for s in statements):
+        raise ValueError("fusion needs statements of positive median")
+    sources = sorted({name for s in statements for name in s.errors})
+    a = np.array([[s.errors.get(name, 0.0) for name in sources] for s in statements])
+    w = _weights(a @ a.T)
+    loading = w @ a
+    ln_median = float(w @ np.log([s.median for s in statements]))
+    return Fused(
+        math.exp(ln_median),
+        float(np.sqrt((loading**2).sum())),
+        dict(zip(sources, loading.tolist(), strict=True)),
+        {s.name: float(x) for s, x in zip(statements, w, strict=True)},
+    )
+
+
+def without(statements: Iterable[Statement], source: str, left: float) -> list[Statement]:
+    """The statements as they were if one source of error had at most the ln-sd `left`."""
+    return [
+        Statement(s.name, s.median, {k: min(v, left) if k == source else v for k, v in s.errors.items()}, s.words)
+        for s in statements
+    ]
+
+
+def _weights(covariance: np.ndarray) -> np.ndarray:
+    """Weights >= 0, summing to 1, of least variance: negative ones of the free solution leave, one at a time."""
+    n = len(covariance)
+    covariance = covariance + 1e-12 * np.eye(n)
+    kept = list(range(n))
+    while True:
+        w = np.linalg.solve(covariance[np.ix_(kept, kept)], np.ones(len(kept)))
+        w /= w.sum()
+        if (w >= 0).all():
+            out = np.zeros(n)
+            out[kept] = w
+            return out
+        del kept[int(w.argmin())]
