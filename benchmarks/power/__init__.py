@@ -1,0 +1,1 @@
+"""Power and compute against reality: `python -m benchmarks.power --json`."""
