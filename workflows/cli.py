@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 
 from aoi.errors import ConfigError, OverwattError
+from workflows import thresholds_cli
 
 app = typer.Typer(
     name="overwatt",
@@ -338,6 +339,9 @@ def reconcile(
 
     result = commands.reconcile(observed, declared, out, format=format, looked_at=looked_at)
     _print(result, as_json, [f"{len(result['ledger'])} entries: {result['path']}"])
+
+
+thresholds_cli.register(app, _print)
 
 
 def _check_not_shadowed() -> None:
