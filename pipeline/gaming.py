@@ -48,7 +48,7 @@ def gaming(days: float = 90.0, *, doubling_months: float = DOUBLING_MONTHS, chip
             {
                 "flop": flop,
                 "mw_of_one": one,
-                "words": "not seen" if one < floor else "seen by some" if one < surely else "seen",
+                "words": "below the floor" if one < floor else "at the floor" if one < surely else "above the floor",
                 "totals": [n * JUST_BELOW * flop for n in SITE_COUNTS],
                 "hidden_sites": max(1, math.ceil(needed / floor - 1e-9)),
             }

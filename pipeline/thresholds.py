@@ -119,10 +119,10 @@ def probability_above(quantiles: np.ndarray, flop: float) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
         x = np.where(log, np.log(flop / np.where(log, a, 1.0)), flop - a)
         width = np.where(log, np.log(np.where(log, b, 1.0) / np.where(log, a, 1.0)), b - a)
-        share = np.where(width > 0, x / np.where(width > 0, width, 1.0), np.sign(x) * np.inf)
+        share = np.where(width > 0, x / np.where(width > 0, width, 1.0), np.where(x < 0, -np.inf, np.inf))
         # no slope to carry on: all that is left lies on the near side
         share = np.where((upper > last) & ~log, np.inf, share)
-        z = np.where(np.isnan(share), 0.0, scores[left] + share * (scores[left + 1] - scores[left]))
+        z = scores[left] + share * (scores[left + 1] - scores[left])
     return np.asarray(1.0 - ndtr(z), dtype=np.float64)
 
 

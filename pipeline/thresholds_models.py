@@ -7,7 +7,6 @@ and misses. Rows are untrusted: a bad cell is an error that names its row.
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -50,22 +49,25 @@ def read_models(path: Path) -> pd.DataFrame:
     where = f"--models {path.name}"
     if not path.is_file():
         raise ConfigError(f"--models {path}: no such file; give a CSV of models as Epoch AI publishes it")
-    known = set(_COLUMNS.values())
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # rows longer than the header only warn
-            raw = pd.read_csv(
-                path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False,
-                usecols=lambda name: name in known, nrows=MAX_ROWS + 1,
-            )  # fmt: skip
-    except (ValueError, pd.errors.ParserWarning, UnicodeError, OSError, OverflowError) as error:
+        raw = pd.read_csv(
+            path, header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig",
+            skip_blank_lines=False, nrows=MAX_ROWS + 2,
+        )  # fmt: skip
+    except (ValueError, OSError, OverflowError) as error:  # a row longer than the header is one too, with its line
         text = " ".join(str(error).split())[:160]
         raise ConfigError(f"{where}: cannot be read as CSV in UTF-8 ({text}); export it again") from error
-    if missing := [c for c in _COLUMNS.values() if c not in raw.columns]:
-        raise ConfigError(f"{where}: column(s) {', '.join(missing)} missing; give Epoch AI's table of notable models")
+    header = [str(name).strip() for name in raw.iloc[0]]
+    for name in _COLUMNS.values():
+        if header.count(name) != 1:
+            found = "missing" if name not in header else "there more than once"
+            raise ConfigError(f"{where}: column '{name}' is {found}; give Epoch AI's table of notable models")
+    raw = raw.iloc[1:].fillna("").set_axis(header, axis=1)
     if len(raw) > MAX_ROWS:
         raise ConfigError(f"{where}: more than {MAX_ROWS:,} rows; give a shorter table")
-    cells = {name: raw[column].fillna("").str.strip() for name, column in _COLUMNS.items()}
+    raw = raw[list(_COLUMNS.values())]
+    raw = raw[(raw != "").any(axis=1)]  # blank lines; the index keeps the row of the file
+    cells = {name: raw[column].str.strip() for name, column in _COLUMNS.items()}
     flop = pd.to_numeric(cells["flop"], errors="coerce").astype(float)
     wrong = (cells["flop"] != "") & ~((flop > 0) & (flop <= MAX_FLOP))
     _refuse(where, "flop", cells["flop"], wrong, f"give FLOP, above 0 and at most {MAX_FLOP:g}, or leave it empty")
@@ -85,7 +87,7 @@ def read_models(path: Path) -> pd.DataFrame:
             "ln_sd": np.log(factor.fillna(widest).astype(float)) / _Z95,
             "stated": factor.notna(),
         }
-    )
+    ).reset_index(drop=True)
 
 
 def against_models(models: pd.DataFrame, *, seed: int = SEED) -> dict[str, Any]:
@@ -147,8 +149,8 @@ def against_models(models: pd.DataFrame, *, seed: int = SEED) -> dict[str, Any]:
     for key in groupings:
         out[key] = _summary(kept[key], counts[key], level)
     out["notes"] = [
-        "intervals lie above published counts where many models stand just below a threshold: more errors carry "
-        "models up than down",
+        "published figures can lie outside their intervals: errors carry more models across a threshold from the "
+        "side where more stand, and the largest model's error moves the FLOP shares",
         "compute known to 90% within x3 (confident), x10 (likely), x30 (speculative or not stated); independent errors",
         "undecided: the 90% interval of the model's compute holds the threshold",
         "the table lists notable public models and lags: its newest year is incomplete, undisclosed models are missing",
@@ -160,7 +162,9 @@ def against_models(models: pd.DataFrame, *, seed: int = SEED) -> dict[str, Any]:
 def _refuse(where: str, name: str, cells: pd.Series, wrong: pd.Series, advice: str) -> None:
     if wrong.any():
         row = int(np.argmax(wrong.to_numpy()))
-        raise ConfigError(f"{where}: row {row + 2}, {_COLUMNS[name]}: '{str(cells.iloc[row])[:60]}'; {advice}")
+        raise ConfigError(
+            f"{where}: row {int(cells.index[row]) + 1}, {_COLUMNS[name]}: '{str(cells.iloc[row])[:60]}'; {advice}"
+        )
 
 
 def _pairs(names: pd.Series, *, split: bool = True) -> tuple[np.ndarray, np.ndarray, list[str]]:

@@ -68,7 +68,7 @@ def _models(axes: Axes, result: dict[str, Any]) -> None:
         )
         axes.plot(years, [c["published"] for c in counts], "o-", color=_FLOP_COLORS[i], markersize=3, label=_name(flop))
     axes.set_title("Real models that trigger, by year (band: 5-95%)", loc="left")
-    axes.set_ylabel("models of the year")
+    axes.set_ylabel("models of the year (the newest is incomplete)")
     axes.set_ylim(0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(title="FLOP", frameon=False, fontsize=8)
@@ -118,19 +118,21 @@ def _algorithms(axes: Axes, result: dict[str, Any]) -> None:
         mw = needed[flop] * 2.0 ** (-months / found["doubling_months"])
         axes.plot(months, mw, color=_FLOP_COLORS[i], label=_name(flop))
     axes.set_yscale("log")
-    _floors(axes)
+    _floors(axes, x=0.99)
     axes.set_title(f"Power for today's capability of F, halved every {found['doubling_months']:g} months", loc="left")
     axes.set_xlabel("months from now")
     axes.set_ylabel(f"facility MW, {found['chip']}")
     axes.legend(title="FLOP", frameon=False, fontsize=8, loc="lower left", ncols=2)
 
 
-def _floors(axes: Axes) -> None:
+def _floors(axes: Axes, x: float = 0.01) -> None:
     axes.axhspan(*OPTICAL_FLOOR_MW, color="#d55e00", alpha=0.25, linewidth=0)
     axes.axhline(THERMAL_FLOOR_MW, color="#d55e00", linestyle="--", linewidth=1)
     low, high = OPTICAL_FLOOR_MW
     for y, text in ((high, f"optical floor {low:g}-{high:g} MW"), (THERMAL_FLOOR_MW, f"heat {THERMAL_FLOOR_MW:g} MW")):
-        axes.text(0.01, y * 1.12, text, transform=axes.get_yaxis_transform(), fontsize=8, color="#a04000")
+        place = axes.get_yaxis_transform()
+        align = "left" if x < 0.5 else "right"
+        axes.text(x, y * 1.12, text, transform=place, ha=align, fontsize=8, color="#a04000")
 
 
 def _name(flop: float) -> str:

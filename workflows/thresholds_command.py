@@ -185,7 +185,7 @@ def _gaming_lines(found: dict[str, Any], days: str) -> list[str]:
     out = [f"(d) N sites, each at {found['just_below']:.0%} of F in {days} days; MW of one site on {chip}"]
     counts = [str(n) for n in found["site_counts"]]
     out += _table(
-        ("FLOP", "MW of one", "one site is", *(f"N={n}" for n in counts), "sites of 5 MW that reach F"),
+        ("FLOP", "MW of one", "optical floor", *(f"N={n}" for n in counts), "sites of 5 MW that reach F"),
         [
             (
                 _flop(r["flop"]),
