@@ -101,9 +101,9 @@ def laws() -> Mapping[str, Law]:
     text = (files("models.reference") / "equipment_laws.csv").read_text(encoding="utf-8")
     out = {}
     for r in csv.DictReader(line for line in text.splitlines() if not line.startswith("#")):
-        numbers = [tuple(float(v) for v in r[k].split()) for k in ("coefficients", "covariance")]
+        coefficients, covariance = (tuple(float(v) for v in r[k].split()) for k in ("coefficients", "covariance"))
         out[r["law"]] = Law(
-            r["law"], r["machine"], tuple(r["inputs"].split()), *numbers,
+            r["law"], r["machine"], tuple(r["inputs"].split()), coefficients, covariance,
             float(r["within"]), float(r["between"]), int(r["makers"]), int(r["n"]),
         )  # fmt: skip
     return out
@@ -176,25 +176,30 @@ def read(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return chillers and towers with columns maker, machine, kw and the inputs, NaN where not stated."""
     c = pd.read_csv(folder / "epoch_data_center_chillers.csv")
     t = pd.read_csv(folder / "epoch_data_center_cooling_towers.csv")
-    number = lambda s: pd.to_numeric(s.astype("string").str.replace(",", ""), errors="coerce").where(lambda v: v > 0)  # noqa: E731
     chillers = pd.DataFrame({
         "maker": c["Manufacturer"].astype("string"),
         "machine": np.where(c["Type"] == "Air-cooled", "air_chiller", "water_chiller"),
-        "kw": number(c["Cooling capacity (kW)"]),
-        "area_m2": number(c["Area (m^2)"]),
-        "fans": number(c["Number of fans"]),
+        "kw": _positive(c["Cooling capacity (kW)"]),
+        "area_m2": _positive(c["Area (m^2)"]),
+        "fans": _positive(c["Number of fans"]),
     })  # fmt: skip
     towers = pd.DataFrame({
         "maker": t["Manufacturer"].astype("string"),
         "machine": "tower_cell",
-        "kw": number(t["Cooling capacity (central estimate, kW)"]),
-        "area_m2": number(t["Area (m^2)"]),
-        "height_m": number(t["Height (m)"]),
-        "motor_hp": number(t["Motor Horsepower"]),
-        "fan_diameter_m": number(t["Fan Diameter (m)"]),
+        "kw": _positive(t["Cooling capacity (central estimate, kW)"]),
+        "area_m2": _positive(t["Area (m^2)"]),
+        "height_m": _positive(t["Height (m)"]),
+        "motor_hp": _positive(t["Motor Horsepower"]),
+        "fan_diameter_m": _positive(t["Fan Diameter (m)"]),
     })  # fmt: skip
-    stated = lambda d: d[d["maker"].notna() & d["kw"].notna()].reset_index(drop=True)  # noqa: E731
-    return stated(chillers), stated(towers)
+    stated = [d[d["maker"].notna() & d["kw"].notna()].reset_index(drop=True) for d in (chillers, towers)]
+    return stated[0], stated[1]
+
+
+def _positive(column: pd.Series) -> pd.Series:
+    """Numbers above 0, thousands separators read; NaN else."""
+    found = pd.to_numeric(column.astype("string").str.replace(",", ""), errors="coerce").astype(float)
+    return found.where(found > 0)
 
 
 def fit(chillers: pd.DataFrame, towers: pd.DataFrame) -> list[Law]:
@@ -273,7 +278,7 @@ def main() -> None:
         for law in found:
             lists = [" ".join(f"{v:.6g}" for v in values) for values in (law.coefficients, law.covariance)]
             row = [law.law, law.machine, " ".join(law.inputs), *lists, f"{law.within:.4g}", f"{law.between:.4g}"]
-            row += [law.makers, law.n]
+            row += [str(law.makers), str(law.n)]
             writer.writerow(row)
 
 

@@ -76,8 +76,8 @@ def fit(centers: pd.DataFrame, timelines: pd.DataFrame) -> list[Operator]:
     rows = timelines[(timelines["IT power (MW)"] > 0) & (timelines["Buildings operational"] > 0)]
     rows = rows[rows["Date"] < LATEST].sort_values("Date").groupby("Data center").tail(1)
     rows = rows[rows["Power (MW)"] > rows["IT power (MW)"]]
-    names = rows["Data center"].map(owner).str.split("#").str[0].str.split(",").str[0].str.strip().str.lower()
-    names = names.fillna("").to_numpy(object)
+    owners = rows["Data center"].map(owner).str.split("#").str[0].str.split(",").str[0].str.strip().str.lower()
+    names = owners.fillna("").to_numpy(object)
     per = np.log((rows["IT power (MW)"] / rows["Buildings operational"]).to_numpy(float))
     ratio = np.log((rows["Power (MW)"] / rows["IT power (MW)"]).to_numpy(float) - 1)
     mw, over = _shrunk(per, names), _shrunk(ratio, names)
@@ -107,6 +107,7 @@ def _shrunk(y: np.ndarray, names: np.ndarray) -> dict[str, tuple[float, float, i
 
 
 def main() -> None:
+    """Write the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with Epoch's tables")
     folder = parser.parse_args().data

@@ -14,7 +14,10 @@ is the widest factor for an undeclared site of unknown kind: it runs from 0 (a m
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
 
 import geopandas as gpd
 import numpy as np
@@ -22,13 +25,20 @@ import pandas as pd
 
 from aoi.errors import ConfigError, nearest
 from models import reference
-from pipeline.power import PowerDraws
+from pipeline.power import POOL, PowerDraws, pool_slice
 from pipeline.tables import QUANTILE_NAMES, QUANTILES, conform
 
 SECONDS_PER_DAY = 86_400.0
 FLOP_PER_TFLOP = 1e12
 SITE_TYPES = ("unknown", "ai", "cloud", "enterprise", "mine")
 FIRST_YEAR, LAST_YEAR = 2020, 2035
+PHI = "the share of the load that is AI accelerators (phi_AI)"
+MIX = "the mix of chips"
+_USE = {
+    "the utilisation of the IT power": "utilisation",
+    "the FLOP utilisation of training (MFU)": "mfu",
+    "the availability": "availability",
+}
 _PREFIX = "phi_ai_"
 
 
@@ -37,19 +47,32 @@ class ComputeDraws:
     """Paired with the power draws they come from.
 
     Attributes:
-        h100e: (site, draw) float64, H100 equivalents installed, dense BF16 basis.
-        flop: (site, draw) float64, training FLOP in `days` days.
+        h100e: (site, draw) float32, H100 equivalents installed, dense BF16 basis.
+        flop: (site, draw) float32, training FLOP in `days` days.
         assumptions: one text a site.
         days: length of the training run.
+        budgets: a site's variance of ln FLOP by source of error, given that it has AI accelerators.
+        probability_no_ai: that the kind of site has no AI accelerators at all.
     """
 
     h100e: np.ndarray
     flop: np.ndarray
     assumptions: tuple[str, ...]
     days: int = 90
+    budgets: tuple[Mapping[str, float], ...] = ()
+    probability_no_ai: float = 0.0
 
 
-def estimate(power: PowerDraws, *, year: int, days: int = 90, site_type: str = "unknown") -> ComputeDraws:
+def estimate(
+    power: PowerDraws,
+    *,
+    year: int,
+    days: int = 90,
+    site_type: str = "unknown",
+    country: str | None = None,
+    chips: Mapping[int, tuple[float, float]] = MappingProxyType({}),
+    words: bool = True,
+) -> ComputeDraws:
     """Return draws of H100 equivalents and of training FLOP in `days` days.
 
     Args:
@@ -57,6 +80,10 @@ def estimate(power: PowerDraws, *, year: int, days: int = 90, site_type: str = "
         year: year of the fleet; sets the mix of chips.
         days: length of the training run.
         site_type: one of `SITE_TYPES`, for all sites; 'unknown' mixes over the others.
+        country: ISO 3166 alpha-2 code; sets the mix of chips where the table has one for it.
+        chips: row of a site -> (H100 equivalents, ln-sd) of its chips, where they were declared or counted:
+            taken in place of the share and mix of chips.
+        words: whether to write the texts and budgets.
 
     Raises:
         ConfigError: year, days or site type cannot be used.
@@ -67,26 +94,31 @@ def estimate(power: PowerDraws, *, year: int, days: int = 90, site_type: str = "
         raise ConfigError(f"days: {days} is too short; give 1 or more")
     if site_type not in SITE_TYPES:
         raise ConfigError(f"site_type: '{site_type}' is not known; {nearest(site_type, SITE_TYPES)}")
+    draws = power.it_mw.shape[1] if power.it_mw.ndim == 2 else 0
+    pools = _pools(year, site_type, country, max(POOL, 2 * draws))
     h100e, flop = np.empty_like(power.it_mw), np.empty_like(power.it_mw)
-    texts = []
+    text = _words(year, days, site_type, country, pools) if words else ""
+    texts, budgets = [], []
     for row, it_mw in enumerate(power.it_mw):
-        rng = np.random.default_rng((int(power.seeds[row]), 1))
-        phi = _draw_phi(rng, site_type, it_mw.size)
-        per_mw = _draw_h100e_per_it_mw(rng, year, it_mw.size)
-        used = reference.ratio("utilisation").draw(rng, it_mw.size)
-        mfu = reference.ratio("mfu").draw(rng, it_mw.size)
-        available = reference.ratio("availability").draw(rng, it_mw.size)
-        h100e[row] = it_mw * phi * per_mw
-        flop_per_s = h100e[row] * used * mfu * available * reference.H100_BF16_TFLOP_S * FLOP_PER_TFLOP
-        flop[row] = flop_per_s * SECONDS_PER_DAY * days
-        factors = {
-            "the IT power": it_mw,
-            "the share of the load that is AI accelerators (phi_AI)": phi,
-            "the mix of chips": per_mw,
-            "the FLOP utilisation of training (MFU)": mfu,
-        }
-        texts.append(_words(year, days, site_type, phi, per_mw, factors))
-    return ComputeDraws(h100e, flop, tuple(texts), days)
+        seed = int(power.seeds[row])
+        known = chips.get(row)
+        if known is None:
+            np.multiply(it_mw, pool_slice(pools.h100e_per_it_mw, seed, 4, draws), out=h100e[row])
+        else:
+            spread = known[1] * np.random.default_rng((seed, 1)).standard_normal(draws, dtype=np.float32)
+            np.multiply(np.exp(spread), np.float32(known[0]), out=h100e[row])
+        np.multiply(h100e[row], pool_slice(pools.flop_per_h100e_day, seed, 5, draws), out=flop[row])
+        flop[row] *= np.float32(days)
+        if words:
+            own = power.budgets[row] if power.budgets else {"the IT power": float(np.log(it_mw).var())}
+            budget = pools.budget(own) if known is None else {"the number of chips": known[1] ** 2, **pools.use}
+            budgets.append(dict(sorted(budget.items(), key=lambda item: -item[1])))
+            widest = pools.widest(sum(own.values()), known is not None)
+            texts.append(text.format(widest=widest) if known is None else _chip_words(known[0], days, widest))
+        else:
+            texts.append("")
+    no_ai = 1.0 - float((pools.h100e_per_it_mw > 0).mean())
+    return ComputeDraws(h100e, flop, tuple(texts), days, tuple(budgets), no_ai)
 
 
 def quantile_columns(stem: str, draws: np.ndarray) -> dict[str, np.ndarray]:
@@ -98,7 +130,11 @@ def quantile_columns(stem: str, draws: np.ndarray) -> dict[str, np.ndarray]:
     """
     if draws.shape[0] == 0:
         return {f"{stem}_{name}": np.empty(0) for name in QUANTILE_NAMES}
-    values = np.quantile(draws, QUANTILES, axis=1)
+    place = np.array(QUANTILES) * (draws.shape[1] - 1)
+    low = np.floor(place).astype(int)
+    ordered = np.sort(draws, axis=1)
+    below, above = ordered[:, low].astype(float), ordered[:, np.minimum(low + 1, draws.shape[1] - 1)].astype(float)
+    values = (below + (place - low) * (above - below)).T
     return {f"{stem}_{name}": row for name, row in zip(QUANTILE_NAMES, values, strict=True)}
 
 
@@ -181,6 +217,54 @@ def days_to_flop(compute: ComputeDraws, flop: float) -> np.ndarray:
     return np.divide(flop, per_day, out=np.full_like(per_day, np.inf), where=per_day > 0)
 
 
+@dataclass(frozen=True)
+class _Pools:
+    """Draws of what turns IT power into compute, made once for a year, kind of site and country.
+
+    `h100e_per_it_mw` and `flop_per_h100e_day` are (value,) float32; `use` the variances of ln by source of
+    the latter, `kind` those of the former where it is above 0; `phi` and `per_mw` its two factors.
+    """
+
+    h100e_per_it_mw: np.ndarray
+    flop_per_h100e_day: np.ndarray
+    phi: np.ndarray
+    per_mw: np.ndarray
+    kind: Mapping[str, float]
+    use: Mapping[str, float]
+
+    def budget(self, power: Mapping[str, float]) -> dict[str, float]:
+        """Variance of ln FLOP by source, largest first, of a site whose power has these variances."""
+        return {**power, **self.kind, **self.use}
+
+    def widest(self, power: float, chips_known: bool) -> str:
+        """Name of the factor of most spread; a share that reaches 0 is wider than any."""
+        if chips_known:
+            return max(self.use, key=lambda k: self.use[k])
+        if (self.phi <= 0).any():
+            return PHI
+        factors = {"the IT power": power, **self.kind, **self.use}
+        return max(factors, key=lambda k: factors[k])
+
+
+@lru_cache(maxsize=32)
+def _pools(year: int, site_type: str, country: str | None, n: int) -> _Pools:
+    rng = np.random.default_rng((n, 3))
+    phi = _draw_phi(rng, site_type, n)
+    per_mw = _draw_h100e_per_it_mw(rng, year, country, n)
+    use = {name: reference.ratio(key).draw(rng, n) for name, key in _USE.items()}
+    flop = reference.H100_BF16_TFLOP_S * FLOP_PER_TFLOP * SECONDS_PER_DAY * np.prod(list(use.values()), axis=0)
+    some = phi > 0
+    kind = {PHI: float(np.log(phi[some]).var()) if some.any() else 0.0, MIX: float(np.log(per_mw).var())}
+    return _Pools(
+        (phi * per_mw).astype(np.float32),
+        flop.astype(np.float32),
+        phi,
+        per_mw,
+        MappingProxyType(kind),
+        MappingProxyType({name: float(np.log(values).var()) for name, values in use.items()}),
+    )
+
+
 def _draw_phi(rng: np.random.Generator, site_type: str, draws: int) -> np.ndarray:
     if site_type != "unknown":
         return reference.ratio(_PREFIX + site_type).draw(rng, draws)
@@ -189,13 +273,13 @@ def _draw_phi(rng: np.random.Generator, site_type: str, draws: int) -> np.ndarra
     return np.stack([k.draw(rng, draws) for k in kinds])[kind, np.arange(draws)]
 
 
-def _draw_h100e_per_it_mw(rng: np.random.Generator, year: int, draws: int) -> np.ndarray:
+def _draw_h100e_per_it_mw(rng: np.random.Generator, year: int, country: str | None, draws: int) -> np.ndarray:
     """H100e per MW of accelerator IT power, (draw,).
 
     A fleet is two chips from the year's mix, the first with 50-100% of the power (own choice:
     sites hold few generations); the all-in watts of each carry the error of their row.
     """
-    chips, weights = zip(*reference.fleet_mix(year), strict=True)
+    chips, weights = zip(*reference.fleet_mix(year, country), strict=True)
     median = np.array([c.h100e_per_it_mw for c in chips])
     ln_sd = np.array([c.w_it_ln_sd for c in chips])
     kind = rng.choice(len(chips), size=(2, draws), p=weights)
@@ -204,38 +288,35 @@ def _draw_h100e_per_it_mw(rng: np.random.Generator, year: int, draws: int) -> np
     return share * per_mw[0] + (1.0 - share) * per_mw[1]
 
 
-def _words(
-    year: int, days: int, site_type: str, phi: np.ndarray, per_mw: np.ndarray, factors: dict[str, np.ndarray]
-) -> str:
-    tabled = reference.fleet_mix_year(year)
+def _words(year: int, days: int, site_type: str, country: str | None, pools: _Pools) -> str:
+    """The text of a site, with a place for its widest factor."""
+    tabled = reference.fleet_mix_year(year, country)
     fleet = str(year) if tabled == year else f"{year}, taken from {tabled}"
+    if country and reference.fleet_mix_country(country):
+        fleet += f" in {country}"
     if site_type == "unknown":
         kinds = ", ".join(f"{k.name.removeprefix(_PREFIX)} {k.weight:.0%}" for k in reference.group("phi_ai"))
         kind = f"kind of site unknown ({kinds})"
     else:
         kind = f"kind of site taken as {site_type}"
-    low, high = np.quantile(phi, (0.05, 0.95))
+    low, high = np.quantile(pools.phi, (0.05, 0.95))
     if high <= 0:
         return f"Compute: {kind}, so no AI accelerators are assumed; if some are there, this is wrong."
     return (
         f"Compute: {kind}, so AI accelerators take {low:.0%} to {high:.0%} of the IT load; "
-        f"fleet of {fleet}, about {_round(float(np.median(per_mw)))} H100e per MW; "
+        f"fleet of {fleet}, about {_round(float(np.median(pools.per_mw)))} H100e per MW; "
         f"{days} days at IT utilisation {_median('utilisation')}, MFU {_median('mfu')}, "
         f"availability {_median('availability')}, dense BF16. "
-        f"Dominant unknown of compute: {_widest(factors)}."
+        "Dominant unknown of compute: {widest}."
     )
 
 
-def _widest(factors: dict[str, np.ndarray]) -> str:
-    """Name of the factor of the widest 80% interval in log space; one that reaches 0 is wider still."""
-
-    def width(draws: np.ndarray) -> float:
-        low, high = np.quantile(draws, (0.1, 0.9))
-        if low <= 0:
-            return math.inf if high > 0 else 0.0
-        return math.log(high / low)
-
-    return max(factors, key=lambda name: width(factors[name]))
+def _chip_words(h100e: float, days: int, widest: str) -> str:
+    return (
+        f"Compute: chips as stated, {h100e:,.0f} H100e; {days} days at utilisation {_median('utilisation')}, "
+        f"MFU {_median('mfu')}, availability {_median('availability')}, dense BF16. "
+        f"Dominant unknown of compute: {widest}."
+    )
 
 
 def _median(name: str) -> str:

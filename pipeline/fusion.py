@@ -14,6 +14,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
 
 import numpy as np
 
@@ -69,17 +71,23 @@ def fuse(statements: Sequence[Statement]) -> Fused:
     """
     if not statements or any(not s.median > 0 for s in statements):
         raise ValueError("fusion needs statements of positive median")
-    sources = sorted({name for s in statements for name in s.errors})
-    a = np.array([[s.errors.get(name, 0.0) for name in sources] for s in statements])
+    w, loadings, ln_sd = _combination(tuple(tuple(s.errors.items()) for s in statements))
+    ln_median = sum(x * math.log(s.median) for x, s in zip(w, statements, strict=True))
+    return Fused(math.exp(ln_median), ln_sd, loadings, {s.name: x for s, x in zip(statements, w, strict=True)})
+
+
+@lru_cache(maxsize=4096)
+def _combination(
+    errors: tuple[tuple[tuple[str, float], ...], ...],
+) -> tuple[tuple[float, ...], Mapping[str, float], float]:
+    """Weights, loadings and ln-sd: they depend on the errors alone, which many sites have in common."""
+    rows = [dict(e) for e in errors]
+    sources = sorted({name for row in rows for name in row})
+    a = np.array([[row.get(name, 0.0) for name in sources] for row in rows])
     w = _weights(a @ a.T)
     loading = w @ a
-    ln_median = float(w @ np.log([s.median for s in statements]))
-    return Fused(
-        math.exp(ln_median),
-        float(np.sqrt((loading**2).sum())),
-        dict(zip(sources, loading.tolist(), strict=True)),
-        {s.name: float(x) for s, x in zip(statements, w, strict=True)},
-    )
+    loadings = MappingProxyType(dict(zip(sources, loading.tolist(), strict=True)))
+    return tuple(w.tolist()), loadings, float(np.sqrt((loading**2).sum()))
 
 
 def without(statements: Iterable[Statement], source: str, left: float) -> list[Statement]:

@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 
 from aoi.errors import ConfigError, OverwattError
-from workflows import thresholds_cli
+from workflows import estimate_cli, thresholds_cli
 
 app = typer.Typer(
     name="overwatt",
@@ -341,6 +341,7 @@ def reconcile(
     _print(result, as_json, [f"{len(result['ledger'])} entries: {result['path']}"])
 
 
+estimate_cli.register(app, _print)
 thresholds_cli.register(app, _print)
 
 

@@ -272,16 +272,18 @@ def group(name: str) -> tuple[Ratio, ...]:
 
 
 @cache
-def fleet_mix(year: int) -> tuple[tuple[Accelerator, float], ...]:
+def fleet_mix(year: int, country: str | None = None) -> tuple[tuple[Accelerator, float], ...]:
     """Return the chips of AI fleets in a year with their shares of accelerator power, summing to 1.
 
-    A year outside the table takes the nearest year's mix, less chips not yet in use then.
+    A year outside the table takes the nearest year's mix, less chips not yet in use then; a country that
+    the table does not have takes that of no country in particular.
 
     Raises:
         ConfigError: no chip of the table was in use by then.
     """
-    tabled = str(fleet_mix_year(year))
-    mix = [(accelerator(r["chip"]), float(r["weight"])) for r in _rows("fleet_mix.csv") if r["year"] == tabled]
+    rows = _fleet(country)
+    tabled = str(fleet_mix_year(year, country))
+    mix = [(accelerator(r["chip"]), float(r["weight"])) for r in rows if r["year"] == tabled]
     mix = [(chip, weight) for chip, weight in mix if chip.first_use_year <= year]
     if not mix:
         first = min(a.first_use_year for a in accelerators().values())
@@ -290,9 +292,19 @@ def fleet_mix(year: int) -> tuple[tuple[Accelerator, float], ...]:
     return tuple((chip, weight / total) for chip, weight in mix)
 
 
-def fleet_mix_year(year: int) -> int:
-    """Return the year of the table that `fleet_mix(year)` takes its shares from."""
-    return min({int(r["year"]) for r in _rows("fleet_mix.csv")}, key=lambda y: (abs(y - year), y))
+def fleet_mix_year(year: int, country: str | None = None) -> int:
+    """Return the year of the table that `fleet_mix(year, country)` takes its shares from."""
+    return min({int(r["year"]) for r in _fleet(country)}, key=lambda y: (abs(y - year), y))
+
+
+def fleet_mix_country(country: str) -> bool:
+    """Whether the table has a mix of this country's own."""
+    return any(r["country"] == country.upper() for r in _rows("fleet_mix.csv"))
+
+
+def _fleet(country: str | None) -> list[dict[str, str]]:
+    own = country.upper() if country and fleet_mix_country(country) else ""
+    return [r for r in _rows("fleet_mix.csv") if r["country"] == own]
 
 
 @cache

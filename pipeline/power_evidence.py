@@ -1,0 +1,425 @@
+"""One site's evidence and what each part of it says of IT power, as statements for the fusion.
+
+In: `SiteEvidence`. Out: `Case`: log-normal statements on IT megawatts with their errors by name, caps,
+words, and what could not be. Equipment laws are those of `models.equipment`; densities, ratios and error
+terms those of models/reference. What is stated on facility power carries the error of the facility
+ratio, which the draws then share.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import lru_cache
+
+import numpy as np
+
+from aoi.errors import ConfigError, nearest
+from models import reference
+from models.equipment import Capacity, cap_mw, unit_capacity
+from models.operators import operator
+from pipeline.fusion import Statement
+
+MAX_KW_PER_M2 = 5000.0  # refused: dense AI halls are 6-12, HPC white space 20-40 (methods dossier 4.1)
+ODD_KW_PER_M2 = 60.0  # flagged
+MAX_SITE_MW = 20_000.0  # refused: the largest planned campuses are a few GW (methods dossier 4.2)
+MAX_PULL = 2.0  # standard deviations; own choice, keeps one small outline from emptying a large hall
+COOLING = {
+    "air_chiller": (1.37, 0.25),
+    "water": (1.21, 0.30),
+    "direct_air": (1.20, 0.30),
+    "liquid": (1.25, 0.30),
+}
+"""Peak facility over IT power by kind of cooling: median, ln-sd of (ratio - 1). Medians: Epoch AI timelines
+(CC-BY 4.0) of sites whose text names the cooling; spreads: own choice."""
+RATIO = "the ratio of facility to IT power at peak"
+COMMON = "an error common to all evidence"
+DENSITY = "the power density of the building"
+LOAD = "the kind of load"
+BUILDING = "the power of one building"
+UNIT = "the capacity of one unit"
+TOWER = "the capacity of one cooling-tower cell"
+DRY = "the capacity of one dry cooler"
+COUNT = "the count"
+PACKING = "the share of the outlined cooling area that is units"
+TYPE = "the type of equipment outlined"
+DERATE = "derating and redundancy"
+HIDDEN = "hidden cooling"
+BACKED = "the share of the load that generators back up"
+CHIPS = "the power of the chips"
+SEEN = "whether the equipment seen is all there is, and is cooling"
+BORDER = "what lies outside the imagery"
+UNSEEN = "why no cooling was seen"
+_LOAD_SD = 0.3  # what footprint and number of buildings err in together; own choice
+_STRANGER_SD = 0.7  # a building of an operator that the table does not have; own choice
+_BACKUP = (0.7, 0.35, 0.6)  # load per nameplate, ln-sd, ln-sd of sites since 2025 (methods dossier 4.3)
+
+
+@dataclass(frozen=True)
+class SiteEvidence:
+    """What was seen, counted or declared of one site. Absent: nothing is known of it.
+
+    Attributes:
+        site_id: stable name; also names the stream of random draws.
+        building_area_m2: footprint; 0 where none is known.
+        cooling_area_m2: area of outlined cooling-equipment polygons, gaps between units included.
+        chillers: air-cooled chillers counted; None or 0 is "none counted", not "none there".
+        cooling_tower_cells: cooling-tower cells counted; the same holds.
+        gsd_m: ground sampling distance the outlines were drawn at; None is taken as 2 m.
+        storeys: mean number of storeys; None leaves it to the spread of the prior.
+        on_border: part of the site lies outside the imagery, areas and counts are lower bounds.
+        chiller_fans, chiller_area_m2: fans and plan area of ONE chiller.
+        tower_fan_diameter_m, tower_cell_area_m2, tower_height_m: of ONE cell.
+        dry_coolers: dry coolers or fan walls counted.
+        generators: counted; generator_mw: nameplate of one.
+        substation_mva: capacity of the site's transformers in all: a cap.
+        turbines_mw: generation on the site where it has no grid connection: a cap.
+        buildings: finished data-center buildings.
+        operator: who runs it.
+        cooling: one of `COOLING`.
+        building_class: a class of models/reference/area_priors.csv.
+        chips: (median facility MW, ln-sd, words) that counted or declared chips imply.
+    """
+
+    site_id: str
+    building_area_m2: float = 0.0
+    cooling_area_m2: float = 0.0
+    chillers: int | None = None
+    cooling_tower_cells: int | None = None
+    gsd_m: float | None = None
+    storeys: float | None = None
+    on_border: bool = False
+    chiller_fans: int | None = None
+    chiller_area_m2: float | None = None
+    tower_fan_diameter_m: float | None = None
+    tower_cell_area_m2: float | None = None
+    tower_height_m: float | None = None
+    dry_coolers: int | None = None
+    generators: int | None = None
+    generator_mw: float | None = None
+    substation_mva: float | None = None
+    turbines_mw: float | None = None
+    buildings: int | None = None
+    operator: str | None = None
+    cooling: str | None = None
+    building_class: str | None = None
+    chips: tuple[float, float, str] | None = None
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a site's evidence comes to.
+
+    Attributes:
+        site: the evidence.
+        statements: on IT MW.
+        ratio: median of facility over IT power, ln-sd of (ratio - 1).
+        caps: (facility MW, ln-sd, words) that power stays below.
+        prior_only: nothing but footprint or buildings speaks of power.
+        excess: by how much the equipment's statements were pulled towards the footprint's, in ln.
+        words: sentences on what the evidence says.
+    """
+
+    site: SiteEvidence
+    statements: tuple[Statement, ...]
+    ratio: tuple[float, float]
+    caps: tuple[tuple[float, float, str], ...]
+    prior_only: bool
+    excess: float
+    words: tuple[str, ...]
+
+
+def case(site: SiteEvidence, year: int) -> Case:
+    """Return what the evidence of one site comes to in `year`.
+
+    Raises:
+        ConfigError: a value is impossible, or the power it gives is (a wrong unit, mostly).
+    """
+    _check(site)
+    ratio = facility_ratio(site.operator, site.cooling)
+    slope = ratio_slope(ratio)
+    prior = _footprint(site, year, ratio[0], slope)
+    cooling = [s for s in (_counted(site), _outlined(site)) if s is not None]
+    others = [
+        s for s in (_buildings(site), _generators(site, year, ratio[0], slope), _chips(site, ratio[0], slope)) if s
+    ]
+    flag = _flag(site, [s for s in (prior, *cooling, *others) if s is not None], ratio[0])
+    words = [prior.words if prior else "No footprint given, so no prior"]
+    excess = 0.0
+    if cooling:
+        words.append(f"{' and '.join(s.words for s in cooling)}{_together(cooling)}")
+        if prior is not None:
+            pulled = _pull(prior, cooling)
+            gap = max((math.log(s.median / prior.median) for s in cooling), key=abs)
+            excess = abs(pulled)
+            if excess > 0:
+                words.append(f"that is {math.exp(gap):.2g} times what the footprint suggests, so its pull is capped")
+                cooling = [Statement(s.name, s.median * math.exp(pulled), s.errors, s.words) for s in cooling]
+    elif not site.cooling and not any(s.name in ("generators", "chips") for s in others):
+        words.append("no cooling seen, which says little (indoors, covered, direct air or not built yet)")
+    words += [s.words for s in others]
+    statements = tuple(([prior] if prior else []) + cooling + others)
+    if not statements:
+        raise ConfigError(f"site '{site.site_id}': building_area_m2 0 and no equipment; give a footprint or a count")
+    prior_only = all(s.name in ("footprint", "buildings") for s in statements)
+    caps = _caps(site)
+    words += [c[2] for c in caps] + ([flag] if flag else [])
+    return Case(site, statements, ratio, caps, prior_only, excess, tuple(words))
+
+
+def facility_ratio(operator_name: str | None, cooling: str | None) -> tuple[float, float]:
+    """Return peak facility power over IT power: median, ln-sd of (ratio - 1).
+
+    By operator where the table has it, else by kind of cooling, else over all sites.
+    """
+    return _facility_ratio(operator_name, cooling)
+
+
+def ratio_slope(ratio: tuple[float, float]) -> float:
+    """Spread (ln-sd) of the ratio itself, to first order."""
+    return ratio[1] * (ratio[0] - 1.0) / ratio[0]
+
+
+def footprint_prior(
+    building_area_m2: float, *, year: int, storeys: float | None = None, building_class: str | None = None
+) -> tuple[float, float]:
+    """Return median facility MW and ln-sd from footprint alone.
+
+    The mixture of building classes is replaced by the log-normal of the same mean and spread in
+    log space, never narrower than the ln-sd 0.65 found over campuses; a stated class stands alone.
+    """
+    kw_per_m2, ln_sd = _density(year, storeys, building_class)
+    return kw_per_m2 * building_area_m2 / 1000.0, ln_sd
+
+
+def packing(gsd_m: float | None) -> tuple[float, float]:
+    """Return the share of outlined cooling area that is unit area: median and ln-sd.
+
+    Linear in GSD between 0.6 m and 2 m; beyond, the median stays and the spread grows in
+    proportion to GSD. Own assumption, to be measured on simulated scenes.
+    """
+    return _packing(2.0 if gsd_m is None else gsd_m)
+
+
+@lru_cache(maxsize=256)
+def _facility_ratio(name: str | None, cooling: str | None) -> tuple[float, float]:
+    if name and operator(name).operator != "any":
+        known = operator(name)
+        return known.facility_per_it, known.ratio_ln_sd
+    if cooling:
+        return COOLING[cooling]
+    every = reference.ratio("facility_per_it")
+    return every.median, every.ln_sd
+
+
+@lru_cache(maxsize=4096)
+def _density(year: int, storeys: float | None, building_class: str | None) -> tuple[float, float]:
+    classes = [c for c in reference.area_priors().values() if building_class in (None, c.building_class)]
+    years = sorted(classes[0].weight)
+    weight = np.array([np.interp(year, years, [c.weight[y] for y in years]) for c in classes])
+    weight = weight / weight.sum() if weight.sum() > 0 else np.full(len(classes), 1.0 / len(classes))
+    scale = np.array([1.0 if storeys is None else storeys / c.storeys for c in classes])
+    ln_kw = np.log([c.kw_per_m2 for c in classes]) + np.log(scale)
+    mean = float(weight @ ln_kw)
+    within = np.array([c.ln_sd for c in classes]) ** 2
+    ln_sd = math.sqrt(float(weight @ (within + (ln_kw - mean) ** 2)))
+    floor = reference.ratio("footprint_floor").ln_sd if building_class is None else 0.0
+    return math.exp(mean), max(ln_sd, floor)
+
+
+@lru_cache(maxsize=4096)
+def _packing(gsd_m: float) -> tuple[float, float]:
+    fine, coarse = reference.ratio("packing_fine"), reference.ratio("packing_2m")
+    median = float(np.interp(gsd_m, (0.6, 2.0), (fine.median, coarse.median)))
+    ln_sd = float(np.interp(gsd_m, (0.6, 2.0), (fine.ln_sd, coarse.ln_sd)))
+    return median, ln_sd * max(1.0, gsd_m / 2.0)
+
+
+@lru_cache(maxsize=1)
+def _shared() -> dict[str, float]:
+    """Errors that all statements from cooling equipment have in common."""
+    names = {DERATE: "derate_net", HIDDEN: "hidden_cooling", COMMON: "common_error"}
+    return {k: reference.ratio(v).ln_sd for k, v in names.items()}
+
+
+def _footprint(site: SiteEvidence, year: int, ratio: float, slope: float) -> Statement | None:
+    if not site.building_area_m2 > 0:
+        return None
+    mw, ln_sd = footprint_prior(
+        site.building_area_m2, year=year, storeys=site.storeys, building_class=site.building_class
+    )
+    load = min(_LOAD_SD, 0.9 * ln_sd)
+    errors = {DENSITY: math.sqrt(ln_sd**2 - load**2), LOAD: load, RATIO: slope, COMMON: _shared()[COMMON]}
+    storeys = "" if site.storeys is None else f" of {site.storeys:g} storeys"
+    kind = site.building_class or f"mix of legacy, cloud and AI halls of {year}"
+    words = (
+        f"Prior: footprint {site.building_area_m2:,.0f} m2{storeys} at {1000.0 * mw / site.building_area_m2:.2g} kW/m2 "
+        f"(facility, {kind}, ln-sd {ln_sd:.2f})"
+    )
+    return Statement("footprint", mw / ratio, errors, words)
+
+
+def _buildings(site: SiteEvidence) -> Statement | None:
+    if not site.buildings:
+        return None
+    known = operator(site.operator)
+    ln_sd = known.ln_sd if known.operator != "any" else math.hypot(known.ln_sd, _STRANGER_SD)
+    load = min(_LOAD_SD, 0.9 * ln_sd)
+    errors = {BUILDING: math.sqrt(ln_sd**2 - load**2), LOAD: load, COMMON: _shared()[COMMON]}
+    whose = "operators of large AI sites" if known.operator == "any" else known.operator
+    words = (
+        f"{site.buildings} buildings at {known.it_mw_per_building:.0f} MW IT each, as of {whose} (ln-sd {ln_sd:.2f})"
+    )
+    return Statement("buildings", known.it_mw_per_building * site.buildings, errors, words)
+
+
+def _counted(site: SiteEvidence) -> Statement | None:
+    """IT power from counted machines. Units of one site are one model: their errors do not average out."""
+    parts: list[tuple[str, str, int, Capacity]] = []
+    if site.chillers:
+        unit = _unit("air_chiller", site.chiller_area_m2, site.chiller_fans, None, None)
+        parts.append((UNIT, "chillers", site.chillers, unit))
+    if site.cooling_tower_cells:
+        size = (site.tower_cell_area_m2, None, site.tower_fan_diameter_m, site.tower_height_m)
+        parts.append((TOWER, "cooling-tower cells", site.cooling_tower_cells, _unit("tower_cell", *size)))
+    if site.dry_coolers:
+        parts.append((DRY, "dry coolers", site.dry_coolers, _unit("dry_cooler", None, None, None, None)))
+    if not parts:
+        return None
+    mw = [n * unit.kw / 1000.0 for _, _, n, unit in parts]
+    errors = {name: unit.ln_sd * m / sum(mw) for (name, _, _, unit), m in zip(parts, mw, strict=True)}
+    errors |= {COUNT: reference.ratio("count_error").ln_sd, **_shared()}
+    words = " and ".join(f"{n} counted {plural} at {unit.kw / 1000.0:.2f} MW each" for _, plural, n, unit in parts)
+    return Statement("counted", sum(mw) * reference.ratio("derate_net").median, errors, words)
+
+
+@lru_cache(maxsize=4096)
+def _unit(
+    machine: str, area_m2: float | None, fans: int | None, diameter_m: float | None, height_m: float | None
+) -> Capacity:
+    return unit_capacity(machine, area_m2=area_m2, fans=fans, fan_diameter_m=diameter_m, height_m=height_m)
+
+
+def _outlined(site: SiteEvidence) -> Statement | None:
+    if not site.cooling_area_m2 > 0:
+        return None
+    law = reference.law("chiller_row_area")
+    share, share_sd = packing(site.gsd_m)
+    kind_known = bool(site.chillers or site.cooling_tower_cells or site.dry_coolers or site.cooling)
+    kind_sd = 0.0 if kind_known else reference.ratio("outline_equipment_type").ln_sd
+    mw = law.capacity_kw(site.cooling_area_m2 * share) / 1000.0
+    errors = {PACKING: share_sd, TYPE: kind_sd, UNIT: law.ln_sd, **_shared()}
+    at = "an unstated GSD (taken as 2 m)" if site.gsd_m is None else f"{site.gsd_m:g} m GSD"
+    words = (
+        f"{site.cooling_area_m2:,.0f} m2 of cooling equipment outlined at {at}, {share:.0%} of it "
+        f"units of {law.coefficient_kw:g} kW/m2"
+    )
+    return Statement("outlined", mw * reference.ratio("derate_net").median, errors, words)
+
+
+def _generators(site: SiteEvidence, year: int, ratio: float, slope: float) -> Statement | None:
+    if not site.generators:
+        return None
+    one = _unit("generator", None, None, None, None)
+    each = one.kw / 1000.0 if site.generator_mw is None else site.generator_mw
+    share, ln_sd, recent = _BACKUP
+    backed = recent if year >= 2025 else ln_sd
+    known = 0.0 if site.generator_mw is not None else one.ln_sd
+    errors = {BACKED: math.hypot(backed, known), RATIO: slope, COMMON: _shared()[COMMON]}
+    words = f"{site.generators} generators of {each:g} MW, {share:.0%} of it load (facility, ln-sd {backed:.2f})"
+    return Statement("generators", site.generators * each * share / ratio, errors, words)
+
+
+def _chips(site: SiteEvidence, ratio: float, slope: float) -> Statement | None:
+    if site.chips is None:
+        return None
+    mw, ln_sd, words = site.chips
+    return Statement("chips", mw / ratio, {CHIPS: ln_sd, RATIO: slope}, words)
+
+
+def _caps(site: SiteEvidence) -> tuple[tuple[float, float, str], ...]:
+    given = ({"substation_mva": site.substation_mva}, {"turbines_mw": site.turbines_mw})
+    found = [cap_mw(**one) for one in given if next(iter(one.values())) is not None]
+    return tuple(c for c in found if c is not None)
+
+
+def _together(cooling: Sequence[Statement]) -> str:
+    derate = reference.ratio("derate_net").median
+    parts = [f"{mw_words(s.median / derate)} of cooling, {mw_words(s.median)} IT" for s in cooling]
+    return f": {' and '.join(parts)} after derating {derate:.2f} (ln-sd {min(s.ln_sd for s in cooling):.2f})"
+
+
+def _pull(prior: Statement, cooling: Sequence[Statement]) -> float:
+    """Logarithm of the factor that brings the equipment within `MAX_PULL` of the footprint; 0 where it is."""
+    gap = float(np.mean([math.log(s.median / prior.median) for s in cooling]))
+    limit = MAX_PULL * math.hypot(prior.ln_sd, min(s.ln_sd for s in cooling))
+    return -math.copysign(max(0.0, abs(gap) - limit), gap)
+
+
+def _flag(site: SiteEvidence, statements: Sequence[Statement], ratio: float) -> str:
+    """Refuse power that no site has; return a remark on a density that none is known to have."""
+    where = f"site '{site.site_id}'"
+    most = max((s.median for s in statements), default=0.0) * ratio
+    if most > MAX_SITE_MW:
+        raise ConfigError(
+            f"{where}: {mw_words(most)} is above any planned campus; check that areas are in m2 "
+            "and that counts are of units"
+        )
+    seen = [s.median for s in statements if s.name not in ("footprint", "buildings")]
+    if site.building_area_m2 <= 0 or site.on_border or not seen:
+        return ""
+    mw = max(seen) * ratio
+    kw_per_m2 = 1000.0 * mw / site.building_area_m2
+    if kw_per_m2 > MAX_KW_PER_M2:
+        raise ConfigError(
+            f"{where}: evidence of {mw_words(mw)} on {site.building_area_m2:g} m2 is {kw_per_m2:,.0f} kW/m2, "
+            f"above {MAX_KW_PER_M2:,.0f}; check building_area_m2, cooling_area_m2 and the counts"
+        )
+    if kw_per_m2 > ODD_KW_PER_M2:
+        return f"question: the equipment would mean {kw_per_m2:,.0f} kW/m2 of footprint, above any known hall"
+    return ""
+
+
+_COUNTS = ("chillers", "cooling_tower_cells", "chiller_fans", "dry_coolers", "generators", "buildings")
+_MAY_BE_ZERO = ("building_area_m2", "cooling_area_m2")
+
+
+def _check(site: SiteEvidence) -> None:
+    where = f"site '{site.site_id}'"
+    if not site.site_id:
+        raise ConfigError("site_id: '' is empty; give each site a name")
+    for name in _NUMBERS:
+        value = getattr(site, name)
+        if value is None:
+            continue
+        if name in _COUNTS:
+            if not (math.isfinite(value) and value >= 0 and value == int(value)):
+                raise ConfigError(f"{where}: {name} {value} cannot be; give a whole number, 0 or more")
+        elif not math.isfinite(value) or value < 0 or (value == 0 and name not in _MAY_BE_ZERO):
+            need = "a finite number, 0 or more" if name in _MAY_BE_ZERO else "a finite number above 0"
+            raise ConfigError(f"{where}: {name} {value} cannot be; give {need}")
+    if site.storeys is not None and site.storeys > 50:
+        raise ConfigError(f"{where}: storeys {site.storeys:g} cannot be; give storeys, not metres")
+    if site.generator_mw is not None and site.generator_mw > 100:
+        raise ConfigError(f"{where}: generator_mw {site.generator_mw:g} cannot be; give MW of one generator")
+    if site.buildings is not None and site.buildings > 500:
+        raise ConfigError(f"{where}: buildings {site.buildings} cannot be; give the buildings of one site")
+    if site.cooling is not None and site.cooling not in COOLING:
+        raise ConfigError(f"{where}: cooling '{site.cooling}' is not known; {nearest(site.cooling, COOLING)}")
+    classes = reference.area_priors()
+    if site.building_class is not None and site.building_class not in classes:
+        known = nearest(site.building_class, classes)
+        raise ConfigError(f"{where}: building_class '{site.building_class}' is not known; {known}")
+
+
+def mw_words(mw: float) -> str:
+    """Megawatts for people."""
+    return f"{mw:,.0f} MW" if mw >= 10 else f"{mw:.2g} MW"
+
+
+_NUMBERS = tuple(
+    f.name
+    for f in fields(SiteEvidence)
+    if f.name not in ("site_id", "on_border", "operator", "cooling", "building_class", "chips")
+)
