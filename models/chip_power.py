@@ -90,9 +90,9 @@ def chips() -> Mapping[str, Chip]:
     """Return the chips by name."""
     out = {}
     for r in _rows("chips.csv"):
-        speeds = [float(r[k]) if r[k] else None for k in ("bf16_tflop_s", "fp8_tflop_s", "fp4_tflop_s")]
+        b, e, f = (float(r[k]) if r[k] else None for k in ("bf16_tflop_s", "fp8_tflop_s", "fp4_tflop_s"))
         year = int(r["release_year"]) if r["release_year"] else None
-        out[r["chip"]] = Chip(r["chip"], float(r["tdp_w"]), *speeds, year, r["source"])
+        out[r["chip"]] = Chip(r["chip"], float(r["tdp_w"]), b, e, f, year, r["source"])
     return out
 
 
@@ -179,9 +179,9 @@ def read_chips(folder: Path) -> list[Chip]:
     source = "Epoch AI, machine-learning hardware (CC-BY 4.0)"
     out = [Chip(n, w, b, e, None, None, "recalled") for n, w, b, e in _ADDED]
     for k in h.index[pd.to_numeric(h["TDP (W)"], errors="coerce") > 0]:
-        speeds = [None if pd.isna(v[k]) else float(v[k]) for v in (bf16, fp8, fp4)]
+        b, e, f = (None if pd.isna(v[k]) else float(v[k]) for v in (bf16, fp8, fp4))
         when = None if pd.isna(year[k]) else int(year[k])
-        out.append(Chip(str(h["Hardware name"][k]).strip(), float(h["TDP (W)"][k]), *speeds, when, source))
+        out.append(Chip(str(h["Hardware name"][k]).strip(), float(h["TDP (W)"][k]), b, e, f, when, source))
     return sorted({c.chip: c for c in out}.values(), key=lambda c: c.chip)
 
 

@@ -252,7 +252,9 @@ def _unmeasured(machine: str) -> Capacity:
     if machine == "air_chiller":
         return Capacity(1650.0, 0.35, "", "air-cooled chiller of a data center: half the capacity of the table's "
                         "is in units above 1.68 MW, and 121 units at Colossus 2 make 200 MW")  # fmt: skip
-    law = reference.law("tower_cell" if machine == "tower_cell" else "chiller_unit")
+    if machine == "tower_cell":
+        return Capacity(4200.0, 0.50, "", "cooling-tower cell: half the capacity of the table is in cells above 4.2 MW")
+    law = reference.law("chiller_unit")
     return Capacity(law.capacity_kw(1.0), max(law.ln_sd, 0.5), law.law, law.equipment)
 
 

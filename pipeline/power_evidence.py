@@ -53,6 +53,7 @@ BORDER = "what lies outside the imagery"
 UNSEEN = "why no cooling was seen"
 _LOAD_SD = 0.3  # what footprint and number of buildings err in together; own choice
 _STRANGER_SD = 0.7  # a building of an operator that the table does not have; own choice
+_LEGACY_OF_LARGE = 0.1  # own choice
 _BACKUP = (0.7, 0.35, 0.6)  # load per nameplate, ln-sd, ln-sd of sites since 2025 (methods dossier 4.3)
 
 
@@ -182,14 +183,20 @@ def ratio_slope(ratio: tuple[float, float]) -> float:
 
 
 def footprint_prior(
-    building_area_m2: float, *, year: int, storeys: float | None = None, building_class: str | None = None
+    building_area_m2: float,
+    *,
+    year: int,
+    storeys: float | None = None,
+    building_class: str | None = None,
+    large_operator: bool = False,
 ) -> tuple[float, float]:
     """Return median facility MW and ln-sd from footprint alone.
 
     The mixture of building classes is replaced by the log-normal of the same mean and spread in
     log space, never narrower than the ln-sd 0.65 found over campuses; a stated class stands alone.
+    An operator of large AI sites (models.operators) has few legacy halls: their share is taken a tenth.
     """
-    kw_per_m2, ln_sd = _density(year, storeys, building_class)
+    kw_per_m2, ln_sd = _density(year, storeys, building_class, large_operator)
     return kw_per_m2 * building_area_m2 / 1000.0, ln_sd
 
 
@@ -214,10 +221,12 @@ def _facility_ratio(name: str | None, cooling: str | None) -> tuple[float, float
 
 
 @lru_cache(maxsize=4096)
-def _density(year: int, storeys: float | None, building_class: str | None) -> tuple[float, float]:
+def _density(year: int, storeys: float | None, building_class: str | None, large_operator: bool) -> tuple[float, float]:
     classes = [c for c in reference.area_priors().values() if building_class in (None, c.building_class)]
     years = sorted(classes[0].weight)
     weight = np.array([np.interp(year, years, [c.weight[y] for y in years]) for c in classes])
+    if large_operator:
+        weight = weight * np.array([_LEGACY_OF_LARGE if c.building_class == "legacy" else 1.0 for c in classes])
     weight = weight / weight.sum() if weight.sum() > 0 else np.full(len(classes), 1.0 / len(classes))
     scale = np.array([1.0 if storeys is None else storeys / c.storeys for c in classes])
     ln_kw = np.log([c.kw_per_m2 for c in classes]) + np.log(scale)
@@ -246,13 +255,18 @@ def _shared() -> dict[str, float]:
 def _footprint(site: SiteEvidence, year: int, ratio: float, slope: float) -> Statement | None:
     if not site.building_area_m2 > 0:
         return None
+    large = bool(site.operator) and operator(site.operator).operator != "any"
     mw, ln_sd = footprint_prior(
-        site.building_area_m2, year=year, storeys=site.storeys, building_class=site.building_class
+        site.building_area_m2,
+        year=year,
+        storeys=site.storeys,
+        building_class=site.building_class,
+        large_operator=large,
     )
     load = min(_LOAD_SD, 0.9 * ln_sd)
     errors = {DENSITY: math.sqrt(ln_sd**2 - load**2), LOAD: load, RATIO: slope, COMMON: _shared()[COMMON]}
     storeys = "" if site.storeys is None else f" of {site.storeys:g} storeys"
-    kind = site.building_class or f"mix of legacy, cloud and AI halls of {year}"
+    kind = site.building_class or f"mix of {'' if large else 'legacy, '}cloud and AI halls of {year}"
     words = (
         f"Prior: footprint {site.building_area_m2:,.0f} m2{storeys} at {1000.0 * mw / site.building_area_m2:.2g} kW/m2 "
         f"(facility, {kind}, ln-sd {ln_sd:.2f})"
