@@ -1,11 +1,11 @@
 """(c) Footprint to power: IM3 building footprints joined by place with Epoch AI's sites.
 
-A building of 5,000 m2 or more belongs to a site if the site's coordinates lie in it (50 m of slack), or if
-its operator's name is the site's and it is within the reach of the coordinates' precision. Of the site's
-timeline the latest row before `LATEST` is taken that has no more finished buildings than there are such
-outlines, and the outlines nearest to the coordinates, as many as the row has buildings. Campus outlines
-and points are no buildings: they are scored apart, or not at all where there is no area. Epoch's megawatts are mostly from counted
-cooling, so that this is agreement with Epoch, not with a meter.
+A building of 5,000 m2 or more belongs to a site if the site's coordinates lie in it (50 m of slack), or
+if its operator's name is the site's and it is within the reach of the coordinates' precision. Of the
+site's timeline the latest row before `LATEST` is taken that has no more finished buildings than there are
+such outlines, and the outlines nearest to the coordinates, as many as the row has buildings. Campus
+outlines and points are no buildings: they are scored apart, or not at all where there is no area.
+Epoch's megawatts are mostly from counted cooling, so that this is agreement with Epoch, not a meter.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def measure(folder: Path, seed: int = 0) -> dict[str, Any]:
         target, used = (out, buildings[:count]) if buildings else (apart, campuses)
         area = float(sum(f["area"] for f in used))
         target.append({
-            "site": site["Name"], "operator": str(site["Owner"]).split("#")[0].strip(), "outlines": len(found),
+            "site": site["Name"], "operator": str(site["Owner"]).split("#")[0].strip() if isinstance(site["Owner"], str) else None, "outlines": len(found),
             "buildings": count, "area_m2": round(area), "date": row["Date"], "year": int(str(row["Date"])[:4]),
             "epoch_facility_mw": float(row["Power (MW)"]), "kw_per_m2": round(float(1000 * row["Power (MW)"] / area), 2),
         })  # fmt: skip

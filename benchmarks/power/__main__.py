@@ -1,0 +1,66 @@
+"""Power and compute against reality: `python -m benchmarks.power --json` (about a minute)."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.power import chips, counted, equipment, footprint, speed, timeline
+from workflows.training_file import real_data
+
+PARTS = ("equipment", "chips", "footprint", "counted_sites")
+_SHOWN = (
+    "n",
+    "groups",
+    "coverage_50",
+    "coverage_80",
+    "coverage_95",
+    "median_abs_ln_error",
+    "within_1_4",
+    "ln_sd",
+    "crps",
+)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure every part; the last line of standard output is JSON with --json."""
+    parser = argparse.ArgumentParser(prog="benchmarks.power", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+    parser.add_argument("--data", type=Path, default=None, help="folder with Epoch's and IM3's tables")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--sites", type=int, default=100_000, help="sites of the speed part; 0 leaves it out")
+    options = parser.parse_args(arguments)
+    folder = options.data or real_data() / "facilities"
+    if not folder.is_dir():
+        print(f"{folder}: not there; give --data or OVERWATT_REAL_DATA", file=sys.stderr)
+        return 2
+    start = time.monotonic()
+    result: dict[str, Any] = {
+        "equipment": equipment.measure(folder, options.seed),
+        "chips": chips.measure(folder, options.seed),
+        "footprint": footprint.measure(folder, options.seed),
+        "counted_sites": counted.measure(folder, options.seed),
+        "timeline": timeline.measure(folder, options.seed),
+    }
+    if options.sites:
+        result["speed"] = speed.measure(options.sites, seed=options.seed)
+    result["seconds"] = round(time.monotonic() - start, 1)
+    out = sys.stderr if options.json else sys.stdout
+    print(f"{'':16}" + "".join(f"{name[:13]:>14}" for name in _SHOWN), file=out)
+    for part in PARTS:
+        print(f"{part:16}" + "".join(f"{result[part].get(name, ''):>14}" for name in _SHOWN), file=out)
+    for part in ("timeline", "speed"):
+        if part in result:
+            plain = {k: v for k, v in result[part].items() if not isinstance(v, (list, dict))}
+            print(f"{part}: {plain}", file=out)
+    if options.json:
+        print(json.dumps(result, allow_nan=False))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
