@@ -3,12 +3,13 @@
 In: epoch_data_center_timelines.csv (epoch.ai/data, CC-BY 4.0), whose text says what was seen of which
 building on which date. Out: models/reference/construction.csv, by `python -m models.construction --data
 DIR`: the wait from the date on which a stage was first seen to operation, log-normal, by maximum
-likelihood with right censoring of what was not in operation by `LATEST`, with the covariance.
+posterior with right censoring of what was not in operation by `LATEST`, with the covariance.
 
 Stages: land (clearing), roof (complete), equipment (cooling or generators being installed or in place).
 A stage is seen when an image is, mostly later than it began, so the wait is that of an observer, as
-ours will be. Dates of operation are partly Epoch's estimates ("roof complete plus 5 to 7 months"); how
-many is said by `python -m benchmarks.power`. Texts were read in summer 2026 and may have hindsight.
+ours will be. Priors on median and spread matter, as early waits are mostly censored. Dates of operation
+are partly Epoch's estimates ("roof complete plus 5 to 7 months"); how many is said by
+`python -m benchmarks.power`. Texts were read in summer 2026 and may have hindsight.
 """
 
 from __future__ import annotations
@@ -32,16 +33,27 @@ from models.operators import LATEST
 STAGES = ("land", "roof", "equipment")
 DAYS_PER_MONTH = 30.4375
 _WORDS = {
-    "land": re.compile(r"land clear|land is cleared|clearing (?:of land )?begin|construction (?:starts|start|begins)", re.I),
-    "roof": re.compile(r"roof\w*(?: \w+)? (?:is |are |was |were )?(?:complet|finish)|fully roofed|roofs? completed", re.I),
-    "equipment": re.compile(r"(?:chiller|cooling|generator|fans?\b)[^.]{0,80}(?:install|in place|complet|underway|progress)"
-                            r"|looks? (?:almost |mostly |nearly )?(?:complete|finished)|close to being operational", re.I),
-}  # fmt: skip
+    "land": re.compile(
+        r"land clear|land is cleared|clearing (?:of land )?begin|construction (?:starts|start|begins)", re.IGNORECASE
+    ),
+    "roof": re.compile(
+        r"roof\w*(?: \w+)? (?:is |are |was |were )?(?:complet|finish)|fully roofed|roofs? completed", re.IGNORECASE
+    ),
+    "equipment": re.compile(
+        r"(?:chiller|cooling|generator|fans?\b)[^.]{0,80}(?:install|in place|complet|underway|progress)"
+        r"|looks? (?:almost |mostly |nearly )?(?:complete|finished)|close to being operational",
+        re.IGNORECASE,
+    ),
+}
 _NOT_YET = re.compile(
-    r"roof[^.]{0,20}(?:almost|nearly|partly|partially|mostly|not|half)|(?:almost|nearly|partly) [^.]{0,12}roof", re.I
+    r"roof[^.]{0,20}(?:almost|nearly|partly|partially|mostly|not|half)|(?:almost|nearly|partly) [^.]{0,12}roof",
+    re.IGNORECASE,
 )
 _NUMBERS = re.compile(r"[Bb]uildings?\s+(\d{1,2})(?:\s*(?:-|–|to)\s*(\d{1,2}))?(?:\s*(?:,|and|&)\s*(\d{1,2})(?!\d))?")
-_WIDTH = 0.5  # prior ln-sd of the spread about 0.5: own choice, keeps a stage of few rows sane
+_PRIOR_MONTHS = {"land": 24.0, "roof": 6.0, "equipment": 5.0}
+"""Prior medians: Epoch AI's mean build time of two years and roof to operation in 5-7 months; equipment our own."""
+_PRIOR_LN_SD = 0.25  # of the median; own choice
+_SPREAD, _SPREAD_LN_SD = 0.45, 0.4  # prior of sigma; own choice: a stage of few rows stays sane
 
 
 @dataclass(frozen=True)
@@ -112,21 +124,24 @@ def waits(timelines: pd.DataFrame, until: str = LATEST) -> list[Wait]:
 
 
 def fit(found: list[Wait]) -> dict[str, Hazard]:
-    """Fit each stage that has three ended waits or more."""
+    """Fit each stage that was seen: maximum posterior, priors on median and spread."""
     out = {}
     for stage in STAGES:
         own = [w for w in found if w.stage == stage]
         ended = np.array([w.ended for w in own], bool)
-        if ended.sum() < 3:
+        if not own:
             continue
         ln = np.log(np.maximum([w.days for w in own], 7.0) / DAYS_PER_MONTH)
 
-        def loss(theta: np.ndarray, ln: np.ndarray = ln, ended: np.ndarray = ended) -> float:
+        prior = math.log(_PRIOR_MONTHS[stage])
+
+        def loss(theta: np.ndarray, ln: np.ndarray = ln, ended: np.ndarray = ended, prior: float = prior) -> float:
             z = (ln - theta[0]) / math.exp(theta[1])
             likelihood = np.where(ended, norm.logpdf(z) - theta[1], norm.logsf(z)).sum()
-            return float(-likelihood + 0.5 * ((theta[1] - math.log(0.5)) / _WIDTH) ** 2)
+            place = (theta[0] - prior) / _PRIOR_LN_SD
+            return float(-likelihood + 0.5 * place**2 + 0.5 * ((theta[1] - math.log(_SPREAD)) / _SPREAD_LN_SD) ** 2)
 
-        start = np.array([float(ln[ended].mean()), math.log(0.5)])
+        start = np.array([prior, math.log(_SPREAD)])
         best = minimize(loss, start, method="Nelder-Mead", options={"xatol": 1e-6, "fatol": 1e-8, "maxiter": 2000}).x
         covariance = np.linalg.inv(_hessian(loss, best))
         out[stage] = Hazard(

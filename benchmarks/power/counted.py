@@ -20,14 +20,22 @@ from pipeline.power_evidence import SiteEvidence
 
 FANS = "two fans a tower, as the text of Google Lincoln has ('2 more cooling towers (4 fans)')"
 COUNTED: tuple[dict[str, Any], ...] = (
-    {"site": "Colossus 2", "date": "2025-09-08", "quote": "121 air-cooled chillers installed, which could support 200 MW",
-     "evidence": {"chillers": 121}, "epoch_it_mw": 200.0, "reading": "as counted"},
-    {"site": "Google Papillion", "date": "2023-01-23", "quote": "Building 2 4/7 cooling towers installed",
-     "evidence": {"cooling_tower_cells": 14, "cooling": "water", "operator": "Google"}, "epoch_it_mw": None,
-     "reading": f"building 1, alike building 2: 7 towers, {FANS}"},
-    {"site": "Google Midlothian", "date": "2026-04-19", "quote": "only expected to build 6 new cooling towers",
-     "evidence": {"cooling_tower_cells": 12, "cooling": "water", "operator": "Google"}, "epoch_it_mw": None,
-     "reading": f"the 6 towers of the permit, {FANS}; the text says that the row was extended since"},
+    {
+        "site": "Colossus 2", "date": "2025-09-08", "evidence": {"chillers": 121}, "epoch_it_mw": 200.0,
+        "quote": "121 air-cooled chillers installed, which could support 200 MW", "reading": "as counted",
+    },
+    {
+        "site": "Google Papillion", "date": "2023-01-23", "epoch_it_mw": None,
+        "evidence": {"cooling_tower_cells": 14, "cooling": "water", "operator": "Google"},
+        "quote": "Building 2 4/7 cooling towers installed",
+        "reading": f"building 1, alike building 2: 7 towers, {FANS}",
+    },
+    {
+        "site": "Google Midlothian", "date": "2026-04-19", "epoch_it_mw": None,
+        "evidence": {"cooling_tower_cells": 12, "cooling": "water", "operator": "Google"},
+        "quote": "only expected to build 6 new cooling towers",
+        "reading": f"the 6 towers of the permit, {FANS}; the text says that the row was extended since",
+    },
 )  # fmt: skip
 FILED: tuple[dict[str, Any], ...] = (
     {"site": "Colossus 2", "date": "2025-10", "source": "S-1 filing as cited in the project's notes: 110,000 GB200, "
@@ -78,7 +86,7 @@ def _posterior(site: dict[str, Any], seed: int) -> dict[str, Any]:
     low, median, high = np.quantile(it_mw, (0.1, 0.5, 0.9))
     return {
         "site": site["site"], "date": site["date"], "evidence": {**site["evidence"], "chips": site.get("chips")},
-        "reading": site["reading"], "p10": round(low, 1), "p50": round(median, 1), "p90": round(high, 1),
+        "reading": site["reading"], "p10": round(float(low), 1), "p50": round(float(median), 1), "p90": round(float(high), 1),
         "ln_sd": round(float(np.log(it_mw).std()), 3),
     }  # fmt: skip
 

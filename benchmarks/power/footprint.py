@@ -29,8 +29,10 @@ from pipeline.power_evidence import SiteEvidence, case
 
 SLACK_M, LEAST_M2 = 50.0, 5000.0
 REACH_M = {"building": 800.0, "site": 800.0, "street": 1500.0, "city": 3000.0}
-_NAMES = {"meta": ("meta", "facebook"), "google": ("google",), "microsoft": ("microsoft",), "amazon": ("amazon", "aws"),
-          "qts": ("qts", "quality technology"), "stack": ("stack",), "oracle": ("oracle",), "vantage": ("vantage",)}  # fmt: skip
+_NAMES = {
+    "meta": ("meta", "facebook"), "google": ("google",), "microsoft": ("microsoft",), "amazon": ("amazon", "aws"),
+    "qts": ("qts", "quality technology"), "stack": ("stack",), "oracle": ("oracle",), "vantage": ("vantage",),
+}  # fmt: skip
 
 
 def measure(folder: Path, seed: int = 0) -> dict[str, Any]:
@@ -62,11 +64,13 @@ def measure(folder: Path, seed: int = 0) -> dict[str, Any]:
         row = own.iloc[-1]
         count = int(row["Buildings operational"])
         target, used = (out, buildings[:count]) if buildings else (apart, campuses)
+        owner = site["Owner"].split("#")[0].strip() if isinstance(site["Owner"], str) else None
         area = float(sum(f["area"] for f in used))
         target.append({
-            "site": site["Name"], "operator": str(site["Owner"]).split("#")[0].strip() if isinstance(site["Owner"], str) else None, "outlines": len(found),
+            "site": site["Name"], "operator": owner, "outlines": len(found),
             "buildings": count, "area_m2": round(area), "date": row["Date"], "year": int(str(row["Date"])[:4]),
-            "epoch_facility_mw": float(row["Power (MW)"]), "kw_per_m2": round(float(1000 * row["Power (MW)"] / area), 2),
+            "epoch_facility_mw": float(row["Power (MW)"]),
+            "kw_per_m2": round(float(1000 * row["Power (MW)"] / area), 2),
         })  # fmt: skip
     result = _scored(out, rows, seed)
     return {**result, "campus_outlines": _scored(apart, rows, seed), "not_joined": without}

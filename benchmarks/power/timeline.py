@@ -9,6 +9,8 @@ under way on a fixed date and scores what came by `LATEST`, with those not yet i
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +38,8 @@ def measure(folder: Path, seed: int = 0) -> dict[str, Any]:
         origin = wait.seen + pd.Timedelta(days=wait.days - 365.25)
         before.append(_forecast(table, wait, origin, seed))
     for text in ORIGINS:
-        for wait in _latest(every, lambda w, o=pd.Timestamp(text): o):
-            dated.append(_forecast(table, wait, pd.Timestamp(text), seed))
+        origin = pd.Timestamp(text)
+        dated += [_forecast(table, wait, origin, seed) for wait in _latest(every, partial(_same, origin))]
     before, dated = [r for r in before if r], [r for r in dated if r]
     opened = table[(table["Date"] < LATEST) & (table["Buildings operational"] > 0)]
     estimated = opened["Construction status"].astype(str).str.contains(_ESTIMATED)
@@ -54,7 +56,11 @@ def measure(folder: Path, seed: int = 0) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _latest(every: list[Wait], origin_of: Any) -> list[Wait]:  # noqa: ANN401 - a function of a wait
+def _same(origin: pd.Timestamp, wait: Wait) -> pd.Timestamp:
+    return origin
+
+
+def _latest(every: list[Wait], origin_of: Callable[[Wait], pd.Timestamp | None]) -> list[Wait]:
     """For each building the last stage seen before its origin, if it was not yet in operation then."""
     best: dict[tuple[str, int], Wait] = {}
     for wait in every:
