@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import csv
 import math
+import re
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -59,10 +60,10 @@ def operators() -> dict[str, Operator]:
 
 
 def operator(name: str | None) -> Operator:
-    """Return the operator whose name is part of `name`, else 'any'."""
-    known, words = operators(), f" {name.lower()} " if name else ""
+    """Return the operator whose name is a word of `name`, else 'any'."""
+    known = operators()
     for key in sorted(known, key=len, reverse=True):
-        if key != _EVERY and key in words:
+        if name and key != _EVERY and re.search(rf"\b{re.escape(key)}\b", name.lower()):
             return known[key]
     return known[_EVERY]
 

@@ -19,7 +19,7 @@ from aoi.errors import ConfigError, nearest
 from models import reference
 from models.equipment import Capacity, cap_mw, unit_capacity
 from models.operators import operator
-from pipeline.fusion import Statement
+from pipeline.fusion import Statement, fuse
 
 MAX_KW_PER_M2 = 5000.0  # refused: dense AI halls are 6-12, HPC white space 20-40 (methods dossier 4.1)
 ODD_KW_PER_M2 = 60.0  # flagged
@@ -166,6 +166,7 @@ def case(site: SiteEvidence, year: int) -> Case:
     prior_only = all(s.name in ("footprint", "buildings") for s in statements)
     caps = _caps(site)
     words += [c[2] for c in caps] + ([flag] if flag else [])
+    words += [_over(statements, ratio[0], c) for c in caps if _over(statements, ratio[0], c)]
     return Case(site, statements, ratio, caps, prior_only, excess, tuple(words))
 
 
@@ -393,6 +394,15 @@ def _flag(site: SiteEvidence, statements: Sequence[Statement], ratio: float) -> 
     if kw_per_m2 > ODD_KW_PER_M2:
         return f"question: the equipment would mean {kw_per_m2:,.0f} kW/m2 of footprint, above any known hall"
     return ""
+
+
+def _over(statements: Sequence[Statement], ratio: float, cap: tuple[float, float, str]) -> str:
+    """Return a remark where the evidence is for more power than a cap lets through, else ''."""
+    fused = fuse(statements)
+    gap = math.log(fused.median * ratio / cap[0])
+    if gap < 1.645 * math.hypot(fused.ln_sd, cap[1]):
+        return ""
+    return f"question: the evidence is for {mw_words(fused.median * ratio)}, well above what its supply carries"
 
 
 _COUNTS = ("chillers", "cooling_tower_cells", "chiller_fans", "dry_coolers", "generators", "buildings")

@@ -86,7 +86,8 @@ def _posterior(site: dict[str, Any], seed: int) -> dict[str, Any]:
     low, median, high = np.quantile(it_mw, (0.1, 0.5, 0.9))
     return {
         "site": site["site"], "date": site["date"], "evidence": {**site["evidence"], "chips": site.get("chips")},
-        "reading": site["reading"], "p10": round(float(low), 1), "p50": round(float(median), 1), "p90": round(float(high), 1),
+        "reading": site["reading"],
+        "p10": round(float(low), 1), "p50": round(float(median), 1), "p90": round(float(high), 1),
         "ln_sd": round(float(np.log(it_mw).std()), 3),
     }  # fmt: skip
 

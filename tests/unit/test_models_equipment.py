@@ -20,8 +20,9 @@ def rows(n=120, seed=0, spread=0.1):
     makers = [f"m{k % 7}" for k in range(n)]
     chillers = pd.DataFrame({"maker": makers, "machine": "air_chiller", "kw": 50 * area**1.1 * noise, "area_m2": area,
                              "fans": np.ceil(area)})  # fmt: skip
-    towers = pd.DataFrame({"maker": makers, "machine": "tower_cell", "kw": 40 * area * height**0.5 * noise,
-                           "area_m2": area, "height_m": height, "motor_hp": np.nan, "fan_diameter_m": np.nan})  # fmt: skip
+    kw = 40 * area * height**0.5 * noise
+    towers = pd.DataFrame({"maker": makers, "machine": "tower_cell", "kw": kw, "area_m2": area, "height_m": height})
+    towers[["motor_hp", "fan_diameter_m"]] = np.nan
     return chillers, towers
 
 

@@ -51,7 +51,7 @@ def test_the_next_observation_never_widens(given_):
 
 
 @LIGHT
-@given(st.floats(10.0, 300.0))
+@given(st.floats(60.0, 300.0))
 def test_power_stays_below_a_cap(mva):
     site = SiteEvidence("a", 40_000.0, chillers=150)
     free = power.estimate([site], year=2025).facility_mw[0]
@@ -59,6 +59,11 @@ def test_power_stays_below_a_cap(mva):
     assert np.quantile(capped, 0.95) <= np.quantile(free, 0.95) * 1.02
     assert np.median(capped) < 0.85 * mva * 1.7
     assert np.isfinite(capped).all()
+
+
+def test_evidence_far_above_its_supply_is_a_question():
+    assert any("its supply carries" in q for q in estimate({"chillers": 150, "substation_mva": 20})["questions"])
+    assert not estimate({"chillers": 150, "substation_mva": 400})["questions"]
 
 
 def test_a_cap_far_above_says_nothing():

@@ -119,8 +119,9 @@ def test_the_fit_recovers_a_wait():
     rows = []
     for k, months in enumerate(np.exp(rng.normal(math.log(20), 0.3, 60))):
         begin = pd.Timestamp("2020-01-01")
-        rows += [(f"s{k}", begin.date().isoformat(), "Land clearing begins.", 0),
-                 (f"s{k}", (begin + pd.Timedelta(days=30.4375 * months)).date().isoformat(), "It runs.", 1)]  # fmt: skip
+        end = begin + pd.Timedelta(days=30.4375 * months)
+        rows.append((f"s{k}", begin.date().isoformat(), "Land clearing begins.", 0))
+        rows.append((f"s{k}", end.date().isoformat(), "It runs.", 1))
     h = fit(waits(table(rows)))["land"]
     assert math.exp(h.mu) == pytest.approx(20, rel=0.1)
     assert h.sigma == pytest.approx(0.3, rel=0.25)
