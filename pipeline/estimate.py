@@ -17,12 +17,14 @@ import numpy as np
 
 from aoi.errors import ConfigError, nearest
 from models import reference
-from pipeline import compute, power
+from pipeline import compute, energy, power
 from pipeline.chips import ChipPower, parse_chips, power_of_chips
 from pipeline.fusion import fuse, shares
 from pipeline.observations import next_observations
-from pipeline.power_evidence import SiteEvidence, case
+from pipeline.power_evidence import case
+from pipeline.site_evidence import SiteEvidence
 from pipeline.tables import QUANTILE_NAMES, QUANTILES
+from pipeline.timeline import SiteTrack, time_to_threshold
 
 YEAR = 2026
 """Year taken where no date is given: that of the tables of models/reference."""
@@ -51,6 +53,9 @@ FIELDS: Mapping[str, tuple[str, str]] = {
     "generator_mw": ("number", "nameplate MW of one generator"),
     "substation_mva": ("number", "MVA of the site's transformers in all: a cap"),
     "turbines_mw": ("number", "MW of generation on a site without grid connection: a cap"),
+    "climate": ("text", "temperate or hot; for the annual PUE alone"),
+    "stage": ("text", "land, roof, equipment or operation: how far it is built on the date"),
+    "stage_seen": ("text", "YYYY-MM-DD on which that stage was first seen; the date if absent"),
     "on_border": ("flag", "true where part of the site lies outside the imagery"),
     "chips": ("text", "declared or counted chips, NAME:NUMBER, several with commas"),
 }
@@ -68,7 +73,9 @@ _COOLING = {
     "air": "air_chiller", "chiller": "air_chiller", "water": "water", "tower": "water", "evaporative": "direct_air",
     "direct": "direct_air", "free": "direct_air", "liquid": "liquid", "immersion": "liquid",
 }  # fmt: skip
-_RESERVED = ("name", "date", "country", "site_type", "chips", "footprint_m2", "cooling")
+_RESERVED = (
+    "name", "date", "country", "site_type", "chips", "footprint_m2", "cooling", "climate", "stage", "stage_seen"
+)  # fmt: skip
 _MAX_TEXT = 2000
 
 
@@ -85,7 +92,8 @@ def estimate(given: Mapping[str, Any], *, days: int = 90, seed: int = 0, draws: 
         ConfigError: a field is unknown, of another kind, or says what cannot be.
     """
     site = fields(given)
-    year = _year(site.get("date"))
+    when = _date("date", site.get("date", str(YEAR)))
+    year = when.year
     chips = None
     if "chips" in site:
         chips = power_of_chips(parse_chips(site["chips"]), year=year)
@@ -104,6 +112,7 @@ def estimate(given: Mapping[str, Any], *, days: int = 90, seed: int = 0, draws: 
         country=site.get("country"), chips=stated,
     )  # fmt: skip
     looks = next_observations(found)
+    climate = site.get("climate", "temperate")
     return {
         "site": dict(site),
         "year": year,
@@ -113,6 +122,10 @@ def estimate(given: Mapping[str, Any], *, days: int = 90, seed: int = 0, draws: 
         "facility_mw": _quantiles(drawn.facility_mw),
         "h100e": _quantiles(done.h100e),
         "flop": _quantiles(done.flop),
+        "annual_gwh": _quantiles(
+            energy.annual_gwh(drawn, cooling=evidence.cooling, climate=site.get("climate", "temperate"))
+        ),
+        "time_to_threshold": _when(site, when, done.flop[0].astype(float) / days, seed),
         "error_budget": _shares(drawn.budgets[0]),
         "error_budget_facility_mw": _shares(drawn.facility_budgets[0]),
         "error_budget_flop": _shares(done.budgets[0]),
@@ -178,15 +191,23 @@ def _value(name: str, value: object) -> Any:  # noqa: ANN401 - text, number or f
     return value
 
 
-def _year(text: str | None) -> int:
-    if text is None:
-        return YEAR
+def _date(name: str, text: str) -> date:
     if not re.fullmatch(r"\d{4}(-\d{2}(-\d{2})?)?", text):
-        raise ConfigError(f"date: '{text[:40]}' cannot be read; give YYYY, YYYY-MM or YYYY-MM-DD")
+        raise ConfigError(f"{name}: '{text[:40]}' cannot be read; give YYYY, YYYY-MM or YYYY-MM-DD")
     try:
-        return date.fromisoformat((text + "-01-01")[:10] if len(text) < 10 else text).year
+        return date.fromisoformat((text + "-01-01")[:10] if len(text) < 10 else text)
     except ValueError as error:
-        raise ConfigError(f"date: '{text}' is no date; give YYYY, YYYY-MM or YYYY-MM-DD") from error
+        raise ConfigError(f"{name}: '{text}' is no date; give YYYY, YYYY-MM or YYYY-MM-DD") from error
+
+
+def _when(site: Mapping[str, Any], when: date, flop_per_day: np.ndarray, seed: int) -> dict[str, Any] | None:
+    """Dates on which the site passes 1e24 to 1e27 FLOP, where its stage is known."""
+    if "stage" not in site:
+        return None
+    seen = _date("stage_seen", site["stage_seen"]) if "stage_seen" in site else when
+    track = SiteTrack(site.get("name", "site"), flop_per_day, site["stage"], seen)
+    found = [time_to_threshold([track], f, start=when, seed=seed) for f in (1e24, 1e25, 1e26, 1e27)]
+    return {f"{c.flop:.0e}": {**c.dates, "probability_in_10_years": round(c.probability, 4)} for c in found}
 
 
 def _cooling(text: str | None) -> str | None:

@@ -32,6 +32,14 @@ def lines(result: dict[str, Any]) -> list[str]:
         out.append(f"  {source[:52]:52} {share:5.0%} {'#' * round(share * 36)}")
     if result["probability_no_ai"] > 0:
         out.append(f"chance that there are no AI accelerators at all: {result['probability_no_ai']:.0%}")
+    energy = result["annual_gwh"]
+    out.append(
+        f"energy of a year: {_short(energy['p10'])} to {_short(energy['p90'])} GWh (80%), annual PUE apart from peak"
+    )
+    for flop, dates in (result["time_to_threshold"] or {}).items():
+        out.append(
+            f"passes {flop} FLOP by {dates['p50'] or 'later than 10 years'} (80%: {dates['p10']} to {dates['p90']})"
+        )
     looks = result["next_observations"][:3]
     out.append("next, what would narrow IT power most (ln-sd before -> after):")
     out += [f"  {o['observation']} ({o['kind']}): {o['ln_sd_before']:.2f} -> {o['ln_sd_after']:.2f}" for o in looks]

@@ -37,12 +37,12 @@ from pipeline.power_evidence import (
     SEEN,
     UNSEEN,
     Case,
-    SiteEvidence,
     case,
     footprint_prior,
     packing,
     ratio_slope,
 )  # fmt: skip
+from pipeline.site_evidence import SiteEvidence
 
 __all__ = ["PowerDraws", "SiteEvidence", "estimate", "footprint_prior", "packing", "pool_slice", "site_seed"]
 

@@ -10,22 +10,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
-from aoi.errors import ConfigError, nearest
+from aoi.errors import ConfigError
 from models import reference
 from models.equipment import Capacity, cap_mw, unit_capacity
 from models.operators import operator
 from pipeline.fusion import Statement, fuse
+from pipeline.site_evidence import SiteEvidence, check, mw_words
 
 MAX_KW_PER_M2 = 5000.0  # refused: dense AI halls are 6-12, HPC white space 20-40 (methods dossier 4.1)
 ODD_KW_PER_M2 = 60.0  # flagged
 MAX_SITE_MW = 20_000.0  # refused: the largest planned campuses are a few GW (methods dossier 4.2)
 MAX_PULL = 2.0  # standard deviations; own choice, keeps one small outline from emptying a large hall
-COOLING = {
+_RATIOS = {
     "air_chiller": (1.37, 0.25),
     "water": (1.21, 0.30),
     "direct_air": (1.20, 0.30),
@@ -58,57 +59,6 @@ _BACKUP = (0.7, 0.35, 0.6)  # load per nameplate, ln-sd, ln-sd of sites since 20
 
 
 @dataclass(frozen=True)
-class SiteEvidence:
-    """What was seen, counted or declared of one site. Absent: nothing is known of it.
-
-    Attributes:
-        site_id: stable name; also names the stream of random draws.
-        building_area_m2: footprint; 0 where none is known.
-        cooling_area_m2: area of outlined cooling-equipment polygons, gaps between units included.
-        chillers: air-cooled chillers counted; None or 0 is "none counted", not "none there".
-        cooling_tower_cells: cooling-tower cells counted; the same holds.
-        gsd_m: ground sampling distance the outlines were drawn at; None is taken as 2 m.
-        storeys: mean number of storeys; None leaves it to the spread of the prior.
-        on_border: part of the site lies outside the imagery, areas and counts are lower bounds.
-        chiller_fans, chiller_area_m2: fans and plan area of ONE chiller.
-        tower_fan_diameter_m, tower_cell_area_m2, tower_height_m: of ONE cell.
-        dry_coolers: dry coolers or fan walls counted.
-        generators: counted; generator_mw: nameplate of one.
-        substation_mva: capacity of the site's transformers in all: a cap.
-        turbines_mw: generation on the site where it has no grid connection: a cap.
-        buildings: finished data-center buildings.
-        operator: who runs it.
-        cooling: one of `COOLING`.
-        building_class: a class of models/reference/area_priors.csv.
-        chips: (median facility MW, ln-sd, words) that counted or declared chips imply.
-    """
-
-    site_id: str
-    building_area_m2: float = 0.0
-    cooling_area_m2: float = 0.0
-    chillers: int | None = None
-    cooling_tower_cells: int | None = None
-    gsd_m: float | None = None
-    storeys: float | None = None
-    on_border: bool = False
-    chiller_fans: int | None = None
-    chiller_area_m2: float | None = None
-    tower_fan_diameter_m: float | None = None
-    tower_cell_area_m2: float | None = None
-    tower_height_m: float | None = None
-    dry_coolers: int | None = None
-    generators: int | None = None
-    generator_mw: float | None = None
-    substation_mva: float | None = None
-    turbines_mw: float | None = None
-    buildings: int | None = None
-    operator: str | None = None
-    cooling: str | None = None
-    building_class: str | None = None
-    chips: tuple[float, float, str] | None = None
-
-
-@dataclass(frozen=True)
 class Case:
     """What a site's evidence comes to.
 
@@ -137,7 +87,7 @@ def case(site: SiteEvidence, year: int) -> Case:
     Raises:
         ConfigError: a value is impossible, or the power it gives is (a wrong unit, mostly).
     """
-    _check(site)
+    check(site)
     ratio = facility_ratio(site.operator, site.cooling)
     slope = ratio_slope(ratio)
     prior = _footprint(site, year, ratio[0], slope)
@@ -216,7 +166,7 @@ def _facility_ratio(name: str | None, cooling: str | None) -> tuple[float, float
         known = operator(name)
         return known.facility_per_it, known.ratio_ln_sd
     if cooling:
-        return COOLING[cooling]
+        return _RATIOS[cooling]
     every = reference.ratio("facility_per_it")
     return every.median, every.ln_sd
 
@@ -403,47 +353,3 @@ def _over(statements: Sequence[Statement], ratio: float, cap: tuple[float, float
     if gap < 1.645 * math.hypot(fused.ln_sd, cap[1]):
         return ""
     return f"question: the evidence is for {mw_words(fused.median * ratio)}, well above what its supply carries"
-
-
-_COUNTS = ("chillers", "cooling_tower_cells", "chiller_fans", "dry_coolers", "generators", "buildings")
-_MAY_BE_ZERO = ("building_area_m2", "cooling_area_m2")
-
-
-def _check(site: SiteEvidence) -> None:
-    where = f"site '{site.site_id}'"
-    if not site.site_id:
-        raise ConfigError("site_id: '' is empty; give each site a name")
-    for name in _NUMBERS:
-        value = getattr(site, name)
-        if value is None:
-            continue
-        if name in _COUNTS:
-            if not (math.isfinite(value) and value >= 0 and value == int(value)):
-                raise ConfigError(f"{where}: {name} {value} cannot be; give a whole number, 0 or more")
-        elif not math.isfinite(value) or value < 0 or (value == 0 and name not in _MAY_BE_ZERO):
-            need = "a finite number, 0 or more" if name in _MAY_BE_ZERO else "a finite number above 0"
-            raise ConfigError(f"{where}: {name} {value} cannot be; give {need}")
-    if site.storeys is not None and site.storeys > 50:
-        raise ConfigError(f"{where}: storeys {site.storeys:g} cannot be; give storeys, not metres")
-    if site.generator_mw is not None and site.generator_mw > 100:
-        raise ConfigError(f"{where}: generator_mw {site.generator_mw:g} cannot be; give MW of one generator")
-    if site.buildings is not None and site.buildings > 500:
-        raise ConfigError(f"{where}: buildings {site.buildings} cannot be; give the buildings of one site")
-    if site.cooling is not None and site.cooling not in COOLING:
-        raise ConfigError(f"{where}: cooling '{site.cooling}' is not known; {nearest(site.cooling, COOLING)}")
-    classes = reference.area_priors()
-    if site.building_class is not None and site.building_class not in classes:
-        known = nearest(site.building_class, classes)
-        raise ConfigError(f"{where}: building_class '{site.building_class}' is not known; {known}")
-
-
-def mw_words(mw: float) -> str:
-    """Megawatts for people."""
-    return f"{mw:,.0f} MW" if mw >= 10 else f"{mw:.2g} MW"
-
-
-_NUMBERS = tuple(
-    f.name
-    for f in fields(SiteEvidence)
-    if f.name not in ("site_id", "on_border", "operator", "cooling", "building_class", "chips")
-)

@@ -73,6 +73,9 @@ def register(app: typer.Typer, show: Callable[[dict[str, Any], bool, list[str]],
         chips: Annotated[Text, opt("--chips", help="NAME:NUMBER, several with commas.")] = None,
         when: Annotated[Text, opt("--date", help="YYYY, YYYY-MM or YYYY-MM-DD.")] = None,
         country: Annotated[Text, opt("--country", help="ISO 3166 alpha-2 code.")] = None,
+        climate: Annotated[Text, opt("--climate", help="temperate or hot, for the annual PUE.")] = None,
+        stage: Annotated[Text, opt("--stage", help="land, roof, equipment or operation, on the date.")] = None,
+        stage_seen: Annotated[Text, opt("--stage-seen", help="YYYY-MM-DD that stage was first seen.")] = None,
         days: Annotated[int, typer.Option("--days", help="Length of a training run, days.")] = 90,
         seed: Annotated[int, typer.Option("--seed", help="Seed of the draws.")] = 0,
         page: Annotated[Path | None, typer.Option("--html", help="Write a page with a plot to this file.")] = None,
@@ -93,6 +96,7 @@ def register(app: typer.Typer, show: Callable[[dict[str, Any], bool, list[str]],
             "generator_mw": generator_mw, "substation_mva": substation_mva, "turbines_mw": turbines_mw,
             "cooling": cooling, "operator": operator, "site_type": site_type, "building_class": building_class,
             "chips": chips, "date": when, "country": country,
+            "climate": climate, "stage": stage, "stage_seen": stage_seen,
         }  # fmt: skip
         given = {} if site is None else estimates.fields(read_site(site))
         given |= {k: v for k, v in typed.items() if v is not None}

@@ -16,7 +16,7 @@ import pandas as pd
 from benchmarks.power.scores import summary
 from pipeline import power
 from pipeline.chips import parse_chips, power_of_chips
-from pipeline.power_evidence import SiteEvidence
+from pipeline.site_evidence import SiteEvidence
 
 FANS = "two fans a tower, as the text of Google Lincoln has ('2 more cooling towers (4 fans)')"
 COUNTED: tuple[dict[str, Any], ...] = (

@@ -25,7 +25,8 @@ from benchmarks.power.scores import crps, summary
 from models.operators import LATEST
 from pipeline.fusion import fuse
 from pipeline.power import variances
-from pipeline.power_evidence import SiteEvidence, case
+from pipeline.power_evidence import case
+from pipeline.site_evidence import SiteEvidence
 
 SLACK_M, LEAST_M2 = 50.0, 5000.0
 REACH_M = {"building": 800.0, "site": 800.0, "street": 1500.0, "city": 3000.0}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pipeline import compute, power
-from pipeline.power_evidence import SiteEvidence
+from pipeline.site_evidence import SiteEvidence
 
 BLOCK = 64
 """Sites at a time: their four arrays of draws, 4 MB, stay near the processor."""

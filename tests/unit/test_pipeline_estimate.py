@@ -15,7 +15,8 @@ from pipeline import compute, power
 from pipeline.estimate import estimate, fields
 from pipeline.estimate_plot import lines, page
 from pipeline.observations import next_observations
-from pipeline.power_evidence import SiteEvidence, case
+from pipeline.power_evidence import case
+from pipeline.site_evidence import SiteEvidence
 from workflows.cli import app
 
 LIGHT = settings(max_examples=25, deadline=None)
@@ -98,6 +99,21 @@ def test_a_mine_has_no_ai_and_says_so():
     found = estimate({"chillers": 50, "site_type": "mine"})
     assert found["h100e"]["p975"] == found["flop"]["p975"] == 0
     assert found["probability_no_ai"] == 1.0
+
+
+def test_energy_of_a_year_is_below_peak_all_year_and_more_where_it_is_hot():
+    mild, hot = (estimate({"chillers": 50, "climate": c})["annual_gwh"]["p50"] for c in ("temperate", "hot"))
+    assert mild < hot < 8.766 * estimate({"chillers": 50})["facility_mw"]["p50"]
+
+
+def test_a_stage_gives_dates():
+    running, roof = (
+        estimate({"chillers": 50, "site_type": "ai", "date": "2026-06-01", "stage": s})["time_to_threshold"]["1e+25"]
+        for s in ("operation", "roof")
+    )
+    assert "2026-06-01" < running["p50"] < roof["p50"]
+    with pytest.raises(ConfigError, match="stage"):
+        estimate({"chillers": 50, "stage": "dream"})
 
 
 def test_121_chillers():

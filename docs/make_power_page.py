@@ -1,0 +1,143 @@
+"""The pictures of docs/power.md: `python docs/make_power_page.py POWER.json`.
+
+In: the JSON of `python -m benchmarks.power --json`. Out: docs/images/power-*.svg.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from pipeline.estimate import estimate
+
+IMAGES = Path(__file__).parent / "images"
+CASES = {
+    "footprint alone": {"footprint_m2": 45_054},
+    "121 chillers": {"chillers": 121},
+    "60 chillers of 28 m2, footprint, 40 generators": {
+        "footprint_m2": 45_054, "chillers": 60, "chiller_area_m2": 28, "generators": 40, "site_type": "ai",
+    },
+    "100,000 H100 declared": {"chips": "H100:100000"},
+}  # fmt: skip
+
+
+def main(path: str) -> None:
+    """Write the pictures."""
+    result = json.loads(Path(path).read_text(encoding="utf-8"))
+    with rc_context({"svg.hashsalt": "overwatt", "svg.fonttype": "none", "font.size": 9.0}):
+        for name, figure in (
+            ("coverage", coverage(result)), ("against-epoch", against_epoch(result)),
+            ("budget", budget()), ("sensitivity", sensitivity()),
+        ):  # fmt: skip
+            figure.savefig(IMAGES / f"power-{name}.svg", metadata={"Date": None, "Creator": None})
+
+
+def coverage(result: dict) -> Figure:
+    """Stated against measured coverage of every part, with bootstrap intervals."""
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="0.7", lw=1)
+    parts = {"equipment": result["equipment"], "chips": result["chips"], "footprint": result["footprint"],
+             "construction, 12 months before": result["timeline"]["twelve_months_before"]}  # fmt: skip
+    for k, (name, part) in enumerate(parts.items()):
+        stated = np.array([0.5, 0.8, 0.95])
+        keys = ("coverage_50", "coverage_80", "coverage_95")
+        measured = np.array([part[key] for key in keys])
+        ends = np.array([part["intervals"][key] for key in keys])
+        bars = np.abs(ends - measured[:, None]).T
+        axes.errorbar(
+            stated + 0.008 * (k - 1.5), measured, bars, fmt="o", ms=4, capsize=2, label=f"{name} (n {part['n']})"
+        )
+    axes.set(xlabel="stated", ylabel="measured share inside", xlim=(0.4, 1), ylim=(0, 1.02))
+    axes.legend(frameon=False, loc="lower right")
+    return figure
+
+
+def against_epoch(result: dict) -> Figure:
+    """Our posterior against Epoch's or the reported figure, every row."""
+    figure = Figure(figsize=(9.6, 4.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for r in result["chips"]["rows"]:
+        half = 1.2816 * r["ln_sd"]
+        left.plot([r["reported_mw"]] * 2, [r["ours_mw"] * math.exp(s * half) for s in (-1, 1)], color="#0072b2", lw=0.8)
+        left.plot(r["reported_mw"], r["ours_mw"], "o", ms=3, color="#0072b2")
+    left.set(title="clusters: power from chips, owner left out", xlabel="reported MW", ylabel="ours, MW (80%)")
+    sites = [
+        (r["site"], r["epoch_facility_mw"], r["ours_mw"], r["ln_sd"], "#d55e00") for r in result["footprint"]["rows"]
+    ]
+    for r in result["counted_sites"]["sites"]:
+        sites.append((r["site"] + " (counted, IT)", r["epoch_it_mw"], r["p50"], r["ln_sd"], "#009e73"))
+    for name, truth, ours, sd, color in sites:
+        right.plot([truth] * 2, [ours * math.exp(s * 1.2816 * sd) for s in (-1, 1)], color=color, lw=1)
+        right.plot(truth, ours, "o", ms=4, color=color)
+        right.annotate(name, (truth, ours), fontsize=6.5, xytext=(3, 2), textcoords="offset points")
+    right.set(
+        title="sites: footprint (facility), counted equipment (IT)", xlabel="Epoch AI, MW", ylabel="ours, MW (80%)"
+    )
+    for axes in (left, right):
+        low, high = min(axes.get_xlim()[0], 0.1) if axes is left else 15, axes.get_xlim()[1] * 1.5
+        axes.plot([max(low, 0.1), high], [max(low, 0.1), high], color="0.7", lw=1)
+        axes.set(xscale="log", yscale="log")
+    return figure
+
+
+def budget() -> Figure:
+    """Share of the variance of IT power and FLOP by source, for four sites."""
+    figure = Figure(figsize=(9.6, 5.4), layout="constrained")
+    for axes, (name, given) in zip(figure.subplots(2, 2).flat, CASES.items(), strict=True):
+        found = estimate(given)
+        for k, (key, label) in enumerate((("error_budget", "IT power"), ("error_budget_flop", "FLOP"))):
+            left = 0.0
+            for n, (source, share) in enumerate(found[key].items()):
+                color = f"C{hash_of(source) % 10}"
+                axes.barh(1 - k, share, 0.6, left, color=color, edgecolor="white")
+                if share > 0.1:
+                    words = source.removeprefix("the ").replace(
+                        " of the load that is AI accelerators (phi_AI)", " that is AI"
+                    )
+                    axes.text(
+                        left + share / 2,
+                        1 - k + (0.0 if n % 2 else 0.12),
+                        words[:30],
+                        ha="center",
+                        va="center",
+                        fontsize=6,
+                    )
+                left += share
+            axes.text(-0.02, 1 - k, label, ha="right", va="center")
+        axes.set(title=name, xlim=(0, 1), yticks=[], xlabel="share of variance")
+    return figure
+
+
+def sensitivity() -> Figure:
+    """What one standard deviation of each assumption does to FLOP of the third case."""
+    found = estimate(CASES["60 chillers of 28 m2, footprint, 40 generators"])
+    q = found["flop"]
+    total = math.log(q["p90"] / q["p10"]) / 2.563
+    items = [(k, math.exp(total * math.sqrt(v))) for k, v in found["error_budget_flop"].items() if v > 0.002]
+    figure = Figure(figsize=(8.6, 3.9), layout="constrained")
+    axes = figure.subplots()
+    for y, (_, factor) in enumerate(items):
+        axes.barh(-y, factor - 1 / factor, 0.7, 1 / factor, color="#0072b2")
+    axes.set_yticks([-y for y in range(len(items))], [k for k, _ in items], fontsize=8)
+    axes.axvline(1, color="white", lw=1)
+    axes.set(xscale="log", xlabel="factor on FLOP in 90 days, one standard deviation down and up")
+    ticks = [0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.4, 1.6]
+    axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
+    axes.minorticks_off()
+    return figure
+
+
+def hash_of(text: str) -> int:
+    """A number of a text, the same on every machine."""
+    return sum(map(ord, text))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
