@@ -71,8 +71,8 @@ def against_epoch(result: dict) -> Figure:
     sites = [
         (r["site"], r["epoch_facility_mw"], r["ours_mw"], r["ln_sd"], "#d55e00") for r in result["footprint"]["rows"]
     ]
-    for r in result["counted_sites"]["sites"]:
-        sites.append((r["site"] + " (counted, IT)", r["epoch_it_mw"], r["p50"], r["ln_sd"], "#009e73"))
+    counted = result["counted_sites"]["sites"]
+    sites += [(r["site"] + " (counted, IT)", r["epoch_it_mw"], r["p50"], r["ln_sd"], "#009e73") for r in counted]
     for name, truth, ours, sd, color in sites:
         right.plot([truth] * 2, [ours * math.exp(s * 1.2816 * sd) for s in (-1, 1)], color=color, lw=1)
         right.plot(truth, ours, "o", ms=4, color=color)
@@ -89,29 +89,20 @@ def against_epoch(result: dict) -> Figure:
 
 def budget() -> Figure:
     """Share of the variance of IT power and FLOP by source, for four sites."""
-    figure = Figure(figsize=(9.6, 5.4), layout="constrained")
+    figure = Figure(figsize=(10.4, 6.4), layout="constrained")
     for axes, (name, given) in zip(figure.subplots(2, 2).flat, CASES.items(), strict=True):
         found = estimate(given)
-        for k, (key, label) in enumerate((("error_budget", "IT power"), ("error_budget_flop", "FLOP"))):
-            left = 0.0
-            for n, (source, share) in enumerate(found[key].items()):
-                color = f"C{hash_of(source) % 10}"
-                axes.barh(1 - k, share, 0.6, left, color=color, edgecolor="white")
-                if share > 0.1:
-                    words = source.removeprefix("the ").replace(
-                        " of the load that is AI accelerators (phi_AI)", " that is AI"
-                    )
-                    axes.text(
-                        left + share / 2,
-                        1 - k + (0.0 if n % 2 else 0.12),
-                        words[:30],
-                        ha="center",
-                        va="center",
-                        fontsize=6,
-                    )
-                left += share
-            axes.text(-0.02, 1 - k, label, ha="right", va="center")
-        axes.set(title=name, xlim=(0, 1), yticks=[], xlabel="share of variance")
+        names = list(dict.fromkeys([*found["error_budget_flop"], *found["error_budget"]]))
+        names = [n for n in names if max(found[k].get(n, 0) for k in ("error_budget", "error_budget_flop")) > 0.01]
+        for k, (key, label) in enumerate((("error_budget", "IT power"), ("error_budget_flop", "FLOP, if any AI"))):
+            axes.barh(
+                [-y - 0.38 * k for y in range(len(names))], [found[key].get(n, 0) for n in names], 0.36, label=label
+            )
+        axes.set_yticks(
+            [-y - 0.19 for y in range(len(names))], [n.removeprefix("the ")[:44] for n in names], fontsize=7
+        )
+        axes.set(title=name, xlim=(0, 1), xlabel="share of variance")
+        axes.legend(frameon=False, loc="lower right", fontsize=8)
     return figure
 
 
@@ -132,11 +123,6 @@ def sensitivity() -> Figure:
     axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
     axes.minorticks_off()
     return figure
-
-
-def hash_of(text: str) -> int:
-    """A number of a text, the same on every machine."""
-    return sum(map(ord, text))
 
 
 if __name__ == "__main__":

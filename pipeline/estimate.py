@@ -122,9 +122,7 @@ def estimate(given: Mapping[str, Any], *, days: int = 90, seed: int = 0, draws: 
         "facility_mw": _quantiles(drawn.facility_mw),
         "h100e": _quantiles(done.h100e),
         "flop": _quantiles(done.flop),
-        "annual_gwh": _quantiles(
-            energy.annual_gwh(drawn, cooling=evidence.cooling, climate=site.get("climate", "temperate"))
-        ),
+        "annual_gwh": _quantiles(energy.annual_gwh(drawn, cooling=evidence.cooling, climate=climate)),
         "time_to_threshold": _when(site, when, done.flop[0].astype(float) / days, seed),
         "error_budget": _shares(drawn.budgets[0]),
         "error_budget_facility_mw": _shares(drawn.facility_budgets[0]),
