@@ -15,9 +15,7 @@ declaration" (Fellegi-Sunter with a spatial Poisson background, domain 6.1):
 
 p(distance) mixes a Gaussian about the site's outline with a gross error within some km. The
 assignment that maximises the sum of gains, one to one with everyone free to stay alone, is
-exact (sparse Jonker-Volgenant; pairs with gain <= 0 can never be in it). `p_match` is the
-marginal over all assignments by belief propagation (Williams & Lau 2014, IEEE TAES 50(4)):
-exact where the pairs form no cycles, within a few per cent elsewhere.
+exact, `p_match` the marginal over all assignments (pipeline.assignment).
 
 One to many: an unassigned declaration that lies on a matched site becomes a member of that
 match when this beats "missed" in the same currency; an unassigned site at least half inside
@@ -35,11 +33,10 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import shapely
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 from scipy.spatial import cKDTree
 
 from aoi.errors import ConfigError, RegistryError
+from pipeline.assignment import assign, marginals
 from pipeline.coverage import BASIS, centres, local_frame, looked_shares
 from pipeline.tables import conform, empty
 
@@ -185,7 +182,7 @@ def reconcile(
     pairs = _candidates(s, d, settings)
     p_site = np.bincount(pairs.site, pairs.p_match, len(s.frame))
     p_decl = np.bincount(pairs.decl, pairs.p_match, len(d.frame))
-    matches = _grow([int(k) for k in _assign(pairs, len(s.frame), len(d.frame))], pairs, s, d, settings)
+    matches = _grow([int(k) for k in assign(pairs.site, pairs.decl, pairs.gain, len(d.frame))], pairs, s, d, settings)
     rows: list[dict[str, object]] = []
     for match in matches:
         rows += _match_rows(match, pairs, s, d, settings)
@@ -309,7 +306,7 @@ def _candidates(s: _Sites, d: _Declared, settings: ReconcileSettings) -> _Pairs:
     fitted[decl[fits & probable]] = True
     kept = (pairs.gain > _WEAK_GAIN) & (distance_m <= reach_m[decl]) & (fits | ~fitted[decl])
     pairs = pairs.take(kept)
-    pairs.p_match = _marginals(pairs.site, pairs.decl, pairs.gain, len(s.frame), len(d.frame))
+    pairs.p_match = marginals(pairs.site, pairs.decl, pairs.gain, len(s.frame), len(d.frame))
     return pairs
 
 
@@ -424,41 +421,6 @@ def _size_term(
     same = np.logaddexp(np.log(share) + _ln_normal(off, ln_sd), np.log(1 - share) + _ln_normal(off, wide))
     other = _ln_normal(ln_all[site] - np.median(ln_all), max(0.8, float(np.std(ln_all))))
     return np.where(known, np.clip(same - other, *limits), 0.0)
-
-
-def _assign(pairs: _Pairs, sites: int, decls: int) -> np.ndarray:
-    """Indices of the pairs of the best one-to-one assignment, each side free to stay alone."""
-    good = np.flatnonzero(pairs.gain > 0)
-    if not len(good):
-        return good
-    rows, row = np.unique(pairs.site[good], return_inverse=True)
-    alone = decls + np.arange(len(rows))  # one column per site that stays alone
-    offset = pairs.gain[good].max() + 1.0  # each row is matched once, so a constant changes nothing
-    cost = np.concatenate([offset - pairs.gain[good], np.full(len(rows), offset)])
-    shape = (len(rows), decls + len(rows))
-    index = (np.concatenate([row, np.arange(len(rows))]), np.concatenate([pairs.decl[good], alone]))
-    r, c = min_weight_full_bipartite_matching(csr_array((cost, index), shape=shape))
-    key = {(int(i), int(j)): int(k) for i, j, k in zip(row, pairs.decl[good], good, strict=True)}
-    return np.array(sorted(key[int(i), int(j)] for i, j in zip(r, c, strict=True) if j < decls), dtype=int)
-
-
-def _marginals(
-    site: np.ndarray, decl: np.ndarray, gain: np.ndarray, sites: int, decls: int, sweeps: int = 200
-) -> np.ndarray:
-    """P(pair is in the true assignment), by belief propagation over all one-to-one assignments."""
-    psi = np.exp(np.minimum(gain, 50.0))
-    to_site = np.ones(len(gain))
-    for _ in range(sweeps):
-        total = np.bincount(site, psi * to_site, sites)
-        to_decl = psi / (1.0 + np.maximum(total[site] - psi * to_site, 0.0))
-        taken = np.bincount(decl, to_decl, decls)
-        new = 1.0 / (1.0 + np.maximum(taken[decl] - to_decl, 0.0))
-        done = len(gain) == 0 or float(np.max(np.abs(new - to_site))) < 1e-9
-        to_site = new
-        if done:
-            break
-    total = np.bincount(site, psi * to_site, sites)
-    return psi * to_site / (1.0 + total[site])
 
 
 def _grow(chosen: list[int], pairs: _Pairs, s: _Sites, d: _Declared, settings: ReconcileSettings) -> list[_Match]:
