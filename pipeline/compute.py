@@ -121,6 +121,12 @@ def estimate(
     return ComputeDraws(h100e, flop, tuple(texts), days, tuple(budgets), no_ai)
 
 
+def per_it_mw(year: int, site_type: str = "unknown", country: str | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Return draws of H100 equivalents and of FLOP a day that one MW of IT power means, each (value,) float32."""
+    pools = _pools(year, site_type, country, POOL)
+    return pools.h100e_per_it_mw, pools.h100e_per_it_mw * pools.flop_per_h100e_day
+
+
 def quantile_columns(stem: str, draws: np.ndarray) -> dict[str, np.ndarray]:
     """Return columns `stem_p025` .. `stem_p975` of the tables, each (site,) float64.
 

@@ -85,7 +85,12 @@ _GEOD = Geod(ellps="WGS84")
 _Record = dict[str, Any]
 
 
-def read(path: str | Path, format: Format = "auto", default_position_error_m: float | None = None) -> gpd.GeoDataFrame:
+def read(
+    path: str | Path,
+    format: Format = "auto",
+    default_position_error_m: float | None = None,
+    aside: list[tuple[int, str, str]] | None = None,
+) -> gpd.GeoDataFrame:
     """Return the registry at `path` as the table `declared`.
 
     Args:
@@ -93,6 +98,7 @@ def read(path: str | Path, format: Format = "auto", default_position_error_m: fl
         format: layout, or `auto` to tell it from the content.
         default_position_error_m: 1-sigma position error of rows that state none, m; without
             it the error follows from source, geometry and, for points, coordinate digits.
+        aside: takes rows that cannot be used as (row, id, reason); without it the first such row is an error.
 
     Raises:
         RegistryError: unreadable, too large or empty file; no coordinates, or out of range;
@@ -122,7 +128,12 @@ def read(path: str | Path, format: Format = "auto", default_position_error_m: fl
     records = readers[_guess(file) if format == "auto" else format](file)
     if not records:
         raise RegistryError(f"registry '{file.name}' has no rows: nothing is declared in it")
-    return _table(records, file, default_position_error_m)
+    return _table(records, file, default_position_error_m, aside)
+
+
+def records(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of any table with coordinates as they are, under our names where these are known; key 'row'."""
+    return _generic(path, keep_all=True)
 
 
 def within(declared: gpd.GeoDataFrame, area: BaseGeometry, margin_m: float = 0.0) -> gpd.GeoDataFrame:
@@ -159,7 +170,7 @@ def _guess(file: Path) -> str:
     return "generic"
 
 
-def _generic(file: Path) -> list[_Record]:
+def _generic(file: Path, keep_all: bool = False) -> list[_Record]:
     frame = _csv(file) if file.suffix.lower() in (".csv", ".txt") else _vector(file)
     lower = {str(c).strip().lower(): c for c in frame.columns}
     column = {
@@ -168,7 +179,7 @@ def _generic(file: Path) -> list[_Record]:
         if any(a in lower for a in aliases)
     }
     column |= {name: lower[name] for name in _SAME_NAME if name in lower}
-    if bare := [lower[b] for b in _BARE_POWER if b in lower]:
+    if not keep_all and (bare := [lower[b] for b in _BARE_POWER if b in lower]):
         raise RegistryError(
             f"registry '{file.name}', column '{bare[0]}': not clear whether IT or facility power; "
             "rename it to it_mw or facility_mw"
@@ -180,7 +191,8 @@ def _generic(file: Path) -> list[_Record]:
         )
     records = []
     for n, row in enumerate(frame.to_dict("records"), start=1):
-        record: _Record = {key: row[c] for key, c in column.items()}
+        record: _Record = {name: row[c] for name, c in lower.items()} if keep_all else {}
+        record |= {key: row[c] for key, c in column.items()}
         record["row"] = n
         if "geometry" in column:
             record |= {"lon": None, "lat": None}
@@ -212,7 +224,7 @@ def _im3(file: Path) -> list[_Record]:
         area_m2 = None if sqft is None or pd.isna(sqft) else float(sqft) * _M2_PER_SQFT
         error_m = POSITION_ERROR_M["rooftop"]
         if row["type"] == "campus":
-            error_m = max(error_m, _CAMPUS_ERROR_SHARE * math.sqrt(area_m2 or _area_m2(row["geometry"])))
+            error_m = max(error_m, _CAMPUS_ERROR_SHARE * math.sqrt(area_m2 or outline_m2(row["geometry"])))
         records.append(
             {
                 "row": n + 1,
@@ -313,7 +325,7 @@ def _epoch(file: Path) -> list[_Record]:
     power = dict(zip(what["Name"], what["Current power (MW)"], strict=True))
     records = []
     for n, row in enumerate(where.to_dict("records"), start=1):
-        mw = _number(power.get(row["Name"]), file, n, "Current power (MW)")
+        mw = as_number(power.get(row["Name"]), file, n, "Current power (MW)")
         records.append(
             {
                 "row": n,
@@ -332,56 +344,69 @@ def _epoch(file: Path) -> list[_Record]:
     return records
 
 
-def _table(records: list[_Record], file: Path, default_error_m: float | None) -> gpd.GeoDataFrame:
+def _table(
+    records: list[_Record], file: Path, default_error_m: float | None, aside: list[tuple[int, str, str]] | None = None
+) -> gpd.GeoDataFrame:
     rows, seen = [], dict[str, int]()
     for record in records:
-        n = int(record["row"])
-        geometry = _geometry(record, file, n)
-        declared_id = _text(record.get("declared_id")) or str(n)
-        if declared_id in seen:
-            raise RegistryError(
-                f"registry '{file.name}', row {n}: id '{declared_id}' is already that "
-                f"of row {seen[declared_id]}; ids must differ"
-            )
-        seen[declared_id] = n
-        mw = {c: _number(record.get(c), file, n, c) for c in ("it_mw", "facility_mw")}
-        stated_m = _number(record.get("position_error_m"), file, n, "position_error_m")
-        if stated_m == 0:
-            raise RegistryError(
-                f"registry '{file.name}', row {n}, column 'position_error_m': 0 is not possible; "
-                "leave it empty if unknown"
-            )
-        usual_m = record.get("usual_error_m") or _usual_error_m(geometry, record)
-        status = (_text(record.get("status")) or "").lower() or None
-        outline = geometry.geom_type != "Point"
-        rows.append(
-            {
-                "declared_id": declared_id,
-                "position_error_m": stated_m or default_error_m or usual_m,
-                "name": _text(record.get("name")),
-                "operator": _text(record.get("operator")),
-                "kind": (_text(record.get("kind")) or "facility").lower(),
-                **mw,
-                "area_m2": record.get("area_m2") or (_area_m2(geometry) if outline else None),
-                "footprint_m2": _number(record.get("footprint_m2"), file, n, "footprint_m2"),
-                "status": _STATUS_OF.get(status, status) if status else None,
-                "valid_from": _date(record.get("valid_from"), file, n, "valid_from"),
-                "valid_to": _date(record.get("valid_to"), file, n, "valid_to"),
-                "source": _text(record.get("source")) or _text(file.name) or "registry",
-                "licence": _text(record.get("licence")),
-                "geometry": geometry,
-            }
-        )
+        try:
+            row = _row(record, file, default_error_m, seen)
+        except RegistryError as error:
+            if aside is None:
+                raise
+            aside.append((int(record["row"]), as_text(record.get("declared_id")) or "", str(error)))
+            continue
+        rows.append(row)
+    if not rows:
+        raise RegistryError(f"registry '{file.name}' has no usable row; the first: {aside[0][2] if aside else ''}")
     return conform(gpd.GeoDataFrame(rows, geometry="geometry", crs=CRS), "declared")
 
 
-def _geometry(record: _Record, file: Path, n: int) -> BaseGeometry:
+def _row(record: _Record, file: Path, default_error_m: float | None, seen: dict[str, int]) -> _Record:
+    n = int(record["row"])
+    geometry = as_geometry(record, file, n)
+    declared_id = as_text(record.get("declared_id")) or str(n)
+    if declared_id in seen:
+        raise RegistryError(
+            f"registry '{file.name}', row {n}: id '{declared_id}' is already that "
+            f"of row {seen[declared_id]}; ids must differ"
+        )
+    seen[declared_id] = n
+    mw = {c: as_number(record.get(c), file, n, c) for c in ("it_mw", "facility_mw")}
+    stated_m = as_number(record.get("position_error_m"), file, n, "position_error_m")
+    if stated_m == 0:
+        raise RegistryError(
+            f"registry '{file.name}', row {n}, column 'position_error_m': 0 is not possible; leave it empty if unknown"
+        )
+    usual_m = record.get("usual_error_m") or _usual_error_m(geometry, record)
+    status = (as_text(record.get("status")) or "").lower() or None
+    outline = geometry.geom_type != "Point"
+    return {
+        "declared_id": declared_id,
+        "position_error_m": stated_m or default_error_m or usual_m,
+        "name": as_text(record.get("name")),
+        "operator": as_text(record.get("operator")),
+        "kind": (as_text(record.get("kind")) or "facility").lower(),
+        **mw,
+        "area_m2": record.get("area_m2") or (outline_m2(geometry) if outline else None),
+        "footprint_m2": as_number(record.get("footprint_m2"), file, n, "footprint_m2"),
+        "status": _STATUS_OF.get(status, status) if status else None,
+        "valid_from": _date(record.get("valid_from"), file, n, "valid_from"),
+        "valid_to": _date(record.get("valid_to"), file, n, "valid_to"),
+        "source": as_text(record.get("source")) or as_text(file.name) or "registry",
+        "licence": as_text(record.get("licence")),
+        "geometry": geometry,
+    }
+
+
+def as_geometry(record: _Record, file: Path, n: int) -> BaseGeometry:
+    """Return the point or outline of a row, WGS84; RegistryError where there is none or it cannot be."""
     where = f"registry '{file.name}', row {n}"
     geometry = record.get("geometry")
     if isinstance(geometry, str):
         geometry = shapely.from_wkt(geometry, on_invalid="ignore")
     if geometry is None and record.get("lon") is not None:
-        x, y = (_number(record.get(c), file, n, c, negative=True) for c in ("lon", "lat"))
+        x, y = (as_number(record.get(c), file, n, c, negative=True) for c in ("lon", "lat"))
         geometry = shapely.Point(x, y) if x is not None and y is not None else None
     if geometry is None or geometry.is_empty:
         raise RegistryError(f"{where}: no coordinates; give them or leave the row out")
@@ -391,6 +416,8 @@ def _geometry(record: _Record, file: Path, n: int) -> BaseGeometry:
     if geometry.geom_type not in ("Point", "Polygon", "MultiPolygon"):
         raise RegistryError(f"{where}, column 'geometry': {geometry.geom_type}; give a point or an outline")
     xy = shapely.get_coordinates(geometry)
+    if (xy == 0).all():
+        raise RegistryError(f"{where}: coordinates 0, 0; no facility lies there, so none were given")
     for name, values, limit in (("lon", xy[:, 0], 180.0), ("lat", xy[:, 1], 90.0)):
         if not (np.abs(values) <= limit).all():
             value = values[~(np.abs(values) <= limit)][0]
@@ -410,7 +437,7 @@ def _geometry(record: _Record, file: Path, n: int) -> BaseGeometry:
 def _usual_error_m(geometry: BaseGeometry, record: _Record) -> float:
     """Error where nothing is stated: outline by size; point at least a parcel (digits are not accuracy)."""
     if geometry.geom_type != "Point":
-        return max(POSITION_ERROR_M["rooftop"], _CAMPUS_ERROR_SHARE * math.sqrt(_area_m2(geometry)))
+        return max(POSITION_ERROR_M["rooftop"], _CAMPUS_ERROR_SHARE * math.sqrt(outline_m2(geometry)))
     lon, lat = (record.get("lon"), record.get("lat"))
     return max(POSITION_ERROR_M["parcel"], _digits_error_m(lon or repr(geometry.x), lat or repr(geometry.y)))
 
@@ -421,11 +448,13 @@ def _digits_error_m(lon: object, lat: object) -> float:
     return min(_DEGREE_M * 10.0**-digits, POSITION_ERROR_M["vague"])
 
 
-def _area_m2(geometry: BaseGeometry) -> float:
+def outline_m2(geometry: BaseGeometry) -> float:
+    """Geodesic area, m2."""
     return abs(float(_GEOD.geometry_area_perimeter(shapely.force_2d(geometry))[0]))
 
 
-def _text(value: object) -> str | None:
+def as_text(value: object) -> str | None:
+    """Return a cell as text without control characters; None where it is empty."""
     if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
         return None
     if isinstance(value, float) and value.is_integer():
@@ -433,8 +462,9 @@ def _text(value: object) -> str | None:
     return " ".join(_CONTROL.sub(" ", str(value)).split()) or None
 
 
-def _number(value: object, file: Path, n: int, column: str, negative: bool = False) -> float | None:
-    text = _text(value)
+def as_number(value: object, file: Path, n: int, column: str, negative: bool = False) -> float | None:
+    """Return a cell as a finite number, None where it is empty; RegistryError where it is none or negative."""
+    text = as_text(value)
     if text is None:
         return None
     try:
@@ -449,7 +479,7 @@ def _number(value: object, file: Path, n: int, column: str, negative: bool = Fal
 
 
 def _date(value: object, file: Path, n: int, column: str) -> str | None:
-    text = _text(value)
+    text = as_text(value)
     if text is None or _DATE.match(text):
         return text
     try:
@@ -470,12 +500,27 @@ def _first_line(text: str) -> str:
 
 def _csv(file: Path) -> pd.DataFrame:
     try:
-        frame = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
+        frame = pd.read_csv(file, dtype=str, keep_default_na=False, encoding=_encoding(file), index_col=False)
     except pd.errors.EmptyDataError as error:
         raise RegistryError(f"registry '{file.name}' is empty") from error
     except (OSError, ValueError, pd.errors.ParserError) as error:
         raise _unreadable(file, error) from error
-    return frame.set_axis(_unique(file, (_text(c) or "" for c in frame.columns)), axis=1)
+    return frame.set_axis(_unique(file, (as_text(c) or "" for c in frame.columns)), axis=1)
+
+
+def _encoding(file: Path) -> str:
+    """UTF-16 by its mark, UTF-8 where the bytes are that, else Windows-1252 as spreadsheets write."""
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise _unreadable(file, error) from error
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return "utf-16"
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError:
+        return "cp1252" if b"\x81" not in content else "latin-1"
+    return "utf-8-sig"
 
 
 def _unique(file: Path, names: Iterable[str]) -> list[str]:

@@ -38,6 +38,7 @@ from scipy.spatial import cKDTree
 from aoi.errors import ConfigError, RegistryError
 from pipeline.assignment import assign, marginals
 from pipeline.coverage import BASIS, centres, local_frame, looked_shares
+from pipeline.names import label_terms
 from pipeline.tables import conform, empty
 
 _EARTH_KM = 6371.0088  # mean radius; densities and candidate radii only, never a reported distance
@@ -49,6 +50,7 @@ _MAX_DENSITY_KM2 = 200.0  # five neighbours within 90 m; coincident points would
 _CONTRADICTED = frozenset(  # by a data-center building with cooling plant; "cloud" no image contradicts
     {"warehouse", "storage", "logistics", "factory", "manufacturing", "office", "retail", "mall", "mine"}
 )
+_LABELS = ("name", "operator", "identifier")
 NOT_OPERATING = frozenset({"planned", "construction", "closed"})
 
 
@@ -163,6 +165,7 @@ def reconcile(
     declared: gpd.GeoDataFrame,
     looked_at: gpd.GeoDataFrame,
     settings: ReconcileSettings = DEFAULTS,
+    labels: pd.DataFrame | None = None,
 ) -> gpd.GeoDataFrame:
     """Return the ledger of `sites` against `declared`; independent of the order of their rows.
 
@@ -173,11 +176,12 @@ def reconcile(
         declared: table `declared`.
         looked_at: table `looked_at`.
         settings: priors and limits.
+        labels: site_id and any of name, operator, identifier (a declared_id), where sites have them.
 
     Raises:
         RegistryError: a declared_id occurs twice (two registries were joined without renaming).
     """
-    s = _prepare_sites(sites, settings)
+    s = _prepare_sites(sites, settings, labels)
     d = _prepare_declared(declared, looked_at, settings)
     pairs = _candidates(s, d, settings)
     p_site = np.bincount(pairs.site, pairs.p_match, len(s.frame))
@@ -224,8 +228,11 @@ def entry_id(site_id: str | None, declared_id: str | None) -> str:
     return "E-" + hashlib.sha256(name.encode()).hexdigest()[:12]
 
 
-def _prepare_sites(frame: gpd.GeoDataFrame, settings: ReconcileSettings) -> _Sites:
+def _prepare_sites(frame: gpd.GeoDataFrame, settings: ReconcileSettings, labels: pd.DataFrame | None = None) -> _Sites:
     frame = frame.sort_values("site_id", kind="stable").reset_index(drop=True)
+    if labels is not None:
+        own = labels.drop_duplicates("site_id").set_index("site_id").reindex(frame["site_id"])
+        frame = frame.assign(**{k: own[k].to_numpy(object) for k in _LABELS if k in own})
     return _Sites(frame, *_shapes(frame, settings))
 
 
@@ -346,6 +353,7 @@ def _score(
     found = np.clip(d.looked[decl], 0.05, 1.0) * (1 - settings.p_missed)
     gain = ln_place - np.log(s.density_km2[site]) + np.log(p) + np.log(found)
     gain += _overlap_term(overlap, sigma * 1e3, s.radius_m[site])
+    gain += label_terms(s.frame, d.frame, site, decl)
     gain += _power_term(site, d.it_mw[decl], d.ln_sd[decl], s, settings)
     outline_m2, footprint_m2 = (d.frame[c].to_numpy(float)[decl] for c in ("area_m2", "footprint_m2"))
     gain += _area_term(site, outline_m2, footprint_m2, s)
@@ -416,7 +424,7 @@ def _size_term(
     ln_all = np.log(np.maximum(s.frame["building_area_m2"].to_numpy(float), 100.0))
     if not len(ln_all):
         return np.zeros(len(site))
-    known = ~np.isnan(declared_m2)
+    known = ~np.isnan(declared_m2) & (s.frame["building_area_m2"].to_numpy(float)[site] > 0)
     off = ln_all[site] - np.log(np.maximum(np.where(known, declared_m2, 1.0), 100.0))
     same = np.logaddexp(np.log(share) + _ln_normal(off, ln_sd), np.log(1 - share) + _ln_normal(off, wide))
     other = _ln_normal(ln_all[site] - np.median(ln_all), max(0.8, float(np.std(ln_all))))

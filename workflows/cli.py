@@ -324,7 +324,7 @@ def simulate(
 
 @app.command()
 def reconcile(
-    observed: Annotated[Path, typer.Argument(help="Table of sites, as a run writes it (sites.parquet).")],
+    observed: Annotated[Path, typer.Argument(help="Observed sites: a run's sites.parquet, or any table.")],
     declared: Annotated[Path, typer.Argument(help="Registry of declared facilities.")],
     out: Annotated[Path, typer.Option("--out", help="Output folder.")],
     format: Annotated[str, typer.Option("--format", help="Layout of the registry.")] = "auto",
@@ -338,7 +338,12 @@ def reconcile(
     from workflows import commands
 
     result = commands.reconcile(observed, declared, out, format=format, looked_at=looked_at)
-    _print(result, as_json, [f"{len(result['ledger'])} entries: {result['path']}"])
+    counts = ", ".join(f"{n} {c}" for c, n in result["counts"].items() if n)
+    lines = [f"{counts or 'no entries'}: {result['ledger']}", f"what was looked at: {result['looked_at']}"]
+    kept = result["kept_aside"]
+    if kept["observed"] + kept["declared"]:
+        lines.append(f"kept aside: {kept['observed']} observed, {kept['declared']} declared rows: {kept['path']}")
+    _print(result, as_json, lines)
 
 
 estimate_cli.register(app, _print)

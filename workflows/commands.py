@@ -16,6 +16,7 @@ from models.card import ModelCard
 from models.predict import Detector, predict
 from models.profiles import weights_of
 from pipeline import declared as registry
+from pipeline import observed as observations
 from pipeline import rank, tables
 from pipeline import reconcile as ledgers
 from pipeline.detect import DetectSettings
@@ -149,18 +150,29 @@ def training_lines(result: dict[str, Any]) -> list[str]:
 
 
 def reconcile(observed: Path, declared: Path, out: Path, *, format: str, looked_at: Path | None) -> dict[str, Any]:
-    """Make the ledger of a table of sites and a registry."""
-    table = _table(observed, "sites")
-    looked = _table(looked_at or observed.with_name("looked_at.parquet"), "looked_at")
+    """Make the ledger of any table of observed sites and any registry; rows that cannot be used are kept aside."""
     if format not in get_args(registry.Format):
         raise ConfigError(f"--format '{format}': {nearest(format, get_args(registry.Format))}")
-    facilities = registry.read(declared, cast(registry.Format, format))
-    ledger = rank.rank(ledgers.reconcile(table, facilities, looked), table, facilities)
+    table, labels, aside = observations.read(observed)
+    beside = observed.with_name("looked_at.parquet")
+    assumed = looked_at is None and not beside.is_file()
+    looked = observations.assumed_looked_at(table) if assumed else _table(looked_at or beside, "looked_at")
+    rejected: list[tuple[int, str, str]] = []
+    facilities = registry.read(declared, cast(registry.Format, format), aside=rejected)
+    ledger = rank.rank(ledgers.reconcile(table, facilities, looked, labels=labels), table, facilities)
     path = store.write_table(out, "ledger", ledger)[0]
-    rows = ledger[["class", "declared_id", "site_id", "rank"]].to_dict("records")
+    kept = pd.DataFrame(rejected, columns=["row", "id", "reason"]).assign(table="declared")
+    kept = pd.concat([aside.assign(table="observed"), kept], ignore_index=True)
+    store.defuse(kept[["table", "row", "id", "reason"]]).to_csv(out / "kept_aside.csv", index=False)
+    rows = ledger[["entry_id", "class", "declared_id", "site_id", "rank"]].to_dict("records")
     return {
-        "path": str(path),
-        "ledger": [{k: None if pd.isna(v) else v for k, v in row.items()} for row in rows],
+        "ledger": str(path),
+        "counts": {c: int((ledger["class"] == c).sum()) for c in tables.LEDGER_CLASSES},
+        "kept_aside": {"observed": len(aside), "declared": len(rejected), "path": str(out / "kept_aside.csv")},
+        "looked_at": "assumed: the neighbourhood of the observed sites" if assumed else str(looked_at or beside),
+        "observed": len(table),
+        "declared": len(facilities),
+        "entries": [{k: None if pd.isna(v) else v for k, v in row.items()} for row in rows[:1000]],
     }
 
 

@@ -132,12 +132,13 @@ def test_simulate_is_the_same_for_the_same_seed(overwatt, tmp_path):
 def test_reconcile_makes_the_ledger_of_a_run_again(overwatt, workflow_file, registry, tmp_path):
     run = last_object(overwatt("run", workflow_file, "--out", "run", "--json"))
     again = last_object(overwatt("reconcile", "run/sites.parquet", registry, "--out", "ledger", "--json"))
-    assert {"path", "ledger"} <= set(again)
-    assert [r["site_id"] for r in again["ledger"] if r["class"] == "undeclared"] == [
+    assert {"ledger", "counts"} <= set(again)
+    ledger = gpd.read_parquet(tmp_path / again["ledger"])
+    assert ledger.loc[ledger["class"] == "undeclared", "site_id"].tolist() == [
         r["site_id"] for r in run["ledger"] if r["class"] == "undeclared"
     ]
-    assert gpd.read_parquet(tmp_path / again["path"])["rank"].tolist() == list(range(1, len(again["ledger"]) + 1))
-    wrong = overwatt("reconcile", registry, registry, "--out", "x")
+    assert ledger["rank"].tolist() == list(range(1, sum(again["counts"].values()) + 1))
+    wrong = overwatt("reconcile", workflow_file, registry, "--out", "x")
     assert wrong.returncode == 2
     assert wrong.stderr.count("\n") == 1
     assert not (tmp_path / "x").exists()

@@ -1,0 +1,1 @@
+"""The ledger against planted edits and rivals: `python -m benchmarks.reconcile --json`."""

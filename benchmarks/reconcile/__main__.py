@@ -1,0 +1,192 @@
+"""The ledger against planted edits, rivals, and at scale: `python -m benchmarks.reconcile --json`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.reconcile import rivals
+from benchmarks.reconcile.planted import EDITS, ERROR_M, EXPECTED, Case, base, plant
+from pipeline import reconcile
+from workflows.training_file import real_data
+
+FINE = ("rooftop", "parcel")
+
+
+def pairs_of(ledger: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the ledger that pair a site with a declaration."""
+    return ledger[ledger["site_id"].notna() & ledger["declared_id"].notna()]
+
+
+def score(case: Case, found: dict[str, str]) -> dict[str, float]:
+    """Recall and precision of pairs; the parts of a split declaration each have the same site."""
+    true = {d: s for d, s in case.partner.items() if s}
+    hit = sum(found.get(d) == s for d, s in true.items())
+    return {"true": len(true), "found": len(found), "hit": hit}
+
+
+def ratio(parts: list[dict[str, float]]) -> dict[str, float]:
+    """Recall, precision and F1 over several cases."""
+    hit, true, found = (sum(p[k] for p in parts) for k in ("hit", "true", "found"))
+    recall, precision = hit / max(true, 1), hit / max(found, 1)
+    f1 = 2 * recall * precision / max(recall + precision, 1e-9)
+    return {"recall": round(recall, 4), "precision": round(precision, 4), "f1": round(f1, 4), "true_pairs": int(true)}
+
+
+def by_edit(case: Case, ledger: pd.DataFrame) -> dict[str, dict[str, int]]:
+    """Counts by edit: rows, pairs right, class right, rows of the expected class in all and those rightly so."""
+    paired = dict(zip(pairs_of(ledger)["declared_id"], pairs_of(ledger)["site_id"], strict=True))
+    class_of = {d: c for d, c in zip(ledger["declared_id"], ledger["class"], strict=True) if isinstance(d, str)}
+    class_of |= {
+        s: c
+        for s, c in zip(ledger["site_id"], ledger["class"], strict=True)
+        if isinstance(s, str) and c == "undeclared"
+    }
+    out = {}
+    for edit in EDITS:
+        rows = [k for k, e in case.edit.items() if e == edit and (k.startswith("S") or case.partner.get(k))]
+        pair = sum(paired.get(k) == case.partner.get(k) for k in rows) if edit != "delete" else 0
+        wanted = EXPECTED.get(edit)
+        right = sum(class_of.get(k) == wanted for k in rows) if wanted else 0
+        called = [k for k, c in class_of.items() if c == wanted] if wanted else []
+        rightly = sum(case.edit.get(k) == edit or (edit == "delete" and k in case.false) for k in called)
+        out[edit] = {"n": len(rows), "pair": pair, "class": right, "called": len(called), "rightly": rightly}
+    return out
+
+
+def calibration(p: np.ndarray, y: np.ndarray, group: np.ndarray, seed: int) -> tuple[float, list[float]]:
+    """Expected calibration error over ten bins of equal number, bootstrap interval over cases' tenths."""
+
+    def ece(p: np.ndarray, y: np.ndarray) -> float:
+        parts = np.array_split(np.argsort(p, kind="stable"), 10)
+        return float(sum(len(k) * abs(p[k].mean() - y[k].mean()) for k in parts if len(k)) / max(len(p), 1))
+
+    rng = np.random.default_rng(seed)
+    groups = [np.flatnonzero(group == g) for g in np.unique(group)]
+    drawn = []
+    for _ in range(200):
+        rows = np.concatenate([groups[k] for k in rng.integers(len(groups), size=len(groups))])
+        drawn.append(ece(p[rows], y[rows]))
+    return ece(p, y), [round(float(v), 4) for v in np.quantile(drawn, (0.025, 0.975))]
+
+
+def measure(folder: Path, seed: int = 0, repeats: int = 2) -> dict[str, Any]:
+    """Return recall, precision, calibration, edits, coordinates and rivals."""
+    truth = base(folder)
+    cells: dict[tuple[str, str, float], list[dict[str, float]]] = {}
+    edits: dict[str, dict[str, dict[str, int]]] = {}
+    against: dict[str, list[dict[str, float]]] = {}
+    p, y, group = [], [], []
+    for family in ("tuned", "other"):
+        for coordinates in ERROR_M:
+            for names in (0.0, 0.5):
+                for k in range(repeats):
+                    case = plant(truth, family=family, coordinates=coordinates, seed=seed + k, names=names)
+                    ledger = reconcile.reconcile(case.sites, case.declared, case.looked_at, labels=case.labels)
+                    paired = pairs_of(ledger)
+                    found = dict(zip(paired["declared_id"], paired["site_id"], strict=True))
+                    cells.setdefault((family, coordinates, names), []).append(score(case, found))
+                    if coordinates in FINE:
+                        _add(edits.setdefault(family, {}), by_edit(case, ledger))
+                    if family == "other":
+                        right = [case.partner.get(d) == s for d, s in found.items()]
+                        p += paired["p_match"].tolist()
+                        y += right
+                        group += [f"{coordinates}/{k}/{n % 10}" for n in range(len(right))]
+                    if names and coordinates in FINE and family == "other":
+                        for name, pairs in (
+                            ("ours", found),
+                            ("nearest_greedy", rivals.nearest(case.sites, case.declared)),
+                            ("rapidfuzz_only", rivals.names_only(case.sites, case.labels, case.declared)),
+                            ("powerplantmatching_style",
+                             rivals.plant_matching(case.sites, case.labels, case.declared)),
+                        ):  # fmt: skip
+                            against.setdefault(name, []).append(score(case, pairs))
+    fine = [
+        c for (family, coordinates, _), cs in cells.items() if family == "other" and coordinates in FINE for c in cs
+    ]
+    ece, interval = calibration(np.array(p), np.array(y, float), np.array(group), seed)
+    return {
+        **ratio(fine),
+        "ece": round(ece, 4), "ece_interval": interval, "matches_scored": len(p),
+        "noise": "headline figures: rooftop and parcel coordinates, the noise family that nothing was tuned on",
+        "simulated": "IM3's buildings are real; their power, what was observed and the edits are simulated",
+        "by_edit": {family: {e: _shares(v) for e, v in found.items()} for family, found in edits.items()},
+        "by_coordinates": {f"{f}/{c}/names {n:g}": ratio(parts) for (f, c, n), parts in cells.items()},
+        "rivals": {name: ratio(parts) for name, parts in against.items()},
+    }  # fmt: skip
+
+
+def _add(total: dict[str, dict[str, int]], more: dict[str, dict[str, int]]) -> None:
+    for edit, counts in more.items():
+        have = total.setdefault(edit, dict.fromkeys(counts, 0))
+        for k, v in counts.items():
+            have[k] += v
+
+
+def _shares(c: dict[str, int]) -> dict[str, float | int | None]:
+    return {
+        "n": c["n"], "pair_recall": round(c["pair"] / c["n"], 4) if c["n"] and c["pair"] else None,
+        "class_recall": round(c["class"] / c["n"], 4) if c["n"] and c["called"] else None,
+        "class_precision": round(c["rightly"] / c["called"], 4) if c["called"] else None,
+    }  # fmt: skip
+
+
+def scale(sizes: tuple[int, ...] = (3_000, 10_000, 30_000, 100_000), seed: int = 0) -> dict[str, Any]:
+    """Return seconds, memory and the exponent of time over observed sites; declarations are a tenth of them."""
+    from benchmarks.reconcile.scaling import compare
+
+    rows = [compare(n, n // 10, seed) for n in sizes]
+    x, t = np.log([r["observed"] for r in rows]), np.log([r["seconds"] for r in rows])
+    last = rows[-1]
+    return {
+        "seconds": last["seconds"], "observed": last["observed"], "declared": last["declared"],
+        "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "exponent": round(float(np.polyfit(x[-3:], t[-3:], 1)[0]), 3),
+        "time_vs_baseline": round(last["seconds"] / last["baseline_seconds"], 3), "sweep": rows, "simulated": True,
+    }  # fmt: skip
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure; the last line of standard output is JSON with --json."""
+    parser = argparse.ArgumentParser(prog="benchmarks.reconcile", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+    parser.add_argument("--data", type=Path, default=None, help="folder with im3_footprints.geojson")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--observed", type=int, default=100_000, help="largest size of the sweep; 0 leaves it out")
+    options = parser.parse_args(arguments)
+    folder = options.data or real_data() / "facilities"
+    if not (folder / "im3_footprints.geojson").is_file():
+        print(f"{folder}: no im3_footprints.geojson; give --data or OVERWATT_REAL_DATA", file=sys.stderr)
+        return 2
+    start = time.monotonic()
+    result = measure(folder, options.seed, options.repeats)
+    if options.observed:
+        result["scale"] = scale(tuple(max(100, options.observed // k) for k in (30, 10, 3, 1)), options.seed)
+    result["elapsed_s"] = round(time.monotonic() - start, 1)
+    out = sys.stderr if options.json else sys.stdout
+    for key in ("recall", "precision", "ece"):
+        print(f"{key}: {result[key]}", file=out)
+    for key in ("by_coordinates", "rivals"):
+        for name, value in result[key].items():
+            print(f"{name:32} {value}", file=out)
+    for family, found in result["by_edit"].items():
+        for name, value in found.items():
+            print(f"{family:8}{name:10} {value}", file=out)
+    print(f"scale: {result.get('scale')}", file=out)
+    if options.json:
+        print(json.dumps(result, allow_nan=False))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

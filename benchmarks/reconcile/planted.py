@@ -1,0 +1,154 @@
+"""Planted edits: a real registry copied as observed with noise, and edited as declared.
+
+Truth is known for every row: which declaration is which site, and which edit was made. Two families of noise:
+'tuned', in the shapes that the matching assumes, and 'other', with other distributions and rates, on which
+nothing was tuned (Laplace position, Student size, more missed and false sites).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import shapely
+from shapely.affinity import translate
+
+from pipeline import declared as registry
+from pipeline.coverage import centres
+from pipeline.observed import _sites, assumed_looked_at
+from pipeline.tables import conform
+
+EDITS = ("delete", "move", "halve", "triple", "relabel", "split", "vague", "rename")
+EXPECTED = {
+    "delete": "undeclared", "move": "position_mismatch", "triple": "below_declared", "halve": "above_declared",
+    "relabel": "type_mismatch",
+}  # fmt: skip
+ERROR_M = {"rooftop": 30.0, "parcel": 200.0, "postcode": 1500.0, "city": 8000.0}
+_DEGREE = 111_320.0
+
+
+@dataclass(frozen=True)
+class Case:
+    """Tables, labels of the sites, and the truth.
+
+    Attributes:
+        sites: table `sites`.
+        labels: site_id, name, operator.
+        declared: table `declared`.
+        looked_at: table `looked_at`.
+        partner: declared_id -> site_id, '' where the site was missed.
+        edit: declared_id or site_id -> edit.
+        false: site_ids that are of no data center.
+    """
+
+    sites: gpd.GeoDataFrame
+    labels: pd.DataFrame
+    declared: gpd.GeoDataFrame
+    looked_at: gpd.GeoDataFrame
+    partner: dict[str, str]
+    edit: dict[str, str]
+    false: frozenset[str]
+
+
+def base(folder: Path) -> gpd.GeoDataFrame:
+    """Return IM3's buildings with a power made from footprint (simulated: IM3 states none)."""
+    found = registry.read(folder / "im3_footprints.geojson")
+    found = found[(found.geometry.geom_type != "Point") & (found["area_m2"] >= 1500)].reset_index(drop=True)
+    rng = np.random.default_rng(5)
+    found["it_mw"] = found["area_m2"] / 1000.0 * 1.5 * np.exp(0.6 * rng.standard_normal(len(found))) / 1.3
+    return found
+
+
+def plant(
+    truth: gpd.GeoDataFrame, *, family: str, coordinates: str, seed: int, share: float = 0.05, names: float = 0.0
+) -> Case:
+    """Return a case.
+
+    Args:
+        truth: as of `base`.
+        family: 'tuned' or 'other'.
+        coordinates: class of the declared coordinates, of `ERROR_M`.
+        seed: of everything.
+        share: of the rows that each edit is made on.
+        names: share of sites of which the name and operator are known (imagery has none).
+    """
+    rng = np.random.default_rng((seed, 1 if family == "tuned" else 2))
+    other = family == "other"
+    n = len(truth)
+    missed = rng.random(n) < (0.10 if other else 0.05)
+    kinds = np.array(["", *EDITS], object)
+    edit = rng.choice(kinds, n, p=[1 - share * len(EDITS), *([share] * len(EDITS))])
+    # observed
+    jitter = 15.0 if other else 8.0
+    off = rng.laplace(0, jitter / 1.4, (n, 2)) if other else rng.normal(0, jitter / 1.4, (n, 2))
+    size = 0.3 * (rng.standard_t(4, n) / np.sqrt(2) if other else rng.standard_normal(n))
+    mid = centres(truth.geometry.to_numpy())
+    seen = [
+        translate(g, dx / (_DEGREE * np.cos(np.radians(lat))), dy / _DEGREE)
+        for g, (dx, dy), (_, lat) in zip(truth.geometry, off, mid, strict=True)
+    ]
+    mw = truth["it_mw"].to_numpy(float) * np.exp(size)
+    area = truth["area_m2"].to_numpy(float) * np.exp(rng.normal(0, 0.1, n))
+    known = rng.random(n) < names
+    rows = [
+        {"site_id": f"S{k}", "geometry": seen[k], "mid": mw[k], "spread": 0.3, "p": 0.95, "area": area[k],
+         "cooling": 3, "cooling_m2": 100.0, "name": truth["name"][k] if known[k] else None,
+         "operator": truth["operator"][k] if known[k] else None, "identifier": None}
+        for k in range(n) if not missed[k]
+    ]  # fmt: skip
+    extra = int(n * (0.08 if other else 0.04))
+    at = rng.integers(n, size=extra)
+    for k, i in enumerate(at):
+        angle, away = rng.uniform(0, 2 * np.pi), rng.uniform(500, 5000)
+        dx, dy = away * np.cos(angle), away * np.sin(angle)
+        shape = translate(truth.geometry[i], dx / (_DEGREE * np.cos(np.radians(mid[i, 1]))), dy / _DEGREE)
+        rows.append({**rows[0], "site_id": f"F{k}", "geometry": shape, "mid": float(rng.choice(mw)),
+                     "area": float(rng.choice(area)), "p": float(rng.uniform(0.3, 0.9)), "name": None,
+                     "operator": None})  # fmt: skip
+    frame = pd.DataFrame(rows)
+    # declared
+    sigma = ERROR_M[coordinates]
+    out, partner, edits = [], {}, {}
+    for k in range(n):
+        site = "" if missed[k] else f"S{k}"
+        if edit[k] == "delete":
+            if site:
+                edits[site] = "delete"
+            continue
+        scale = {"halve": 0.5, "triple": 3.0}.get(str(edit[k]), 1.0) * np.exp(rng.normal(0, 0.1))
+        error = ERROR_M["city"] if edit[k] == "vague" else sigma
+        spread = rng.laplace(0, error / 1.7, 2) if other else rng.normal(0, error / 1.4, 2)
+        if edit[k] == "move":
+            angle, away = rng.uniform(0, 2 * np.pi), rng.uniform(1500, 4500)
+            spread = spread + away * np.array([np.cos(angle), np.sin(angle)])
+        lon = mid[k, 0] + spread[0] / (_DEGREE * np.cos(np.radians(mid[k, 1])))
+        lat = mid[k, 1] + spread[1] / _DEGREE
+        operator = truth["operator"][k]
+        row = {
+            "declared_id": f"D{k}", "position_error_m": error, "name": truth["name"][k],
+            "operator": "Holding 7 LLC" if edit[k] == "rename" else operator,
+            "kind": "warehouse" if edit[k] == "relabel" else "facility",
+            "it_mw": float(truth["it_mw"][k] * scale), "facility_mw": None, "area_m2": None, "footprint_m2": None,
+            "status": "operational", "valid_from": None, "valid_to": None, "source": "planted", "licence": None,
+            "looked_at": None, "geometry": shapely.Point(lon, lat),
+        }  # fmt: skip
+        if edit[k] == "split":
+            for part in (1, 2):
+                shift = rng.normal(0, 20.0, 2) / _DEGREE
+                half = {**row, "declared_id": f"D{k}-{part}", "it_mw": row["it_mw"] / 2,
+                        "geometry": shapely.Point(lon + shift[0], lat + shift[1])}  # fmt: skip
+                out.append(half)
+                partner[f"D{k}-{part}"], edits[f"D{k}-{part}"] = site, "split"
+            continue
+        out.append(row)
+        partner[f"D{k}"] = site
+        if edit[k]:
+            edits[f"D{k}"] = str(edit[k])
+    declared = conform(gpd.GeoDataFrame(out, geometry="geometry", crs="OGC:CRS84"), "declared")
+    sites = _sites(frame)
+    false = frozenset(frame["site_id"][frame["site_id"].str.startswith("F")])
+    labels = frame[["site_id", "name", "operator"]]
+    return Case(sites, labels, declared, assumed_looked_at(sites), partner, edits, false)
