@@ -28,6 +28,8 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
@@ -50,6 +52,12 @@ _MAX_DENSITY_KM2 = 200.0  # five neighbours within 90 m; coincident points would
 _CONTRADICTED = frozenset(  # by a data-center building with cooling plant; "cloud" no image contradicts
     {"warehouse", "storage", "logistics", "factory", "manufacturing", "office", "retail", "mall", "mine"}
 )
+_READ = (  # columns that the entries' words and figures need
+    "site_id", "p_data_center", "prior", "buildings", "building_area_m2", "cooling_objects", "cooling_area_m2",
+    "on_border", "it_mw_p10", "it_mw_p50", "it_mw_p90", "declared_id", "position_error_m", "kind", "status",
+    "valid_from", "valid_to", "geometry",
+)  # fmt: skip
+_CHUNK = 20_000  # entries as records at a time: as a table they take a quarter of the memory
 _LABELS = ("name", "operator", "identifier")
 NOT_OPERATING = frozenset({"planned", "construction", "closed"})
 
@@ -124,6 +132,16 @@ class _Sites:
     radius_m: np.ndarray
     density_km2: np.ndarray
 
+    @cached_property
+    def rows(self) -> list[dict[str, Any]]:
+        """The frame as records: many rows are read one at a time."""
+        return list(self.frame[[c for c in _READ if c in self.frame]].to_dict("records"))
+
+    @cached_property
+    def ln_sd_it(self) -> np.ndarray:
+        """Spread of the observed IT power, (n,)."""
+        return _site_ln_sd(self.frame)
+
 
 @dataclass
 class _Declared(_Sites):
@@ -160,6 +178,55 @@ class _Match:
     p_match: float
 
 
+class _Rows:
+    """Entries of a ledger, gathered in tables of `_CHUNK`."""
+
+    def __init__(self) -> None:
+        self._new: list[dict[str, object]] = []
+        self._done: list[gpd.GeoDataFrame] = []
+
+    def append(self, row: dict[str, object]) -> None:
+        self.extend([row])
+
+    def extend(self, rows: list[dict[str, object]]) -> None:
+        self._new += rows
+        if len(self._new) >= _CHUNK:
+            self._flush()
+
+    def ledger(self) -> gpd.GeoDataFrame:
+        """The table in canonical order: by site, then declaration, those without last."""
+        self._flush()
+        if not self._done:
+            return empty("ledger")
+        table = pd.concat(self._done, ignore_index=True)
+        keys = pd.DataFrame({k: table[k].fillna("~").astype(object) for k in ("site_id", "declared_id")})
+        table = table.loc[keys.sort_values(["site_id", "declared_id"], kind="stable").index].reset_index(drop=True)
+        return conform(table.assign(rank=np.arange(1, len(table) + 1)), "ledger")
+
+    def _flush(self) -> None:
+        if self._new:
+            self._done.append(conform([{**r, "rank": 0} for r in self._new], "ledger"))
+            self._new = []
+
+
+class _Near:
+    """The likeliest pair of each site and each declaration (-1: none), and each site's nearest declaration."""
+
+    def __init__(self, pairs: _Pairs, s: _Sites, d: _Declared) -> None:
+        order = np.argsort(pairs.p_match, kind="stable")
+        self.of_site = np.full(len(s.frame), -1)
+        self.of_site[pairs.site[order]] = order
+        self.of_decl = np.full(len(d.frame), -1)
+        self.of_decl[pairs.decl[order]] = order
+        self.nearest = np.full(len(s.frame), -1)
+        self.away_m = np.full(len(s.frame), math.nan)
+        if len(d.frame) and len(s.frame):
+            self.nearest = cKDTree(_on_sphere(d.centre)).query(_on_sphere(s.centre))[1]
+            lon0, lat0 = d.centre[self.nearest].T
+            a, b = local_frame(s.shape, lon0, lat0), local_frame(d.shape[self.nearest], lon0, lat0)
+            self.away_m = shapely.distance(a, b)
+
+
 def reconcile(
     sites: gpd.GeoDataFrame,
     declared: gpd.GeoDataFrame,
@@ -184,24 +251,23 @@ def reconcile(
     s = _prepare_sites(sites, settings, labels)
     d = _prepare_declared(declared, looked_at, settings)
     pairs = _candidates(s, d, settings)
+    near = _Near(pairs, s, d)
     p_site = np.bincount(pairs.site, pairs.p_match, len(s.frame))
     p_decl = np.bincount(pairs.decl, pairs.p_match, len(d.frame))
     matches = _grow([int(k) for k in assign(pairs.site, pairs.decl, pairs.gain, len(d.frame))], pairs, s, d, settings)
-    rows: list[dict[str, object]] = []
+    rows = _Rows()
     for match in matches:
-        rows += _match_rows(match, pairs, s, d, settings)
+        rows.extend(_match_rows(match, pairs, s, d, settings))
+    probable = (s.frame["p_data_center"].to_numpy(float) >= settings.min_p_data_center).tolist()
     taken_sites = {i for m in matches for i in (*m.sites, int(pairs.site[m.pair]))}
     taken_decls = {j for m in matches for j in (*m.decls, int(pairs.decl[m.pair]))}
     for i in range(len(s.frame)):
-        if i not in taken_sites and s.frame["p_data_center"].iloc[i] >= settings.min_p_data_center:
-            rows.append(_undeclared_row(i, float(p_site[i]), pairs, s, d, settings))
+        if i not in taken_sites and probable[i]:
+            rows.append(_undeclared_row(i, float(p_site[i]), pairs, near, s, d, settings))
     for j in range(len(d.frame)):
         if j not in taken_decls and d.looked[j] >= settings.min_p_detect:
-            rows.append(_not_seen_row(j, float(p_decl[j]), pairs, s, d, settings))
-    if not rows:
-        return empty("ledger")
-    rows.sort(key=lambda r: (str(r["site_id"] or "~"), str(r["declared_id"] or "~")))
-    return conform([{**r, "rank": n} for n, r in enumerate(rows, start=1)], "ledger")
+            rows.append(_not_seen_row(j, float(p_decl[j]), pairs, near, s, d))
+    return rows.ledger()
 
 
 def not_looked_at(
@@ -387,12 +453,12 @@ def _power_term(
     off = ln_all[site] - np.log(np.maximum(np.where(known, declared_mw, 1.0), _MIN_MW))
     cut = s.frame["on_border"].to_numpy(bool)[site]
     off = np.where(cut, np.maximum(off, 0.0), off)  # a lower bound does not contradict more
-    sd = np.hypot(_site_ln_sd(s.frame)[site], declared_ln_sd)
+    sd = np.hypot(s.ln_sd_it[site], declared_ln_sd)
     same = np.logaddexp(
         np.log(1 - settings.misdeclared_share) + _ln_normal(off, sd),
         np.log(settings.misdeclared_share) + _ln_normal(off, np.hypot(sd, settings.misdeclared_ln_sd)),
     )
-    other = _ln_normal(ln_all[site] - mean, np.hypot(spread, _site_ln_sd(s.frame)[site]))
+    other = _ln_normal(ln_all[site] - mean, np.hypot(spread, s.ln_sd_it[site]))
     return np.where(known, np.clip(same - other, -6.0, 2.0), 0.0)
 
 
@@ -479,11 +545,11 @@ def _match_rows(
     match: _Match, pairs: _Pairs, s: _Sites, d: _Declared, settings: ReconcileSettings
 ) -> list[dict[str, object]]:
     i, j = int(pairs.site[match.pair]), int(pairs.decl[match.pair])
-    site, decl, distance_m = s.frame.iloc[i], d.frame.iloc[j], float(pairs.distance_m[match.pair])
+    site, decl, distance_m = s.rows[i], d.rows[j], float(pairs.distance_m[match.pair])
     parts, group = [i, *match.sites], [j, *match.decls]
-    low, mid, high = (float(s.frame[f"it_mw_{q}"].iloc[parts].sum()) for q in ("p10", "p50", "p90"))
+    low, mid, high = (sum(float(s.rows[k][f"it_mw_{q}"]) for k in parts) for q in ("p10", "p50", "p90"))
     declared_mw, complete = _sum_mw(d, group), not np.isnan(d.it_mw[group]).any()
-    cut = bool(s.frame["on_border"].iloc[parts].any())
+    cut = any(bool(s.rows[k]["on_border"]) for k in parts)
     found: dict[str, str] = {}
     against: list[str] = []
     settles: dict[str, str] = {}
@@ -505,7 +571,7 @@ def _match_rows(
         settles["status_mismatch"] = "Date of the image against that of the declaration; a newer image; meter data."
     if not math.isnan(declared_mw):
         ratio = math.log(max(mid, _MIN_MW) / max(declared_mw, _MIN_MW))
-        limit = settings.power_z * math.hypot(_site_ln_sd(s.frame)[i], float(d.ln_sd[j]))
+        limit = settings.power_z * math.hypot(s.ln_sd_it[i], float(d.ln_sd[j]))
         side = "above" if ratio > 0 else "below"
         words = (
             f"Equipment and buildings could carry {mid:.0f} MW of IT (p10-p90 {low:.0f}-{high:.0f}), "
@@ -587,9 +653,9 @@ def _match_rows(
 
 
 def _undeclared_row(
-    i: int, p_match: float, pairs: _Pairs, s: _Sites, d: _Declared, settings: ReconcileSettings
+    i: int, p_match: float, pairs: _Pairs, near: _Near, s: _Sites, d: _Declared, settings: ReconcileSettings
 ) -> dict[str, object]:
-    site = s.frame.iloc[i]
+    site = s.rows[i]
     words = [
         f"Data center with probability {site['p_data_center']:.2f} at a prior of {site['prior']:.2g}; "
         f"could carry {site['it_mw_p50']:.0f} MW of IT "
@@ -599,19 +665,18 @@ def _undeclared_row(
     ]
     against = []
     if len(d.frame):
-        j = int(cKDTree(_on_sphere(d.centre)).query(_on_sphere(s.centre[i : i + 1])[0])[1])
+        decl = d.rows[int(near.nearest[i])]
         words.append(
-            f"Nearest declaration: {d.frame['declared_id'].iloc[j]}, {_km(_distance_m(i, j, s, d))} away, "
-            f"stated error {_km(d.frame['position_error_m'].iloc[j])}."
+            f"Nearest declaration: {decl['declared_id']}, {_km(float(near.away_m[i]))} away, "
+            f"stated error {_km(float(decl['position_error_m']))}."
         )
     else:
         words.append("The registry is empty here.")
-    near = np.flatnonzero(pairs.site == i)
-    if len(near):
-        k = near[np.argmax(pairs.p_match[near])]
+    k = int(near.of_site[i])
+    if k >= 0:
         against.append(
             f"It is some declared facility at another place with probability {p_match:.2f}; the likeliest is "
-            f"{d.frame['declared_id'].iloc[pairs.decl[k]]}, {_km(pairs.distance_m[k])} away "
+            f"{d.rows[int(pairs.decl[k])]['declared_id']}, {_km(pairs.distance_m[k])} away "
             f"(p {pairs.p_match[k]:.2f})."
         )
     else:
@@ -630,10 +695,8 @@ def _undeclared_row(
     }
 
 
-def _not_seen_row(
-    j: int, p_match: float, pairs: _Pairs, s: _Sites, d: _Declared, settings: ReconcileSettings
-) -> dict[str, object]:
-    decl = d.frame.iloc[j]
+def _not_seen_row(j: int, p_match: float, pairs: _Pairs, near: _Near, s: _Sites, d: _Declared) -> dict[str, object]:
+    decl = d.rows[j]
     idle = decl["status"] in NOT_OPERATING if pd.notna(decl["status"]) else False
     power = "no power" if np.isnan(d.it_mw[j]) else f"{d.it_mw[j]:.0f} MW of IT"
     words = [
@@ -642,12 +705,11 @@ def _not_seen_row(
     against = ["Small, indoor or underground facilities are not seen even where everything was looked at."]
     if idle:
         against.append(f"Declared as {decl['status']}: nothing need stand there.")
-    near = np.flatnonzero(pairs.decl == j)
-    if len(near):
-        k = near[np.argmax(pairs.p_match[near])]
+    k = int(near.of_decl[j])
+    if k >= 0:
         against.append(
             f"It is some observed site with probability {p_match:.2f}; the likeliest is "
-            f"{s.frame['site_id'].iloc[pairs.site[k]]}, {_km(pairs.distance_m[k])} away "
+            f"{s.rows[int(pairs.site[k])]['site_id']}, {_km(pairs.distance_m[k])} away "
             f"(p {pairs.p_match[k]:.2f})."
         )
     return {
@@ -663,7 +725,7 @@ def _not_seen_row(
     }
 
 
-def _base(site: pd.Series | None, decl: pd.Series | None) -> dict[str, object]:
+def _base(site: dict[str, Any] | None, decl: dict[str, Any] | None) -> dict[str, object]:
     site_id = None if site is None else str(site["site_id"])
     declared_id = None if decl is None else str(decl["declared_id"])
     place = site if site is not None else decl
@@ -678,7 +740,7 @@ def _base(site: pd.Series | None, decl: pd.Series | None) -> dict[str, object]:
     }
 
 
-def _limits(site: pd.Series, cut: bool) -> list[str]:
+def _limits(site: dict[str, Any], cut: bool) -> list[str]:
     words = []
     if cut:
         words.append("The site lies on the border of the imagery: its size and power are lower bounds.")

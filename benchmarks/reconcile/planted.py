@@ -63,8 +63,9 @@ def base(folder: Path) -> gpd.GeoDataFrame:
 
 
 def plant(
-    truth: gpd.GeoDataFrame, *, family: str, coordinates: str, seed: int, share: float = 0.05, names: float = 0.0
-) -> Case:
+    truth: gpd.GeoDataFrame, *, family: str, coordinates: str, seed: int, share: float = 0.05, names: float = 0.0,
+    footprints: bool = True,
+) -> Case:  # fmt: skip
     """Return a case.
 
     Args:
@@ -73,6 +74,7 @@ def plant(
         coordinates: class of the declared coordinates, of `ERROR_M`.
         seed: of everything.
         share: of the rows that each edit is made on.
+        footprints: whether the declarations state their buildings' footprint, as IM3 does.
         names: share of sites of which the name and operator are known (imagery has none).
     """
     rng = np.random.default_rng((seed, 1 if family == "tuned" else 2))
@@ -91,7 +93,9 @@ def plant(
         for g, (dx, dy), (_, lat) in zip(truth.geometry, off, mid, strict=True)
     ]
     mw = truth["it_mw"].to_numpy(float) * np.exp(size)
-    area = truth["area_m2"].to_numpy(float) * np.exp(rng.normal(0, 0.1, n))
+    area = truth["area_m2"].to_numpy(float) * np.exp(
+        0.3 * (rng.standard_t(4, n) / np.sqrt(2) if other else rng.standard_normal(n))
+    )
     known = rng.random(n) < names
     rows = [
         {"site_id": f"S{k}", "geometry": seen[k], "mid": mw[k], "spread": 0.3, "p": 0.95, "area": area[k],
@@ -131,7 +135,8 @@ def plant(
             "declared_id": f"D{k}", "position_error_m": error, "name": truth["name"][k],
             "operator": "Holding 7 LLC" if edit[k] == "rename" else operator,
             "kind": "warehouse" if edit[k] == "relabel" else "facility",
-            "it_mw": float(truth["it_mw"][k] * scale), "facility_mw": None, "area_m2": None, "footprint_m2": None,
+            "it_mw": float(truth["it_mw"][k] * scale), "facility_mw": None, "area_m2": None,
+            "footprint_m2": float(truth["area_m2"][k] * np.exp(rng.normal(0, 0.05))) if footprints else None,
             "status": "operational", "valid_from": None, "valid_to": None, "source": "planted", "licence": None,
             "looked_at": None, "geometry": shapely.Point(lon, lat),
         }  # fmt: skip
@@ -139,6 +144,7 @@ def plant(
             for part in (1, 2):
                 shift = rng.normal(0, 20.0, 2) / _DEGREE
                 half = {**row, "declared_id": f"D{k}-{part}", "it_mw": row["it_mw"] / 2,
+                        "footprint_m2": row["footprint_m2"] / 2 if footprints else None,
                         "geometry": shapely.Point(lon + shift[0], lat + shift[1])}  # fmt: skip
                 out.append(half)
                 partner[f"D{k}-{part}"], edits[f"D{k}-{part}"] = site, "split"
