@@ -79,9 +79,9 @@ def _term(ours: pd.Series, theirs: pd.Series, site: np.ndarray, decl: np.ndarray
             continue
         chance = min(0.9, max(float(share[b]), 1e-3))
         if alike >= 0.85:
-            value[n] = math.log(agree / chance)
+            value[n] = max(0.0, math.log(agree / chance))
         elif alike >= 0.65:
             value[n] = 0.0
         else:
-            value[n] = math.log((1 - agree) / (1 - chance))
+            value[n] = min(0.0, math.log((1 - agree) / (1 - chance)))
     return value[back]
