@@ -1,0 +1,1 @@
+"""The inspection plan against evaders: `python -m benchmarks.inspection --json`."""
