@@ -165,9 +165,9 @@ def digest(places: Places) -> str:
 def split_detection(places: Places, q: np.ndarray, parts: int) -> float:
     """Detection of an evader who knows q and spreads over the `parts` places where least is found.
 
-    One part found is found: 1 - Π (1 - d). Places that can host nothing (value 0) are no choice.
+    One part found is found: 1 - Π (1 - d). Only places that can host their part are a choice.
     """
-    d = np.sort(detection(places, q)[places.value > 0])[:parts]
+    d = np.sort(detection(places, q)[places.value >= 1.0 / parts])[:parts]
     return float(1.0 - np.prod(1.0 - d)) if len(d) else 1.0
 
 
@@ -191,10 +191,10 @@ def _solve(
         csr_array(np.append(places.cost, 0.0)[None, :]),
         hstack([floors, csr_array((floors.shape[0], 1))]),
     ]
-    right = [-open_to, [budget], -least]
+    right = [-open_to, np.array([budget]), -least]
     if wanted is not None:
         parts.append(csr_array(np.append(-gain, 0.0)[None, :]))
-        right.append([-wanted])
+        right.append(np.array([-wanted]))
     if most is None:
         c, bounds = np.append(1e-9 * places.cost / places.cost.sum(), 1.0), [(0.0, 1.0)] * (n + 1)
     else:

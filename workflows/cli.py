@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 
 from aoi.errors import ConfigError, OverwattError
-from workflows import estimate_cli, thresholds_cli
+from workflows import estimate_cli, inspect_cli, thresholds_cli
 
 app = typer.Typer(
     name="overwatt",
@@ -347,6 +347,7 @@ def reconcile(
 
 
 estimate_cli.register(app, _print)
+inspect_cli.register(app, _print)
 thresholds_cli.register(app, _print)
 
 
