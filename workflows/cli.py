@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 
 from aoi.errors import ConfigError, OverwattError
-from workflows import estimate_cli, inspect_cli, thresholds_cli
+from workflows import compare_cli, estimate_cli, inspect_cli, thresholds_cli
 
 app = typer.Typer(
     name="overwatt",
@@ -346,6 +346,7 @@ def reconcile(
     _print(result, as_json, lines)
 
 
+compare_cli.register(app, _print)
 estimate_cli.register(app, _print)
 inspect_cli.register(app, _print)
 thresholds_cli.register(app, _print)
