@@ -77,6 +77,10 @@ def svg(result: dict[str, Any]) -> str:
             left.plot(1.0, -y, "o", color="#0072b2")
             left.text(1.0, -y + 0.22, f"{name}: {_short(middle)}", ha="center")
         left.set(xscale="log", yticks=[], xlabel="over the median (thick 80%, thin 95%)", ylim=(-3.6, 0.6))
+        low, high = left.get_xlim()
+        ticks = [t for t in (0.01, 0.03, 0.1, 0.25, 0.5, 1, 2, 4, 10, 30) if low <= t <= high]
+        left.set_xticks(ticks, [f"{t:g}" for t in ticks])
+        left.minorticks_off()
         names = list(dict.fromkeys([*result["error_budget"], *result["error_budget_flop"]]))[:12]
         for k, (budget, label) in enumerate((("error_budget", "IT power"), ("error_budget_flop", "FLOP"))):
             values = [result[budget].get(n, 0.0) for n in names]
