@@ -29,7 +29,7 @@ import numpy as np
 import pandas as pd
 
 FEATURES = ("constant", "ln_tdp_400", "dense", "facility", "unknown")
-_DENSE = re.compile(r"\bG[HB]\d00\b|\bVR\d00\b|MI300A|\bMax 1\d50|PEZY|Trainium|Inferentia|TPU", re.IGNORECASE)
+_DENSE = re.compile(r"\bG[HB]\d00\b|\bVR\d00\b|MI300A|Cerebras|\bMax 1\d50|PEZY|Trainium|Inferentia|TPU", re.IGNORECASE)
 _TDP_OF_YEAR = (
     (2010, 238.0),
     (2012, 235.0),
@@ -39,9 +39,22 @@ _TDP_OF_YEAR = (
     (2023, 700.0),
     (2026, 1200.0),
 )
-_ADDED = (("AMD Instinct MI210", 300.0, 181.0, 181.0), ("NVIDIA Tesla K40c", 235.0, None, None),
-          ("NVIDIA Tesla K40m", 235.0, None, None))  # fmt: skip
-"""Chips of the cluster table that the hardware table lacks: W, dense 16-bit and 8-bit TFLOP/s; recalled."""
+_XMX = "Epoch AI (CC-BY 4.0); 16 bit: matrix engines, cores x 8 x 512 FLOP x clock, recalled"
+_ADDED = (
+    ("AMD Instinct MI210", 300.0, 181.0, 181.0, None, None, "recalled"),
+    ("NVIDIA Tesla K40c", 235.0, None, None, None, None, "recalled"),
+    ("NVIDIA Tesla K40m", 235.0, None, None, None, None, "recalled"),
+    ("Amazon Trainium1", 200.0, 190.0, 420.0, None, 2022, "Speed, date: Epoch AI (CC-BY 4.0). TDP: our estimate"),
+    ("Cerebras CS-1", 20_000.0, 3500.0, None, None, 2019, "W of the system: recalled. Speed: CS-2 by cores, estimate"),
+    ("Cerebras CS-2", 23_000.0, 7500.0, None, None, 2021, "Speed: Epoch AI GPU clusters. W of the system: recalled"),
+    ("Cerebras CS-3", 23_000.0, 15_000.0, None, None, 2024, "Speed: Epoch AI GPU clusters. W of the system: recalled"),
+    ("Intel Data Center GPU Max 1100", 300.0, 356.0, None, None, 2023, _XMX),
+    ("Intel Data Center GPU Max 1350", 450.0, 711.0, None, None, 2023, _XMX),
+    ("Intel Data Center GPU Max 1550", 600.0, 839.0, None, None, 2023, _XMX),
+    ("NVIDIA VR200", 1800.0, 4000.0, 17_500.0, 50_000.0, 2026, "recalled (Rubin; before delivery)"),
+)
+"""Chips of the cluster table that the hardware table lacks or has only a part of (they replace its rows):
+W, dense 16-bit, 8-bit and 4-bit TFLOP/s, year, source."""
 
 
 @dataclass(frozen=True)
@@ -177,11 +190,12 @@ def read_chips(folder: Path) -> list[Chip]:
     fp4 = tera("FP4 performance (FLOP/s)")
     year = pd.to_datetime(h["Release date"], errors="coerce").dt.year
     source = "Epoch AI, machine-learning hardware (CC-BY 4.0)"
-    out = [Chip(n, w, b, e, None, None, "recalled") for n, w, b, e in _ADDED]
+    out = []
     for k in h.index[pd.to_numeric(h["TDP (W)"], errors="coerce") > 0]:
         b, e, f = (None if pd.isna(v[k]) else float(v[k]) for v in (bf16, fp8, fp4))
         when = None if pd.isna(year[k]) else int(year[k])
         out.append(Chip(str(h["Hardware name"][k]).strip(), float(h["TDP (W)"][k]), b, e, f, when, source))
+    out += [Chip(*row) for row in _ADDED]
     return sorted({c.chip: c for c in out}.values(), key=lambda c: c.chip)
 
 

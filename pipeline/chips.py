@@ -6,12 +6,13 @@ H100 equivalents on the dense BF16 basis. The law and its error are those of mod
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from aoi.errors import ConfigError, nearest
+from aoi.errors import ConfigError
 from models import reference
 from models.chip_power import Chip, chips, law
 from pipeline.power_evidence import facility_ratio
@@ -27,7 +28,7 @@ _PREFERRED = {
     "mi300x": "AMD Instinct MI300X", "mi355x": "AMD Instinct MI355X", "mi250x": "AMD Radeon Instinct MI250X",
     "tpu v6e": "Google TPU v6e Trillium", "tpu v7": "Google TPU v7 Ironwood", "trainium 2": "Amazon Trainium2",
     "ascend 910b": "Huawei Ascend 910B", "ascend 910c": "Huawei Ascend 910C", "h800": "NVIDIA H800 SXM5",
-    "a800": "NVIDIA A800 SXM",
+    "a800": "NVIDIA A800 SXM", "rubin": "NVIDIA VR200", "nvidia rubin": "NVIDIA VR200", "vera rubin": "NVIDIA VR200",
 }  # fmt: skip
 
 
@@ -38,10 +39,11 @@ class ChipPower:
     Attributes:
         facility_mw: median peak power of the site, cooling included.
         it_mw: the same without cooling.
-        ln_sd: of either.
+        ln_sd: of facility_mw; that of it_mw has the spread of facility over IT power besides.
         h100e: H100 equivalents, dense BF16 basis.
         bf16_flop_per_s: dense peak speed.
         words: for people.
+        errors: source of error -> ln-sd; their squares add up to that of ln_sd.
     """
 
     facility_mw: float
@@ -50,6 +52,7 @@ class ChipPower:
     h100e: float
     bf16_flop_per_s: float
     words: str
+    errors: Mapping[str, float] = field(default_factory=dict)
 
 
 def parse_chips(text: str) -> list[tuple[str, int]]:
@@ -89,7 +92,7 @@ def find_chip(name: str) -> Chip:
     found = [c for c in table.values() if _words(c.chip) == wanted]
     found = found or [c for c in table.values() if wanted and set(wanted) <= set(_words(c.chip))]
     if not found:
-        raise ConfigError(f"chips: '{name[:60]}' is not in the table of chips; {nearest(name, table)}")
+        raise ConfigError(f"chips: '{name[:60]}' is not in the table of chips; nearest names: {_nearest(name)}")
     if len({(c.tdp_w, c.bf16_tflop_s) for c in found}) > 1:
         several = ", ".join(c.chip for c in found[:6])
         raise ConfigError(f"chips: '{name[:60]}' may be {several}; give one of these names")
@@ -122,7 +125,17 @@ def power_of_chips(numbers: Sequence[tuple[str, int]], *, facility: bool = True,
     listed = ", ".join(f"{n:,} {chip.chip}" for chip, n in found)
     words = f"{listed}: {mw:,.3g} MW at {1e6 * mw / count:,.0f} W a chip all in (facility, ln-sd {ln_sd:.2f})"
     ratio = facility_ratio(None, None)[0] if facility else 1.0
-    return ChipPower(mw, mw / ratio, ln_sd, speed / (reference.H100_BF16_TFLOP_S * 1e12), speed, words)
+    scatter = law().ln_sd
+    errors = {
+        "sites with the same chips": scatter,
+        "the law of power of chips": math.sqrt(max(0.0, ln_sd**2 - scatter**2)),
+    }
+    return ChipPower(mw, mw / ratio, ln_sd, speed / (reference.H100_BF16_TFLOP_S * 1e12), speed, words, errors)
+
+
+def _nearest(name: str) -> str:
+    names = {chip.lower(): chip for chip in chips()}
+    return ", ".join(names[n] for n in difflib.get_close_matches(name.lower(), names, n=4, cutoff=0.0))
 
 
 def _words(name: str) -> list[str]:

@@ -1,5 +1,6 @@
 """Chips: names, numbers, power and speed; against reported power on the real table."""
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,6 +36,38 @@ def test_every_name_of_the_table_finds_itself():
         assert find_chip(name).chip == name
 
 
+def test_an_unknown_name_is_answered_with_a_few_near_ones():
+    with pytest.raises(ConfigError, match=r"nearest names: .*H100") as said:
+        find_chip("H101")
+    assert len(str(said.value)) < 250
+
+
+@pytest.mark.parametrize("name", ["Cerebras CS-3", "Amazon Trainium1", "Rubin", "Intel Data Center GPU Max 1550"])
+def test_chips_added_to_the_hardware_table(name):
+    found = power_of_chips([(name, 1000)])
+    assert 0.1 < found.facility_mw < 50
+    assert found.h100e > 100
+
+
+def test_every_chip_of_the_real_tables_is_found(realdata):
+    clusters = pd.read_csv(realdata / "facilities" / "epoch_gpu_clusters.csv")
+    sites = pd.read_csv(realdata / "facilities" / "epoch_data_center_chip_quantities.csv")
+    names = {
+        *clusters["Chip type (primary)"].dropna(),
+        *clusters["Chip type (secondary)"].dropna(),
+        *sites["Chip type"],
+    }
+    assert len(names) > 40
+    for name in names:
+        find_chip(name)
+
+
+def test_rows_that_share_an_owner_are_held_out_together():
+    groups = measured._groups(["a,b", "c", "b,d", "d #likely", "e"])
+    assert groups[0] == groups[2] == groups[3]
+    assert len(set(groups)) == 3
+
+
 @pytest.mark.parametrize("name", ["Voodoo 3", "", "NVIDIA"])
 def test_unknown_and_ambiguous_names_are_refused(name):
     with pytest.raises(ConfigError, match="chips"):
@@ -47,6 +80,7 @@ def test_a_hundred_thousand_h100():
     assert 120 < found.facility_mw < 220
     assert found.h100e == pytest.approx(100_000, rel=0.01)
     assert found.it_mw < found.facility_mw
+    assert sum(v**2 for v in found.errors.values()) == pytest.approx(found.ln_sd**2)
 
 
 @given(st.integers(1, 10**6), st.integers(1, 10**6))
