@@ -14,6 +14,7 @@ from scipy.sparse.csgraph import connected_components, min_weight_full_bipartite
 
 EXACT = 8
 _SWEEPS = 200
+_CELLS = 1 << 22  # of the sums held at a time: 64 MB
 
 
 def assign(site: np.ndarray, decl: np.ndarray, gain: np.ndarray, decls: int) -> np.ndarray:
@@ -62,52 +63,67 @@ def marginals(site: np.ndarray, decl: np.ndarray, gain: np.ndarray, sites: int, 
     graph = csr_array((np.ones(len(site), np.int8), (site, sites + decl)), shape=(sites + decls, sites + decls))
     group = connected_components(graph, directed=False)[1][site]
     order = np.argsort(group, kind="stable")
-    for part in np.split(order, np.flatnonzero(np.diff(group[order])) + 1):
-        a, i = np.unique(site[part], return_inverse=True)
-        b, j = np.unique(decl[part], return_inverse=True)
-        if min(len(a), len(b)) > 1 and min(len(a), len(b)) <= EXACT:
-            matrix = np.zeros((len(a), len(b)))
-            np.maximum.at(matrix, (i, j), psi[part])
-            out[part] = _exact(matrix)[i, j]
+    edges = np.bincount(group)
+    rows, cols = (np.bincount(group[np.unique(k, return_index=True)[1]], minlength=len(edges)) for k in (site, decl))
+    small = np.minimum(rows, cols)
+    exact = (edges > 0) & (edges >= rows + cols) & (small <= EXACT)  # propagation is exact where there is no cycle
+    first = np.concatenate([[0], np.cumsum(edges)])
+    # alike groups together, padded with pairs of weight 0: a million small sums are a few hundred large ones
+    size = np.where(exact, 1 << np.ceil(np.log2(np.maximum(np.maximum(rows, cols), 1))).astype(int), 0)
+    for n, m in {(int(a), int(b)) for a, b in zip(small[exact], size[exact], strict=True)}:
+        alike = np.flatnonzero(exact & (small == n) & (size == m))
+        step = max(1, _CELLS // ((m + 1) << n))
+        for start in range(0, len(alike), step):
+            part = alike[start : start + step]
+            pairs = order[np.concatenate([np.arange(first[g], first[g + 1]) for g in part])]
+            which = np.repeat(np.arange(len(part)), edges[part])
+            i, j = _ranks(which, site[pairs]), _ranks(which, decl[pairs])
+            turn = (rows[part] < cols[part])[which]
+            i, j = np.where(turn, j, i), np.where(turn, i, j)
+            weights = np.zeros((len(part), m, n))
+            np.maximum.at(weights, (which, i, j), psi[pairs])
+            out[pairs] = _exact(weights)[which, i, j]
+    return out
+
+
+def _ranks(group: np.ndarray, key: np.ndarray) -> np.ndarray:
+    """Rank of each key among the distinct keys of its group, (n,) int from 0."""
+    order = np.lexsort((key, group))
+    new = np.ones(len(order), bool)
+    new[1:] = (np.diff(group[order]) != 0) | (np.diff(key[order]) != 0)
+    count = np.cumsum(new) - 1
+    start = np.zeros(int(group.max()) + 1, int)
+    heads = np.concatenate([[True], np.diff(group[order]) != 0])
+    start[group[order][heads]] = count[heads]
+    out = np.empty(len(order), int)
+    out[order] = count - start[group[order]]
     return out
 
 
 def _exact(psi: np.ndarray) -> np.ndarray:
-    """Marginals of a small dense group; sums over partial assignments, subsets of the smaller side as bits."""
-    if psi.shape[0] < psi.shape[1]:
-        return _exact(psi.T).T
-    rows, cols = psi.shape
-    size = 1 << cols
-    subsets = np.arange(size)
-    forward = np.zeros((rows + 1, size))
-    forward[0, 0] = 1.0
+    """Marginals of dense groups, (group, row, column); sums over partial assignments, subsets of columns as bits."""
+    groups, rows, cols = psi.shape
+    subsets = np.arange(1 << cols)
+    without = [subsets[(subsets >> c) & 1 == 0] for c in range(cols)]
+    forward = np.zeros((rows + 1, groups, 1 << cols))
+    forward[0, :, 0] = 1.0
     for r in range(rows):
-        forward[r + 1] = _step(forward[r], psi[r], subsets)
-        forward[r + 1] /= forward[r + 1].max()
-    backward = np.zeros((rows + 1, size))  # sum over what rows r.. may do, given the columns taken before them
-    backward[rows] = 1.0
-    for r in range(rows - 1, -1, -1):
-        backward[r] = backward[r + 1]
-        for c in range(cols):
-            free = (subsets >> c) & 1 == 0
-            backward[r, free] += psi[r, c] * backward[r + 1, subsets[free] | (1 << c)]
-        backward[r] /= backward[r].max()
+        forward[r + 1] = forward[r]
+        for c, free in enumerate(without):
+            forward[r + 1][:, free | (1 << c)] += psi[:, r, c, None] * forward[r][:, free]
+        forward[r + 1] /= forward[r + 1].max(axis=1, keepdims=True)
+    after = np.ones((groups, 1 << cols))  # sum over what rows r+1.. may do, given the columns taken before them
     out = np.zeros_like(psi)
-    for r in range(rows):
-        alone = float(forward[r] @ backward[r + 1])
-        for c in range(cols):
-            free = (subsets >> c) & 1 == 0
-            out[r, c] = psi[r, c] * float(forward[r, free] @ backward[r + 1, subsets[free] | (1 << c)])
-        out[r] /= alone + out[r].sum()
+    for r in range(rows - 1, -1, -1):
+        before = after.copy()
+        alone = np.einsum("gs,gs->g", forward[r], after)
+        for c, free in enumerate(without):
+            taken = psi[:, r, c, None] * after[:, free | (1 << c)]
+            before[:, free] += taken
+            out[:, r, c] = np.einsum("gs,gs->g", forward[r][:, free], taken)
+        out[:, r] /= (alone + out[:, r].sum(1))[:, None]
+        after = before / before.max(axis=1, keepdims=True)
     return out
-
-
-def _step(before: np.ndarray, psi: np.ndarray, subsets: np.ndarray) -> np.ndarray:
-    after = before.copy()
-    for c, weight in enumerate(psi):
-        free = (subsets >> c) & 1 == 0
-        after[subsets[free] | (1 << c)] += weight * before[free]
-    return after
 
 
 def _propagated(site: np.ndarray, decl: np.ndarray, psi: np.ndarray, sites: int, decls: int) -> np.ndarray:

@@ -42,11 +42,18 @@ def local_frame(geometry: np.ndarray, lon0: np.ndarray | float, lat0: np.ndarray
     geometry = np.asarray(geometry, dtype=object)
     lonlat, index = shapely.get_coordinates(geometry, return_index=True)
     lon0, lat0 = (np.broadcast_to(np.asarray(v, dtype=float), geometry.shape)[index] for v in (lon0, lat0))
+    return shapely.set_coordinates(
+        shapely.force_2d(geometry), np.column_stack(local_xy(lonlat[:, 0], lonlat[:, 1], lon0, lat0))
+    )
+
+
+def local_xy(lon: np.ndarray, lat: np.ndarray, lon0: np.ndarray, lat0: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return x, y of points in metres in the equal-area frame about (lon0, lat0); all (n,), degrees in."""
     phi0 = np.radians(np.clip(lat0, -89.0, 89.0))
     scale = np.cos(phi0) / np.sqrt(1.0 - _E2 * np.sin(phi0) ** 2)
-    x = _A_M * scale * np.radians((lonlat[:, 0] - lon0 + 180.0) % 360.0 - 180.0)
-    y = _A_M * (_authalic_q(np.radians(lonlat[:, 1])) - _authalic_q(phi0)) / (2.0 * scale)
-    return shapely.set_coordinates(shapely.force_2d(geometry), np.column_stack([x, y]))
+    x = _A_M * scale * np.radians((lon - lon0 + 180.0) % 360.0 - 180.0)
+    y = _A_M * (_authalic_q(np.radians(lat)) - _authalic_q(phi0)) / (2.0 * scale)
+    return x, y
 
 
 def looked_share(geometry: BaseGeometry, position_error_m: float, looked_at: gpd.GeoDataFrame) -> float:
@@ -82,21 +89,30 @@ def looked_shares(places: np.ndarray, position_error_m: np.ndarray, looked_at: g
     radius_m = np.clip(2.0 * np.asarray(position_error_m, dtype=float), _MIN_RADIUS_M, _MAX_RADIUS_M)
     own_radius_m = np.sqrt(shapely.area(outline) / math.pi)
     exact = radius_m <= own_radius_m
-    place = np.where(exact, outline, shapely.buffer(outline, radius_m))
-    place = shapely.make_valid(place)
-    x_min, y_min, x_max, y_max = shapely.bounds(place).T
-    reach_lat = np.maximum(-y_min, y_max) / _METRES_PER_DEGREE
-    reach_lon = np.maximum(-x_min, x_max) / _METRES_PER_DEGREE
+    x_min, y_min, x_max, y_max = shapely.bounds(outline).T
+    more = np.where(exact, 0.0, radius_m)
+    reach_lat = (np.maximum(-y_min, y_max) + more) / _METRES_PER_DEGREE
+    reach_lon = (np.maximum(-x_min, x_max) + more) / _METRES_PER_DEGREE
     reach_lon /= np.cos(np.radians(np.clip(np.abs(lat0) + reach_lat, 0.0, 89.0)))
     tree = shapely.STRtree(cells)
-    hits = [
-        tree.query(shapely.box(lon0 + turn - reach_lon, lat0 - reach_lat, lon0 + turn + reach_lon, lat0 + reach_lat))
-        for turn in (-360.0, 0.0, 360.0)
-    ]
+
+    def boxes(rows: np.ndarray, turn: float) -> np.ndarray:
+        lon, lat, dx, dy = lon0[rows] + turn, lat0[rows], reach_lon[rows], reach_lat[rows]
+        return np.asarray(shapely.box(lon - dx, lat - dy, lon + dx, lat + dy))
+
+    every = np.arange(len(places))
+    shares[tree.query(boxes(every, 0.0), predicate="within")[0]] = 1.0  # wholly inside one cell
+    rest = np.flatnonzero(shares < 1.0)
+    hits = [tree.query(boxes(rest, turn)) for turn in (-360.0, 0.0, 360.0)]
     pairs = np.unique(np.concatenate(hits, axis=1), axis=1)
+    pairs[0] = rest[pairs[0]]
     if not pairs.shape[1]:
         return shares
     row, cell = pairs
+    place = np.full(len(places), None, object)
+    place[rest] = shapely.make_valid(
+        np.where(exact[rest], outline[rest], shapely.buffer(outline[rest], radius_m[rest]))
+    )
     seen = shapely.intersection(place[row], local_frame(cells[cell], lon0[row], lat0[row]))
     for i, part in pd.Series(seen).groupby(row):
         shares[int(i)] = shapely.union_all(part.to_numpy()).area / place[int(i)].area

@@ -7,20 +7,22 @@ is half of a district, 'CoreSite DC1' is one building. Numbers in names must agr
 
 from __future__ import annotations
 
-import math
 import re
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from rapidfuzz import fuzz
+from rapidfuzz import fuzz, process
 
 IDENTIFIER_GAIN = 20.0
 _STOP = re.compile(
     r"\b(data ?cent(?:er|re)s?|datacenters?|campus|building|bldg?|facility|llc|inc|ltd|corp|corporation|company|co|gmbh"
     r"|the|of)\b"
 )
+_DIGITS = re.compile(r"\d+")
 _AGREE = {"name": 0.7, "operator": 0.75}  # share of true pairs whose labels agree; own choice
-_LIMITS = (-2.0, 6.0)
+LABEL_LIMITS = (-2.0, 6.0)
+"""Least and most that names and operators add together."""
 
 
 def plain(text: object) -> str:
@@ -31,13 +33,22 @@ def plain(text: object) -> str:
 
 
 def similarity(a: str, b: str) -> float:
-    """0..1; names whose numbers differ are at most 0.6 alike."""
-    if not a or not b:
-        return math.nan
-    alike = fuzz.token_sort_ratio(a, b) / 100.0
-    inside = fuzz.token_set_ratio(a, b) / 100.0 if min(len(a), len(b)) >= 4 else alike
-    best = max(alike, 0.95 * inside)
-    return min(best, 0.6) if set(re.findall(r"\d+", a)) != set(re.findall(r"\d+", b)) else best
+    """How alike two plain names are, 0..1; NaN where one is empty."""
+    return float(similarities([a], [b])[0])
+
+
+def similarities(a: Sequence[str], b: Sequence[str]) -> np.ndarray:
+    """How alike a[k] and b[k] are, (n,) 0..1; names whose numbers differ are at most 0.6; NaN where one is empty."""
+    if not len(a):
+        return np.zeros(0)
+    alike = process.cpdist(a, b, scorer=fuzz.token_sort_ratio, dtype=np.float64) / 100.0
+    inside = process.cpdist(a, b, scorer=fuzz.token_set_ratio, dtype=np.float64) / 100.0
+    long = np.fromiter((min(len(x), len(y)) >= 4 for x, y in zip(a, b, strict=True)), bool, len(a))
+    best = np.maximum(alike, np.where(long, 0.95 * inside, alike))
+    numbers = {t: frozenset(_DIGITS.findall(t)) for t in {*a, *b}}
+    differ = np.fromiter((numbers[x] != numbers[y] for x, y in zip(a, b, strict=True)), bool, len(a))
+    empty = np.fromiter((not x or not y for x, y in zip(a, b, strict=True)), bool, len(a))
+    return np.where(empty, np.nan, np.where(differ, np.minimum(best, 0.6), best))
 
 
 def label_terms(sites: pd.DataFrame, declared: pd.DataFrame, site: np.ndarray, decl: np.ndarray) -> np.ndarray:
@@ -54,7 +65,7 @@ def label_terms(sites: pd.DataFrame, declared: pd.DataFrame, site: np.ndarray, d
         if column not in sites or column not in declared:
             continue
         gain += _term(sites[column], declared[column], site, decl, agree)
-    gain = np.clip(gain, *_LIMITS)
+    gain = np.clip(gain, *LABEL_LIMITS)
     if "identifier" in sites:
         same = sites["identifier"].astype("string").fillna("").to_numpy(object)[site]
         theirs = declared["declared_id"].astype("string").fillna("").to_numpy(object)[decl]
@@ -63,25 +74,28 @@ def label_terms(sites: pd.DataFrame, declared: pd.DataFrame, site: np.ndarray, d
 
 
 def _term(ours: pd.Series, theirs: pd.Series, site: np.ndarray, decl: np.ndarray, agree: float) -> np.ndarray:
-    a_code, a_text = pd.factorize(pd.Series([plain(v) for v in ours]))
-    b_plain = pd.Series([plain(v) for v in theirs])
-    b_code, b_text = pd.factorize(b_plain)
-    if not len(site):
-        return np.zeros(0)
-    share = b_plain.value_counts(normalize=True)
-    key = a_code[site].astype(np.int64) * max(1, len(b_text)) + b_code[decl]
+    out = np.zeros(len(site))
+    known = np.flatnonzero(ours.notna().to_numpy(bool)[site] & theirs.notna().to_numpy(bool)[decl])
+    if not len(known):
+        return out
+    (a_code, a_text), (b_code, b_text) = _coded(ours), _coded(theirs)
+    frequency = np.bincount(b_code[b_code >= 0], minlength=len(b_text)) / len(theirs)
+    key = a_code[site[known]].astype(np.int64) * len(b_text) + b_code[decl[known]]
     pairs, back = np.unique(key, return_inverse=True)
-    value = np.zeros(len(pairs))
-    for n, k in enumerate(pairs):
-        a, b = str(a_text[k // len(b_text)]), str(b_text[k % len(b_text)])
-        alike = similarity(a, b)
-        if math.isnan(alike):
-            continue
-        chance = min(0.9, max(float(share[b]), 1e-3))
-        if alike >= 0.85:
-            value[n] = max(0.0, math.log(agree / chance))
-        elif alike >= 0.65:
-            value[n] = 0.0
-        else:
-            value[n] = min(0.0, math.log((1 - agree) / (1 - chance)))
-    return value[back]
+    a, b = pairs // len(b_text), pairs % len(b_text)
+    alike = similarities(a_text[a].tolist(), b_text[b].tolist())
+    chance = np.clip(frequency[b], 1e-3, 0.9)
+    value = np.where(
+        alike >= 0.85,
+        np.maximum(0.0, np.log(agree / chance)),
+        np.where(alike >= 0.65, 0.0, np.minimum(0.0, np.log((1 - agree) / (1 - chance)))),
+    )
+    out[known] = np.where(np.isnan(alike), 0.0, value)[back]
+    return out
+
+
+def _coded(texts: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Codes of the plain texts (-1: none given) and the texts; each raw text is made plain once."""
+    code, raw = pd.factorize(texts.to_numpy(object))
+    of_raw, text = pd.factorize(np.array([plain(t) for t in raw] + [""], object))
+    return np.where(code >= 0, of_raw[code], -1), np.asarray(text, object)
