@@ -9,6 +9,7 @@ propagation (Williams & Lau 2014, IEEE TAES 50(4)), exact without cycles, up to 
 from __future__ import annotations
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components, min_weight_full_bipartite_matching
 
@@ -17,31 +18,55 @@ _SWEEPS = 200
 _CELLS = 1 << 22  # of the sums held at a time: 64 MB
 
 
-def assign(site: np.ndarray, decl: np.ndarray, gain: np.ndarray, decls: int) -> np.ndarray:
+def assign(site: np.ndarray, decl: np.ndarray, gain: np.ndarray) -> np.ndarray:
     """Return the indices of the pairs of the best assignment; a pair of gain <= 0 is never in it.
 
     Args:
         site: (pair,) int.
-        decl: (pair,) int, below `decls`.
+        decl: (pair,) int.
         gain: (pair,) log-odds.
-        decls: number of declarations.
     """
     good = np.flatnonzero(gain > 0)
     if not len(good):
         return good
-    rows, row = np.unique(site[good], return_inverse=True)
-    alone = decls + np.arange(len(rows))  # one column per site that stays alone
-    offset = gain[good].max() + 1.0  # each row is matched once, so a constant changes nothing
-    cost = np.concatenate([offset - gain[good], np.full(len(rows), offset)])
-    shape = (len(rows), decls + len(rows))
-    index = (np.concatenate([row, np.arange(len(rows))]), np.concatenate([decl[good], alone]))
-    r, c = min_weight_full_bipartite_matching(csr_array((cost, index), shape=shape))
-    real = c < decls
-    key = row * np.int64(decls) + decl[good]
+    _, i = np.unique(site[good], return_inverse=True)
+    _, j = np.unique(decl[good], return_inverse=True)
+    sites, decls = int(i.max()) + 1, int(j.max()) + 1
+    graph = csr_array((np.ones(len(good), np.int8), (i, j + sites)), shape=(sites + decls, sites + decls))
+    group = connected_components(graph, directed=False)[1]
+    edges = np.bincount(group[i])
+    rows, cols = np.bincount(group[:sites]), np.bincount(group[sites:], minlength=len(edges))
+    rows = np.pad(rows, (0, len(edges) - len(rows)))
+    # groups are solved apart; one of a single site or declaration takes its best pair
+    order = np.lexsort((-gain[good], group[i]))
+    first = np.concatenate([[0], np.cumsum(edges)])
+    chosen = [order[first[:-1][np.minimum(rows, cols) == 1]]]
+    for g in np.flatnonzero(np.minimum(rows, cols) > 1):
+        part = order[first[g] : first[g + 1]]
+        r, c = (np.unique(k[part], return_inverse=True)[1] for k in (i, j))
+        chosen.append(part[_best(r, c, gain[good[part]])])
+    return np.sort(good[np.concatenate(chosen)])
+
+
+def _best(row: np.ndarray, col: np.ndarray, gain: np.ndarray) -> np.ndarray:
+    """Indices of the pairs of the best assignment of one group, all gains > 0."""
+    rows, cols = int(row.max()) + 1, int(col.max()) + 1
+    if rows * cols <= _CELLS:
+        weight = np.zeros((rows, cols))
+        weight[row, col] = gain
+        index = np.full((rows, cols), -1)
+        index[row, col] = np.arange(len(gain))
+        found = index[linear_sum_assignment(weight, maximize=True)]
+        return np.asarray(found[found >= 0])
+    alone = cols + np.arange(rows)  # one column per site that stays alone
+    offset = gain.max() + 1.0  # each row is matched once, so a constant changes nothing
+    cost = np.concatenate([offset - gain, np.full(rows, offset)])
+    index = (np.concatenate([row, np.arange(rows)]), np.concatenate([col, alone]))
+    r, c = min_weight_full_bipartite_matching(csr_array((cost, index), shape=(rows, cols + rows)))
+    key = row * np.int64(cols) + col
     order = np.argsort(key, kind="stable")
-    found = np.searchsorted(key[order], r[real] * np.int64(decls) + c[real])
-    place = order[found]
-    return np.sort(good[place])
+    real = c < cols
+    return np.asarray(order[np.searchsorted(key[order], r[real] * np.int64(cols) + c[real])])
 
 
 def marginals(site: np.ndarray, decl: np.ndarray, gain: np.ndarray, sites: int, decls: int) -> np.ndarray:

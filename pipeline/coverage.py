@@ -103,19 +103,22 @@ def looked_shares(places: np.ndarray, position_error_m: np.ndarray, looked_at: g
     every = np.arange(len(places))
     shares[tree.query(boxes(every, 0.0), predicate="within")[0]] = 1.0  # wholly inside one cell
     rest = np.flatnonzero(shares < 1.0)
-    hits = [tree.query(boxes(rest, turn)) for turn in (-360.0, 0.0, 360.0)]
-    pairs = np.unique(np.concatenate(hits, axis=1), axis=1)
-    pairs[0] = rest[pairs[0]]
-    if not pairs.shape[1]:
-        return shares
-    row, cell = pairs
+    row, part = [np.zeros(0, int)], [np.zeros(0, object)]
+    for turn in (-360.0, 0.0, 360.0):
+        i, cell = tree.query(boxes(rest, turn))
+        row.append(rest[i])
+        # cut to the place's box first: a cell may reach round the earth, where a local frame has its seam
+        part.append(shapely.intersection(cells[cell], boxes(rest[i], turn)))
+    rows, parts = np.concatenate(row), np.concatenate(part)
+    if not len(rows):
+        return np.clip(shares, 0.0, 1.0)
     place = np.full(len(places), None, object)
     place[rest] = shapely.make_valid(
         np.where(exact[rest], outline[rest], shapely.buffer(outline[rest], radius_m[rest]))
     )
-    seen = shapely.intersection(place[row], local_frame(cells[cell], lon0[row], lat0[row]))
-    for i, part in pd.Series(seen).groupby(row):
-        shares[int(i)] = shapely.union_all(part.to_numpy()).area / place[int(i)].area
+    seen = shapely.intersection(place[rows], shapely.make_valid(local_frame(parts, lon0[rows], lat0[rows])))
+    for k, pieces in pd.Series(seen).groupby(rows):
+        shares[int(k)] = shapely.union_all(pieces.to_numpy()).area / place[int(k)].area
     return np.clip(shares, 0.0, 1.0)
 
 

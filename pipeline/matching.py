@@ -129,7 +129,7 @@ def _without_labels(
 
 def match(pairs: Pairs, s: Sites, d: Declared, settings: ReconcileSettings) -> Matches:
     """Return the best assignment, with the further declarations and sites that belong to its matches."""
-    chosen = assign(pairs.site, pairs.decl, pairs.gain, len(d))
+    chosen = assign(pairs.site, pairs.decl, pairs.gain)
     of_site, of_decl = np.full(len(s), -1), np.full(len(d), -1)
     of_site[pairs.site[chosen]] = of_decl[pairs.decl[chosen]] = np.arange(len(chosen))
     p_match = pairs.p_match[chosen].copy()

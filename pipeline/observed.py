@@ -26,6 +26,7 @@ _GUESS_MW, _GUESS_LN_SD = 20.0, 1.2  # power of a data center of unknown size; o
 _LN_SD = 0.35  # of a stated IT power without quantiles; own choice
 _P = 0.95  # of a row that somebody calls a site; own choice
 _YEAR = 2026
+_CELL_DEGREES = 1.0
 _Z = np.array([-1.959964, -1.644854, -1.281552, -0.674490, 0.0, 0.674490, 1.281552, 1.644854, 1.959964])
 
 
@@ -131,12 +132,19 @@ def _aside(rows: list[tuple[int, str, str]]) -> pd.DataFrame:
 
 
 def assumed_looked_at(sites: gpd.GeoDataFrame, margin_degrees: float = 0.05) -> gpd.GeoDataFrame:
-    """Return table `looked_at` that takes the neighbourhood of the observed sites as looked at.
+    """Return table `looked_at` that takes the neighbourhood of the observed sites as looked at, in cells.
 
     An assumption for tables that come without one: the hull of all sites with a margin of some 5 km. It
     makes 'not seen' evidence where it may not be: whoever uses it must say so.
     """
-    hull = shapely.union_all(sites.geometry.to_numpy()).convex_hull.buffer(margin_degrees)
-    row = {"cell": "assumed", "imaged": 1.0, "clear_looks": 1, "screened": True, "failed": False,
-           "reason": "assumed: no table of what was looked at was given", "geometry": hull}  # fmt: skip
-    return conform(gpd.GeoDataFrame([row], geometry="geometry", crs="OGC:CRS84"), "looked_at")
+    hull = shapely.convex_hull(shapely.multipoints(centres(sites.geometry.to_numpy()))).buffer(margin_degrees)
+    hull = shapely.intersection(hull, shapely.box(-180.0, -90.0, 180.0, 90.0))
+    west, south, east, north = shapely.bounds(hull)
+    step = max(_CELL_DEGREES, (east - west) / 200, (north - south) / 200)
+    lon, lat = (a.ravel() for a in np.meshgrid(np.arange(west, east, step), np.arange(south, north, step)))
+    cells = shapely.intersection(shapely.box(lon, lat, lon + step, lat + step), hull)
+    cells = cells[shapely.area(cells) > 0]
+    rows = pd.DataFrame({"cell": [f"assumed-{k}" for k in range(len(cells))], "imaged": 1.0, "clear_looks": 1,
+                         "screened": True, "failed": False,
+                         "reason": "assumed: no table of what was looked at was given"})  # fmt: skip
+    return conform(gpd.GeoDataFrame(rows, geometry=cells, crs="OGC:CRS84"), "looked_at")

@@ -14,10 +14,14 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import shapely
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
 from shapely.affinity import translate
 
 from pipeline import declared as registry
-from pipeline.coverage import centres
+from pipeline.coverage import centres, local_frame
+from pipeline.matching_tables import on_sphere
 from pipeline.observed import _sites, assumed_looked_at
 from pipeline.tables import conform
 
@@ -27,6 +31,8 @@ EXPECTED = {
     "relabel": "type_mismatch",
 }  # fmt: skip
 ERROR_M = {"rooftop": 30.0, "parcel": 200.0, "postcode": 1500.0, "city": 8000.0}
+REACH_M = 60.0
+"""Buildings this near form one site: the default of the pipeline's workflows."""
 _DEGREE = 111_320.0
 
 
@@ -53,13 +59,41 @@ class Case:
     false: frozenset[str]
 
 
-def base(folder: Path) -> gpd.GeoDataFrame:
-    """Return IM3's buildings with a power made from footprint (simulated: IM3 states none)."""
-    found = registry.read(folder / "im3_footprints.geojson")
-    found = found[(found.geometry.geom_type != "Point") & (found["area_m2"] >= 1500)].reset_index(drop=True)
+def base(folder: Path, registry_name: str = "im3", reach_m: float = REACH_M) -> gpd.GeoDataFrame:
+    """Return a real registry, neighbours within `reach_m` as one site, as the pipeline builds its sites.
+
+    Power is simulated: neither registry states any. Of IM3's buildings it follows the footprint; OpenStreetMap's
+    rows are points without a size, their power is drawn.
+
+    Args:
+        folder: with the registries' files.
+        registry_name: 'im3' or 'osm'.
+        reach_m: outlines this near are one site; 0 leaves every building apart.
+    """
     rng = np.random.default_rng(5)
+    if registry_name == "osm":
+        found = registry.read(folder / "osm_world_overpass.json", aside=[])
+        found = found[found["status"] == "operational"].reset_index(drop=True)
+        found["area_m2"] = np.exp(rng.normal(np.log(8000), 0.8, len(found)))
+    else:
+        found = registry.read(folder / "im3_footprints.geojson")
+        found = found[(found.geometry.geom_type != "Point") & (found["area_m2"] >= 1500)].reset_index(drop=True)
     found["it_mw"] = found["area_m2"] / 1000.0 * 1.5 * np.exp(0.6 * rng.standard_normal(len(found))) / 1.3
-    return found
+    return _campuses(found, reach_m) if reach_m else found
+
+
+def _campuses(found: gpd.GeoDataFrame, reach_m: float) -> gpd.GeoDataFrame:
+    middle = centres(found.geometry.to_numpy())
+    a, b = cKDTree(on_sphere(middle)).query_pairs(2.0 + reach_m / 1e3, output_type="ndarray").T
+    shape = found.geometry.to_numpy()
+    near = shapely.distance(local_frame(shape[a], *middle[a].T), local_frame(shape[b], *middle[a].T)) <= reach_m
+    graph = coo_array((np.ones(int(near.sum())), (a[near], b[near])), shape=(len(found), len(found)))
+    group = connected_components(graph, directed=False)[1]
+    first = found.groupby(group)[["name", "operator"]].first()
+    sums = found.groupby(group)[["it_mw", "area_m2"]].sum()
+    joined = [shapely.union_all(shape[rows]) for rows in found.groupby(group).indices.values()]
+    joined = [g.convex_hull if g.geom_type == "MultiPoint" else g for g in joined]
+    return gpd.GeoDataFrame(pd.concat([first, sums], axis=1), geometry=joined, crs=found.crs)
 
 
 def plant(

@@ -1,6 +1,7 @@
 """Synthetic districts with planted edits: each must come out as the one row that it is."""
 
 import itertools
+import json
 import math
 
 import geopandas as gpd
@@ -16,7 +17,9 @@ from scipy.special import ndtri
 
 from aoi.errors import ConfigError, RegistryError
 from pipeline import assignment
+from pipeline import matching_tables as tables_of
 from pipeline import reconcile as rc
+from pipeline.matching_terms import ln_place
 from pipeline.tables import CRS, LEDGER_CLASSES, QUANTILE_NAMES, QUANTILES, conform, empty
 
 GEOD = Geod(ellps="WGS84")
@@ -234,7 +237,7 @@ def all_assignments(gain):
 def test_assignment_is_optimal_and_marginals_agree_with_enumeration(seed, n, m):
     gain = np.random.default_rng(seed).normal(0, 3, (n, m))
     i, j = (a.ravel() for a in np.meshgrid(range(n), range(m), indexing="ij"))
-    chosen = assignment.assign(i, j, gain.ravel(), m)
+    chosen = assignment.assign(i, j, gain.ravel())
     positive = np.maximum(gain, 0)
     assert gain.ravel()[chosen].sum() == pytest.approx(positive[linear_sum_assignment(-positive)].sum())
     assert len(set(i[chosen])) == len(set(j[chosen])) == len(chosen)
@@ -286,9 +289,12 @@ def test_border_site_is_a_lower_bound():
 @pytest.mark.parametrize(
     ("more", "cooling", "klass"),
     [
-        ({"status": "planned"}, 8, "status_mismatch"),
-        ({"status": "closed"}, 8, "status_mismatch"),
-        ({"status": "construction"}, 0, "matched"),
+        ({"status": "planned", "valid_from": "2026-01"}, 8, "status_mismatch"),
+        ({"status": "closed", "valid_from": "2025"}, 8, "status_mismatch"),
+        ({"status": "planned", "valid_from": "2027"}, 8, "matched"),
+        ({"status": "planned", "valid_to": "2026-05"}, 8, "matched"),
+        ({"status": "planned"}, 8, "matched"),
+        ({"status": "construction", "valid_from": "2026-01"}, 0, "matched"),
         ({"status": "operational"}, 8, "matched"),
         ({"kind": "warehouse"}, 8, "type_mismatch"),
         ({"kind": "warehouse"}, 0, "matched"),
@@ -297,8 +303,59 @@ def test_border_site_is_a_lower_bound():
 )
 def test_status_and_kind(more, cooling, klass):
     row = {**decl("D", 0, 0, 100), **more}
-    ledger = rc.reconcile(sites_of([site("S", 0, 0, 100, cooling=cooling)]), declared_of([row]), looked())
+    seen = sites_of([site("S", 0, 0, 100, cooling=cooling)]).assign(image_date="2026-06-15")
+    ledger = rc.reconcile(seen, declared_of([row]), looked())
     assert by_class(ledger) == {klass: [("S", "D")]}
+
+
+@pytest.mark.parametrize(
+    ("image", "more", "word"),
+    [
+        (None, {"status": "planned", "valid_from": "2026-01"}, "unknown: the image has no date"),
+        ("2026-06-15", {"status": "planned"}, "unknown: the declaration has no date"),
+        ("2026-06-15", {"valid_from": "2026"}, "unknown: no status is declared"),
+        ("2026-06-15", {"status": "planned", "valid_from": "2026-06-16"}, "unknown: the image is older"),
+        ("2026-06-15", {"status": "planned", "valid_to": "2025"}, "unknown: the image is newer"),
+        ("2026-06-15", {"status": "planned", "valid_to": "2026-06"}, "differs: image of 2026-06-15"),
+        ("2026-06-15", {"status": "operational", "valid_from": "2020"}, "agrees"),
+    ],
+)
+def test_a_status_is_compared_only_where_both_sides_have_dates(image, more, word):
+    seen = sites_of([site("S", 0, 0, 100, cooling=8)]).assign(image_date=image)
+    ledger = rc.reconcile(seen, declared_of([{**decl("D", 0, 0, 100), **more}]), looked())
+    assert ledger["status_check"][0].startswith(word)
+
+
+def test_alternatives_name_the_other_partners_with_reasons():
+    seen = sites_of([site("S", 0, 0, 50), site("T", 400, 0, 50)])
+    ledger = rc.reconcile(seen, declared_of([decl("D", 150, 0, 50, error_m=300.0)]), looked())
+    paired = ledger[ledger["declared_id"].notna()].iloc[0]
+    (other,) = json.loads(paired["alternatives"])
+    assert {paired["site_id"], other["id"]} == {"S", "T"}
+    assert 0 < other["p"] < paired["p_match"]
+    assert "apart, stated error 300 m" in other["why"]
+    alone = ledger[ledger["class"] == "undeclared"].iloc[0]
+    assert json.loads(alone["alternatives"])[0]["id"] == "D"
+
+
+def test_a_warehouse_in_a_registry_of_warehouses_is_a_warehouse():
+    rows = [decl(f"W{k}", 6000 * (k + 1), 0, kind="warehouse") for k in range(9)]
+    seen = sites_of([site("S", 0, 0, 50)])
+    others = [decl(f"W{k}", 6000 * (k + 1), 0) for k in range(9)]
+    own = decl("D", 150, 0, kind="warehouse")
+    p = [
+        float(t.loc[t["declared_id"] == "D", "p_match"].iloc[0])
+        for t in (rc.reconcile(seen, declared_of([own, *more]), looked()) for more in (others, rows))
+    ]
+    assert p[1] < p[0]
+
+
+def test_chips_and_places_unknown_are_no_facilities():
+    rows = [decl("D", 0, 0, 50), decl("C", 0, 0, kind="chips"), decl("N", 0, 0, kind="facility")]
+    table = declared_of(rows)
+    table.loc[table["declared_id"] == "N", "geometry"] = shapely.Point()
+    ledger = rc.reconcile(sites_of([site("S", 0, 0, 50)]), table, looked())
+    assert by_class(ledger) == {"matched": [("S", "D")]}
 
 
 def test_not_seen_needs_coverage_and_planned_ones_say_so():
@@ -389,20 +446,12 @@ def test_twice_the_same_declared_id_and_bad_settings_are_named():
 
 def test_gross_error_density_integrates_to_one():
     """The place term is a density: summed over the plane it is 1 (a point against a point-like site)."""
-    s = rc._prepare_sites(sites_of([site("S", 0, 0, 30, width_m=120.0)]), rc.DEFAULTS)
-    d = rc._prepare_declared(declared_of([decl("D", 0, 0)]), looked(), rc.DEFAULTS)
+    s = tables_of.sites_of(sites_of([site("S", 0, 0, 30, width_m=120.0)]))
+    d = tables_of.declared_of(declared_of([decl("D", 0, 0)]), looked(), rc.DEFAULTS)
     r = np.linspace(0.0, 5000.0, 50_001)
     zero = np.zeros(len(r), dtype=int)
-    gain = rc._score(zero, zero, r, np.full(len(r), np.nan), s, d, rc.DEFAULTS).gain
-    p = 0.95
-    rest = (
-        -math.log(rc.DEFAULTS.min_density_km2)
-        + math.log(p * 0.95)
-        - math.log(p * 0.05 + 0.05)
-        - math.log(float(d.p_missed[0]))
-    )
-    density_m2 = np.exp(gain - rest) / 1e6
+    density_m2 = np.exp(ln_place(zero, zero, r, s, d, rc.DEFAULTS)[0]) / 1e6
     # r is the distance from the outline: an offset curve has length P + 2 pi r
-    inside = density_m2[0] * s.hull_m2[0]
-    outside = np.trapezoid(density_m2 * (s.edge_m[0] + 2 * np.pi * r), r)
+    inside = density_m2[0] * s.at.hull_m2[0]
+    outside = np.trapezoid(density_m2 * (s.at.edge_m[0] + 2 * np.pi * r), r)
     assert inside + outside == pytest.approx(1.0, abs=0.02)
