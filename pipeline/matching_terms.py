@@ -9,10 +9,12 @@ import math
 
 import numpy as np
 
+from pipeline.coverage import local_xy
 from pipeline.matching_tables import Declared, Sites
 from pipeline.reconcile_settings import CONTRADICTED, MIN_MW, ReconcileSettings
 
 _GROSS_NORM = math.pi * (1.0 + 2.0 * math.log(1.0 / 0.3))  # of the gross-error density, see ln_place
+_MIDDLE = 0.25  # of the reach of an outline: how far off its middle a coordinate of the middle is; own choice
 _LEAD_DAYS = 365  # a building stands at most this long before it operates (status lag 5-7 months, domain 4.3; doubled)
 
 
@@ -32,7 +34,11 @@ def ln_place(
     edge = (a.edge_m[site] + b.edge_m[decl]) / 1e3
     km = distance_m / 1e3
     size = area + edge * sigma * np.sqrt(np.pi / 2) + 2 * np.pi * sigma**2
-    ln_gauss = -0.5 * (km / sigma) ** 2 - np.log(size)
+    ln_outline = -0.5 * (km / sigma) ** 2 - np.log(size)
+    middle = np.hypot(*local_xy(*a.centre[site].T, *b.centre[decl].T)) / 1e3
+    wide = np.hypot(sigma, _MIDDLE * np.maximum(a.radius_m[site], b.radius_m[decl]) / 1e3)
+    ln_middle = -0.5 * (middle / wide) ** 2 - np.log(2 * np.pi * wide**2)
+    ln_gauss = np.logaddexp(ln_outline, ln_middle) - math.log(2.0)
     # Gross errors: even within 0.3 R, then alike per octave of distance up to R, so that of two
     # wrong places the nearer is preferred; integrates to 1 over the disc of radius R.
     reach = settings.gross_error_m / 1e3
@@ -80,7 +86,7 @@ def area_term(site: np.ndarray, outline_m2: np.ndarray, footprint_m2: np.ndarray
     """
     return np.where(
         ~np.isnan(footprint_m2),
-        _size_term(site, footprint_m2, s, share=0.7, ln_sd=0.2, wide=1.2, limits=(-3.0, 3.0)),
+        _size_term(site, footprint_m2, s, share=0.8, ln_sd=0.3, wide=1.2, limits=(-3.0, 3.0)),
         _size_term(site, outline_m2, s, share=0.8, ln_sd=0.6, wide=2.0, limits=(-2.0, 1.0)),
     )
 

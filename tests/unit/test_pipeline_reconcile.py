@@ -445,13 +445,16 @@ def test_twice_the_same_declared_id_and_bad_settings_are_named():
 
 
 def test_gross_error_density_integrates_to_one():
-    """The place term is a density: summed over the plane it is 1 (a point against a point-like site)."""
+    """The place term is a density: summed over the places where a coordinate may be, it is 1."""
+    r = np.concatenate([np.arange(2.5, 400, 5.0), np.arange(410.0, 5200.0, 20.0)])
+    step = np.concatenate([np.full(80, 5.0), np.full(240, 20.0)])
+    turn = np.arange(24) * math.pi / 12
+    x, y = (np.outer(r, f(turn)).ravel() for f in (np.cos, np.sin))
     s = tables_of.sites_of(sites_of([site("S", 0, 0, 30, width_m=120.0)]))
-    d = tables_of.declared_of(declared_of([decl("D", 0, 0)]), looked(), rc.DEFAULTS)
-    r = np.linspace(0.0, 5000.0, 50_001)
-    zero = np.zeros(len(r), dtype=int)
-    density_m2 = np.exp(ln_place(zero, zero, r, s, d, rc.DEFAULTS)[0]) / 1e6
-    # r is the distance from the outline: an offset curve has length P + 2 pi r
-    inside = density_m2[0] * s.at.hull_m2[0]
-    outside = np.trapezoid(density_m2 * (s.at.edge_m[0] + 2 * np.pi * r), r)
-    assert inside + outside == pytest.approx(1.0, abs=0.02)
+    rows = [decl(f"{k:05d}", *p) for k, p in enumerate(zip(x.tolist(), y.tolist(), strict=True))]
+    d = tables_of.declared_of(declared_of(rows), looked(), rc.DEFAULTS)
+    zero, every = np.zeros(len(x), dtype=int), np.arange(len(x))
+    away = tables_of.distances_m(s.at, zero, d.at, every)
+    density_m2 = np.exp(ln_place(zero, every, away, s, d, rc.DEFAULTS)[0]) / 1e6
+    cell_m2 = np.repeat(r * step, len(turn)) * math.pi / 12
+    assert (density_m2 * cell_m2).sum() == pytest.approx(1.0, abs=0.03)
