@@ -61,8 +61,8 @@ def _best(row: np.ndarray, col: np.ndarray, gain: np.ndarray) -> np.ndarray:
     alone = cols + np.arange(rows)  # one column per site that stays alone
     offset = gain.max() + 1.0  # each row is matched once, so a constant changes nothing
     cost = np.concatenate([offset - gain, np.full(rows, offset)])
-    index = (np.concatenate([row, np.arange(rows)]), np.concatenate([col, alone]))
-    r, c = min_weight_full_bipartite_matching(csr_array((cost, index), shape=(rows, cols + rows)))
+    places = (np.concatenate([row, np.arange(rows)]), np.concatenate([col, alone]))
+    r, c = min_weight_full_bipartite_matching(csr_array((cost, places), shape=(rows, cols + rows)))
     key = row * np.int64(cols) + col
     order = np.argsort(key, kind="stable")
     real = c < cols

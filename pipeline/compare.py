@@ -73,7 +73,7 @@ def _pairs(a: gpd.GeoDataFrame, b: gpd.GeoDataFrame) -> tuple[np.ndarray, np.nda
     away = shapely.distance(left, right)
     apart = shapely.distance(shapely.centroid(left), shapely.centroid(right))
     gain = np.where(away <= NEAR_M, 2.0 - away / NEAR_M - apart / (apart + 1000.0), -1.0)
-    chosen = assign(i, j, gain, len(b))
+    chosen = assign(i, j, gain)
     return i[chosen], j[chosen]
 
 

@@ -41,10 +41,9 @@ def local_frame(geometry: np.ndarray, lon0: np.ndarray | float, lat0: np.ndarray
     """
     geometry = np.asarray(geometry, dtype=object)
     lonlat, index = shapely.get_coordinates(geometry, return_index=True)
-    lon0, lat0 = (np.broadcast_to(np.asarray(v, dtype=float), geometry.shape)[index] for v in (lon0, lat0))
-    return shapely.set_coordinates(
-        shapely.force_2d(geometry), np.column_stack(local_xy(lonlat[:, 0], lonlat[:, 1], lon0, lat0))
-    )
+    origin = [np.broadcast_to(np.asarray(v, dtype=float), geometry.shape)[index] for v in (lon0, lat0)]
+    xy = np.column_stack(local_xy(lonlat[:, 0], lonlat[:, 1], *origin))
+    return np.asarray(shapely.set_coordinates(shapely.force_2d(geometry), xy))
 
 
 def local_xy(lon: np.ndarray, lat: np.ndarray, lon0: np.ndarray, lat0: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -117,8 +116,10 @@ def looked_shares(places: np.ndarray, position_error_m: np.ndarray, looked_at: g
         np.where(exact[rest], outline[rest], shapely.buffer(outline[rest], radius_m[rest]))
     )
     seen = shapely.intersection(place[rows], shapely.make_valid(local_frame(parts, lon0[rows], lat0[rows])))
-    for k, pieces in pd.Series(seen).groupby(rows):
-        shares[int(k)] = shapely.union_all(pieces.to_numpy()).area / place[int(k)].area
+    order = np.argsort(rows, kind="stable")
+    for pieces in np.split(order, np.flatnonzero(np.diff(rows[order])) + 1):
+        k = rows[pieces[0]]
+        shares[k] = shapely.area(shapely.union_all(seen[pieces])) / shapely.area(place[k])
     return np.clip(shares, 0.0, 1.0)
 
 

@@ -164,7 +164,8 @@ def shapes_of(frame: gpd.GeoDataFrame) -> Shapes:
     shape = np.asarray(frame.geometry.to_numpy(), dtype=object)
     n = len(shape)
     if not n:
-        return Shapes(shape, np.zeros((0, 2)), *(np.zeros(0) for _ in range(3)), np.zeros((0, 3)))
+        none = np.zeros(0)
+        return Shapes(shape, np.zeros((0, 2)), none, none, none, np.zeros((0, 3)))
     centre = centres(shape)
     area, edge, radius = (np.zeros(n) for _ in range(3))
     some = np.flatnonzero(shapely.get_type_id(shape) != 0)
@@ -245,4 +246,7 @@ def _words(frame: pd.DataFrame, column: str) -> np.ndarray[Any, Any]:
     if column not in frame:
         return np.full(len(frame), None, object)
     values = frame[column].to_numpy(object)
-    return np.where(pd.isna(values), None, values)
+    out = np.full(len(values), None, object)
+    known = ~pd.isna(values)
+    out[known] = values[known]
+    return out

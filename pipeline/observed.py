@@ -1,7 +1,8 @@
 """Any table of observed sites, brought to the table `sites`; rows that cannot be used are kept aside.
 
 In: CSV, GeoJSON, GeoPackage or Parquet with geometry (or lon, lat); `it_mw_p50`, `it_mw_p10`, `it_mw_p90` or
-`it_mw`, `p_data_center`, `building_area_m2`, `name`, `operator`, `registry_id` where known. Out: `sites`, labels,
+`it_mw`, `p_data_center`, `building_area_m2`, `name`, `operator`, `zone` (State, country), `image_date`, `registry_id`
+where known. Out: `sites`, labels,
 and the rows kept aside with their reason. Where no power is given a wide guess stands: 20 MW, ln-sd 1.2.
 """
 
@@ -62,7 +63,7 @@ def read(path: Path) -> tuple[gpd.GeoDataFrame, pd.DataFrame, pd.DataFrame]:
     if not rows:
         raise RegistryError(f"{path.name}: no usable row; the first: {aside[0][2] if aside else 'there is none'}")
     frame = pd.DataFrame(rows)
-    labels = frame[["site_id", "name", "operator", "identifier"]]
+    labels = frame[["site_id", "name", "operator", "identifier", "zone"]]
     return _sites(frame), labels, _aside(aside)
 
 
@@ -90,8 +91,20 @@ def _row(record: dict[str, object], name: str, path: Path, n: int) -> dict[str, 
         "site_id": name, "geometry": geometry, "mid": mid or _GUESS_MW, "spread": spread if mid else _GUESS_LN_SD,
         "p": _P if p is None else p, "area": area, "name": declared.as_text(record.get("name")),
         "operator": declared.as_text(record.get("operator")), "identifier": declared.as_text(record.get("registry_id")),
+        "zone": declared.as_text(record.get("zone")) or declared.as_text(record.get("state")),
+        "image_date": _date(record.get("image_date")),
         "cooling": number["cooling_objects"] or 0, "cooling_m2": number["cooling_area_m2"] or 0.0,
     }  # fmt: skip
+
+
+def _date(value: object) -> str | None:
+    text = declared.as_text(value)
+    if text is None:
+        return None
+    try:
+        return str(pd.Timestamp(text).date().isoformat())
+    except (ValueError, TypeError) as error:
+        raise RegistryError(f"column 'image_date': '{text[:40]}' is no date; write 2026-08-31") from error
 
 
 _NUMBERS = ("it_mw_p10", "it_mw_p50", "it_mw_p90", "it_mw", "facility_mw", "p_data_center", "building_area_m2",
@@ -107,7 +120,8 @@ def _sites(frame: pd.DataFrame) -> gpd.GeoDataFrame:
         "site_id": frame["site_id"], "p_data_center": frame["p"], "prior": _P, "lon": middle[:, 0], "lat": middle[:, 1],
         "buildings": 1, "building_area_m2": frame["area"], "cooling_objects": frame["cooling"].astype(int),
         "cooling_area_m2": frame["cooling_m2"], "on_border": False, "used_thermal": False, "seed": 0,
-        "assumptions": "Read from a table of observed sites; year 2026, kind of site unknown.", "geometry": shapes,
+        "assumptions": "Read from a table of observed sites; year 2026, kind of site unknown.",
+        "image_date": frame.get("image_date"), "geometry": shapes,
     }  # fmt: skip
     factors = np.stack([_factors(float(s)) for s in spread])  # (site, 2, quantile)
     ratio = reference.ratio("facility_per_it").median

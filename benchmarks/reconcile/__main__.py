@@ -24,7 +24,7 @@ FINE = ("rooftop", "parcel")
 
 
 SETUPS = {"im3 sites": ("im3", REACH_M), "osm sites": ("osm", REACH_M), "im3 buildings": ("im3", 0.0)}
-"""Registry, and how near buildings form one site; the first is the headline, in the unit of the pipeline's own sites."""
+"""Registry, and how near buildings form one site; the first, in the unit of the pipeline's sites, is the headline."""
 STATED = 0.5
 """A pair of a lower p_match stands in the ledger as uncertain and is not counted as stated."""
 
@@ -130,8 +130,8 @@ def measure(folder: Path, seed: int = 0, repeats: int = 2) -> dict[str, Any]:
     return {
         **_pooled(cells, head), "ece": round(ece[head][0], 4), "ece_interval": ece[head][1],
         "matches_scored": len(scored[head][0]),
-        "headline": f"{head}: IM3's buildings within {REACH_M:g} m as one site, rooftop and parcel coordinates, half of "
-        "the cases with names, the noise family that nothing was tuned on; pairs of p_match >= 0.5",
+        "headline": f"{head}: IM3's buildings within {REACH_M:g} m as one site, rooftop and parcel coordinates, half "
+        "of the cases with names, the noise family that nothing was tuned on; pairs of p_match >= 0.5",
         "simulated": "places, names and sizes are real; power, what was observed and the edits are simulated",
         "by_setup": {
             s: {**_pooled(cells, s), "ece": round(ece[s][0], 4), "ece_interval": ece[s][1]} for s in SETUPS

@@ -24,11 +24,13 @@ _WORDS = ("north", "river", "oak", "stone", "valley", "metro", "prime", "delta",
 def tables(observed: int, declared: int, seed: int) -> tuple[gpd.GeoDataFrame, gpd.GeoDataFrame, pd.DataFrame]:
     """Return sites, declarations and labels: towns of ten sites each over a country.
 
+    The density is the same at every size: a million sites over the contiguous United States, fewer on a part of it.
     Sites are data centers with their stated probability; declared are data centers only, and 5% of the
     declarations are of nothing that was seen.
     """
     rng = np.random.default_rng((seed, observed))
-    towns = rng.uniform((-120, 28), (-75, 47), (max(1, observed // 10), 2))
+    part = np.sqrt(observed / 1e6)  # of the country's sides: the same density at every size
+    towns = rng.uniform((-120, 28), (-120 + 45 * part, 28 + 19 * part), (max(1, observed // 10), 2))
     at = towns[rng.integers(len(towns), size=observed)] + rng.normal(0, 0.03, (observed, 2))
     mw = np.exp(rng.normal(3, 1, observed))
     names = [
@@ -47,7 +49,8 @@ def tables(observed: int, declared: int, seed: int) -> tuple[gpd.GeoDataFrame, g
     there[ghost] = towns[rng.integers(len(towns), size=int(ghost.sum()))] + rng.normal(0, 0.03, (int(ghost.sum()), 2))
     decl = pd.DataFrame({
         "declared_id": [f"{'G' if g else 'D'}{k}" for k, g in zip(rows, ghost, strict=True)],
-        "position_error_m": 300.0, "name": [names[k] if not g else f"new {k}" for k, g in zip(rows, ghost, strict=True)],
+        "position_error_m": 300.0,
+        "name": [f"new {k}" if g else names[k] for k, g in zip(rows, ghost, strict=True)],
         "operator": None, "kind": "facility", "it_mw": mw[rows] * np.exp(rng.normal(0, 0.2, declared)),
         "source": "simulated", "geometry": shapely.points(there),
     })  # fmt: skip
