@@ -140,25 +140,29 @@ def undeclared(i: np.ndarray, pairs: Pairs, s: Sites, d: Declared, settings: Rec
     away_m = distances_m(s.at, i, d.at, nearest)
     speaks, against = [], []
     reach = f"No declaration within {km(settings.gross_error_m)} or its own error could be this site."
-    for a, near, away in zip(i.tolist(), nearest.tolist(), away_m.tolist(), strict=True):
+    own = (s.p, s.prior, s.it_mw, s.it_low, s.it_high, s.buildings, s.building_m2, s.cooling, s.cooling_m2, s.on_border)
+    lists = [v[i].tolist() for v in (*own, best, p_match)]
+    ids, errors = d.id.tolist(), d.error_m.tolist()
+    for near, away, p, prior, mid, low, high, n, m2, plant, plant_m2, cut, k, p_any in zip(
+        nearest.tolist(), away_m.tolist(), *lists, strict=True
+    ):
         place = (
-            f"Nearest declaration: {d.id[near]}, {km(away)} away, stated error {km(d.error_m[near])}."
+            f"Nearest declaration: {ids[near]}, {km(away)} away, stated error {km(errors[near])}."
             if near >= 0
             else "The registry is empty here."
         )
         speaks.append(
-            f"Data center with probability {s.p[a]:.2f} at a prior of {s.prior[a]:.2g}; could carry {s.it_mw[a]:.0f} "
-            f"MW of IT (p10-p90 {s.it_low[a]:.0f}-{s.it_high[a]:.0f}). {s.buildings[a]:.0f} building(s) of "
-            f"{s.building_m2[a]:.0f} m2 and {s.cooling[a]:.0f} cooling object(s) of {s.cooling_m2[a]:.0f} m2. {place}"
+            f"Data center with probability {p:.2f} at a prior of {prior:.2g}; could carry {mid:.0f} "
+            f"MW of IT (p10-p90 {low:.0f}-{high:.0f}). {n:.0f} building(s) of "
+            f"{m2:.0f} m2 and {plant:.0f} cooling object(s) of {plant_m2:.0f} m2. {place}"
         )
-        k = best[a]
         other = (
-            f"It is some declared facility at another place with probability {p_match[a]:.2f}; the likeliest is "
-            f"{d.id[pairs.decl[k]]}, {km(pairs.distance_m[k])} away (p {pairs.p_match[k]:.2f})."
+            f"It is some declared facility at another place with probability {p_any:.2f}; the likeliest is "
+            f"{ids[pairs.decl[k]]}, {km(pairs.distance_m[k])} away (p {pairs.p_match[k]:.2f})."
             if k >= 0
             else reach
         )
-        against.append(" ".join([other, *limits(float(s.p[a]), float(s.cooling[a]), bool(s.on_border[a]))]))
+        against.append(" ".join([other, *limits(p, plant, cut)]))
     none = np.full(len(i), -1)
     return _both(i, none, s, d) | {
         "class": ["undeclared"] * len(i), "p_match": np.minimum(p_match[i], 1.0), "evidence_for": speaks,

@@ -63,7 +63,7 @@ def power_term(
     """Log of p(observed MW | declared MW) over p(observed MW of any site here); 0 if none is declared."""
     if not len(s):
         return np.zeros(len(site))
-    mean, spread = _background(s.it_mw, MIN_MW)
+    mean, spread = s.mw_background
     ln_mw = np.log(np.maximum(s.it_mw[site], MIN_MW))
     known = ~np.isnan(declared_mw)
     off = ln_mw - np.log(np.maximum(np.where(known, declared_mw, 1.0), MIN_MW))
@@ -98,7 +98,7 @@ def _size_term(
     known = ~np.isnan(declared_m2) & (s.building_m2[site] > 0)
     if not known.any():
         return np.zeros(len(site))
-    mean, spread = _background(s.building_m2, 100.0)
+    mean, spread = s.area_background
     ln_m2 = np.log(np.maximum(s.building_m2[site], 100.0))
     off = ln_m2 - np.log(np.maximum(np.where(known, declared_m2, 1.0), 100.0))
     same = np.logaddexp(np.log(share) + ln_normal(off, ln_sd), np.log(1 - share) + ln_normal(off, wide))
@@ -129,9 +129,3 @@ def p_seen(site: np.ndarray, decl: np.ndarray, s: Sites, d: Declared, settings: 
 def ln_normal(x: np.ndarray, sd: np.ndarray | float) -> np.ndarray:
     """Log density of a normal, mean 0."""
     return -0.5 * (x / sd) ** 2 - np.log(sd) - 0.5 * math.log(2 * math.pi)
-
-
-def _background(values: np.ndarray, least: float) -> tuple[float, float]:
-    """Median and spread of ln over all sites; 0.8: MW per building, p10 31 to p90 171 (domain table 0, 6)."""
-    ln_all = np.log(np.maximum(values, least))
-    return float(np.median(ln_all)), max(0.8, float(np.std(ln_all)))

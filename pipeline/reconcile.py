@@ -72,13 +72,7 @@ def reconcile(
         entries.undeclared(np.flatnonzero(alone), pairs, s, d, settings),
         entries.not_seen(np.flatnonzero(unseen), pairs, s, d),
     ]
-    tables = [pd.DataFrame(p) for p in parts if len(p["entry_id"])]
-    if not tables:
-        return empty("ledger")
-    table = pd.concat(tables, ignore_index=True)
-    order = np.lexsort((table.pop("_decl"), table.pop("_site")))
-    table = table.iloc[order].reset_index(drop=True)
-    return conform(table.assign(rank=np.arange(1, len(table) + 1)), "ledger")
+    return _table(parts)
 
 
 def not_looked_at(
@@ -97,3 +91,27 @@ def not_looked_at(
     if ledger is not None:
         keep &= ~declared["declared_id"].isin(ledger["declared_id"].dropna()).to_numpy(bool)
     return declared.assign(looked_at=share)[keep].reset_index(drop=True)
+
+
+def _table(parts: list[entries.Columns]) -> gpd.GeoDataFrame:
+    """The parts as one table in canonical order: by site, then declaration, those without last."""
+    parts = [p for p in parts if len(p["entry_id"])]
+    if not parts:
+        return empty("ledger")
+    order = np.lexsort([np.concatenate([p[k] for p in parts]) for k in ("_decl", "_site")])
+    columns = {}
+    for name in sorted({k for p in parts for k in p} - {"_decl", "_site"}):
+        whole = np.concatenate([_column(p.get(name), len(p["entry_id"])) for p in parts])[order]
+        columns[name] = pd.Series(whole, dtype=whole.dtype)  # objects stay so: texts are made Arrow's once, at the end
+    return conform(pd.DataFrame({**columns, "rank": np.arange(1, len(order) + 1)}), "ledger")
+
+
+def _column(values: object, n: int) -> np.ndarray:
+    """Values, a scalar or nothing as (n,) float64 or objects."""
+    if isinstance(values, np.ndarray):
+        return values
+    if not isinstance(values, list):
+        return np.full(n, values, object if values is None else float)
+    out = np.empty(n, object)
+    out[:] = values
+    return out
