@@ -49,7 +49,8 @@ def matched(m: Matches, pairs: Pairs, s: Sites, d: Declared, settings: Reconcile
     complete = known == of_decls
     cut = _with_parts(s.on_border.astype(float), i, m.more_sites) > 0
     status = status_checks(d, j, s, i)
-    equipped = (s.buildings[i] >= 1) & (s.cooling[i] >= 1)
+    equipped = s.equipped[i]
+    no_plant = s.plant_known & (s.cooling == 0)
     idle = np.isin(d.status[j].astype(str), list(NOT_OPERATING))
     ratio = np.log(np.maximum(mid, MIN_MW) / np.maximum(declared_mw, MIN_MW))
     limit = settings.power_z * np.hypot(s.ln_sd[i], d.ln_sd[j])
@@ -71,9 +72,14 @@ def matched(m: Matches, pairs: Pairs, s: Sites, d: Declared, settings: Reconcile
     speaks, against = [], []
     for k, (a, b, away, p, lo, me, hi, declared, whole, r, most) in enumerate(rows):
         yes, no = [], [f"Site lies {km(away)} from the declared place (error {km(d.error_m[b])}); p_match {p:.2f}."]
-        plant = f"{s.buildings[a]:.0f} data-center building(s) and {s.cooling[a]:.0f} cooling object(s)"
+        plant = (
+            f"{s.buildings[a]:.0f} data-center building(s) and {s.cooling[a]:.0f} cooling object(s) of "
+            f"{s.cooling_m2[a]:.0f} m2"
+            if s.plant_known[a]
+            else f"a data center of {me:.0f} MW of IT, its plant not stated"
+        )
         if flags["type_mismatch"][k]:
-            yes.append(f"Declared as '{d.kind[b]}', seen with {plant} of {s.cooling_m2[a]:.0f} m2.")
+            yes.append(f"Declared as '{d.kind[b]}', seen with {plant}.")
         if flags["status_mismatch"][k]:
             yes.append(f"Declared as {d.status[b]}, seen with {plant}; {status[k].partition(': ')[2]}.")
             no.append("Buildings and plant stand months before operation, and remain after it ends.")
@@ -100,7 +106,7 @@ def matched(m: Matches, pairs: Pairs, s: Sites, d: Declared, settings: Reconcile
             )
         if p < 0.5:
             no.append("Other sites or declarations nearby fit about as well: the pairing is uncertain.")
-        no += limits(float(s.p[a]), float(s.cooling[a]), bool(cut[k]))
+        no += limits(float(s.p[a]), bool(no_plant[a]), bool(cut[k]))
         if of_decls[k] > 1:
             names = ", ".join([d.id[b], *more[k]][:5])
             no.append(f"{of_decls[k]} declarations lie on this site and are taken together ({names}).")
@@ -140,10 +146,11 @@ def undeclared(i: np.ndarray, pairs: Pairs, s: Sites, d: Declared, settings: Rec
     away_m = distances_m(s.at, i, d.at, nearest)
     speaks, against = [], []
     reach = f"No declaration within {km(settings.gross_error_m)} or its own error could be this site."
-    own = (s.p, s.prior, s.it_mw, s.it_low, s.it_high, s.buildings, s.building_m2, s.cooling, s.cooling_m2, s.on_border)
+    own = (s.p, s.prior, s.it_mw, s.it_low, s.it_high, s.buildings, s.building_m2, s.cooling, s.cooling_m2, s.plant_known,
+           s.on_border)  # fmt: skip
     lists = [v[i].tolist() for v in (*own, best, p_match)]
     ids, errors = d.id.tolist(), d.error_m.tolist()
-    for near, away, p, prior, mid, low, high, n, m2, plant, plant_m2, cut, k, p_any in zip(
+    for near, away, p, prior, mid, low, high, n, m2, plant, plant_m2, known, cut, k, p_any in zip(
         nearest.tolist(), away_m.tolist(), *lists, strict=True
     ):
         place = (
@@ -154,7 +161,7 @@ def undeclared(i: np.ndarray, pairs: Pairs, s: Sites, d: Declared, settings: Rec
         speaks.append(
             f"Data center with probability {p:.2f} at a prior of {prior:.2g}; could carry {mid:.0f} "
             f"MW of IT (p10-p90 {low:.0f}-{high:.0f}). {n:.0f} building(s) of "
-            f"{m2:.0f} m2 and {plant:.0f} cooling object(s) of {plant_m2:.0f} m2. {place}"
+            f"{m2:.0f} m2{f' and {plant:.0f} cooling object(s) of {plant_m2:.0f} m2' if known else ''}. {place}"
         )
         other = (
             f"It is some declared facility at another place with probability {p_any:.2f}; the likeliest is "
@@ -162,7 +169,7 @@ def undeclared(i: np.ndarray, pairs: Pairs, s: Sites, d: Declared, settings: Rec
             if k >= 0
             else reach
         )
-        against.append(" ".join([other, *limits(p, plant, cut)]))
+        against.append(" ".join([other, *limits(p, known and plant == 0, cut)]))
     none = np.full(len(i), -1)
     return _both(i, none, s, d) | {
         "class": ["undeclared"] * len(i), "p_match": np.minimum(p_match[i], 1.0), "evidence_for": speaks,

@@ -30,14 +30,14 @@ def above_or_below(
     )
 
 
-def limits(p: float, cooling: float, cut: bool) -> list[str]:
+def limits(p: float, no_plant: bool, cut: bool) -> list[str]:
     """Return what the image alone leaves open about a site."""
     words = []
     if cut:
         words.append("The site lies on the border of the imagery: its size and power are lower bounds.")
     if p < 0.5:
         words.append(f"The image alone gives only {p:.2f} that this is a data center.")
-    if cooling == 0:
+    if no_plant:
         words.append("No cooling equipment was seen: a warehouse looks the same.")
     return words
 
@@ -52,7 +52,7 @@ def status_checks(d: Declared, j: np.ndarray, s: Sites, i: np.ndarray) -> list[s
     stated = np.array([isinstance(v, str) for v in status], bool)
     undated = np.isnat(since) & np.isnat(until)
     idle = np.isin(status.astype(str), list(NOT_OPERATING))
-    equipped = (s.buildings[i] >= 1) & (s.cooling[i] >= 1)
+    equipped = s.equipped[i]
     words = np.where(idle == equipped, "differs", "agrees").astype(object)
     words[~idle & ~equipped] = "unknown: no plant was seen, which does not show that nothing runs"
     for k in np.flatnonzero(idle):

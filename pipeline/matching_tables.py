@@ -23,7 +23,7 @@ from pipeline.reconcile_settings import MATCHED_KINDS_NOT, MIN_MW, NOT_OPERATING
 EARTH_KM = 6371.0088  # mean radius; densities and candidate radii only, never a reported distance
 MAX_DENSITY_KM2 = 200.0  # five neighbours within 90 m; coincident points would make it infinite
 _Z80 = 1.2815515655446004  # standard normal quantile at 0.9: p10 to p90 spans twice this
-_LABELS = ("name", "operator", "identifier", "zone")
+_LABELS = ("name", "operator", "identifier", "zone", "plant_known")
 
 
 @dataclass
@@ -61,7 +61,11 @@ class Shapes:
 
 @dataclass
 class Sites:
-    """Observed sites, by site_id; one element a site."""
+    """Observed sites, by site_id; one element a site.
+
+    `equipped`: data-center buildings with cooling plant were seen; where a table does not state the plant
+    (`plant_known` false), whoever calls it a data center is believed.
+    """
 
     id: np.ndarray
     at: Shapes
@@ -75,6 +79,8 @@ class Sites:
     building_m2: np.ndarray
     cooling: np.ndarray
     cooling_m2: np.ndarray
+    equipped: np.ndarray
+    plant_known: np.ndarray
     on_border: np.ndarray
     date: np.ndarray
     labels: pd.DataFrame
@@ -127,12 +133,15 @@ def sites_of(frame: gpd.GeoDataFrame, labels: pd.DataFrame | None = None) -> Sit
         own = own.assign(**{k: given[k].to_numpy(object) for k in _LABELS if k in given})
     number = {c: frame[c].to_numpy(float) for c in ("p_data_center", "prior", "it_mw_p10", "it_mw_p50", "it_mw_p90",
               "buildings", "building_area_m2", "cooling_objects", "cooling_area_m2")}  # fmt: skip
+    known = own.pop("plant_known").fillna(True).to_numpy(bool) if "plant_known" in own else np.ones(len(frame), bool)
+    plant = (number["cooling_objects"] >= 1) | (~known & (number["p_data_center"] >= 0.5))
     low, high = (np.maximum(number[f"it_mw_{q}"], MIN_MW) for q in ("p10", "p90"))
     return Sites(
         id=frame["site_id"].to_numpy(object), at=shapes_of(frame), p=number["p_data_center"], prior=number["prior"],
         it_mw=number["it_mw_p50"], it_low=number["it_mw_p10"], it_high=number["it_mw_p90"],
         ln_sd=np.log(high / low) / (2 * _Z80), buildings=number["buildings"], building_m2=number["building_area_m2"],
         cooling=number["cooling_objects"], cooling_m2=number["cooling_area_m2"],
+        equipped=plant & (number["buildings"] >= 1), plant_known=known,
         on_border=frame["on_border"].to_numpy(bool), date=dates(frame, "image_date"), labels=own,
     )  # fmt: skip
 

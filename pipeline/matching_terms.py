@@ -115,8 +115,7 @@ def use_term(site: np.ndarray, decl: np.ndarray, s: Sites, d: Declared, settings
     if not odd.any():
         return np.zeros(len(site))
     share = max(float(odd.mean()), settings.contradicted_share)
-    equipped = (s.buildings[site] >= 1) & (s.cooling[site] >= 1)
-    return np.where(odd[decl] & equipped, math.log(settings.contradicted_share / share), 0.0)
+    return np.where(odd[decl] & s.equipped[site], math.log(settings.contradicted_share / share), 0.0)
 
 
 def p_seen(site: np.ndarray, decl: np.ndarray, s: Sites, d: Declared, settings: ReconcileSettings) -> np.ndarray:

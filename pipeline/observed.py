@@ -63,7 +63,7 @@ def read(path: Path) -> tuple[gpd.GeoDataFrame, pd.DataFrame, pd.DataFrame]:
     if not rows:
         raise RegistryError(f"{path.name}: no usable row; the first: {aside[0][2] if aside else 'there is none'}")
     frame = pd.DataFrame(rows)
-    labels = frame[["site_id", "name", "operator", "identifier", "zone"]]
+    labels = frame[["site_id", "name", "operator", "identifier", "zone", "plant_known"]]
     return _sites(frame), labels, _aside(aside)
 
 
@@ -91,6 +91,7 @@ def _row(record: dict[str, object], name: str, path: Path, n: int) -> dict[str, 
         "site_id": name, "geometry": geometry, "mid": mid or _GUESS_MW, "spread": spread if mid else _GUESS_LN_SD,
         "p": _P if p is None else p, "area": area, "name": declared.as_text(record.get("name")),
         "operator": declared.as_text(record.get("operator")), "identifier": declared.as_text(record.get("registry_id")),
+        "plant_known": number["cooling_objects"] is not None or number["cooling_area_m2"] is not None,
         "zone": declared.as_text(record.get("zone")) or declared.as_text(record.get("state")),
         "image_date": _date(record.get("image_date")),
         "cooling": number["cooling_objects"] or 0, "cooling_m2": number["cooling_area_m2"] or 0.0,

@@ -458,3 +458,13 @@ def test_gross_error_density_integrates_to_one():
     density_m2 = np.exp(ln_place(zero, every, away, s, d, rc.DEFAULTS)[0]) / 1e6
     cell_m2 = np.repeat(r * step, len(turn)) * math.pi / 12
     assert (density_m2 * cell_m2).sum() == pytest.approx(1.0, abs=0.03)
+
+
+def test_a_table_that_states_no_plant_is_believed_and_says_so():
+    seen = sites_of([site("S", 0, 0, 50, cooling=0)])
+    table = declared_of([decl("D", 0, 0, 50, kind="warehouse")])
+    stated = rc.reconcile(seen, table, looked(), labels=pd.DataFrame({"site_id": ["S"], "plant_known": [False]}))
+    assert stated["class"][0] == "type_mismatch"
+    assert "plant not stated" in stated["evidence_for"][0]
+    assert "No cooling equipment" not in stated["evidence_against"][0]
+    assert rc.reconcile(seen, table, looked())["class"][0] == "matched"
