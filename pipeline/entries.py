@@ -18,7 +18,7 @@ from pipeline.coverage import BASIS
 from pipeline.entry_words import above_or_below, alternatives, km, limits, status_checks
 from pipeline.matching import Matches, Pairs
 from pipeline.matching_tables import Declared, Sites, distances_m
-from pipeline.reconcile_settings import CONTRADICTED, MIN_MW, NOT_OPERATING, ReconcileSettings
+from pipeline.reconcile_settings import MIN_MW, NOT_OPERATING, ReconcileSettings
 
 _NOTHING = "Nothing to settle."
 _SETTLES = {
@@ -56,7 +56,7 @@ def matched(m: Matches, pairs: Pairs, s: Sites, d: Declared, settings: Reconcile
     limit = settings.power_z * np.hypot(s.ln_sd[i], d.ln_sd[j])
     off_limit_m = np.maximum(settings.position_z * d.error_m[j], np.sqrt(s.at.hull_m2[i] / math.pi))
     flags = {
-        "type_mismatch": equipped & np.isin(d.kind[j].astype(str), list(CONTRADICTED)),
+        "type_mismatch": equipped & d.odd_use[j],
         "status_mismatch": np.array([c.startswith("differs") for c in status], bool),
         "above_declared": complete & (ratio > limit),
         "position_mismatch": distance_m > off_limit_m,
@@ -146,8 +146,8 @@ def undeclared(i: np.ndarray, pairs: Pairs, s: Sites, d: Declared, settings: Rec
     away_m = distances_m(s.at, i, d.at, nearest)
     speaks, against = [], []
     reach = f"No declaration within {km(settings.gross_error_m)} or its own error could be this site."
-    own = (s.p, s.prior, s.it_mw, s.it_low, s.it_high, s.buildings, s.building_m2, s.cooling, s.cooling_m2, s.plant_known,
-           s.on_border)  # fmt: skip
+    own = (s.p, s.prior, s.it_mw, s.it_low, s.it_high, s.buildings, s.building_m2, s.cooling, s.cooling_m2,
+           s.plant_known, s.on_border)  # fmt: skip
     lists = [v[i].tolist() for v in (*own, best, p_match)]
     ids, errors = d.id.tolist(), d.error_m.tolist()
     for near, away, p, prior, mid, low, high, n, m2, plant, plant_m2, known, cut, k, p_any in zip(

@@ -6,6 +6,7 @@ million of them cost arrays and not objects.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -18,7 +19,7 @@ from scipy.spatial import cKDTree
 
 from aoi.errors import RegistryError
 from pipeline.coverage import centres, local_frame, local_xy, looked_shares
-from pipeline.reconcile_settings import MATCHED_KINDS_NOT, MIN_MW, NOT_OPERATING, ReconcileSettings
+from pipeline.reconcile_settings import CONTRADICTED, MATCHED_KINDS_NOT, MIN_MW, NOT_OPERATING, ReconcileSettings
 
 EARTH_KM = 6371.0088  # mean radius; densities and candidate radii only, never a reported distance
 MAX_DENSITY_KM2 = 200.0  # five neighbours within 90 m; coincident points would make it infinite
@@ -114,6 +115,7 @@ class Declared:
     looked: np.ndarray
     p_missed: np.ndarray
     kind: np.ndarray
+    odd_use: np.ndarray
     status: np.ndarray
     since: np.ndarray
     until: np.ndarray
@@ -173,6 +175,7 @@ def declared_of(frame: gpd.GeoDataFrame, looked_at: gpd.GeoDataFrame, settings: 
         ln_sd=np.hypot(settings.declared_ln_sd, np.where(from_facility, settings.facility_per_it_ln_sd, 0.0)),
         outline_m2=frame["area_m2"].to_numpy(float), footprint_m2=frame["footprint_m2"].to_numpy(float),
         looked=looked, p_missed=1.0 - looked * (1.0 - missed), kind=_words(frame, "kind"),
+        odd_use=odd_use(_words(frame, "kind")),
         status=_words(frame, "status"), since=dates(frame, "valid_from"), until=dates(frame, "valid_to", end=True),
         zone=_words(frame, "zone"),
         labels=pd.DataFrame({k: _words(frame, k) for k in ("name", "operator", "declared_id")}),
@@ -260,6 +263,13 @@ def _background(values: np.ndarray, least: float) -> tuple[float, float]:
     """Median and spread of ln over all sites; 0.8: MW per building, p10 31 to p90 171 (domain table 0, 6)."""
     ln_all = np.log(np.maximum(values, least))
     return float(np.median(ln_all)), max(0.8, float(np.std(ln_all)))
+
+
+def odd_use(kinds: np.ndarray) -> np.ndarray:
+    """Whether a data center with cooling plant contradicts the declared use, (n,); 'data storage' it does not."""
+    words = {k: frozenset(re.findall(r"[a-z]+", k.lower())) for k in set(kinds.tolist()) if isinstance(k, str)}
+    odd = {k: bool(w & CONTRADICTED) and not w & {"data", "server", "datacenter"} for k, w in words.items()}
+    return np.array([odd.get(k, False) for k in kinds.tolist()], bool)
 
 
 def _in_order(frame: gpd.GeoDataFrame, key: str) -> gpd.GeoDataFrame:

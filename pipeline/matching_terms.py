@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.coverage import local_xy
 from pipeline.matching_tables import Declared, Sites
-from pipeline.reconcile_settings import CONTRADICTED, MIN_MW, ReconcileSettings
+from pipeline.reconcile_settings import MIN_MW, ReconcileSettings
 
 _GROSS_NORM = math.pi * (1.0 + 2.0 * math.log(1.0 / 0.3))  # of the gross-error density, see ln_place
 _MIDDLE = 0.25  # of the reach of an outline: how far off its middle a coordinate of the middle is; own choice
@@ -111,7 +111,7 @@ def use_term(site: np.ndarray, decl: np.ndarray, s: Sites, d: Declared, settings
     ln of the share of such uses among true data centers over that in the registry: in a registry of many uses a
     warehouse is a warehouse; where only data centers are listed the odd one out says little. 0 without cooling plant.
     """
-    odd = np.isin(d.kind.astype(str), list(CONTRADICTED))
+    odd = d.odd_use
     if not odd.any():
         return np.zeros(len(site))
     share = max(float(odd.mean()), settings.contradicted_share)

@@ -373,6 +373,8 @@ def analyse(workflow: Workflow, inputs: Inputs, footprints: gpd.GeoDataFrame, lo
     assert inputs.source is not None
     drawn = _power(grouped, inputs.source.gsd_m, workflow)
     table = compute.attach(grouped, drawn, compute.estimate(drawn, year=workflow.year))
+    taken = workflow.imagery.date or (inputs.source.date if isinstance(inputs.source, StacSource) else None)
+    table = table.assign(image_date=pd.array([taken] * len(table), dtype="string"))
     heat, looks = empty("thermal"), empty("thermal_looks")
     if inputs.stack_box is not None and len(table):
         heat, looks = thermal.evidence(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,15 @@ class StacSource:
             f"{i['id']} {[a['href'] for a in i['assets'].values()]} {i['properties'].get('updated', '')}"
             for i in self.items
         )
+
+    @property
+    def date(self) -> str | None:
+        """Day of the newest item; None where the items lie more than a month apart or have no date."""
+        days = sorted(str(i["properties"].get("datetime") or "")[:10] for i in self.items)
+        if not days or not days[0]:
+            return None
+        apart = datetime.fromisoformat(days[-1]) - datetime.fromisoformat(days[0])
+        return days[-1] if apart <= timedelta(days=31) else None
 
     def read(self, y0: int, x0: int, y1: int, x1: int) -> tuple[np.ndarray, np.ndarray]:
         """Values (band, y, x) float32 0..1 and valid (y, x); pixels that are zero in all bands are not valid.

@@ -35,6 +35,10 @@ class ImagerySettings(_Frozen):
 
     path: Path | None = Field(default=None, description="image file; takes precedence over stac")
     stac: StacSettings | None = Field(default=None, description="public catalogue to search where no path is given")
+    date: str | None = Field(
+        default=None, pattern=r"^\d{4}-\d{2}-\d{2}$",
+        description="day on which the image file was taken; without it no declared status is compared",
+    )  # fmt: skip
     thermal_excess: Path | None = Field(
         default=None,
         description="GeoTIFF, float32 kelvin above the surroundings, pixels of at most 40 m; for thermal weights",
