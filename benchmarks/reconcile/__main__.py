@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.reconcile import rivals
-from benchmarks.reconcile.bound import informed
+from benchmarks.reconcile.bound import best_threshold, informed, ratios
 from benchmarks.reconcile.planted import EDITS, ERROR_M, EXPECTED, REACH_M, Case, base, plant
 from pipeline import reconcile
 from workflows.training_file import real_data
@@ -93,6 +93,7 @@ def measure(folder: Path, seed: int = 0, repeats: int = 2) -> dict[str, Any]:
     edits: dict[str, dict[str, dict[str, int]]] = {}
     against: dict[str, list[dict[str, float]]] = {}
     scored: dict[str, tuple[list[float], list[bool], list[str]]] = {}
+    power: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {"halve": [], "triple": []}
     head = next(iter(SETUPS))
     for setup, (name, reach_m) in SETUPS.items():
         truth = base(folder, name, reach_m)
@@ -116,6 +117,9 @@ def measure(folder: Path, seed: int = 0, repeats: int = 2) -> dict[str, Any]:
                 group += [f"{coordinates}/{k}/{n % 10}" for n in range(len(right))]
                 if coordinates in FINE:
                     best.setdefault((setup, coordinates, names), []).append(score(case, informed(case, family)))
+            if setup == head and coordinates in FINE and family == "other":
+                for edit, parts in power.items():
+                    parts.append(ratios(case, edit))
             if setup == head and coordinates in FINE:
                 _add(edits.setdefault(f"{family}/{coordinates}", {}), by_edit(case, ledger))
                 if names and family == "other":
@@ -137,6 +141,7 @@ def measure(folder: Path, seed: int = 0, repeats: int = 2) -> dict[str, Any]:
             s: {**_pooled(cells, s), "ece": round(ece[s][0], 4), "ece_interval": ece[s][1]} for s in SETUPS
         },
         "informed_matcher": {f"{s}/{c}/names {n:g}": ratio(parts) for (s, c, n), parts in best.items()},
+        "power_edits_bound": {e: best_threshold(p, 1.0 if e == "halve" else -1.0) for e, p in power.items()},
         "by_edit": {which: {e: _shares(v) for e, v in found.items()} for which, found in edits.items()},
         "by_coordinates": {f"{s}/{f}/{c}/names {n:g}": ratio(parts) for (s, f, c, n), parts in cells.items()},
         "rivals": {name: ratio(parts) for name, parts in against.items()},
@@ -201,7 +206,7 @@ def main(arguments: list[str] | None = None) -> int:
     out = sys.stderr if options.json else sys.stdout
     for key in ("recall", "precision", "ece"):
         print(f"{key}: {result[key]}", file=out)
-    for key in ("by_setup", "informed_matcher", "by_coordinates", "rivals"):
+    for key in ("by_setup", "informed_matcher", "power_edits_bound", "by_coordinates", "rivals"):
         for name, value in result[key].items():
             print(f"{name:40} {value}", file=out)
     for family, found in result["by_edit"].items():

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 from scipy.stats import t as student
 
-from benchmarks.reconcile.planted import EDITS, Case
+from benchmarks.reconcile.planted import Case
 from pipeline.assignment import assign
 from pipeline.coverage import local_xy
 from pipeline.matching_tables import declared_of, sites_of
@@ -68,8 +68,36 @@ def informed(case: Case, family: str, share: float = 0.05) -> dict[str, str]:
         near = np.flatnonzero(decl == j)
         if len(near) and gain[near].max() > np.log(1 / share):
             found[str(d.id[j])] = str(s.id[site[near[np.argmax(gain[near])]]])
-    assert len(EDITS) == 8
     return found
+
+
+def ratios(case: Case, edit: str) -> tuple[np.ndarray, np.ndarray]:
+    """ln(observed/declared MW) of every true pair, and whether `edit` was made on it, each (pair,)."""
+    seen = case.sites.set_index("site_id")["it_mw_p50"]
+    told = case.declared.set_index("declared_id")["it_mw"]
+    pairs = [(d, s) for d, s in case.partner.items() if s and case.edit.get(d) != "split"]
+    off = np.log([seen[s] / told[d] for d, s in pairs])
+    return off, np.array([case.edit.get(d) == edit for d, _ in pairs])
+
+
+def best_threshold(parts: list[tuple[np.ndarray, np.ndarray]], sign: float) -> dict[str, float]:
+    """What the best threshold on the true power ratio gives, pairing known: no rule on power alone can do better.
+
+    Args:
+        parts: of `ratios`.
+        sign: 1 where the edit makes observed larger than declared, -1 where smaller.
+    """
+    off = sign * np.concatenate([p[0] for p in parts])
+    made = np.concatenate([p[1] for p in parts])
+    order = np.argsort(-off)
+    hit, called = np.cumsum(made[order]), np.arange(1, len(off) + 1)
+    precision, recall = hit / called, hit / max(made.sum(), 1)
+    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-9)
+    return {
+        "best_f1": round(float(f1.max()), 3),
+        "precision_at_recall_0.95": round(float(precision[recall >= 0.95].max()), 3),
+        "recall_at_precision_0.95": round(float(recall[precision >= 0.95].max(initial=0.0)), 3),
+    }
 
 
 def _normal(x: np.ndarray, sd: float) -> np.ndarray:
