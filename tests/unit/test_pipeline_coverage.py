@@ -113,3 +113,27 @@ def test_with_looked_at_fills_the_column_row_by_row():
     )
     assert coverage.with_looked_at(declared, looked)["looked_at"].tolist() == pytest.approx([1.0, 0.0])
     assert declared["looked_at"].isna().all()
+
+
+def world(step):
+    lon, lat = np.meshgrid(np.arange(-180, 180, step), np.arange(-90, 90, step))
+    return [(a, b, a + step, b + step) for a, b in zip(lon.ravel(), lat.ravel(), strict=True)]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.floats(-180, 180), st.floats(-70, 70), st.floats(30, 25_000))
+def test_a_place_is_covered_by_the_whole_world_however_it_is_cut(lon, lat, error_m):
+    place = shapely.Point(lon, lat)
+    for step in (360 / 2, 45):
+        assert coverage.looked_share(place, error_m, cells(*world(step))) == pytest.approx(1.0, abs=1e-4)
+
+
+def test_a_cell_that_reaches_round_the_earth_counts_where_it_is():
+    """A hull about a world list of sites once made an invalid outline in the frame of a place on the other side."""
+    ring = shapely.Polygon([(-170, -40), (170, -40), (160, 60), (0, 10), (-160, 60)])
+    table = cells((0, 0, 1, 1))
+    table.loc[0, "geometry"] = ring
+    places = np.array([shapely.Point(lon, -20) for lon in range(-156, 157, 12)] + [shapely.Point(0, 40)], dtype=object)
+    shares = coverage.looked_shares(places, np.full(len(places), 500.0), table)
+    assert shares[:-1] == pytest.approx(1.0, abs=1e-3)
+    assert shares[-1] == 0.0
