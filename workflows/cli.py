@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 
 from aoi.errors import ConfigError, OverwattError
-from workflows import compare_cli, estimate_cli, inspect_cli, thresholds_cli
+from workflows import compare_cli, estimate_cli, inspect_cli, reconcile_cli, thresholds_cli
 
 app = typer.Typer(
     name="overwatt",
@@ -322,33 +322,10 @@ def simulate(
     _print(result, as_json, [f"{name}: {path}" for name, path in result.items()])
 
 
-@app.command()
-def reconcile(
-    observed: Annotated[Path, typer.Argument(help="Observed sites: a run's sites.parquet, or any table.")],
-    declared: Annotated[Path, typer.Argument(help="Registry of declared facilities.")],
-    out: Annotated[Path, typer.Option("--out", help="Output folder.")],
-    format: Annotated[str, typer.Option("--format", help="Layout of the registry.")] = "auto",
-    looked_at: Annotated[
-        Path | None,
-        typer.Option("--looked-at", help="What was looked at (looked_at.parquet); beside OBSERVED if absent."),
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Make the ledger alone, from a table of sites and a registry."""
-    from workflows import commands
-
-    result = commands.reconcile(observed, declared, out, format=format, looked_at=looked_at)
-    counts = ", ".join(f"{n} {c}" for c, n in result["counts"].items() if n)
-    lines = [f"{counts or 'no entries'}: {result['ledger']}", f"what was looked at: {result['looked_at']}"]
-    kept = result["kept_aside"]
-    if kept["observed"] + kept["declared"]:
-        lines.append(f"kept aside: {kept['observed']} observed, {kept['declared']} declared rows: {kept['path']}")
-    _print(result, as_json, lines)
-
-
 compare_cli.register(app, _print)
 estimate_cli.register(app, _print)
 inspect_cli.register(app, _print)
+reconcile_cli.register(app, _print)
 thresholds_cli.register(app, _print)
 
 

@@ -1,24 +1,19 @@
-"""The smaller commands: detector alone, scores, ledger alone."""
+"""The smaller commands: detector alone, scores."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
 import pandas as pd
-import pyarrow
 
-from aoi.errors import ConfigError, RegistryError, nearest
+from aoi.errors import ConfigError
 from models.card import ModelCard
 from models.predict import Detector, predict
 from models.profiles import weights_of
-from pipeline import declared as registry
-from pipeline import observed as observations
-from pipeline import rank, tables
-from pipeline import reconcile as ledgers
 from pipeline.detect import DetectSettings
 from workflows import store
 from workflows.excess import ExcessRaster, WithThermal, open_excess
@@ -147,39 +142,3 @@ def training_lines(result: dict[str, Any]) -> list[str]:
         if isinstance(scores, dict):
             lines += [name, *(f"  {line}" for line in score_lines({"in_training": False, **scores})[1:])]
     return lines
-
-
-def reconcile(observed: Path, declared: Path, out: Path, *, format: str, looked_at: Path | None) -> dict[str, Any]:
-    """Make the ledger of any table of observed sites and any registry; rows that cannot be used are kept aside."""
-    if format not in get_args(registry.Format):
-        raise ConfigError(f"--format '{format}': {nearest(format, get_args(registry.Format))}")
-    table, labels, aside = observations.read(observed)
-    beside = observed.with_name("looked_at.parquet")
-    assumed = looked_at is None and not beside.is_file()
-    looked = observations.assumed_looked_at(table) if assumed else _table(looked_at or beside, "looked_at")
-    rejected: list[tuple[int, str, str]] = []
-    facilities = registry.read(declared, cast(registry.Format, format), aside=rejected)
-    ledger = rank.rank(ledgers.reconcile(table, facilities, looked, labels=labels), table, facilities)
-    path = store.write_table(out, "ledger", ledger)[0]
-    kept = pd.DataFrame(rejected, columns=["row", "id", "reason"]).assign(table="declared")
-    kept = pd.concat([aside.assign(table="observed"), kept], ignore_index=True)
-    store.defuse(kept[["table", "row", "id", "reason"]]).to_csv(out / "kept_aside.csv", index=False)
-    rows = ledger[["entry_id", "class", "declared_id", "site_id", "rank"]].to_dict("records")
-    return {
-        "ledger": str(path),
-        "counts": {c: int((ledger["class"] == c).sum()) for c in tables.LEDGER_CLASSES},
-        "kept_aside": {"observed": len(aside), "declared": len(rejected), "path": str(out / "kept_aside.csv")},
-        "looked_at": "assumed: the neighbourhood of the observed sites" if assumed else str(looked_at or beside),
-        "observed": len(table),
-        "declared": len(facilities),
-        "entries": [{k: None if pd.isna(v) else v for k, v in row.items()} for row in rows[:1000]],
-    }
-
-
-def _table(path: Path, name: str) -> gpd.GeoDataFrame:
-    if not path.is_file():
-        raise RegistryError(f"{path}: no such file; `overwatt run` writes it")
-    try:
-        return tables.conform(gpd.read_parquet(path), name)
-    except (ValueError, pyarrow.ArrowException, OSError) as error:
-        raise RegistryError(f"{path.name}: not a table of {name} as `overwatt run` writes it") from error

@@ -141,10 +141,12 @@ def defuse(frame: pd.DataFrame) -> pd.DataFrame:
     out = frame.copy()
     for name in out.columns:
         if out[name].dtype == "string" or out[name].dtype == object:
-            out[name] = out[name].map(
-                lambda v: f"'{v}" if isinstance(v, str) and v.startswith(_DANGEROUS) else v,
-                na_action="ignore",
-            )
+            text = out[name]
+            if text.dtype == object:
+                text = text.where(text.map(lambda v: isinstance(v, str))).astype("string")
+            risky = text.str.startswith(_DANGEROUS).fillna(False).to_numpy(bool)
+            if risky.any():
+                out[name] = out[name].where(~risky, "'" + text)
     return out
 
 
