@@ -136,6 +136,24 @@ def records(path: Path) -> list[dict[str, Any]]:
     return _generic(path, keep_all=True)
 
 
+def cells(path: Path) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Return any table's cells, and which column holds what: our names, and every column's own in lower case.
+
+    Raises:
+        RegistryError: the file cannot be read or has no coordinates.
+    """
+    frame = _csv(path) if path.suffix.lower() in (".csv", ".txt") else _vector(path)
+    lower = {str(c).strip().lower(): c for c in frame.columns}
+    known = {key: next((lower[a] for a in aliases if a in lower), None) for key, aliases in _ALIASES.items()}
+    column = {**lower, **{key: c for key, c in known.items() if c is not None}}
+    if "geometry" not in column and not {"lon", "lat"} <= column.keys():
+        raise RegistryError(
+            f"registry '{path.name}' has no coordinates: it needs columns lon and lat, or geometry; "
+            f"its columns are {', '.join(map(str, frame.columns)) or 'none'}"
+        )
+    return frame.reset_index(drop=True), column
+
+
 def within(declared: gpd.GeoDataFrame, area: BaseGeometry, margin_m: float = 0.0) -> gpd.GeoDataFrame:
     """Return the declarations whose geometry lies within `margin_m` of `area` (lon/lat), same order.
 
