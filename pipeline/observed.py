@@ -103,7 +103,7 @@ class _Rows:
     def refuse(self, bad: np.ndarray, reason: str) -> None:
         self.reason[bad & pd.isna(self.reason)] = reason
 
-    def refuse_one(self, row: int, reason: str) -> None:
+    def refuse_one(self, row: int | np.integer, reason: str) -> None:
         if self.reason[row] is None:
             self.reason[row] = reason
 
