@@ -32,7 +32,7 @@ def run(observed: Path, declared: Path, out: Path, *, format: str, looked_at: Pa
     looked = observations.assumed_looked_at(table) if assumed else _table(looked_at or beside, "looked_at")
     rejected: list[tuple[int, str, str]] = []
     facilities = registry.read(declared, cast(registry.Format, format), aside=rejected)
-    ledger = rank.rank(ledgers.reconcile(table, facilities, looked, labels=labels), table, facilities)
+    ledger, order = rank.ranked(ledgers.reconcile(table, facilities, looked, labels=labels), table, facilities)
     path = store.write_table(out, "ledger", ledger)[0]
     kept = pd.DataFrame(rejected, columns=["row", "id", "reason"]).assign(table="declared")
     kept = pd.concat([aside.assign(table="observed"), kept], ignore_index=True)
@@ -43,6 +43,7 @@ def run(observed: Path, declared: Path, out: Path, *, format: str, looked_at: Pa
         "counts": {c: int((ledger["class"] == c).sum()) for c in tables.LEDGER_CLASSES},
         "kept_aside": {"observed": len(aside), "declared": len(rejected), "path": str(out / "kept_aside.csv")},
         "looked_at": "assumed: the neighbourhood of the observed sites" if assumed else str(looked_at or beside),
+        "ranking": order,
         "observed": len(table),
         "declared": len(facilities),
         "entries": [{k: None if pd.isna(v) else v for k, v in row.items()} for row in rows],
@@ -70,6 +71,13 @@ def register(app: typer.Typer, show: Callable[[dict[str, Any], bool, list[str]],
         result = run(observed, declared, out, format=format, looked_at=looked_at)
         counts = ", ".join(f"{n} {c}" for c, n in result["counts"].items() if n)
         lines = [f"{counts or 'no entries'}: {result['ledger']}", f"what was looked at: {result['looked_at']}"]
+        if result["ranking"]:
+            order = result["ranking"]
+            lines.append(
+                f"ranking: resampled draws keep {order['top10_kept']:.0%} of the top ten, {order['true_top10']:.0%} of them "
+                f"are among the ten largest in truth; {order['false_in_top100']:.0%} of the first 100 are expected to be "
+                f"false by {order['false_basis']}"
+            )
         kept = result["kept_aside"]
         if kept["observed"] + kept["declared"]:
             lines.append(f"kept aside: {kept['observed']} observed, {kept['declared']} declared rows: {kept['path']}")

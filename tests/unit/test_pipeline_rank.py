@@ -6,9 +6,9 @@ import pytest
 import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.special import ndtri
+from scipy.special import ndtr, ndtri
 
-from pipeline.rank import FLOP_90D_PER_MW, SHARE, rank
+from pipeline.rank import FLOP_90D_PER_MW, SHARE, p_over, rank, ranked
 from pipeline.tables import CRS, LEDGER_CLASSES, QUANTILE_NAMES, QUANTILES, conform, empty
 
 FLOP_PER_MW = 1.5e24
@@ -175,3 +175,49 @@ def test_rank_is_a_permutation_in_falling_order_whatever_the_order_of_rows(seed,
 
 def test_empty_ledger_stays_empty():
     assert len(rank(empty("ledger"), empty("sites"))) == 0
+
+
+def test_the_distribution_behind_the_number():
+    table = sites_of([site("S", 100)])
+    row = rank(ledger_of([entry("a", "undeclared", "S", mw=100, p_match=0.25)]), table).iloc[0]
+    w = 0.9 * 0.75
+    assert row["undeclared_flop_90d_p05"] == 0  # with 0.325 there is nothing
+    assert row["undeclared_flop_90d_p50"] == pytest.approx(
+        100 * FLOP_PER_MW * math.exp(SD * ndtri((0.5 - (1 - w)) / w)), rel=0.01
+    )
+    assert row["undeclared_flop_90d_p95"] == pytest.approx(
+        100 * FLOP_PER_MW * math.exp(SD * ndtri((0.95 - (1 - w)) / w)), rel=0.01
+    )
+    over = 1 - ndtr(math.log(1e26 / (100 * FLOP_PER_MW)) / SD)
+    assert row["p_over_1e26"] == pytest.approx(w * over, abs=0.005)
+    assert row["p_over_1e25"] == pytest.approx(w, abs=0.005)
+    assert row["next_step"] in ("image", "visit")
+    assert row["value_of_inspection"] > 0
+    assert row["q_value"] == pytest.approx(1 - w)
+
+
+def test_p_over_any_threshold_in_any_time():
+    ledger, table = ledger_of([entry("a", "undeclared", "S", mw=100, p_match=0.25)]), sites_of([site("S", 100)])
+    assert p_over(ledger, table, 1e26)[0] == rank(ledger, table)["p_over_1e26"][0]
+    assert p_over(ledger, table, 2e26, days=180.0)[0] == p_over(ledger, table, 1e26)[0]
+    assert p_over(ledger, table, 1e27)[0] < 0.01
+
+
+def test_controls_replace_the_models_own_probabilities():
+    rows = [entry(f"e{k}", "undeclared", f"S{k}", mw=100, p_match=0.0, p=p) for k, p in enumerate((0.99, 0.6))]
+    ledger, table = ledger_of(rows), sites_of([site("S0", 100), site("S1", 100)])
+    own, figures = ranked(ledger, table)
+    with_controls, other = ranked(ledger, table, None, np.linspace(0, 0.9, 99), 0.5)
+    assert own["q_value"].tolist() == pytest.approx([0.01, (0.01 + 0.4) / 2])
+    assert with_controls["q_value"][0] == pytest.approx(0.5 * 0.01 * 2)
+    assert "own probabilities" in figures["false_basis"]
+    assert "99 known negatives" in other["false_basis"]
+    assert figures["top10_kept"] == 1.0
+
+
+def test_entries_without_anything_stand_last_without_a_range():
+    rows = [entry("a", "matched", "S", "D", 50, 50), entry("b", "undeclared", "S", mw=50, p_match=0.0)]
+    out = rank(ledger_of(rows), sites_of([site("S", 50)]))
+    assert out["entry_id"].tolist() == ["b", "a"]
+    assert out["rank_low"].isna().tolist() == [False, True]
+    assert out["q_value"].isna().tolist() == [False, True]
