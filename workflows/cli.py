@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 
 from aoi.errors import ConfigError, OverwattError
-from workflows import compare_cli, estimate_cli, inspect_cli, reconcile_cli, thresholds_cli
+from workflows import compare_cli, estimate_cli, export_cli, inspect_cli, reconcile_cli, thresholds_cli
 
 app = typer.Typer(
     name="overwatt",
@@ -324,6 +324,7 @@ def simulate(
 
 compare_cli.register(app, _print)
 estimate_cli.register(app, _print)
+export_cli.register(app, _print)
 inspect_cli.register(app, _print)
 reconcile_cli.register(app, _print)
 thresholds_cli.register(app, _print)
