@@ -96,7 +96,7 @@ def write_geojson(path: Path, table: gpd.GeoDataFrame, about: list[tuple[str, st
         box = bbox(shapes)
         if box is not None:
             file.write(f'"bbox": {json.dumps(box)},\n')
-        file.write(f'"about": {json.dumps(dict(about), ensure_ascii=False)},\n"features": [')
+        file.write(f'"about": {json.dumps([list(row) for row in about], ensure_ascii=False)},\n"features": [')
         for n, row in enumerate(zip(*columns, strict=True)):
             own = dict(zip(names, row, strict=True))
             own["alternatives"] = _list(own.get("alternatives"))

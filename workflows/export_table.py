@@ -167,13 +167,15 @@ def listing(inputs: Inputs, top: int | None = None) -> gpd.GeoDataFrame:
 
 def _plain(values: pd.Series, f: Field) -> pd.Series:
     """Return a column as cleaned text, as a nullable whole number or flag, or as float of `DIGITS` digits."""
+    if f.name == "seed":  # 64 bits: a spreadsheet would round it
+        return values.astype("Int64").astype("string")
     if f.text:
         if isinstance(values.dtype, pd.DatetimeTZDtype):
             values = values.dt.strftime("%Y-%m-%dT%H:%M:%SZ")
         return values.map(clean, na_action="ignore").astype("string")
     if f.name in ("on_border", "used_thermal", "drawn"):
         return values.astype("boolean")
-    if pd.api.types.is_integer_dtype(values.dtype) or f.name in ("buildings", "cooling_objects", "seed") or (
+    if pd.api.types.is_integer_dtype(values.dtype) or f.name in ("buildings", "cooling_objects") or (
         f.name.startswith("thermal_looks")
     ):  # fmt: skip
         return values.astype("Int64")

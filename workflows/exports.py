@@ -93,9 +93,7 @@ def words(inputs: Inputs, listed: int) -> list[tuple[str, str]]:
     if parameters.get("simulated") is True:
         rows.insert(0, ("simulated", "Imagery, sites and declarations of this run are simulated."))
     counts = ledger["class"].value_counts()
-    rows += [
-        (f"class: {c}", f"{LABELS[c]}: {int(counts.get(c, 0))} entries in the ledger") for c in tables.LEDGER_CLASSES
-    ]
+    rows += [(f"class: {c}", f"{LABELS[c]}; in the ledger: {int(counts.get(c, 0))}") for c in tables.LEDGER_CLASSES]
     rows += [(f"used: {k}", f"{clean(name)}, sha256 {sha}") for k, (name, sha) in inputs.files.items()]
     absent = [s for s in SOURCES if s not in inputs.tables]
     for s in absent:
@@ -114,8 +112,8 @@ def words(inputs: Inputs, listed: int) -> list[tuple[str, str]]:
     if isinstance(hashes, dict):
         rows += [(f"input: {clean(k)[:80]}", f"sha256 {clean(v)[:80]}") for k, v in sorted(hashes.items())]
     rows += [
-        ("can say", "Optical imagery of about 1 m finds large buildings with cooling equipment and sizes them; power "
-         "follows within a factor of about two, compute within more."),
+        ("can say", "Optical imagery of about 1 m finds large buildings with cooling equipment and sizes them. "
+         "Power and compute follow from size within the 5-95% intervals of each row, which are wide."),
         *(("cannot say", text) for text in LIMITS),
         *((f"finding: {k}", _FINDINGS[k]) for k in FINDINGS),
         ("to fill in", "finding, measured_mw, chips, inspector, time, note: the last columns of CSV and XLSX"),

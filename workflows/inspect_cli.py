@@ -14,7 +14,7 @@ import pyarrow
 import typer
 
 from aoi.errors import ConfigError
-from pipeline import compute, inspection, tables
+from pipeline import compute, inspection, inspection_plot, tables
 from workflows import store
 
 FOUND = 0.9
@@ -70,7 +70,7 @@ def places(folder: Path) -> inspection.Places:
 
 
 def run(folder: Path, budget: float, *, floor: float, seed: int, out: Path | None) -> dict[str, Any]:
-    """Make the plan, draw, and write plan.csv and plan.json."""
+    """Make the plan, draw, and write plan.csv, plan.json and the plot of the trade, trade.svg and trade.png."""
     of = places(folder)
     found = inspection.plan(of, budget, floor=floor)
     visits = inspection.draw(of, found.q, seed)
@@ -83,8 +83,13 @@ def run(folder: Path, budget: float, *, floor: float, seed: int, out: Path | Non
     table = table.sort_values(["probability", "place"], ascending=[False, True], kind="stable")
     with store.written(target / "plan.csv") as part:
         store.defuse(table).to_csv(part, index=False)
+    trade = inspection_plot.trade(of, budget, floor=floor)
+    with store.written(target / "trade.png") as part:
+        part.write_bytes(inspection_plot.png(of, found, trade))
+    store.write_text(target / "trade.svg", inspection_plot.svg(of, found, trade))
     result: dict[str, Any] = {
-        "plan": str(target / "plan.csv"), "visits": visits, "seed": seed, "digest": inspection.digest(of),
+        "plan": str(target / "plan.csv"), "plot": str(target / "trade.svg"), "visits": visits, "seed": seed,
+        "digest": inspection.digest(of),
         "budget": budget, "floor": floor, "places": len(of.place_id),
         "worst_case_detection": round(found.worst_case, 6), "optimum": round(found.optimum, 6),
         "without_naive_condition": round(found.free_optimum, 6), "uniform_worst_case": round(found.uniform, 6),
@@ -136,6 +141,7 @@ def register(app: typer.Typer, show: Callable[[dict[str, Any], bool, list[str]],
             f"without the condition on a naive evader {result['without_naive_condition']:.2f}",
             f"a naive evader is found with {result['naive_detection']:.2f}, by the list with "
             f"{result['list_naive_detection']:.2f}",
+            f"what the condition costs: {result['plot']}",
         ]
         show(result, as_json, lines)
 
