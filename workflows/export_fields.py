@@ -146,8 +146,8 @@ NOT_HELD = (
     ("heat coupling S and its prior", "not fitted to any site with a meter yet; thermal_floor_mw is a design figure"),
     ("nearest confusers considered", "the detector keeps no ranking of other building types; see evidence_against"),
     ("access notes (gates, scale, managed-access sensitivities)", "not in imagery, nor in any registry read here"),
-    ("dispositions of two analysts, signatures", "entered after the list; the review page keeps them"),
-    ("custody hash chain", "made by `overwatt bundle` for one site; sheet about has the hashes of the tables used"),
+    ("dispositions of two analysts, signatures", "entered after the list"),
+    ("custody hash chain", "sheet about has the hashes of the tables used; a signed bundle is not made here"),
     ("feedback used in which model version", "known after the next training; its model card says so"),
 )  # fmt: skip
 """Fields of an inspection list (methods dossier 6.3) that this list does not hold, and why."""

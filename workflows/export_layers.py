@@ -113,10 +113,10 @@ def write_kml(path: Path, table: gpd.GeoDataFrame, about: list[tuple[str, str]])
     shapes = _tidy(table.geometry.to_numpy())
     names = [c for c in table.columns if c != "geometry"]
     columns = [_plain(table[c]) for c in names]
-    at = names.index("class")
-    lines: dict[str, list[str]] = {}
-    for n, row in enumerate(zip(*columns, strict=True)):
-        lines.setdefault(str(row[at]), []).append(_placemark(dict(zip(names, row, strict=True)), shapes[n]))
+    rows = list(zip(*columns, strict=True))
+    of_class: dict[str, list[int]] = {}
+    for n, klass in enumerate(columns[names.index("class")]):
+        of_class.setdefault(str(klass), []).append(n)
     with store.written(path) as part, part.open("w", encoding="utf-8", newline="\n") as file:
         file.write('<?xml version="1.0" encoding="UTF-8"?>\n<kml xmlns="http://www.opengis.net/kml/2.2"><Document>\n')
         file.write(f"<name>Inspection list</name><description>{_markup(about)}</description>\n")
@@ -127,10 +127,10 @@ def write_kml(path: Path, table: gpd.GeoDataFrame, about: list[tuple[str, str]])
                 f"<LabelStyle><scale>0.7</scale></LabelStyle><LineStyle><color>ff{own}</color><width>2</width>"
                 f"</LineStyle><PolyStyle><color>80{own}</color></PolyStyle></Style>\n"
             )
-        for klass in sorted(lines, key=lambda k: (list(COLORS).index(k) if k in COLORS else len(COLORS), k)):
+        for klass in sorted(of_class, key=lambda k: (list(COLORS).index(k) if k in COLORS else len(COLORS), k)):
             label = LABELS.get(klass, klass)
-            file.write(f"<Folder><name>{escape(f'{label} ({len(lines[klass])})')}</name>\n")
-            file.writelines(lines[klass])
+            file.write(f"<Folder><name>{escape(f'{label} ({len(of_class[klass])})')}</name>\n")
+            file.writelines(_placemark(dict(zip(names, rows[n], strict=True)), shapes[n]) for n in of_class[klass])
             file.write("</Folder>\n")
         file.write("</Document></kml>\n")
 
@@ -269,7 +269,7 @@ def _placemark(row: dict[str, Any], shape: shapely.Geometry | None) -> str:
     rank, name = row.get("rank"), row.get("declared_name") or row.get("declared_id") or row.get("site_id") or ""
     shown = [(k, row[k]) for k in _SHOWN if row.get(k) is not None]
     data = "".join(
-        f"<Data name={quoteattr(k)}><value>{escape(_figure(v))}</value></Data>"
+        f'<Data name="{k}"><value>{escape(_figure(v))}</value></Data>'
         for k, v in row.items()
         if v is not None and k not in _SHOWN and k != "alternatives"
     )

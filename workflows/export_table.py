@@ -175,9 +175,7 @@ def _plain(values: pd.Series, f: Field) -> pd.Series:
         return values.map(clean, na_action="ignore").astype("string")
     if f.name in ("on_border", "used_thermal", "drawn"):
         return values.astype("boolean")
-    if pd.api.types.is_integer_dtype(values.dtype) or f.name in ("buildings", "cooling_objects") or (
-        f.name.startswith("thermal_looks")
-    ):  # fmt: skip
+    if pd.api.types.is_integer_dtype(values.dtype):
         return values.astype("Int64")
     numbers = values.astype(float).to_numpy()
     numbers = np.where(np.isfinite(numbers), numbers, np.nan)
@@ -239,6 +237,8 @@ def _scenes(sites: pd.DataFrame, footprints: pd.DataFrame) -> dict[str, str]:
 def _beside(table: pd.DataFrame, key: str) -> pd.DataFrame:
     frame = pd.DataFrame(table).drop(columns="geometry", errors="ignore")
     frame = frame[frame[key].notna()].drop_duplicates(key)
+    whole = [c for c in frame.columns if frame[c].dtype == "int64"]
+    frame = frame.astype(dict.fromkeys(whole, "Int64"))  # rows without a partner would make floats of them
     return frame.set_index(frame[key].astype(object))
 
 

@@ -13,7 +13,7 @@ from aoi.errors import ConfigError
 from pipeline import tables
 from pipeline.coverage import BASIS
 from workflows import export_layers, export_sheets, export_table
-from workflows.export_fields import FIELDS, NOT_HELD, OUTCOME, SOURCES, WORDING
+from workflows.export_fields import FIELDS, OUTCOME, SOURCES, WORDING
 from workflows.export_styles import LABELS
 from workflows.export_table import Inputs, clean
 from workflows.findings import FINDINGS
@@ -117,7 +117,6 @@ def words(inputs: Inputs, listed: int) -> list[tuple[str, str]]:
         *(("cannot say", text) for text in LIMITS),
         *((f"finding: {k}", _FINDINGS[k]) for k in FINDINGS),
         ("to fill in", "finding, measured_mw, chips, inspector, time, note: the last columns of CSV and XLSX"),
-        *((f"no column: {k}", v) for k, v in NOT_HELD),
     ]  # fmt: skip
     credit = parameters.get("attribution")
     rows += [("attribution", clean(v)) for v in credit if isinstance(v, str)] if isinstance(credit, list) else []
