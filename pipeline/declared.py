@@ -191,7 +191,8 @@ def _guess(file: Path) -> str:
     suffix = file.suffix.lower()
     if suffix in (".csv", ".txt", ".tsv"):
         first = head.splitlines()[0] if head.strip() else ""
-        return next((format for words, format in _HEADERS.items() if words in first), "generic")
+        names = {name.strip(' "\ufeff') for name in first.split(",")}
+        return next((format for name, format in _HEADERS.items() if name in names), "generic")
     if suffix in (".json", ".geojson"):
         if '"sqft"' in head and '"state_abb"' in head:
             return "im3"
@@ -211,6 +212,12 @@ def _guess(file: Path) -> str:
 def _table(
     frame: pd.DataFrame, file: Path, default_error_m: float | None, aside: list[tuple[int, str, str]] | None = None
 ) -> gpd.GeoDataFrame:
+    if "left_out" in frame:
+        out = frame["left_out"].notna()
+        if aside is not None:
+            for n, name, why in zip(*(frame.loc[out, c] for c in ("row", "declared_id", "left_out")), strict=True):
+                aside.append((int(n), as_text(name) or "", f"registry '{file.name}', row {n}: left out: {why}"))
+        frame = frame[~out].reset_index(drop=True)
     n = len(frame)
     row = frame["row"].to_numpy(int)
     check = Column(file, row, frame["fault"].to_numpy(object) if "fault" in frame else None)
@@ -244,7 +251,9 @@ def _table(
     if aside is not None:
         aside.extend((int(row[k]), given[k] or "", str(check.reason[k])) for k in bad.tolist())
     if len(bad) == n:
-        raise RegistryError(f"registry '{file.name}' has no usable row; the first: {check.reason[0]}")
+        raise RegistryError(
+            f"registry '{file.name}' has no usable row; the first: {check.reason[0] if n else 'left out'}"
+        )
     ok = check.reason == blank
     status = _cased(text("status"), None)
     usual = frame["usual_error_m"].to_numpy(float) if "usual_error_m" in frame else np.full(n, np.nan)

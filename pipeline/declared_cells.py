@@ -41,6 +41,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u20
 _DATE = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?$")
 _NUMBERS_ONLY = re.compile(r"(\d{1,4})([./-])(\d{1,2})\2(\d{1,4})(?:[ T].*)?$")
 _RANGE = re.compile(r"(approx|about|circa|ca\.|~|≈|up to|[<>≤≥])|\d\s*(-|–|—|to)\s*\d", re.IGNORECASE)
+_SWAP_KM, _ALONE_KM = 50.0, 500.0  # own choices, see Column.swapped
 _YEARS = (1900, 2200)  # dates of validity; own choice
 _GEOD = Geod(ellps="WGS84")
 _Record = dict[str, Any]
@@ -263,8 +264,8 @@ class Column:
     def swapped(self, shape: np.ndarray, zone: np.ndarray) -> None:
         """Put points aside whose lon and lat are swapped within range, where the other rows show it.
 
-        A point is taken for swapped only if no other row lies within 2,000 km of it, three others lie within
-        100 km of it once lon and lat change places, and where it states a zone one of them states the same.
+        A point is taken for swapped only if no other row lies within 500 km of it, three others lie within
+        50 km of it once lon and lat change places, and where it states a zone one of them states the same.
         Distances are own choices, so that a lone true facility stays (docs/reference/registries.md).
         """
         from scipy.spatial import cKDTree
@@ -276,17 +277,20 @@ class Column:
         xy = shapely.get_coordinates(shape[points])
         tree = cKDTree(on_sphere(xy[:, 0], xy[:, 1]))
         back = np.flatnonzero(np.abs(xy[:, 0]) <= 90)
-        away, near = tree.query(on_sphere(xy[back, 1], xy[back, 0]), k=3)
-        back, near = back[away[:, 2] <= _chord(100.0)], near[away[:, 2] <= _chord(100.0)]
+        away, near = tree.query(on_sphere(xy[back, 1], xy[back, 0]), k=3, distance_upper_bound=_chord(_SWAP_KM))
+        back, near = back[np.isfinite(away[:, 2])], near[np.isfinite(away[:, 2])]
+        here = tree.query_ball_point(on_sphere(xy[back, 0], xy[back, 1]), _chord(_SWAP_KM), return_length=True)
+        back, near = back[here <= max(3, len(points) // 50)], near[here <= max(3, len(points) // 50)]
         # rows that were swapped alike lie together: they do not speak for each other
-        here = tree.query_ball_point(on_sphere(xy[back, 0], xy[back, 1]), _chord(100.0), return_length=True)
-        few = here <= max(3, len(points) // 50)
-        cells = np.unique(np.round(xy, 1), axis=0)
-        coarse = cKDTree(on_sphere(cells[:, 0], cells[:, 1]))
-        for k, close in zip(back[few].tolist(), near[few], strict=True):
-            at = on_sphere(xy[k, :1], xy[k, 1:])[0]
-            wide, local = (coarse.query_ball_point(at, _chord(km), return_length=True) for km in (2000.0, 120.0))
-            if wide <= local and (zone[points[k]] is None or zone[points[k]] in zone[points[close]]):
+        sure = np.ones(len(points), bool)
+        sure[back] = False
+        if not len(back) or not sure.any():
+            return
+        cells = np.unique(np.round(xy[sure], 1), axis=0)
+        lone = cKDTree(on_sphere(cells[:, 0], cells[:, 1])).query(on_sphere(xy[back, 0], xy[back, 1]))[0]
+        lone = (lone > _chord(_ALONE_KM)) & sure[near].all(axis=1)
+        for k, close in zip(back[lone].tolist(), near[lone], strict=True):
+            if zone[points[k]] is None or zone[points[k]] in zone[points[close]]:
                 self.note(
                     int(points[k]),
                     f"registry '{self.file.name}', row {self.row[points[k]]}: {xy[k, 0]:g}, {xy[k, 1]:g} lies far from "

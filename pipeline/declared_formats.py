@@ -81,7 +81,8 @@ def im3(file: Path) -> pd.DataFrame:
             "reliability": RELIABILITY["im3"],
         }
     )
-    return out[kept].reset_index(drop=True)
+    out["left_out"] = np.where(kept, None, "a campus whose buildings are rows of their own")
+    return out
 
 
 def _square_metres(sqft: object) -> float:

@@ -95,7 +95,7 @@ def table(file: Path, columns: Mapping[str, str] | None = None, keep_all: bool =
     if FAULT in frame:
         out["fault"] = frame[FAULT]
     if not keep_all:
-        _facility_mw(out, file)
+        out = _facility_mw(out, file)
         own = texts(out["kind"]) if "kind" in out else np.full(len(out), None, object)
         out["kind"] = [k or kind for k in own]
     return out
@@ -146,14 +146,14 @@ def _some_nowhere(frame: pd.DataFrame, column: dict[str, str]) -> bool:
     return "kind" in column and bool({str(k).strip().lower() for k in frame[column["kind"]].unique()} & NOWHERE_KINDS)
 
 
-def _facility_mw(out: pd.DataFrame, file: Path) -> None:
+def _facility_mw(out: pd.DataFrame, file: Path) -> pd.DataFrame:
     """Facility power of rows that state none: grid connection as it is, generators by domain 4.3.
 
     n generators x 2.5 MW, or their nameplate, x 0.7 (spares and derating; ln-sd 0.35). A connection is a cap.
     """
     have = [c for c in _POWER if c in out]
     if not have:
-        return
+        return out
     check = Column(file, out["row"].to_numpy(), out["fault"].to_numpy() if "fault" in out else None)
     factor = {"grid_mw": 1.0, "generator_mw": _GENERATOR_SHARE, "generators": _GENERATOR_MW * _GENERATOR_SHARE}
     mw = pd.Series(np.nan, out.index)
@@ -168,4 +168,4 @@ def _facility_mw(out: pd.DataFrame, file: Path) -> None:
     else:
         out["facility_mw"] = mw
     out["fault"] = check.reason
-    out.drop(columns=have, inplace=True)
+    return out.drop(columns=have)

@@ -54,15 +54,14 @@ def gpu_clusters(file: Path) -> pd.DataFrame:
     sites, found = _sites(file), dict[tuple[Any, ...], Any]()
     out = []
     for n, r in enumerate(rows, start=1):
-        where = f"registry '{file.name}', row {n}"
         key = tuple(as_text(r.get(c)) for c in ("Location", "Name"))
         if key not in found:
             found[key] = _place(key[0], key[1], sites)
         lon, lat, error_m = found[key]
-        fault = r.get("\0fault")
-        if not fault and r.get("Possible Duplicate") == "True":
+        fault, left_out = r.get("\0fault"), None
+        if r.get("Possible Duplicate") == "True":
             of = as_text(r.get("Possible Duplicate Of"))
-            fault = f"{where}: Epoch marks it as a possible duplicate{f' of {of[:80]}' if of else ''}"
+            left_out = f"Epoch marks it as a possible duplicate{f' of {of[:80]}' if of else ''}"
         try:
             chips = [as_number(r.get(c), file, n, c) for c in ("Total number of AI chips", "Chip quantity (primary)")]
         except RegistryError as error:
@@ -88,6 +87,7 @@ def gpu_clusters(file: Path) -> pd.DataFrame:
                 "source": "Epoch AI, GPU clusters",
                 "licence": EPOCH_LICENCE,
                 "fault": fault,
+                "left_out": left_out,
             }
         )
     return pd.DataFrame(out)

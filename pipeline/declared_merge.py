@@ -188,7 +188,7 @@ def _joined(frame: pd.DataFrame, group: np.ndarray) -> gpd.GeoDataFrame:
         base["area_m2"] = base["area_m2"].fillna(grouped["area_m2"].first())
         base["reliability"] = grouped["reliability"].max()
         base["also"] = _also(several)
-        base["licence"] = grouped["licence"].agg(lambda s: "; ".join(sorted({str(v) for v in s.dropna()})) or None)
+        base["licence"] = grouped["licence"].agg(_listed)
         out = pd.concat([out, base.reset_index()], ignore_index=True)
     out = out.sort_values("key", kind="stable").reset_index(drop=True)
     again = out["declared_id"].duplicated(keep=False)
@@ -197,6 +197,10 @@ def _joined(frame: pd.DataFrame, group: np.ndarray) -> gpd.GeoDataFrame:
     out["declared_id"] = [f"{i} #{k + 1}" if k else i for i, k in zip(out["declared_id"], twice.tolist(), strict=True)]
     out = out.drop(columns=["group", "key"])
     return conform(gpd.GeoDataFrame(out, geometry="geometry", crs=CRS), "declared")
+
+
+def _listed(licences: pd.Series) -> str | None:
+    return "; ".join(sorted({str(v) for v in licences.dropna()})) or None
 
 
 def _also(several: pd.DataFrame) -> pd.Series:
