@@ -81,7 +81,7 @@ def im3(file: Path) -> pd.DataFrame:
             "reliability": RELIABILITY["im3"],
         }
     )
-    out["left_out"] = np.where(kept, None, "a campus whose buildings are rows of their own")
+    out["left_out"] = [None if k else "a campus whose buildings are rows of their own" for k in kept.tolist()]
     return out
 
 
