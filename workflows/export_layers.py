@@ -259,10 +259,23 @@ def _list(text: object) -> list[Any] | None:
     if not isinstance(text, str):
         return None
     try:
-        found = json.loads(text, parse_constant=lambda _: None)
+        found = _sound(json.loads(text, parse_constant=lambda _: None))
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, list) else None
+
+
+def _sound(value: object) -> object:
+    """Return parsed JSON with its texts cleaned, and null for what is no finite number (1e999)."""
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, float):
+        return value if np.isfinite(value) else None
+    if isinstance(value, list):
+        return [_sound(v) for v in value]
+    if isinstance(value, dict):
+        return {clean(k): _sound(v) for k, v in value.items()}
+    return value
 
 
 def _placemark(row: dict[str, Any], shape: shapely.Geometry | None) -> str:

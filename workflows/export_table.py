@@ -85,6 +85,8 @@ def read(path: Path, observed: Path | None = None, declared: Path | None = None)
     plan = file.with_name("inspection") / "plan.csv"
     if plan.is_file():
         found["plan"], files["plan"] = _plan(plan), ("inspection/plan.csv", _sha(plan))
+        if absent := int((~ledger["entry_id"].isin(found["plan"]["place"])).sum()):
+            notes.append(f"{absent} entries are not in inspection/plan.csv; was it made before the ledger?")
     for ending in ("parquet", "csv", "geojson", "gpkg"):
         judged = file.with_name(f"dispositions.{ending}")
         if judged.is_file():
@@ -216,7 +218,7 @@ def _alternatives(texts: pd.Series, warnings: list[str]) -> dict[str, Any]:
                     columns[f"alt{k}_{key}"][n] = (
                         float(value) if value is not None and key in ("p", "distance_m") else value
                     )
-        except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
+        except (ValueError, TypeError, AttributeError, KeyError, OverflowError, RecursionError):
             broken += 1
     if broken:
         warnings.append(f"{broken} entries have alternatives that are no JSON list; their columns alt* are empty")
@@ -261,6 +263,7 @@ def _table(file: Path, name: str) -> gpd.GeoDataFrame | None:
 def _plan(file: Path) -> pd.DataFrame:
     try:
         frame = pd.read_csv(file, dtype={"place": "string"})
+        frame["place"] = frame["place"].str.replace("^'(?=[=+@\\-])", "", regex=True)  # as `store.defuse` left it
         frame["probability"] = frame["probability"].astype(float)
         frame["visit"] = frame["visit"].astype(str).str.lower() == "true"
         return frame[["place", "probability", "visit"]]
