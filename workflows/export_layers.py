@@ -67,7 +67,8 @@ def write_geopackage(
                 geometry = {} if len(frame) else {"geometry_type": "Point"}
                 pyogrio.write_dataframe(
                     frame.set_crs("EPSG:4326", allow_override=True), raw, layer=name, driver="GPKG",
-                    append=raw.exists(), GEOMETRY_NAME="geom", **multi, **geometry,
+                    append=raw.exists(), dataset_options={"VERSION": "1.3"}, layer_options={"GEOMETRY_NAME": "geom"},
+                    **multi, **geometry,
                 )  # fmt: skip
             for name, words in (
                 ("fields", pd.DataFrame([(f.name, f.unit, f.meaning, f.source) for f in fields],

@@ -219,7 +219,7 @@ def _cell(sheet: _Sheet, f: Field) -> Cell:
 def _width(f: Field) -> float:
     if _LONG.search(f.name):
         return 60.0
-    return max(10.0, len(f.name) + 3.0, 18.0 if f.text else 0.0)
+    return max(10.0, len(f.name) + 3.0, 22.0 if f.text else 0.0)
 
 
 def _pale(color: str) -> str:

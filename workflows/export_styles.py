@@ -48,7 +48,7 @@ def qml(kind: str, column: str, categories: list[tuple[str, str, str]], *, title
         column: whose values are the categories.
         categories: value, words, colour '#rrggbb'; further values get a grey symbol, value ''.
         title: column that is shown as map tip.
-        faint: areas are filled at 25% instead of 55%.
+        faint: areas are filled at 12% instead of 55%.
     """
     symbol, layer, number = _KINDS[kind]
     rows = [*categories, ("", "other", "#b0b0b0")]
@@ -70,7 +70,7 @@ def qml(kind: str, column: str, categories: list[tuple[str, str, str]], *, title
 
 def _symbol(n: int, color: str, symbol: str, layer: str, faint: bool) -> str:
     red, green, blue = (int(color[k : k + 2], 16) for k in (1, 3, 5))
-    opacity = (64 if faint else 140) if symbol == "fill" else 255
+    opacity = (32 if faint else 140) if symbol == "fill" else 255
     own = {"color": f"{red},{green},{blue},{opacity}", "outline_color": "35,35,35,255", "outline_style": "solid",
            "outline_width": "0.2", "outline_width_unit": "MM"}  # fmt: skip
     if symbol == "marker":
