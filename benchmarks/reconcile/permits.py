@@ -133,7 +133,7 @@ def measure(folder: Path) -> dict[str, Any]:
         "no_longer_in_the_files": lost,
         "stated": scored(np.nan_to_num(p) >= STATED), "all_pairs": scored(of),
         "by_stratum": _by_stratum(rows, same), "calibration": calibration(p[of], same[of], weight[of]),
-        "rivals": {k: {"matched": len(v), **scored(np.array([v.get(a) == b for a, b in pair]))}
+        "rivals": {k: {"matched": len(v), "also_ours": sum(i in p_of for i in v.items()), **scored(np.array([v.get(a) == b for a, b in pair]))}
                    for k, v in others.items()},
         "note": "judged by one software agent, not a person; drawn from this matcher's pairs and near misses, so of "
         "the rivals' pairs only those it also found or came near are judged: their precision here is an upper figure",
@@ -164,7 +164,8 @@ def calibration(p: np.ndarray, same: np.ndarray, weight: np.ndarray) -> dict[str
         "ece_if_calibrated_p95": round(float(np.quantile(chance, 0.95)), 3),
         "brier": round(float(weight @ (p - same) ** 2 / weight.sum()), 3),
         "brier_interval": [round(float(v), 3) for v in np.quantile(boot, (0.025, 0.975))],
-        "mean_p": round(float(weight @ p / weight.sum()), 3), "share_same": round(float(weight @ same / weight.sum()), 3),
+        "mean_p": round(float(weight @ p / weight.sum()), 3),
+        "share_same": round(float(weight @ same / weight.sum()), 3),
     }  # fmt: skip
 
 
