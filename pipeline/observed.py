@@ -18,8 +18,9 @@ import shapely
 
 from aoi.errors import RegistryError
 from models import reference
-from pipeline import compute, declared
+from pipeline import compute, declared, declared_generic
 from pipeline.coverage import centres
+from pipeline.declared_cells import Column, texts
 from pipeline.tables import QUANTILE_NAMES, QUANTILES, SCHEMAS, conform
 
 _GUESS_MW, _GUESS_LN_SD = 20.0, 1.2  # power of a data center of unknown size; own choice
@@ -43,29 +44,42 @@ def read(path: Path) -> tuple[gpd.GeoDataFrame, pd.DataFrame, pd.DataFrame]:
             frame = gpd.read_parquet(path)
         except Exception:
             frame = None
-        if frame is not None and {c.name for c in SCHEMAS["sites"] if c.before is None} <= set(frame.columns):
+        if frame is not None and {c.name for c in SCHEMAS["sites"] if c.before is None and not c.nullable} <= set(frame.columns):
             found = conform(frame, "sites")
             return found, pd.DataFrame({"site_id": found["site_id"]}), _aside([])
-    frame, column = declared.cells(path)
-    rows = _Rows(frame, column, path)
-    name = rows.text("site_id").where(rows.text("site_id").notna(), rows.text("declared_id"))
-    name = name.where(name.notna(), pd.Series([f"row-{n}" for n in range(1, len(frame) + 1)], dtype="string"))
-    shape = rows.geometry()
-    number = {k: rows.number(k) for k in _NUMBERS}
+    frame = declared_generic.table(path, keep_all=True)
+    n = len(frame)
+    rows = Column(path, frame["row"].to_numpy(), frame["fault"].to_numpy() if "fault" in frame else None)
+
+    def words(*names: str) -> np.ndarray:
+        """Text of the first column that has any, row by row; None where empty."""
+        out = np.full(n, None, object)
+        for name in names:
+            if name in frame:
+                out = np.where(pd.isna(out), texts(frame[name].to_numpy(object)), out)
+        return out
+
+    shape = rows.places(frame, np.zeros(n, bool))
+    rows.swapped(shape, words("zone", "state", "country"))
+    number = {k: rows.numbers(frame[k].to_numpy(), k) if k in frame else np.full(n, np.nan) for k in _NUMBERS}
     p, low, high = number["p_data_center"], number["it_mw_p10"], number["it_mw_p90"]
-    rows.refuse(p > 1, "column 'p_data_center': above 1")
+    for k in np.flatnonzero(p > 1):
+        rows.note(k, f"column 'p_data_center': {p[k]:g} is above 1")
     mid = np.where(np.isnan(number["it_mw_p50"]), number["it_mw"], number["it_mw_p50"])
     mid = np.where(np.isnan(mid), number["facility_mw"] / reference.ratio("facility_per_it").median, mid)
     mid = np.where(mid > 0, mid, np.nan)
     both = ~np.isnan(mid) & ~np.isnan(low) & ~np.isnan(high)
-    rows.refuse(both & ~((low > 0) & (low <= mid) & (mid <= high)), "it_mw_p10, p50 and p90 are not in order")
-    date = rows.dates("image_date")
-    first = dict(zip(name[::-1], range(len(name), 0, -1), strict=True))
-    for k in np.flatnonzero(name.duplicated() & pd.isna(rows.reason)):
-        rows.reason[k] = f"id '{name[k][:60]}' is already that of row {first[name[k]]}"
-    good = np.flatnonzero(pd.isna(rows.reason))
-    bad = np.flatnonzero(~pd.isna(rows.reason))
-    aside = _aside([(int(k) + 1, str(name[k]), str(rows.reason[k])) for k in bad])
+    for k in np.flatnonzero(both & ~((low > 0) & (low <= mid) & (mid <= high))):
+        rows.note(k, f"it_mw_p10 {low[k]:g}, p50 {mid[k]:g}, p90 {high[k]:g} are not in order")
+    date = rows.dates(frame["image_date"].to_numpy(object), "image_date") if "image_date" in frame else None
+    name = words("site_id", "declared_id")
+    name = np.where(pd.isna(name), [f"row-{k}" for k in range(1, n + 1)], name).astype(object)
+    first = dict(zip(name[::-1], frame["row"].to_numpy()[::-1], strict=True))
+    for k in np.flatnonzero(pd.Series(name).duplicated()):
+        rows.note(k, f"id '{name[k][:60]}' is already that of row {first[name[k]]}")
+    usable = pd.isna(rows.reason)
+    good, bad = np.flatnonzero(usable), np.flatnonzero(~usable)
+    aside = _aside([(int(frame["row"].iloc[k]), str(name[k]), str(rows.reason[k])) for k in bad])
     if not len(good):
         raise RegistryError(
             f"{path.name}: no usable row; the first: {'; '.join(aside['reason'][:1]) or 'there is none'}"
@@ -74,15 +88,14 @@ def read(path: Path) -> tuple[gpd.GeoDataFrame, pd.DataFrame, pd.DataFrame]:
         stated = np.log(high / low) / (2 * 1.2815515655446004)
     spread = np.where((low > 0) & (high > low), stated, _LN_SD)
     area = np.where(number["building_area_m2"] > 0, number["building_area_m2"], number["footprint_m2"])
-    outline = np.flatnonzero(np.isnan(area) & (shapely.get_type_id(shape) > 0) & pd.isna(rows.reason))
+    outline = np.flatnonzero(np.isnan(area) & usable & (shapely.get_type_id(shape) > 0))
     area[outline] = [declared.outline_m2(g) for g in shape[outline]]
-    zone = rows.text("zone").where(rows.text("zone").notna(), rows.text("state"))
     table = pd.DataFrame({
         "site_id": name, "geometry": shape, "mid": np.where(np.isnan(mid), _GUESS_MW, mid),
         "spread": np.where(np.isnan(mid), _GUESS_LN_SD, spread), "p": np.where(np.isnan(p), _P, p),
         "area": np.nan_to_num(area), "cooling": np.nan_to_num(number["cooling_objects"]),
-        "cooling_m2": np.nan_to_num(number["cooling_area_m2"]), "image_date": date, "name": rows.text("name"),
-        "operator": rows.text("operator"), "identifier": rows.text("registry_id"), "zone": zone,
+        "cooling_m2": np.nan_to_num(number["cooling_area_m2"]), "image_date": date, "name": words("name"),
+        "operator": words("operator"), "identifier": words("registry_id"), "zone": words("zone", "state", "country"),
         "plant_known": ~np.isnan(number["cooling_objects"]) | ~np.isnan(number["cooling_area_m2"]),
     }).iloc[good].reset_index(drop=True)  # fmt: skip
     labels = table[["site_id", "name", "operator", "identifier", "zone", "plant_known"]]
@@ -91,74 +104,6 @@ def read(path: Path) -> tuple[gpd.GeoDataFrame, pd.DataFrame, pd.DataFrame]:
 
 _NUMBERS = ("it_mw_p10", "it_mw_p50", "it_mw_p90", "it_mw", "facility_mw", "p_data_center", "building_area_m2",
             "footprint_m2", "cooling_objects", "cooling_area_m2")  # fmt: skip
-
-
-class _Rows:
-    """A table's cells by column, and for each row the first reason why it cannot be used."""
-
-    def __init__(self, frame: pd.DataFrame, column: dict[str, str], path: Path) -> None:
-        self.frame, self.column, self.path = frame, column, path
-        self.reason = np.full(len(frame), None, object)
-
-    def refuse(self, bad: np.ndarray, reason: str) -> None:
-        self.reason[bad & pd.isna(self.reason)] = reason
-
-    def refuse_one(self, row: int | np.integer, reason: str) -> None:
-        if self.reason[row] is None:
-            self.reason[row] = reason
-
-    def text(self, name: str) -> pd.Series:
-        """Cells as text without control characters, missing where empty."""
-        if name not in self.column:
-            return pd.Series([None] * len(self.frame), dtype="string")
-        code, values = pd.factorize(self.frame[self.column[name]].to_numpy(object))
-        clean = np.array([declared.as_text(v) for v in values] + [None], object)
-        return pd.Series(clean[code], dtype="string")
-
-    def number(self, name: str) -> np.ndarray:
-        """Cells as float64, NaN where empty; a row that is no finite number >= 0 is refused."""
-        if name not in self.column:
-            return np.full(len(self.frame), np.nan)
-        text = self.text(name)
-        value = pd.to_numeric(text, errors="coerce").to_numpy(float, na_value=np.nan)
-        for k in np.flatnonzero(text.notna().to_numpy(bool) & ~np.isfinite(value)):
-            self.refuse_one(k, f"column '{name}': '{text[k][:40]}' is not a number")
-        self.refuse(value < 0, f"column '{name}': negative")
-        return value
-
-    def dates(self, name: str) -> pd.Series:
-        """Cells as ISO days."""
-        text = self.text(name)
-        out = {}
-        for value in text.dropna().unique():
-            try:
-                out[value] = pd.Timestamp(value).date().isoformat()
-            except (ValueError, TypeError):
-                self.refuse((text == value).fillna(False).to_numpy(bool), f"column '{name}': '{value[:40]}' is no date")
-        return text.map(out).astype("string")
-
-    def geometry(self) -> np.ndarray:
-        """Points and outlines, (n,) shapely; rows without a usable one are refused."""
-        if "geometry" not in self.column:
-            x, y = (self.number_signed(c) for c in ("lon", "lat"))
-            swapped = (np.abs(y) > 90) & (np.abs(y) <= 180) & (np.abs(x) <= 90)
-            self.refuse(np.isnan(x) | np.isnan(y), "no coordinates; give them or leave the row out")
-            self.refuse((x == 0) & (y == 0), "coordinates 0, 0; no facility lies there, so none were given")
-            self.refuse(swapped, "column 'lat': outside -90 to 90 degrees; are lon and lat swapped?")
-            self.refuse(np.abs(y) > 90, "column 'lat': outside -90 to 90 degrees")
-            self.refuse(np.abs(x) > 180, "column 'lon': outside -180 to 180 degrees")
-            return np.asarray(shapely.points(x, y))
-        shapes = np.full(len(self.frame), shapely.Point(), object)
-        for k, value in enumerate(self.frame[self.column["geometry"]]):
-            try:
-                shapes[k] = declared.as_geometry({"geometry": value}, self.path, k + 1)
-            except RegistryError as error:
-                self.refuse_one(k, str(error))
-        return shapes
-
-    def number_signed(self, name: str) -> np.ndarray:
-        """Coordinates as float64, NaN where they are none."""
-        return pd.to_numeric(self.text(name), errors="coerce").to_numpy(float, na_value=np.nan)
 
 
 def _sites(frame: pd.DataFrame) -> gpd.GeoDataFrame:
