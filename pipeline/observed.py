@@ -64,19 +64,19 @@ def read(path: Path) -> tuple[gpd.GeoDataFrame, pd.DataFrame, pd.DataFrame]:
     number = {k: rows.numbers(frame[k].to_numpy(), k) if k in frame else np.full(n, np.nan) for k in _NUMBERS}
     p, low, high = number["p_data_center"], number["it_mw_p10"], number["it_mw_p90"]
     for k in np.flatnonzero(p > 1):
-        rows.note(k, f"column 'p_data_center': {p[k]:g} is above 1")
+        rows.note(int(k), f"column 'p_data_center': {p[k]:g} is above 1")
     mid = np.where(np.isnan(number["it_mw_p50"]), number["it_mw"], number["it_mw_p50"])
     mid = np.where(np.isnan(mid), number["facility_mw"] / reference.ratio("facility_per_it").median, mid)
     mid = np.where(mid > 0, mid, np.nan)
     both = ~np.isnan(mid) & ~np.isnan(low) & ~np.isnan(high)
     for k in np.flatnonzero(both & ~((low > 0) & (low <= mid) & (mid <= high))):
-        rows.note(k, f"it_mw_p10 {low[k]:g}, p50 {mid[k]:g}, p90 {high[k]:g} are not in order")
+        rows.note(int(k), f"it_mw_p10 {low[k]:g}, p50 {mid[k]:g}, p90 {high[k]:g} are not in order")
     date = rows.dates(frame["image_date"].to_numpy(object), "image_date") if "image_date" in frame else None
     name = words("site_id", "declared_id")
     name = np.where(pd.isna(name), [f"row-{k}" for k in range(1, n + 1)], name).astype(object)
     first = dict(zip(name[::-1], frame["row"].to_numpy()[::-1], strict=True))
     for k in np.flatnonzero(pd.Series(name).duplicated()):
-        rows.note(k, f"id '{name[k][:60]}' is already that of row {first[name[k]]}")
+        rows.note(int(k), f"id '{name[k][:60]}' is already that of row {first[name[k]]}")
     usable = pd.isna(rows.reason)
     good, bad = np.flatnonzero(usable), np.flatnonzero(~usable)
     aside = _aside([(int(frame["row"].iloc[k]), str(name[k]), str(rows.reason[k])) for k in bad])
