@@ -339,7 +339,15 @@ def test_errors_name_the_file(folder, tmp_path):
 def test_tables_of_another_run_are_noticed(folder):
     sites(["other"]).to_parquet(folder / "sites.parquet")
     result = exports.run(folder)
-    assert "is it of another run" in result["warnings"][0]
+    assert any("is it of another run" in text for text in result["warnings"])
+
+
+def test_a_plan_of_another_ledger_is_noticed_and_odd_alternatives_stay_json(folder):
+    ledger(8, alternatives='[{"id": "a\\u0007b", "p": 1e999}]').to_parquet(folder / "ledger.parquet")
+    result = exports.run(folder)
+    assert "6 entries are not in inspection/plan.csv" in result["warnings"][0]
+    first = loaded(result["files"]["geojson"])["features"][0]["properties"]
+    assert first["alternatives"] == [{"id": "a b", "p": None}]
 
 
 def test_fields_are_unique_and_explained():
