@@ -70,7 +70,7 @@ def looked_share(geometry: BaseGeometry, position_error_m: float, looked_at: gpd
 
 
 def looked_shares(places: np.ndarray, position_error_m: np.ndarray, looked_at: gpd.GeoDataFrame) -> np.ndarray:
-    """Return `looked_share` of many places at once, float64, shape (n,).
+    """Return `looked_share` of many places at once, float64, shape (n,); 0 where a place is empty.
 
     Args:
         places: points or outlines, lon/lat, shape (n,).
@@ -81,6 +81,10 @@ def looked_shares(places: np.ndarray, position_error_m: np.ndarray, looked_at: g
     shares = np.zeros(len(places))
     cells = _screened(looked_at)
     if not len(cells) or not len(places):
+        return shares
+    stated = ~shapely.is_empty(places)  # an empty point: nobody said where
+    if not stated.all():
+        shares[stated] = looked_shares(places[stated], np.asarray(position_error_m, float)[stated], looked_at)
         return shares
     lon0, lat0 = centres(places).T
     outline = local_frame(places, lon0, lat0)
@@ -148,8 +152,9 @@ def p_detect(
 
 def with_looked_at(declared: gpd.GeoDataFrame, looked_at: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     """Return the table `declared` with its column `looked_at` filled: share of each place looked at."""
-    shares = looked_shares(declared.geometry.to_numpy(), declared["position_error_m"].to_numpy(float), looked_at)
-    return declared.assign(looked_at=shares)
+    places = declared.geometry.to_numpy()
+    shares = looked_shares(places, declared["position_error_m"].to_numpy(float), looked_at)
+    return declared.assign(looked_at=np.where(shapely.is_empty(places), np.nan, shares))
 
 
 def looked_area_km2(looked_at: gpd.GeoDataFrame) -> float:

@@ -28,6 +28,7 @@ from workflows.export_table import Inputs, clean
 DATE = "2000-01-01T00:00:00.000Z"
 """Stands where a format wants the time of making, so that the same list gives the same bytes."""
 DECIMALS = 7  # of a degree: 1 cm
+_COUNTERS = (24, 92)  # offsets of the change counter and of the change it is valid for (SQLite file format, 1.3)
 _POINTS = (shapely.GeometryType.POINT, shapely.GeometryType.MULTIPOINT)
 _AREAS = (shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON)
 _LINES = (shapely.GeometryType.LINESTRING, shapely.GeometryType.LINEARRING, shapely.GeometryType.MULTILINESTRING)
@@ -244,6 +245,10 @@ def _styled(file: Path, layers: dict[str, tuple[str, dict[str, Any]]]) -> None:
         base.execute("VACUUM")
     finally:
         base.close()
+    with file.open("r+b") as handle:  # the count of changes varies with how GDAL groups its writes
+        for offset in _COUNTERS:
+            handle.seek(offset)
+            handle.write((1).to_bytes(4, "big"))
 
 
 def _tidy(shapes: np.ndarray) -> np.ndarray:

@@ -85,8 +85,6 @@ def read(path: Path, observed: Path | None = None, declared: Path | None = None)
     plan = file.with_name("inspection") / "plan.csv"
     if plan.is_file():
         found["plan"], files["plan"] = _plan(plan), ("inspection/plan.csv", _sha(plan))
-        if absent := int((~ledger["entry_id"].isin(found["plan"]["place"])).sum()):
-            notes.append(f"{absent} entries are not in inspection/plan.csv; was it made before the ledger?")
     for ending in ("parquet", "csv", "geojson", "gpkg"):
         judged = file.with_name(f"dispositions.{ending}")
         if judged.is_file():
@@ -104,6 +102,8 @@ def read(path: Path, observed: Path | None = None, declared: Path | None = None)
                 notes.append(
                     f"{absent} entries name a {key} that {files[name][0]} does not have; is it of another run?"
                 )
+    if "plan" in found and (absent := int((~ledger["entry_id"].isin(found["plan"]["place"])).sum())):
+        notes.append(f"{absent} entries are not in inspection/plan.csv; is it of another ledger?")
     return Inputs(ledger, found, files, _manifest(file.with_name("manifest.json"), notes), notes)
 
 

@@ -26,7 +26,7 @@ from rasterio.windows import Window
 from aoi.errors import AssetReadError, CatalogError
 from pipeline import coverage, report
 from pipeline.report import ReportData, pictures
-from workflows import store
+from workflows import registries, store
 from workflows.images import Image
 from workflows.sources import StacSource
 from workflows.vectors import lonlat_to_pixels
@@ -112,6 +112,7 @@ def write(folder: Path, workflow: Workflow, inputs: Inputs, tables: Tables, outc
         store.write_table(folder, name, frame)
     for name, plain in {"thermal": tables.thermal, "thermal_looks": tables.thermal_looks}.items():
         store.write_table(folder, name, plain)
+    registries.write_kept(folder, inputs.kept_aside)
     store.write_geopackage(folder / "overwatt.gpkg", spatial)
     store.write_text(folder / "report.html", report.render(report_data(workflow, inputs, tables, outcomes)))
 
@@ -148,7 +149,8 @@ def report_data(workflow: Workflow, inputs: Inputs, tables: Tables, outcomes: li
         "Prior": f"{workflow.prior:g} of large roofs in the area are taken to be data centers",
         "Year of chips and power density": str(workflow.year),
         "Declared": f"{workflow.declared.path.name if workflow.declared.path else 'no registry given'}, "
-        f"{len(tables.declared)} facilities in or near the area",
+        f"{len(tables.declared)} facilities in or near the area"
+        + (f", {len(inputs.kept_aside)} rows kept aside (kept_aside.csv)" if len(inputs.kept_aside) else ""),
         "Thermal looks": str(len(inputs.stack_files)) if inputs.stack_files else "none",
         "Thermal excess in the detector": inputs.heat.path.name if inputs.heat else "none",
         "Code": store.code_version(),

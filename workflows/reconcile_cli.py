@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, cast, get_args
+from typing import Annotated, Any, get_args
 
 import geopandas as gpd
 import pandas as pd
@@ -12,42 +12,81 @@ import pyarrow
 import typer
 
 from aoi.errors import ConfigError, RegistryError, nearest
+from pipeline import balance, coverage, rank, stability, tables
 from pipeline import declared as registry
 from pipeline import observed as observations
-from pipeline import rank, tables
 from pipeline import reconcile as ledgers
-from workflows import store
+from workflows import registries, store
+from workflows.vectors import read_vector
 
 _LISTED = 1000
 """Entries that the JSON holds; the ledger has all."""
 
 
-def run(observed: Path, declared: Path, out: Path, *, format: str, looked_at: Path | None) -> dict[str, Any]:
-    """Make the ledger of any table of observed sites and any registry; rows that cannot be used are kept aside."""
+def run(
+    observed: Path,
+    declared: Path,
+    out: Path,
+    *,
+    format: str = "auto",
+    also: Sequence[Path] = (),
+    columns: Mapping[str, str] | None = None,
+    looked_at: Path | None = None,
+    zones: Path | None = None,
+) -> dict[str, Any]:
+    """Make the ledger of any table of observed sites and any registries; rows that cannot be used are kept aside."""
     if format not in get_args(registry.Format):
         raise ConfigError(f"--format '{format}': {nearest(format, get_args(registry.Format))}")
     table, labels, aside = observations.read(observed)
     beside = observed.with_name("looked_at.parquet")
     assumed = looked_at is None and not beside.is_file()
     looked = observations.assumed_looked_at(table) if assumed else _table(looked_at or beside, "looked_at")
-    rejected: list[tuple[int, str, str]] = []
-    facilities = registry.read(declared, cast(registry.Format, format), aside=rejected)
-    ledger, order = rank.ranked(ledgers.reconcile(table, facilities, looked, labels=labels), table, facilities)
+    areas = None if zones is None else read_zones(zones)
+    facilities, rejected = registries.read(declared, also, format=format, columns=columns)
+    ledger = rank.rank(ledgers.reconcile(table, facilities, looked, labels=labels), table, facilities)
+    firm = stability.stability(ledger, table, facilities)
     path = store.write_table(out, "ledger", ledger)[0]
-    kept = pd.DataFrame(rejected, columns=["row", "id", "reason"]).assign(table="declared")
-    kept = pd.concat([aside.assign(table="observed"), kept], ignore_index=True)
-    store.defuse(kept[["table", "row", "id", "reason"]]).to_csv(out / "kept_aside.csv", index=False)
+    seen = coverage.with_looked_at(facilities, looked)
+    for name, frame in (("sites", table), ("declared", seen), ("looked_at", looked)):
+        store.write_parquet(out, name, frame)
+    sums = balance.balances(ledger, table, facilities, zones=areas)
+    sums_path = store.write_table(out, "balances", sums)[1]
+    kept = registries.write_kept(out, pd.concat([aside.assign(table="observed"), rejected], ignore_index=True))
     rows = ledger[["entry_id", "class", "declared_id", "site_id", "rank"]].head(_LISTED).to_dict("records")
     return {
         "ledger": str(path),
         "counts": {c: int((ledger["class"] == c).sum()) for c in tables.LEDGER_CLASSES},
-        "kept_aside": {"observed": len(aside), "declared": len(rejected), "path": str(out / "kept_aside.csv")},
+        "kept_aside": {"observed": len(aside), "declared": len(rejected), "path": str(kept)},
+        "balances": {
+            "path": str(sums_path),
+            "compared": int(sums["z"].notna().sum()),
+            "flagged": sums.loc[sums["flagged"], "sentence"].head(_LISTED).tolist(),
+        },
+        "ranking": firm,
         "looked_at": "assumed: the neighbourhood of the observed sites" if assumed else str(looked_at or beside),
-        "ranking": order,
         "observed": len(table),
         "declared": len(facilities),
         "entries": [{k: None if pd.isna(v) else v for k, v in row.items()} for row in rows],
     }
+
+
+def read_zones(path: Path) -> gpd.GeoDataFrame:
+    """Return polygons of States or grid zones: geometry and name (column name, NAME, zone, or the first text).
+
+    Raises:
+        RegistryError: the file cannot be read, has no polygons or no names.
+    """
+    frame = read_vector(path)
+    lower = {str(c).lower(): c for c in frame.columns if c != "geometry"}
+    column = next((lower[k] for k in ("name", "zone", "state", "iso", "code") if k in lower), None)
+    if column is None:
+        raise RegistryError(
+            f"{path.name}: no column 'name' of the zones; it has {', '.join(lower) or 'no columns'}"
+        )
+    usable = frame.geom_type.isin(["Polygon", "MultiPolygon"]) & frame[column].notna()
+    if not usable.any():
+        raise RegistryError(f"{path.name}: no outline with a name")
+    return frame.loc[usable, [column, "geometry"]].rename(columns={column: "name"}).reset_index(drop=True)
 
 
 def register(app: typer.Typer, show: Callable[[dict[str, Any], bool, list[str]], None]) -> None:
@@ -59,29 +98,48 @@ def register(app: typer.Typer, show: Callable[[dict[str, Any], bool, list[str]],
         declared: Annotated[Path, typer.Argument(help="Registry of declared facilities.")],
         out: Annotated[Path, typer.Option("--out", help="Output folder.")],
         format: Annotated[str, typer.Option("--format", help="Layout of the registry.")] = "auto",
+        also: Annotated[
+            list[Path] | None,
+            typer.Option("--also", help="A further registry (permits, chips, training runs); may be given often."),
+        ] = None,
+        column: Annotated[
+            list[str] | None, typer.Option("--column", help="OUR_NAME=COLUMN of the registry; may be given often.")
+        ] = None,
         looked_at: Annotated[
             Path | None,
             typer.Option("--looked-at", help="What was looked at (looked_at.parquet); beside OBSERVED if absent."),
+        ] = None,
+        zones: Annotated[
+            Path | None, typer.Option("--zones", help="Outlines of States or grid zones with names, for the balances.")
         ] = None,
         as_json: Annotated[
             bool, typer.Option("--json", help="Print one JSON object as the last line of standard output.")
         ] = False,
     ) -> None:
-        """Make the ledger alone, from a table of sites and a registry."""
-        result = run(observed, declared, out, format=format, looked_at=looked_at)
+        """Make the ledger alone, from a table of sites and registries."""
+        result = run(
+            observed, declared, out, format=format, also=also or [], columns=_map(column),
+            looked_at=looked_at, zones=zones,
+        )  # fmt: skip
         counts = ", ".join(f"{n} {c}" for c, n in result["counts"].items() if n)
         lines = [f"{counts or 'no entries'}: {result['ledger']}", f"what was looked at: {result['looked_at']}"]
-        if result["ranking"]:
-            order = result["ranking"]
-            lines.append(
-                f"ranking: resampled draws keep {order['top10_kept']:.0%} of the top ten, {order['true_top10']:.0%} of them "
-                f"are among the ten largest in truth; {order['false_in_top100']:.0%} of the first 100 are expected to be "
-                f"false by {order['false_basis']}"
-            )
+        sums = result["balances"]
+        lines.append(f"balances: {len(sums['flagged'])} of {sums['compared']} past 3 sigma: {sums['path']}")
+        lines += [f"  {sentence}" for sentence in sums["flagged"][:5]]
+        if len(result["entries"]):
+            lines.append(f"ranking: {result['ranking']['statement']}")
         kept = result["kept_aside"]
         if kept["observed"] + kept["declared"]:
             lines.append(f"kept aside: {kept['observed']} observed, {kept['declared']} declared rows: {kept['path']}")
         show(result, as_json, lines)
+
+
+def _map(given: list[str] | None) -> dict[str, str] | None:
+    parts = [g.partition("=") for g in given or []]
+    for name, sign, column in parts:
+        if not (name and sign and column):
+            raise ConfigError(f"--column '{name}{sign}{column}': write OUR_NAME=COLUMN, for example it_mw=Leistung")
+    return {name: column for name, _, column in parts} or None
 
 
 def _table(path: Path, name: str) -> gpd.GeoDataFrame:

@@ -34,7 +34,7 @@ from models.profiles import weights_of
 from pipeline import compute, coverage, declared, detect, power, rank, reconcile, sites, thermal
 from pipeline.detect import DetectSettings
 from pipeline.tables import conform, empty
-from workflows import cluster, outputs, store
+from workflows import cluster, outputs, registries, store
 from workflows.excess import ExcessRaster, WithThermal, open_excess
 from workflows.images import Image, check_any_valid, content_sha256, open_image
 from workflows.sources import StacSource, open_stac
@@ -68,6 +68,7 @@ class Inputs:
     stack_files: list[Path]
     hashes: dict[str, str] = field(default_factory=dict)
     heat: ExcessRaster | None = None
+    kept_aside: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(registries.KEPT)))
 
 
 @dataclass
@@ -115,10 +116,15 @@ def open_inputs(workflow: Workflow) -> Inputs:
     if source is not None and workflow.imagery.thermal_excess is not None:
         heat = open_excess(workflow.imagery.thermal_excess, source, card)
         hashes["thermal_excess"] = content_sha256(workflow.imagery.thermal_excess)
-    registry = empty("declared")
+    registry, kept = empty("declared"), pd.DataFrame(columns=list(registries.KEPT))
     if workflow.declared.path is not None:
-        registry = declared.read(workflow.declared.path, workflow.declared.format, workflow.declared.position_error_m)
+        settings = workflow.declared
+        registry, kept = registries.read(
+            workflow.declared.path, settings.also, format=settings.format,
+            position_error_m=settings.position_error_m, columns=settings.columns,
+        )  # fmt: skip
         hashes["declared"] = content_sha256(workflow.declared.path)
+        hashes |= {f"declared/{f.name}": content_sha256(f) for f in settings.also}
     known = None
     if workflow.sites is not None:
         known = _known_sites(workflow)
@@ -130,7 +136,7 @@ def open_inputs(workflow: Workflow) -> Inputs:
         files = _stack_files(workflow.thermal.stack)
         stack, box = load_stack(files, unit=workflow.thermal.unit)
         hashes |= {f"thermal/{f.name}": content_sha256(f) for f in files}
-    return Inputs(area, source, card, weights, registry, known, stack, box, files, hashes, heat)
+    return Inputs(area, source, card, weights, registry, known, stack, box, files, hashes, heat, kept)
 
 
 def _stack_files(pattern: str) -> list[Path]:
@@ -165,6 +171,8 @@ def run(
     progress = progress or Progress()
     started, clock = datetime.now(UTC), _Clock()
     inputs = open_inputs(workflow)
+    if len(inputs.kept_aside):
+        progress.say(f"{len(inputs.kept_aside)} declared rows cannot be used: kept_aside.csv says why")
     clock.lap("open")
     with store.locked(out):
         outcomes: list[dict[str, Any]] = []

@@ -150,15 +150,10 @@ def defuse(frame: pd.DataFrame) -> pd.DataFrame:
     return out
 
 
-def write_table(folder: Path, name: str, frame: gpd.GeoDataFrame | pd.DataFrame) -> list[Path]:
-    """Write a table as (Geo)Parquet and CSV.
-
-    GeoParquet 1.1, zstd, bbox covering; rows as given by the caller (Hilbert-sorted there).
-    CSV has lon/lat of a point inside each geometry (pixels where there is no CRS), and no cell that
-    a spreadsheet would run.
-    """
-    paths = [folder / f"{name}.parquet", folder / f"{name}.csv"]
-    with written(paths[0]) as part:
+def write_parquet(folder: Path, name: str, frame: gpd.GeoDataFrame | pd.DataFrame) -> Path:
+    """Write a table as (Geo)Parquet 1.1, zstd, bbox covering; rows as given."""
+    path = folder / f"{name}.parquet"
+    with written(path) as part:
         if isinstance(frame, gpd.GeoDataFrame):
             frame.to_parquet(
                 part,
@@ -169,6 +164,17 @@ def write_table(folder: Path, name: str, frame: gpd.GeoDataFrame | pd.DataFrame)
             )
         else:
             frame.to_parquet(part, compression="zstd")
+    return path
+
+
+def write_table(folder: Path, name: str, frame: gpd.GeoDataFrame | pd.DataFrame) -> list[Path]:
+    """Write a table as (Geo)Parquet and CSV.
+
+    GeoParquet 1.1, zstd, bbox covering; rows as given by the caller (Hilbert-sorted there).
+    CSV has lon/lat of a point inside each geometry (pixels where there is no CRS), and no cell that
+    a spreadsheet would run.
+    """
+    paths = [write_parquet(folder, name, frame), folder / f"{name}.csv"]
     flat = pd.DataFrame(frame)
     if isinstance(frame, gpd.GeoDataFrame):
         points = frame.geometry.representative_point()

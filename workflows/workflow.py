@@ -8,9 +8,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from aoi.errors import ConfigError
+from pipeline.declared import Format
 from workflows.settings import apply_set, read_yaml, validate
 
-_PATH_KEYS = ("path", "stack", "weights", "sites", "thermal_excess")
+_PATH_KEYS = ("path", "stack", "weights", "sites", "thermal_excess", "also")
 
 
 class _Frozen(BaseModel):
@@ -62,8 +63,12 @@ class DeclaredSettings(_Frozen):
     path: Path | None = Field(
         default=None, description="GeoJSON, GeoPackage, CSV, GeoParquet; or JSON of a known source"
     )
-    format: Literal["auto", "generic", "im3", "osm", "epa", "epoch"] = Field(
-        default="auto", description="layout of the file"
+    format: Format = Field(default="auto", description="layout of the file")
+    also: tuple[Path, ...] = Field(
+        default=(), description="further registries, layouts told by content; one facility in several is joined"
+    )
+    columns: dict[str, str] | None = Field(
+        default=None, description="of a generic table: {our name: its column}, for example {it_mw: Leistung}"
     )
     position_error_m: float | None = Field(
         default=None, gt=0, description="1-sigma position error where the file states none"
@@ -168,6 +173,8 @@ def _absolute(node: Any, base: Path, key: str = "") -> Any:  # noqa: ANN401  # Y
     if isinstance(node, dict):
         return {k: v if key == "area" else _absolute(v, base, str(k)) for k, v in node.items()}
     area_file = key == "area" and isinstance(node, str)
+    if isinstance(node, list) and key == "also":
+        return [_absolute(v, base, key) for v in node]
     if isinstance(node, str) and (key in _PATH_KEYS or area_file):
         return str(base / node)
     return node

@@ -133,8 +133,11 @@ def measure(folder: Path) -> dict[str, Any]:
         "no_longer_in_the_files": lost,
         "stated": scored(np.nan_to_num(p) >= STATED), "all_pairs": scored(of),
         "by_stratum": _by_stratum(rows, same), "calibration": calibration(p[of], same[of], weight[of]),
-        "rivals": {k: {"matched": len(v), "also_ours": sum(i in p_of for i in v.items()), **scored(np.array([v.get(a) == b for a, b in pair]))}
-                   for k, v in others.items()},
+        "rivals": {
+            k: {"matched": len(v), "also_ours": sum(i in p_of for i in v.items()),
+                **scored(np.array([v.get(a) == b for a, b in pair]))}
+            for k, v in others.items()
+        },
         "note": "judged by one software agent, not a person; drawn from this matcher's pairs and near misses, so of "
         "the rivals' pairs only those it also found or came near are judged: their precision here is an upper figure",
     }  # fmt: skip

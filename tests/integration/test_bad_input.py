@@ -278,7 +278,6 @@ REGISTRIES = {
     "not numbers": ("id,lon,lat\na,east,45\n", "east"),
     "off the globe": ("id,lon,lat\na,-27,145\n", "145"),
     "no rows": ("id,lon,lat\n", "no rows"),
-    "the same id twice": ("id,lon,lat\na,-27,45\na,-26,45\n", "'a'"),
 }  # fmt: skip
 
 

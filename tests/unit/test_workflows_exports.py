@@ -357,3 +357,29 @@ def test_fields_are_unique_and_explained():
     held = {f.column for f in export_fields.FIELDS if f.source == "ledger"}
     assert held == {c.name for c in tables.SCHEMAS["ledger"]}
     assert list(exports._FINDINGS) == list(FINDINGS)
+
+
+def test_numbers_and_texts_of_alternatives_that_json_cannot_hold(tmp_path):
+    rows = ledger(8)
+    rows["alternatives"] = pd.array(
+        ['[{"id": "a\\ud800", "side": "site", "p": 1e999, "distance_m": NaN, "why": "x\\u0000y"}]',
+         '[{"id": "a", "p": 1' + "0" * 400 + "}]", "[[1]]", "{}", "not json", "[]", None, "[" * 100_000],
+        dtype="string",
+    )  # fmt: skip
+    rows.to_parquet(tmp_path / "ledger.parquet")
+    result = exports.run(tmp_path)
+
+    def refuse(word):
+        raise AssertionError(word)
+
+    found = json.loads(Path(result["files"]["geojson"]).read_text(encoding="utf-8"), parse_constant=refuse)
+    assert len(found["features"]) == 8
+    assert any("no JSON list" in w for w in result["warnings"])
+
+
+def test_a_plan_of_another_ledger_is_noticed_and_ids_are_found_whatever_they_start_with(folder):
+    place = exports.export_table.read(folder).ledger["entry_id"].tolist()
+    plan = folder / "inspection" / "plan.csv"
+    plan.parent.mkdir(exist_ok=True)
+    pd.DataFrame({"place": ["elsewhere"], "probability": [0.5], "visit": [True]}).to_csv(plan, index=False)
+    assert any(f"{len(place)} entries are not in inspection/plan.csv" in w for w in exports.run(folder)["warnings"])

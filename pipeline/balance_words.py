@@ -1,0 +1,59 @@
+"""Sentences of balances, in neutral words."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+_UNIT = {"it_mw": "MW of IT", "it_mw_of_chips": "MW of IT for its chips", "h100e": "H100 equivalents",
+         "flop": "training FLOP"}  # fmt: skip
+_LEVEL = {"site": "Site", "owner": "Owner", "zone": "Zone"}
+
+
+def sentences(rows: pd.DataFrame) -> list[str]:
+    """Return a sentence a row.
+
+    Args:
+        rows: columns of `balance.COLUMNS` up to reason, and missed, invented (amounts), not_looked (number).
+    """
+    return [
+        _sentence(*row)
+        for row in zip(
+            *(rows[c].tolist() for c in ("level", "name", "quantity", "declared", "declared_sigma", "observed",
+              "observed_sigma", "z", "flagged", "n_declared", "n_observed", "reason", "missed", "invented", "not_looked")),
+            strict=True,
+        )
+    ]  # fmt: skip
+
+
+def amount(value: float, quantity: str) -> str:
+    """A number as people write it: 1.2e+26, 12,300, 45.6."""
+    if quantity == "flop":
+        return f"{value:.2g}"
+    return f"{value:,.0f}" if abs(value) >= 100 or value == 0 else f"{value:.3g}"
+
+
+def _sentence(
+    level: str, name: str, quantity: str, declared: float, declared_sd: float, observed: float, observed_sd: float,
+    z: float, flagged: bool, n_declared: int, n_observed: int, reason: str, missed: float, invented: float, left: int,
+) -> str:  # fmt: skip
+    could = {"it_mw": "could carry", "it_mw_of_chips": "could carry", "h100e": "could hold", "flop": "could train"}
+    text = (
+        f"{_LEVEL[level]} {name}: {amount(declared, quantity)} (± {amount(declared_sd, quantity)}) {_UNIT[quantity]} "
+        f"declared in {n_declared} row(s); {n_observed} site(s) seen {could[quantity]} "
+        f"{amount(observed, quantity)} (± {amount(observed_sd, quantity)})."
+    )
+    if missed > 0 and observed < declared:
+        text += (
+            f" {amount(missed, quantity)} of it are declared where nothing need or could be seen, and kept out of z."
+        )
+    if invented > 0 and observed > declared:
+        text += f" {amount(invented, quantity)} of it are sites that may be none, and kept out of z."
+    if left:
+        text += f" {left} declared place(s) were not looked at and are left out."
+    if flagged:
+        side = "more was seen than is declared" if z > 0 else "more is declared than was seen"
+        return f"{text} Discrepancy of {abs(z):.1f} sigma: {side}; a question to the declaring party."
+    if reason:
+        return f"{text} No question: {reason}."
+    return text + (f" They agree within {max(abs(z), 0.1):.1f} sigma." if np.isfinite(z) else "")
