@@ -24,7 +24,7 @@ from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 
 from aoi.errors import AssetReadError, CatalogError
-from pipeline import coverage, report
+from pipeline import coverage, report, stability
 from pipeline.report import ReportData, pictures
 from workflows import registries, store
 from workflows.images import Image
@@ -151,6 +151,11 @@ def report_data(workflow: Workflow, inputs: Inputs, tables: Tables, outcomes: li
         "Declared": f"{workflow.declared.path.name if workflow.declared.path else 'no registry given'}, "
         f"{len(tables.declared)} facilities in or near the area"
         + (f", {len(inputs.kept_aside)} rows kept aside (kept_aside.csv)" if len(inputs.kept_aside) else ""),
+        "Order of the list": str(
+            stability.stability(tables.ledger, tables.sites, tables.declared)["statement"]
+            if len(tables.ledger)
+            else "nothing is listed"
+        ),
         "Thermal looks": str(len(inputs.stack_files)) if inputs.stack_files else "none",
         "Thermal excess in the detector": inputs.heat.path.name if inputs.heat else "none",
         "Code": store.code_version(),
