@@ -73,10 +73,13 @@ def read(path: Path) -> tuple[gpd.GeoDataFrame, pd.DataFrame, pd.DataFrame]:
         rows.note(int(k), f"it_mw_p10 {low[k]:g}, p50 {mid[k]:g}, p90 {high[k]:g} are not in order")
     date = rows.dates(frame["image_date"].to_numpy(object), "image_date") if "image_date" in frame else None
     name = words("site_id", "declared_id")
-    name = np.where(pd.isna(name), [f"row-{k}" for k in range(1, n + 1)], name).astype(object)
-    first = dict(zip(name[::-1], frame["row"].to_numpy()[::-1], strict=True))
-    for k in np.flatnonzero(pd.Series(name).duplicated()):
-        rows.note(int(k), f"id '{name[k][:60]}' is already that of row {first[name[k]]}")
+    for k in np.flatnonzero(pd.isna(name)):
+        name[k] = f"row-{k + 1}"
+    twice = np.flatnonzero(pd.Index(name).duplicated(keep=False))
+    first: dict[str, int] = {}
+    for k in twice:
+        if (before := first.setdefault(name[k], int(k))) != k:
+            rows.note(int(k), f"id '{name[k][:60]}' is already that of row {frame['row'].iloc[before]}")
     usable = pd.isna(rows.reason)
     good, bad = np.flatnonzero(usable), np.flatnonzero(~usable)
     aside = _aside([(int(frame["row"].iloc[k]), str(name[k]), str(rows.reason[k])) for k in bad])
