@@ -266,7 +266,7 @@ def _sums(key: np.ndarray, values: np.ndarray) -> np.ndarray:
     code = pd.factorize(key)[0]
     ok = (code >= 0) & ~np.isnan(values)
     size = int(code.max(initial=-1)) + 1
-    total = np.bincount(code[ok], values[ok], size)
+    total = np.bincount(code[ok], values[ok], size).astype(float)  # without rows it counts in integers
     total[np.bincount(code[ok], minlength=size) == 0] = np.nan
     out = np.full(len(key), np.nan)
     out[code >= 0] = total[code[code >= 0]]

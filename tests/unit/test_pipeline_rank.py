@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import ndtr, ndtri
 
-from pipeline.rank import FLOP_90D_PER_MW, SHARE, p_over, rank, ranked
+from aoi.errors import ConfigError, RegistryError
+from pipeline.rank import FLOP_90D_PER_MW, SHARE, p_over, rank
+from pipeline.stability import stability
 from pipeline.tables import CRS, LEDGER_CLASSES, QUANTILE_NAMES, QUANTILES, conform, empty
 
 FLOP_PER_MW = 1.5e24
@@ -203,21 +205,40 @@ def test_p_over_any_threshold_in_any_time():
     assert p_over(ledger, table, 1e27)[0] < 0.01
 
 
-def test_controls_replace_the_models_own_probabilities():
-    rows = [entry(f"e{k}", "undeclared", f"S{k}", mw=100, p_match=0.0, p=p) for k, p in enumerate((0.99, 0.6))]
-    ledger, table = ledger_of(rows), sites_of([site("S0", 100), site("S1", 100)])
-    own, figures = ranked(ledger, table)
-    with_controls, other = ranked(ledger, table, None, np.linspace(0, 0.9, 99), 0.5)
-    assert own["q_value"].tolist() == pytest.approx([0.01, (0.01 + 0.4) / 2])
-    assert with_controls["q_value"][0] == pytest.approx(0.5 * 0.01 * 2)
-    assert "own probabilities" in figures["false_basis"]
-    assert "99 known negatives" in other["false_basis"]
-    assert figures["top10_kept"] == 1.0
-
-
 def test_entries_without_anything_stand_last_without_a_range():
     rows = [entry("a", "matched", "S", "D", 50, 50), entry("b", "undeclared", "S", mw=50, p_match=0.0)]
     out = rank(ledger_of(rows), sites_of([site("S", 50)]))
     assert out["entry_id"].tolist() == ["b", "a"]
-    assert out["rank_low"].isna().tolist() == [False, True]
-    assert out["q_value"].isna().tolist() == [False, True]
+    assert out["undeclared_flop_90d"].tolist()[1] == 0
+    assert out["next_step"].tolist()[1] == "none"
+
+
+def test_the_first_places_and_how_firm_they_are():
+    rows = [entry(f"e{k}", "undeclared", f"S{k}", mw=mw, p_match=0.0) for k, mw in enumerate((900, 300, 299.9, 10))]
+    table = sites_of([site(f"S{k}", mw) for k, mw in enumerate((900, 300, 299.9, 10))])
+    out = rank(ledger_of(rows), table)
+    assert out["rank_low"].tolist()[0] == out["rank_high"].tolist()[0] == 1
+    assert out["tie"][1] == out["tie"][2] != out["tie"][0]
+    assert out["rank_high"][1] == 3
+    found = stability(out, table)
+    assert found["first_kept"] == 1.0
+    assert found["top"] == 4
+    assert found == stability(out, table)
+    assert "Drawn again" in str(found["statement"])
+
+
+def test_nothing_hidden_has_no_order():
+    table = sites_of([site("S", 50)])
+    out = rank(ledger_of([entry("a", "matched", "S", "D", 50, 50)]), table)
+    assert "no order" in str(stability(out, table)["statement"])
+
+
+def test_a_site_that_is_not_there_is_named():
+    with pytest.raises(RegistryError, match="'X'"):
+        rank(ledger_of([entry("a", "undeclared", "X", mw=1)]), sites_of([site("S", 1)]))
+
+
+@pytest.mark.parametrize(("flop", "days"), [(0.0, 90.0), (1e26, 0.0), (math.inf, 90.0)])
+def test_a_threshold_must_be_a_number(flop, days):
+    with pytest.raises(ConfigError, match="p_over"):
+        p_over(ledger_of([entry("a", "undeclared", "S", mw=1)]), sites_of([site("S", 1)]), flop, days)
