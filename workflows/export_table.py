@@ -215,9 +215,8 @@ def _alternatives(texts: pd.Series, warnings: list[str]) -> dict[str, Any]:
             for k, row in enumerate(rows[:3], 1):
                 for key in keys:
                     value = row.get(key)
-                    columns[f"alt{k}_{key}"][n] = (
-                        float(value) if value is not None and key in ("p", "distance_m") else value
-                    )
+                    if value is not None:
+                        columns[f"alt{k}_{key}"][n] = float(value) if key in ("p", "distance_m") else clean(value)
         except (ValueError, TypeError, AttributeError, KeyError, OverflowError, RecursionError):
             broken += 1
     if broken:
