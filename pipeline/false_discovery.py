@@ -9,8 +9,8 @@ dependent, Bates et al. 2023), times the share of candidates that are negatives:
 too high, the list would hold more false ones than said, by the factor of the two null shares.
 Few controls are no danger, only weak: no p-value is below 1 / (1 + controls).
 
-Candidates are all that were screened, not only those on the list: a list of sites that passed 0.5 holds the highest scores,
-and p-values of a selection are not uniform. Give `screened` where the scores are of a list.
+Candidates are all that were screened, not only those on the list: a list of sites that passed 0.5 holds the highest
+scores, and p-values of a selection are not uniform. Give `screened` where the scores are of a list.
 
 Without controls: the running mean of 1 - p down the list (Bayesian FDR, Efron 2008), as right as the probabilities are.
 """

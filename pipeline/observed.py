@@ -44,7 +44,8 @@ def read(path: Path) -> tuple[gpd.GeoDataFrame, pd.DataFrame, pd.DataFrame]:
             frame = gpd.read_parquet(path)
         except Exception:
             frame = None
-        if frame is not None and {c.name for c in SCHEMAS["sites"] if c.before is None and not c.nullable} <= set(frame.columns):
+        needed = {c.name for c in SCHEMAS["sites"] if c.before is None and not c.nullable}
+        if frame is not None and needed <= set(frame.columns):
             found = conform(frame, "sites")
             return found, pd.DataFrame({"site_id": found["site_id"]}), _aside([])
     frame = declared_generic.table(path, keep_all=True)

@@ -14,12 +14,12 @@ in one list (domain 6.2, EUC).
 | not_seen | SHARE p_detect C_decl: likewise; the median declared MW where none is stated |
 | matched | 0 |
 
-Draws and their assumptions: `pipeline.undeclared`. Beside the number stand its quantiles, the probability of passing 1e25
-and 1e26 FLOP in 90 days, the next step worth most (`pipeline.worth`), the share of the list that is expected to be
-false (`pipeline.false_discovery`), and how sure the rank is (`pipeline.stability`).
+Draws and their assumptions: `pipeline.undeclared`. Beside the number stand its quantiles, the probability of passing
+1e25 and 1e26 FLOP in 90 days, the next step worth most (`pipeline.worth`), the share of the list that is expected to
+be false (`pipeline.false_discovery`), and how sure the rank is (`pipeline.stability`).
 
-A declared MW becomes FLOP at the FLOP per IT MW of its site, or, where there is no site, at the median of all sites: chips
-are assumed alike. p_data_center holds at the prior of `sites.prior`; another prior gives another list.
+A declared MW becomes FLOP at the FLOP per IT MW of its site, or, where there is no site, at the median of all sites:
+chips are assumed alike. p_data_center holds at the prior of `sites.prior`; another prior gives another list.
 
 q_value rests on the model's own probabilities: a ledger comes without scores of known negatives. False is an entry
 behind which nothing undeclared stands: not a data center, or declared after all, or its power not past the declared.
@@ -92,7 +92,7 @@ def p_over(
     days: float = _DAYS,
     declared: gpd.GeoDataFrame | None = None,
 ) -> np.ndarray:
-    """Return P(more than `flop` FLOP in `days` days, undeclared) of each entry, (entry,) float64, in the ledger's order.
+    """Return P(more than `flop` FLOP in `days` days, undeclared) of each entry, (entry,), in the ledger's order.
 
     FLOP grows in proportion to days: nothing is built or switched off meanwhile.
 

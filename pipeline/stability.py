@@ -1,22 +1,23 @@
 """How far the order of the list can be trusted: resampled draws, ties, and the spread of the true order.
 
-In: the `Basis` of `pipeline.undeclared`, expected undeclared compute. Out: ranks' 5% and 95% quantiles, ties, a summary.
+In: the `Basis` of `pipeline.undeclared`, expected undeclared compute. Out: ranks' 5% and 95% quantiles, ties, a
+summary.
 
 Two questions that are often taken for one:
 
-* *Resampling.* The list orders by an expectation. Estimated from 4,000 random draws of each entry (worlds, in which also
-  "is a data center" and "is undeclared" are drawn), by how much would the order move if they were drawn again? 200
+* *Resampling.* The list orders by an expectation. Estimated from 4,000 random draws of each entry (worlds, in which
+  also "is a data center" and "is undeclared" are drawn), by how much would the order move if they were drawn again? 200
   bootstrap resamples of the worlds answer that: rank_low, rank_high, tie. The list itself uses the lattice of
   `pipeline.undeclared`, whose error is smaller; the answer is on the safe side.
 * *Posterior.* In which order do the entries truly stand? In each world the entries are ranked by what they hide there.
   That spread is wide, most of it from "is it undeclared at all", and no number of draws makes it smaller.
 
-Resampled are the first 1,200 entries that hide anything, of which 1,000 are reported; past these, ranks come from the normal
-approximation: the entries whose expectation is within 1.645 standard errors of one's own.
+Resampled are the first 1,200 entries that hide anything, of which 1,000 are reported; past these, ranks come from the
+normal approximation: the entries whose expectation is within 1.645 standard errors of one's own.
 
-`tie` is the rank of the first entry of a group; an entry belongs to it as long as it changes places with that first one in
-more than a third of the resamples (past 1,000: is within 0.43 standard errors of the difference, which is the same for
-normal errors). So a group is never longer than what its first entry reaches.
+`tie` is the rank of the first entry of a group; an entry belongs to it as long as it changes places with that first
+one in more than a third of the resamples (past 1,000: is within 0.43 standard errors of the difference, which is the
+same for normal errors). So a group is never longer than what its first entry reaches.
 """
 
 from __future__ import annotations
@@ -116,11 +117,11 @@ def stability(
         declared: table `declared`, as given to `rank.rank`.
 
     Returns:
-        entries: entries that hide anything; top: 10, or fewer if there are fewer; top10_kept: mean share of the top that
-        stays in it over the resamples, top10_kept_p05 its 5% quantile, first_kept: share in which the first
-        stays first; median_move, p95_move: places by which an entry of the top moves; ties_in_top: groups that the top
-        falls into; posterior_top10_kept, posterior_median_move: the same against the order in single worlds, among
-        the entries resampled; resamples, draws; statement: all that in words. Figures are None without entries.
+        entries: entries that hide anything; top: 10, or fewer if there are fewer; top10_kept: mean share of the top
+        that stays in it over the resamples, top10_kept_p05 its 5% quantile, first_kept: share in which the first
+        stays first; median_move, p95_move: places by which an entry of the top moves; ties_in_top: groups that the
+        top falls into; posterior_top10_kept, posterior_median_move: the same against the order in single worlds,
+        among the entries resampled; resamples, draws; statement: all that in words. Figures are None without entries.
     """
     b = undeclared.basis(ledger, sites, declared)
     names = ledger["entry_id"].to_numpy(object)[b.row]
@@ -151,10 +152,10 @@ def stability(
     )  # fmt: skip
     found = dict(zip(keys, values, strict=True))
     words = (
-        f"Drawn again ({RESAMPLES} resamples of {WORLDS:,} draws), {values[0]:.0%} of the top {top} stay in it; half of "
-        f"them move by {values[3]:.0f} places or fewer, 95% by {values[4]:.0f}. The top {top} are {groups} groups that "
-        f"can be told apart. What truly stands there is less sure: in a single draw of the world {values[6]:.0%} of "
-        f"the top {top} are among the {top} that hide most."
+        f"Drawn again ({RESAMPLES} resamples of {WORLDS:,} draws), {values[0]:.0%} of the top {top} stay in it; half "
+        f"of them move by {values[3]:.0f} places or fewer, 95% by {values[4]:.0f}. The top {top} are {groups} groups "
+        f"that can be told apart. What truly stands there is less sure: in a single draw of the world {values[6]:.0%} "
+        f"of the top {top} are among the {top} that hide most."
     )
     return out | found | {"statement": words}
 
@@ -178,10 +179,7 @@ def _ties(means: np.ndarray, expected: np.ndarray, error: np.ndarray) -> np.ndar
         if start < known:
             flips = (means[start + 1 :] > means[start]).mean(axis=1)
             apart = (flips <= FLIP) & (expected[start + 1 : known] < expected[start])
-            if apart.any():
-                end = start + 1 + int(np.argmax(apart))
-            else:
-                end = max(end, known)
+            end = start + 1 + int(np.argmax(apart)) if apart.any() else max(end, known)
         out[start:end] = start + 1
         start = end
     return out

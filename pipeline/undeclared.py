@@ -1,6 +1,7 @@
 """Undeclared training compute of ledger entries as equally likely draws.
 
-In: tables `ledger`, `sites`, `declared`. Out: a `Basis` (columns, canonical order) and, a few rows at a time, the draws.
+In: tables `ledger`, `sites`, `declared`. Out: a `Basis` (columns, canonical order) and, a few rows at a time, the
+draws.
 
 The undeclared FLOP of an entry is X = B Y. B is 1 with the entry's weight (table in `pipeline.rank`), else 0; Y is
 compute given that the entry is what its class says:
@@ -13,13 +14,13 @@ compute given that the entry is what its class says:
 | not_seen | D times FLOP per MW, log-normal |
 
 P: IT power of the site, k: power of all sites under the declaration over that of this one, D: declared IT MW.
-C and P come from the nine quantiles of `sites`: ln C is piecewise linear in the normal score, the outer pieces carried on
-beyond p025 and p975 (exact for a log-normal, its tail cut at 3.7 sigma); from a quantile of 0 to the next it is linear.
-The two go together as log-normals C = P r do whose FLOP per MW, r, does not depend on P: a Gaussian copula of
-correlation sd(ln P) / sd(ln C), rounded to 0.05.
+C and P come from the nine quantiles of `sites`: ln C is piecewise linear in the normal score, the outer pieces
+carried on beyond p025 and p975 (exact for a log-normal, its tail cut at 3.7 sigma); from a quantile of 0 to the next
+it is linear. The two go together as log-normals C = P r do whose FLOP per MW, r, does not depend on P: a Gaussian
+copula of correlation sd(ln P) / sd(ln C), rounded to 0.05.
 
-`DRAWS` = 4,181 points of the Fibonacci lattice (Niederreiter 1992, 5.1) take the place of random draws: equally likely, the
-same for all entries, without a seed. B is not drawn but weighted.
+`DRAWS` = 4,181 points of the Fibonacci lattice (Niederreiter 1992, 5.1) take the place of random draws: equally
+likely, the same for all entries, without a seed. B is not drawn but weighted.
 
 Between sites, part of the error is shared: of the power model (ln-sd 0.20, domain 4.4) and of FLOP per MW (0.30, domain
 4.4). It moves all entries alike, so no column of a single entry feels it; `shared` gives the correlation that
@@ -31,6 +32,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import geopandas as gpd
 import numpy as np
@@ -227,7 +229,7 @@ def curve(quantiles: np.ndarray, scores: np.ndarray) -> np.ndarray:
     slope = np.diff(log, axis=1) / np.diff(_Z).astype(np.float32)
     out = np.empty((len(q), len(scores)), np.float32)
     edges = [0, *np.searchsorted(scores, _Z), len(scores)]
-    pieces = [(k, slice(a, b)) for k, (a, b) in enumerate(zip(edges[:-1], edges[1:], strict=True)) if a < b]
+    pieces = [(k, slice(a, b)) for k, (a, b) in enumerate(pairwise(edges)) if a < b]
     for k, at in pieces:
         knot, piece = max(k - 1, 0), min(max(k - 1, 0), 7)
         np.multiply(slope[:, piece, None], (scores[at] - _Z[knot]).astype(np.float32), out=out[:, at])

@@ -2,32 +2,36 @@
 
 In: probabilities that entries hide more than the threshold of compute. Out: the step worth most, and its worth.
 
-The unit is one visit: its cost is 1. Two states: the entry hides more than `Stakes.flop` undeclared FLOP in 90 days, or not.
-Two actions once it is settled: act (put it forward as a discrepancy), or leave it.
+The unit is one visit: its cost is 1. Two states: the entry hides more than `Stakes.flop` undeclared FLOP in 90 days,
+or not. Two actions once it is settled: act (put it forward as a discrepancy), or leave it.
 
 | | hides it | does not |
 |---|---|---|
 | act | + find | - wrong |
 | leave | 0 | 0 |
 
-So acting is right from p* = wrong / (find + wrong) on. With U(p) = max(0, p find - (1 - p) wrong) and y what the visit says,
+So acting is right from p* = wrong / (find + wrong) on. With U(p) = max(0, p find - (1 - p) wrong) and y what the
+visit says,
 
     VOI_visit(p) = E_y[U(p | y)] - U(p)             gross: >= 0, 0 at p = 0 and p = 1, largest at p*
     visit, net   = VOI_visit(p) - 1
     image, net   = E_y[max(U(p | y), U(p | y) + VOI_visit(p | y) - 1)] - U(p) - image_cost
 
-(Raiffa and Schlaifer 1961; domain 6.2.) After an image one may still visit, or save the visit: that is most of its worth.
+(Raiffa and Schlaifer 1961; domain 6.2.) After an image one may still visit, or save the visit: that is most of its
+worth.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from aoi.errors import ConfigError
 
+_Value = Callable[[np.ndarray], np.ndarray]
 STEPS = ("none", "visit", "image")
 IMAGE = {
     "undeclared": (0.85, 0.80),
@@ -127,7 +131,9 @@ def next_step(p: np.ndarray, klass: np.ndarray, stakes: Stakes = DEFAULTS) -> tu
     return np.array(STEPS, object)[best], net[best, np.arange(len(p))]
 
 
-def _told(p: np.ndarray, sensitivity, specificity, value):  # type: ignore[no-untyped-def]
+def _told(
+    p: np.ndarray, sensitivity: np.ndarray | float, specificity: np.ndarray | float, value: _Value
+) -> np.ndarray:
     """E_y[value(p | y)] of a yes-or-no answer."""
     yes = p * sensitivity + (1.0 - p) * (1.0 - specificity)
     no = 1.0 - yes
