@@ -26,7 +26,6 @@ from functools import cache
 import geopandas as gpd
 import numpy as np
 import pandas as pd
-import shapely
 from scipy.stats import binom
 
 from aoi.errors import ConfigError
@@ -133,7 +132,7 @@ def _level(j: Joined, level: str, quantity: str, everywhere: bool, settings: Rec
         "what could be need not be used": over & (quantity in ("it_mw_of_chips", "flop")),
         "the sites may hold no accelerators at all": over & (low[3] > _SURE) & (quantity == "h100e"),
         "sites that may be none account for it": over & small,
-        "places not in operation, cut by an image's border, missed by chance or not stated account for it": under & small,
+        "places idle, cut by an image's border, missed by chance or not stated account for it": under & small,
     }  # fmt: skip
     reason = np.select([*never.values(), *idle.values()], [*never, *idle], "").astype(object)
     z = np.where(np.isin(reason, list(never)), np.nan, z)
@@ -174,7 +173,7 @@ def declared_sum(d: Claims, n: int, quantity: str, settings: ReconcileSettings) 
 
 
 def observed_sums(o: Seen, n: int, quantity: str) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
-    """Return for the lower and for the upper side: sum of medians, var of its ln, b, share that may be nothing; (n,)."""
+    """Return, downwards and upwards: sum of medians, var of its ln, b, share that may be nothing; (n,) each."""
     c = common_ln_sd(quantity)
     out = []
     for ln_sd in (o.ln_sd, o.ln_sd_high):
@@ -238,18 +237,4 @@ def _invented(o: Seen, n: int) -> np.ndarray:
     before = np.repeat(run[first] - ln_false[first], np.diff(np.r_[first, len(rows)]))
     false = run - before >= math.log(_CHANCE)
     np.add.at(out, group[false], (o.p[rows] * o.value[rows])[false])
-    return out
-
-
-def inside(points: np.ndarray, zones: gpd.GeoDataFrame) -> np.ndarray:
-    """Return the name of the zone that holds each point, None where none does, (n,); the first by name where two do."""
-    ordered = zones.assign(name=zones["name"].astype("string").fillna("")).sort_values("name", kind="stable")
-    shapes = ordered.to_crs("OGC:CRS84").geometry if ordered.crs is not None else ordered.geometry
-    out = np.full(len(points), None, object)
-    usable = np.flatnonzero(~(shapely.is_missing(points) | shapely.is_empty(points)))
-    at, zone = shapely.STRtree(shapes.to_numpy()).query(points[usable], predicate="intersects")
-    best = np.full(len(points), len(ordered))
-    np.minimum.at(best, usable[at], zone)
-    hit = best < len(ordered)
-    out[hit] = ordered["name"].to_numpy(object)[best[hit]]
     return out

@@ -7,7 +7,6 @@ the seen sites by group. A place is a set of sites and declarations that the led
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,24 +16,17 @@ import pandas as pd
 import shapely
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
 
 from aoi.errors import ConfigError
+from pipeline import balance_columns
 from pipeline.chips import find_chip, power_of_chips
-from pipeline.coverage import centres
-from pipeline.matching_tables import on_sphere
 from pipeline.names import plain
 from pipeline.reconcile_settings import MATCHED_KINDS_NOT, NOT_OPERATING, ReconcileSettings
 
-RUN_DAYS = 90.0
-"""Taken for a reported run whose dates are not stated: the period of column flop_90d; own choice."""
 WORKLOAD_LN_SD = 0.67
 """Of reported training FLOP: within a factor 3 at 90% (Epoch AI's 'Confident'), ln 3 / 1.645."""
-_Z = {"p025": -1.959964, "p05": -1.644854, "p10": -1.281552, "p90": 1.281552, "p95": 1.644854, "p975": 1.959964}
 _STEM = {"it_mw": "it_mw", "it_mw_of_chips": "it_mw", "h100e": "h100e", "flop": "flop_90d"}
-_REACH_M, _REACH_SIGMA, _MAX_ERROR_M = 500.0, 2.0, 1500.0  # chips are tied to a site within this; own choice
 _MAX_CHIP_NAMES = 2000  # distinct names looked up; own choice
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 @dataclass
@@ -106,36 +98,40 @@ class Joined:
 
     @cached_property
     def kind(self) -> np.ndarray:
+        """Kind of each declaration in lower case."""
         return self.declared["kind"].astype("string").fillna("").str.lower().to_numpy(object)
 
     @cached_property
     def idle(self) -> np.ndarray:
+        """Declarations that are planned, under construction or closed."""
         return self.declared["status"].astype("string").str.lower().isin(list(NOT_OPERATING)).to_numpy(bool)
 
     @cached_property
     def has_site(self) -> np.ndarray:
-        return np.bincount(self.site_place[self.site_place >= 0], minlength=self.places) > 0
+        """Places with a seen site; the last element, of no place, is False."""
+        return np.bincount(self.site_place[self.site_place >= 0], minlength=self.places + 1) > 0
 
     @cached_property
     def of_use(self) -> np.ndarray:
+        """Declarations of chips and runs."""
         return np.isin(self.kind, list(MATCHED_KINDS_NOT))
 
     @cached_property
     def has_claim(self) -> np.ndarray:
         """Places with a facility or power declaration of the ledger."""
         rows = (self.decl_place >= 0) & ~self.of_use
-        return np.bincount(self.decl_place[rows], minlength=self.places) > 0
+        return np.bincount(self.decl_place[rows], minlength=self.places + 1) > 0
 
     @cached_property
     def it_mw(self) -> tuple[np.ndarray, np.ndarray]:
-        """Declared IT MW of facility or power rows, NaN where not stated or said twice, and whether from facility MW."""
-        it, facility = (_number(self.declared[c]) for c in ("it_mw", "facility_mw"))
+        """Declared IT MW of facilities and permits, NaN where not stated or said twice; whether from facility MW."""
+        it, facility = (balance_columns.number(self.declared[c]) for c in ("it_mw", "facility_mw"))
         turned = np.isnan(it) & ~np.isnan(facility)
         value = np.where(turned, facility / self.settings.facility_per_it, it)
         value[self.of_use] = np.nan
         permit, known = self.kind == "power", ~np.isnan(value)
         at = self.decl_place
-        stated = np.bincount(at[(at >= 0) & known & ~permit], minlength=self.places) > 0
+        stated = np.bincount(at[(at >= 0) & known & ~permit], minlength=self.places + 1) > 0
         value[permit & (at >= 0) & stated[at]] = np.nan
         return value, turned
 
@@ -145,14 +141,14 @@ class Joined:
         value = self.it_mw[0]
         at, rows = self.decl_place, (self.decl_place >= 0) & ~self.of_use
         facility = rows & (self.kind != "power")
-        any_facility = np.bincount(at[facility], minlength=self.places) > 0
+        any_facility = np.bincount(at[facility], minlength=self.places + 1) > 0
         asked = facility | (rows & ~any_facility[at])
-        unknown = np.bincount(at[asked & np.isnan(value)], minlength=self.places) > 0
+        unknown = np.bincount(at[asked & np.isnan(value)], minlength=self.places + 1) > 0
         return ~unknown
 
     @cached_property
     def per_chip(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """H100 equivalents and IT MW of one chip, ln-sd of the latter: own and common; (declaration,), NaN if unknown."""
+        """H100 equivalents and IT MW of one chip, own and common ln-sd of the MW; (declaration,), NaN if unknown."""
         code, names = pd.factorize(self.declared["chip"].astype("string").to_numpy(object))
         table = np.full((len(names) + 1, 4), np.nan)
         for k, name in enumerate(names[:_MAX_CHIP_NAMES]):
@@ -163,7 +159,8 @@ class Joined:
                 continue
             own, law = (one.errors[e] for e in ("sites with the same chips", "the law of power of chips"))
             table[k] = one.h100e, one.it_mw, own, law
-        return tuple(table[code].T)  # type: ignore[return-value]
+        a, b, c, d = table[code].T
+        return a, b, c, d
 
     def sides(self, level: str, quantity: str) -> tuple[Claims, Seen, int, list[str]]:
         """Return claims and seen sites of a quantity by group, the number of groups and their names."""
@@ -180,12 +177,25 @@ class Joined:
         key = self.decl_place[decl] if level == "site" else self._claim_keys(level)[decl]
         code, found = pd.factorize(np.concatenate([key, site_key]), sort=True)
         n, group, of = len(found), code[: len(decl)], code[len(decl) :]
-        days = _days(self.declared, decl, group, n) if quantity == "flop" else np.full(n, RUN_DAYS)
-        p = np.where(self.has_claim[self.site_place[site]], 1.0, _number(self.sites["p_data_center"])[site])
-        median, low, high = _spread(self.sites, _STEM[quantity], site)
+        days = (
+            balance_columns.days(self.declared, decl, group, n)
+            if quantity == "flop"
+            else np.full(n, balance_columns.RUN_DAYS)
+        )
+        p = np.where(
+            self.has_claim[self.site_place[site]], 1.0, balance_columns.number(self.sites["p_data_center"])[site]
+        )
+        median, low, high = balance_columns.spread(self.sites, _STEM[quantity], site)
         claims = Claims(group, value[decl], own[decl], common[decl], (self.decl_place < 0)[decl], self.idle[decl],
                         ((self.decl_place >= 0) & ~self._sited)[decl], self._cut[decl])  # fmt: skip
-        sites = Seen(of, weight * median * days[of] / RUN_DAYS, low, high, p, ~self.has_claim[self.site_place[site]])
+        sites = Seen(
+            of,
+            weight * median * days[of] / balance_columns.RUN_DAYS,
+            low,
+            high,
+            p,
+            ~self.has_claim[self.site_place[site]],
+        )
         names = self._place_names(found) if level == "site" else [str(v) for v in found]
         return claims, sites, n, names
 
@@ -205,15 +215,13 @@ class Joined:
 
     @cached_property
     def _sited(self) -> np.ndarray:
-        return (
-            (self.decl_place >= 0) & self.has_site[self.decl_place] if self.places else np.zeros(len(self.used), bool)
-        )
+        return (self.decl_place >= 0) & self.has_site[self.decl_place]
 
     @cached_property
     def _cut(self) -> np.ndarray:
         border = self.sites["on_border"].to_numpy(bool) & (self.site_place >= 0)
-        cut = np.bincount(self.site_place[border], minlength=self.places) > 0
-        return self._sited & cut[self.decl_place] if self.places else self._sited
+        cut = np.bincount(self.site_place[border], minlength=self.places + 1) > 0
+        return self._sited & cut[self.decl_place]
 
     def _amounts(self, quantity: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Amount, own ln-sd and common ln-sd of each declaration; NaN where it claims none."""
@@ -222,10 +230,10 @@ class Joined:
             value, turned = self.it_mw
             return value, np.full(n, error), np.where(turned, self.settings.facility_per_it_ln_sd, 0.0)
         if quantity == "flop":
-            value = np.where(self.kind == "workload", _number(self.declared["training_flop"]), np.nan)
+            value = np.where(self.kind == "workload", balance_columns.number(self.declared["training_flop"]), np.nan)
             return value, np.full(n, WORKLOAD_LN_SD), np.zeros(n)
         h100e, mw, own, law = self.per_chip
-        count = np.where(self.kind == "workload", np.nan, _number(self.declared["chips"]))
+        count = np.where(self.kind == "workload", np.nan, balance_columns.number(self.declared["chips"]))
         if quantity == "h100e":
             return count * h100e, np.full(n, error), np.zeros(n)
         return count * mw, np.hypot(np.nan_to_num(own), error), np.nan_to_num(law)
@@ -234,9 +242,7 @@ class Joined:
         """Whether each site is laid against the claims `rows`, (site,)."""
         at = self.site_place
         inside = at >= 0
-        if not self.places:
-            return inside
-        tied = np.bincount(self.decl_place[rows & (self.decl_place >= 0)], minlength=self.places) > 0
+        tied = np.bincount(self.decl_place[rows & (self.decl_place >= 0)], minlength=self.places + 1) > 0
         free = ~self.has_claim & ~tied
         if quantity == "it_mw":
             tied = self.has_claim & self.complete
@@ -248,13 +254,13 @@ class Joined:
             if keys:
                 allowed |= inside & np.isin(self.site_key[level], list(keys))
                 many = (self.decl_place >= 0) & ~self.of_use & np.isin(self.decl_key[level], list(keys))
-                allowed |= inside & (np.bincount(self.decl_place[many], minlength=self.places) > 0)[at]
+                allowed |= inside & (np.bincount(self.decl_place[many], minlength=self.places + 1) > 0)[at]
         return allowed
 
     def _attributed(self, level: str, value: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Sites (row), the key of the group each counts for, and the share of it that does.
 
-        The site of a place that several owners declare is divided as their declared power, evenly where one states none.
+        The site of a place that several owners declare is divided by declared power, evenly where one states none.
         """
         site = np.flatnonzero(seen)
         at = self.site_place[site]
@@ -268,7 +274,7 @@ class Joined:
         part = pd.DataFrame({"place": self.decl_place[rows], "key": self.decl_key[level][rows], "mw": mw})
         blank = part["mw"].isna().groupby(part["place"]).transform("any")
         part["share"] = np.where(blank, 1.0, part["mw"])
-        part = part.groupby(["place", "key"], sort=True, as_index=False)["share"].sum()
+        part = part.groupby(["place", "key"], sort=True)[["share"]].sum().reset_index()
         part["share"] /= part.groupby("place")["share"].transform("sum").clip(lower=1e-12)
         both = pd.DataFrame({"site": site, "place": at}).merge(part, on="place", how="left")
         none = both["key"].isna().to_numpy(bool)
@@ -290,7 +296,7 @@ class Joined:
         inside = np.flatnonzero(self.site_place >= 0)
         ids = pd.Series(self.sites["site_id"].astype("string").to_numpy(object)[inside])
         first = ids.groupby(self.site_place[inside]).min()
-        return [clean(v) if isinstance(v, str) else "" for v in first.reindex(places).tolist()]
+        return [balance_columns.clean(v) if isinstance(v, str) else "" for v in first.reindex(places).tolist()]
 
 
 def joined(
@@ -305,7 +311,10 @@ def joined(
     """Join the tables; arguments and errors as `balance.balances`."""
     sites = sites.sort_values("site_id", kind="stable").reset_index(drop=True)
     declared = declared.sort_values("declared_id", kind="stable").reset_index(drop=True)
-    i, j = _rows(ledger["site_id"], sites["site_id"]), _rows(ledger["declared_id"], declared["declared_id"])
+    i, j = (
+        balance_columns.table_rows(ledger["site_id"], sites["site_id"]),
+        balance_columns.table_rows(ledger["declared_id"], declared["declared_id"]),
+    )
     both = (i >= 0) & (j >= 0)
     n = len(sites) + len(declared)
     graph = coo_array((np.ones(int(both.sum())), (i[both], len(sites) + j[both])), shape=(n, n))
@@ -318,143 +327,49 @@ def joined(
     places = int(place.max(initial=-1)) + 1
     site_place, decl_place = place[: len(sites)], place[len(sites) :]
     p_match = np.full(places, np.nan)
-    np.fmax.at(p_match, site_place[i[both]], _number(ledger["p_match"])[both])
+    np.fmax.at(p_match, site_place[i[both]], balance_columns.number(ledger["p_match"])[both])
     use = declared["kind"].astype("string").str.lower().isin(list(MATCHED_KINDS_NOT)).to_numpy(bool)
     shape = declared.geometry.to_numpy()
     placed = ~(shapely.is_missing(shape) | shapely.is_empty(shape))
-    decl_place[use & placed] = _tied(declared, np.flatnonzero(use & placed), sites, site_place)
+    decl_place[use & placed] = balance_columns.tied(declared, np.flatnonzero(use & placed), sites, site_place)
     left = (decl_place < 0) & placed & ~use
-    site_key = {"owner": _of_site(ledger["owner"], i, len(sites)), "zone": _of_site(ledger["zone"], i, len(sites))}
+    site_key = {
+        "owner": balance_columns.of_site(ledger["owner"], i, len(sites)),
+        "zone": balance_columns.of_site(ledger["zone"], i, len(sites)),
+    }
     decl_key = {c: declared[k].astype("string").fillna("").to_numpy(object)
                 for c, k in (("owner", "operator"), ("zone", "zone"))}  # fmt: skip
     for key in (site_key, decl_key):
-        key["owner"], key["zone"] = _each(key["owner"], plain), _each(key["zone"], zone_name)
+        key["owner"], key["zone"] = (
+            balance_columns.each(key["owner"], plain),
+            balance_columns.each(key["zone"], balance_columns.zone_name),
+        )
     if zones is not None:
-        from pipeline.balance import inside  # noqa: PLC0415
-
-        site_key["zone"] = inside(shapely.point_on_surface(sites.geometry.to_numpy()), zones)
-        own = inside(np.where(placed, shapely.centroid(shape), None), zones)
+        site_key["zone"] = balance_columns.inside(
+            np.asarray(shapely.point_on_surface(sites.geometry.to_numpy()), object), zones
+        )
+        own = balance_columns.inside(np.where(placed, np.asarray(shapely.centroid(shape), object), None), zones)
         decl_key["zone"] = np.where(placed, own, decl_key["zone"])
         for key in (site_key, decl_key):
-            key["zone"] = _each(key["zone"], zone_name)
+            key["zone"] = balance_columns.each(key["zone"], balance_columns.zone_name)
     used = ~left & _current(sites, declared, at)
     return Joined(sites, declared, site_place, decl_place, places, p_match, used, left, site_key, decl_key,
                   zones is not None, settings)  # fmt: skip
 
 
-def clean(text: object) -> str:
-    """Text without control and direction characters, at most 120 long; '' for nothing."""
-    return " ".join(_CONTROL.sub(" ", text).split())[:120] if isinstance(text, str) else ""
-
-
-def zone_name(text: object) -> str:
-    """A zone's name in capitals without needless spaces, so that 'us-va' is 'US-VA'."""
-    return clean(text).upper()
-
-
-def _rows(ids: pd.Series, known: pd.Series) -> np.ndarray:
-    given = ids.astype("string")
-    row = pd.Index(known.astype("string")).get_indexer(given) if len(known) else np.full(len(ids), -1)
-    row = np.where(given.isna(), -1, row)
-    if (lost := (row < 0) & given.notna().to_numpy(bool)).any():
-        name = clean(given[np.flatnonzero(lost)[0]])[:60]
-        raise ConfigError(f"ledger: {ids.name} '{name}' is not in its table; give the tables the ledger was made from")
-    return np.asarray(row, int)
-
-
-def _each(values: np.ndarray, change: object) -> np.ndarray:
-    code, found = pd.factorize(values)
-    return np.array([change(v) for v in found] + [""], object)[code]  # type: ignore[operator]
-
-
-def _of_site(values: pd.Series, i: np.ndarray, n: int) -> np.ndarray:
-    """First value by row of the ledger that is stated of each site, '' where none, (n,)."""
-    text = values.astype("string").fillna("").to_numpy(object)
-    out = np.full(n, "", object)
-    rows = np.flatnonzero((i >= 0) & (text != ""))
-    rows = rows[np.lexsort([text[rows].astype(str), i[rows]])][::-1]
-    out[i[rows]] = text[rows]
-    return out
-
-
-def _number(values: pd.Series) -> np.ndarray:
-    out = pd.to_numeric(values, errors="coerce").to_numpy(float, na_value=np.nan).copy()
-    out[~np.isfinite(out)] = np.nan
-    return out
-
-
-def _spread(sites: gpd.GeoDataFrame, stem: str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Median of each site and ln-sd downwards and upwards: the widest that its quantiles show, (row,)."""
-    mid = np.nan_to_num(_number(sites[f"{stem}_p50"])[rows])
-    sd = {-1: np.full(len(rows), 0.01), 1: np.full(len(rows), 0.01)}
-    with np.errstate(divide="ignore", invalid="ignore"):
-        for name, z in _Z.items():
-            value = np.nan_to_num(np.log(np.nan_to_num(_number(sites[f"{stem}_{name}"])[rows]) / mid) / z, nan=np.inf)
-            side = -1 if z < 0 else 1
-            sd[side] = np.maximum(sd[side], value)
-    return mid, sd[-1], sd[1]
-
-
-def _tied(declared: gpd.GeoDataFrame, rows: np.ndarray, sites: gpd.GeoDataFrame, place: np.ndarray) -> np.ndarray:
-    """Place of the site that each of `rows` (chips, runs) clearly lies at, -1 where none or several, (row,)."""
-    known = np.flatnonzero(place >= 0)
-    out = np.full(len(rows), -1)
-    if not len(known) or not len(rows):
-        return out
-    radius = 1e-3 * np.sqrt(np.maximum(_number(sites["building_area_m2"])[known], 0.0))
-    tree = cKDTree(on_sphere(centres(sites.geometry.to_numpy()[known])))
-    away, near = tree.query(on_sphere(centres(declared.geometry.to_numpy()[rows])), k=min(8, len(known)))
-    away, near = away.reshape(len(rows), -1), near.reshape(len(rows), -1)
-    away = np.maximum(away - np.nan_to_num(radius)[near], 0.0)
-    order = np.argsort(away, axis=1, kind="stable")
-    away, near = np.take_along_axis(away, order, 1), np.take_along_axis(near, order, 1)
-    theirs = place[known][near]
-    error = 1e-3 * np.nan_to_num(_number(declared["position_error_m"])[rows], nan=np.inf)
-    other = np.where(theirs != theirs[:, :1], away, np.inf).min(1)
-    reach = np.maximum(1e-3 * _REACH_M, _REACH_SIGMA * error)
-    clear = (error <= 1e-3 * _MAX_ERROR_M) & (away[:, 0] <= reach) & (other > np.maximum(2 * away[:, 0], error))
-    out[clear] = theirs[clear, 0]
-    return out
-
-
-def _dates(values: pd.Series, *, last: bool) -> np.ndarray:
-    """Days since 1970 of ISO dates, of a year or month its first or the day after its last, NaN where none, (n,)."""
-    text = values.astype("string").str.strip().str.slice(0, 10)
-    when = pd.to_datetime(text, format="ISO8601", errors="coerce", utc=True).dt.tz_localize(None)
-    day = when.to_numpy("datetime64[D]").astype("datetime64[D]")
-    if last:
-        size = text.str.len().fillna(10).to_numpy(int)
-        month = day.astype("datetime64[M]")
-        day = np.where(size <= 4, (month + 12).astype("datetime64[D]"),
-                       np.where(size <= 7, (month + 1).astype("datetime64[D]"), day + 1))  # fmt: skip
-    return np.where(np.isnat(day), np.nan, day.astype(np.int64).astype(float))
-
-
 def _current(sites: gpd.GeoDataFrame, declared: gpd.GeoDataFrame, at: str | None) -> np.ndarray:
     """Declarations that hold at the date: of chips and facilities neither ended nor to come; runs begun by then."""
-    start, end = _dates(declared["valid_from"], last=False), _dates(declared["valid_to"], last=True)
+    start, end = (
+        balance_columns.dates(declared["valid_from"], last=False),
+        balance_columns.dates(declared["valid_to"], last=True),
+    )
     if at is not None:
-        now = float(_dates(pd.Series([at]), last=False)[0])
+        now = float(balance_columns.dates(pd.Series([at]), last=False)[0])
         if math.isnan(now):
-            raise ConfigError(f"balances: at '{clean(at)[:40]}' is no date; give YYYY-MM-DD")
+            raise ConfigError(f"balances: at '{balance_columns.clean(at)[:40]}' is no date; give YYYY-MM-DD")
     else:
         idle = declared["status"].astype("string").str.lower().isin(list(NOT_OPERATING)).to_numpy(bool)
-        seen = np.r_[_dates(sites["image_date"], last=False), start[~idle]]
+        seen = np.r_[balance_columns.dates(sites["image_date"], last=False), start[~idle]]
         now = float(np.nanmax(seen)) if np.isfinite(seen).any() else math.nan
     run = declared["kind"].astype("string").str.lower().eq("workload").fillna(False).to_numpy(bool)
     return ~((start > now) | ((end <= now) & ~run))
-
-
-def _days(declared: gpd.GeoDataFrame, rows: np.ndarray, group: np.ndarray, n: int) -> np.ndarray:
-    """Days on which the runs of each group ran, overlaps counted once, (group,); `RUN_DAYS` for a run without dates."""
-    start = _dates(declared["valid_from"], last=False)[rows]
-    end = _dates(declared["valid_to"], last=True)[rows]
-    undated = np.isnan(start) & np.isnan(end)
-    out = RUN_DAYS * np.bincount(group[undated], minlength=n)
-    only = np.isnan(end)  # a single date is that of the report: the run ended before
-    end = np.where(only, start, end)
-    start = np.where(only | np.isnan(start), end - RUN_DAYS, start)
-    frame = pd.DataFrame({"g": group, "a": start, "b": end})[~undated].sort_values(["g", "a", "b"], kind="stable")
-    reached = frame.groupby("g")["b"].cummax().groupby(frame["g"]).shift(1).fillna(-np.inf)
-    fresh = np.maximum(frame["b"] - np.maximum(frame["a"], reached), 0.0)
-    return np.asarray(out + np.bincount(frame["g"], fresh, n))

@@ -7,6 +7,8 @@ import pandas as pd
 
 _UNIT = {"it_mw": "MW of IT", "it_mw_of_chips": "MW of IT for its chips", "h100e": "H100 equivalents",
          "flop": "training FLOP"}  # fmt: skip
+_USED = ("level", "name", "quantity", "declared", "declared_sigma", "observed", "observed_sigma", "z", "flagged",
+         "n_declared", "n_observed", "reason", "missed", "invented", "not_looked")  # fmt: skip
 _LEVEL = {"site": "Site", "owner": "Owner", "zone": "Zone"}
 
 
@@ -16,14 +18,7 @@ def sentences(rows: pd.DataFrame) -> list[str]:
     Args:
         rows: columns of `balance.COLUMNS` up to reason, and missed, invented (amounts), not_looked (number).
     """
-    return [
-        _sentence(*row)
-        for row in zip(
-            *(rows[c].tolist() for c in ("level", "name", "quantity", "declared", "declared_sigma", "observed",
-              "observed_sigma", "z", "flagged", "n_declared", "n_observed", "reason", "missed", "invented", "not_looked")),
-            strict=True,
-        )
-    ]  # fmt: skip
+    return [_sentence(*row) for row in zip(*(rows[c].tolist() for c in _USED), strict=True)]
 
 
 def amount(value: float, quantity: str) -> str:

@@ -197,7 +197,7 @@ def conditional(b: Basis, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.nda
         for part in _chunks(rows[level == n]):
             it_mw = np.maximum(curve(b.it_mw[b.site[part]], LATTICE[0]), np.float32(1e-6))
             sign = np.where(b.klass[part] == _ABOVE, 1.0, -1.0)
-            whole, stated = (np.float32(sign * v)[:, None] for v in (b.whole[part], b.declared_mw[part]))
+            whole, stated = ((sign * v).astype(np.float32)[:, None] for v in (b.whole[part], b.declared_mw[part]))
             excess = np.maximum(whole - stated / it_mw, 0.0)
             real = (excess > 0).mean(axis=1)
             draws = excess[:, order]

@@ -131,9 +131,7 @@ def next_step(p: np.ndarray, klass: np.ndarray, stakes: Stakes = DEFAULTS) -> tu
     return np.array(STEPS, object)[best], net[best, np.arange(len(p))]
 
 
-def _told(
-    p: np.ndarray, sensitivity: np.ndarray | float, specificity: np.ndarray | float, value: _Value
-) -> np.ndarray:
+def _told(p: np.ndarray, sensitivity: np.ndarray | float, specificity: np.ndarray | float, value: _Value) -> np.ndarray:
     """E_y[value(p | y)] of a yes-or-no answer."""
     yes = p * sensitivity + (1.0 - p) * (1.0 - specificity)
     no = 1.0 - yes

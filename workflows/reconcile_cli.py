@@ -80,9 +80,7 @@ def read_zones(path: Path) -> gpd.GeoDataFrame:
     lower = {str(c).lower(): c for c in frame.columns if c != "geometry"}
     column = next((lower[k] for k in ("name", "zone", "state", "iso", "code") if k in lower), None)
     if column is None:
-        raise RegistryError(
-            f"{path.name}: no column 'name' of the zones; it has {', '.join(lower) or 'no columns'}"
-        )
+        raise RegistryError(f"{path.name}: no column 'name' of the zones; it has {', '.join(lower) or 'no columns'}")
     usable = frame.geom_type.isin(["Polygon", "MultiPolygon"]) & frame[column].notna()
     if not usable.any():
         raise RegistryError(f"{path.name}: no outline with a name")
