@@ -27,9 +27,28 @@ def clean(text: object) -> str:
     return " ".join(_CONTROL.sub(" ", text).split())[:120] if isinstance(text, str) else ""
 
 
+_COUNTRY = {
+    name: code
+    for code, names in {
+        "US": "UNITED STATES|UNITED STATES OF AMERICA|USA", "GB": "UNITED KINGDOM|UK|GREAT BRITAIN|UNITED KINGDOM OF "
+        "GREAT BRITAIN AND NORTHERN IRELAND", "CN": "CHINA|PEOPLE'S REPUBLIC OF CHINA|PRC", "KR": "SOUTH KOREA|REPUBLIC "
+        "OF KOREA|KOREA (REPUBLIC OF)|KOREA, REPUBLIC OF", "AE": "UNITED ARAB EMIRATES|UAE", "SA": "SAUDI ARABIA",
+        "DE": "GERMANY", "FR": "FRANCE", "NL": "NETHERLANDS", "IE": "IRELAND", "JP": "JAPAN", "SG": "SINGAPORE",
+        "IN": "INDIA", "CA": "CANADA", "AU": "AUSTRALIA", "BR": "BRAZIL", "TW": "TAIWAN", "MY": "MALAYSIA",
+        "ID": "INDONESIA", "NO": "NORWAY", "SE": "SWEDEN", "FI": "FINLAND", "DK": "DENMARK", "ES": "SPAIN",
+        "IT": "ITALY", "CH": "SWITZERLAND", "PL": "POLAND", "IL": "ISRAEL", "QA": "QATAR", "TR": "TURKEY|TÜRKIYE",
+        "RU": "RUSSIA|RUSSIAN FEDERATION", "MX": "MEXICO", "CL": "CHILE", "ZA": "SOUTH AFRICA", "HK": "HONG KONG",
+        "TH": "THAILAND", "VN": "VIETNAM|VIET NAM",
+    }.items()
+    for name in names.split("|")
+}  # fmt: skip
+"""Names that registries use for countries; others stay as they are."""
+
+
 def zone_name(text: object) -> str:
-    """A zone's name in capitals without needless spaces, so that 'us-va' is 'US-VA'."""
-    return clean(text).upper()
+    """A zone's name in capitals without needless spaces ('us-va' is 'US-VA'), countries by their ISO 3166-1 code."""
+    name = clean(text).upper()
+    return _COUNTRY.get(name.replace(".", "").removeprefix("THE "), name)
 
 
 def table_rows(ids: pd.Series, known: pd.Series) -> np.ndarray:

@@ -348,7 +348,9 @@ def joined(
         site_key["zone"] = balance_columns.inside(
             np.asarray(shapely.point_on_surface(sites.geometry.to_numpy()), object), zones
         )
-        own = balance_columns.inside(np.where(placed, np.asarray(shapely.centroid(shape), object), None), zones)
+        middle = np.array(shapely.centroid(shape), object)
+        middle[~placed] = None
+        own = balance_columns.inside(middle, zones)
         decl_key["zone"] = np.where(placed, own, decl_key["zone"])
         for key in (site_key, decl_key):
             key["zone"] = balance_columns.each(key["zone"], balance_columns.zone_name)

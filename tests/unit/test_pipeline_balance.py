@@ -8,6 +8,7 @@ import shapely
 
 from aoi.errors import ConfigError
 from pipeline import balance, reconcile
+from pipeline.balance_columns import zone_name
 from pipeline.observed import _sites, assumed_looked_at
 from pipeline.tables import CRS, conform
 
@@ -124,3 +125,12 @@ def test_questions_are_rare_where_there_is_none():
 def test_levels_that_are_none_are_named(by):
     with pytest.raises(ConfigError, match="not known"):
         balance.balances(*world(MW, ONE, ONE), by=by)
+
+
+@pytest.mark.parametrize(
+    ("stated", "zone"),
+    [("United States of America", "US"), ("usa", "US"), ("U.S.A.", "US"), ("the Netherlands", "NL"), ("us-va", "US-VA"),
+     ("Atlantis", "ATLANTIS"), (None, "")],
+)  # fmt: skip
+def test_names_of_countries_are_one_zone(stated, zone):
+    assert zone_name(stated) == zone
