@@ -41,6 +41,7 @@ def run(
     beside = observed.with_name("looked_at.parquet")
     assumed = looked_at is None and not beside.is_file()
     looked = observations.assumed_looked_at(table) if assumed else _table(looked_at or beside, "looked_at")
+    assumed |= bool(looked["reason"].str.startswith("assumed").fillna(False).any())  # written by an earlier call
     areas = None if zones is None else read_zones(zones)
     facilities, rejected = registries.read(declared, also, format=format, columns=columns)
     ledger = rank.rank(ledgers.reconcile(table, facilities, looked, labels=labels), table, facilities)
