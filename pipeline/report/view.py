@@ -114,6 +114,7 @@ def _entry(row: Row, sites: dict[str, Row], names: dict[str, str], anchor: str) 
         "p90": None if site is None else site["it_mw_p90"],
         "reason": words.first_sentence(row["evidence_for"]),
         "prior": None if site is None else site["prior"],
+        "next": words.next_step(row),
     }
 
 

@@ -7,6 +7,7 @@ purpose: a row is an inconsistency that raises a question, until somebody has lo
 from __future__ import annotations
 
 import math
+from typing import Any
 
 CLASS_LABEL = {
     "undeclared": "Seen, not declared",
@@ -138,3 +139,15 @@ def first_sentence(text: str, longest: int = 220) -> str:
     end = text.find(". ")
     text = text if end < 0 else text[: end + 1]
     return text if len(text) <= longest else text[:longest].rsplit(" ", 1)[0] + " …"
+
+
+def next_step(row: dict[str, Any]) -> str:
+    """Say what is worth doing next at an entry, and between which ranks it stands; '' where neither is known."""
+    said = []
+    if row.get("next_step") in ("visit", "image"):
+        what = "a visit" if row["next_step"] == "visit" else "an image of 0.3 m"
+        said.append(f"Next: {what}, worth {row['value_of_inspection']:.1f} visits net.")
+    low, high = row.get("rank_low"), row.get("rank_high")
+    if low is not None and high is not None and low < high:
+        said.append(f"Rank {low} to {high} when drawn again.")
+    return " ".join(said)

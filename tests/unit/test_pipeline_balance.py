@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from aoi.errors import ConfigError
 from pipeline import balance, tables
+from pipeline.balance_columns import zone_name
 from pipeline.balance_tables import Claims, Seen
 from pipeline.observed import _sites
 from pipeline.reconcile_settings import DEFAULTS
@@ -232,3 +233,12 @@ def test_false_flags_under_the_null(n: int, sd: float, measured: bool) -> None:
     z = balance._z(d_sum, d_var, low[0], low, high, none, none)
     assert (z > balance.Z_FLAG).mean() <= 0.005
     assert (z < -balance.Z_FLAG).mean() <= 0.005
+
+
+@pytest.mark.parametrize(
+    ("stated", "zone"),
+    [("United States of America", "US"), ("usa", "US"), ("U.S.A.", "US"), ("the Netherlands", "NL"), ("us-va", "US-VA"),
+     ("Atlantis", "ATLANTIS"), (None, "")],
+)  # fmt: skip
+def test_names_of_countries_are_one_zone(stated: str | None, zone: str) -> None:
+    assert zone_name(stated) == zone
