@@ -51,4 +51,6 @@ def _sentence(
         return f"{text} Discrepancy of {abs(z):.1f} sigma: {side}; a question to the declaring party."
     if reason:
         return f"{text} No question: {reason}."
+    if (missed > 0 and observed < declared) or (invented > 0 and observed > declared):
+        return f"{text} What is left raises no question."
     return text + (f" They agree within {max(abs(z), 0.1):.1f} sigma." if np.isfinite(z) else "")
