@@ -34,7 +34,7 @@ import numpy as np
 
 from aoi.errors import ConfigError
 from pipeline import stability, undeclared, worth
-from pipeline.false_discovery import running_share
+from pipeline.false_discovery import false_discovery, running_share
 from pipeline.tables import conform
 from pipeline.undeclared import CLASSES, FLOP_90D_PER_MW, SHARE, UNIT, Basis
 
@@ -83,6 +83,31 @@ def rank(
     columns |= {f"undeclared_flop_90d_{q}": found[q] * UNIT for q in _LEVEL_NAMES}
     out = ledger.iloc[b.row[order]].reset_index(drop=True)
     return conform(out.assign(**columns), "ledger")
+
+
+def with_controls(
+    ledger: gpd.GeoDataFrame, sites: gpd.GeoDataFrame, controls: np.ndarray, screened: int | None = None
+) -> gpd.GeoDataFrame:
+    """Return `ledger` with the `q_value` of undeclared entries from known negatives instead of the model's own word.
+
+    Args:
+        ledger: from `rank`.
+        sites: table `sites`; its `prior` is the share of data centers among what was screened.
+        controls: (m,) p_data_center of known negatives of the same imagery, at the same prior.
+        screened: roofs screened; the number of sites if not known, which is too few where small ones were left out.
+
+    Raises:
+        ConfigError: no control, one that is not finite, or fewer screened than listed.
+    """
+    if not len(controls):
+        raise ConfigError("controls: the table has no row; give p_data_center of known negatives")
+    listed = (ledger["class"] == "undeclared").to_numpy(bool)
+    prior = float(sites["prior"].median()) if len(sites) else 0.0
+    q = ledger["q_value"].to_numpy(float, copy=True)
+    q[listed] = false_discovery(
+        ledger["p_data_center"].to_numpy(float)[listed], controls, min(prior, 0.999), screened or len(sites)
+    )
+    return ledger.assign(q_value=q)
 
 
 def p_over(

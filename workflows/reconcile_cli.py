@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import geopandas as gpd
+import numpy as np
 import pandas as pd
 import pyarrow
 import typer
@@ -16,6 +17,7 @@ from pipeline import balance, coverage, rank, stability, tables
 from pipeline import declared as registry
 from pipeline import observed as observations
 from pipeline import reconcile as ledgers
+from pipeline.declared_files import read_csv
 from workflows import registries, store
 from workflows.vectors import read_vector
 
@@ -33,6 +35,8 @@ def run(
     columns: Mapping[str, str] | None = None,
     looked_at: Path | None = None,
     zones: Path | None = None,
+    controls: Path | None = None,
+    screened: int | None = None,
 ) -> dict[str, Any]:
     """Make the ledger of any table of observed sites and any registries; rows that cannot be used are kept aside."""
     if format not in get_args(registry.Format):
@@ -45,6 +49,8 @@ def run(
     areas = None if zones is None else read_zones(zones)
     facilities, rejected = registries.read(declared, also, format=format, columns=columns)
     ledger = rank.rank(ledgers.reconcile(table, facilities, looked, labels=labels), table, facilities)
+    if controls is not None:
+        ledger = rank.with_controls(ledger, table, read_controls(controls), screened)
     firm = stability.stability(ledger, table, facilities)
     path = store.write_table(out, "ledger", ledger)[0]
     seen = coverage.with_looked_at(facilities, looked)
@@ -64,6 +70,7 @@ def run(
             "flagged": sums.loc[sums["flagged"], "sentence"].head(_LISTED).tolist(),
         },
         "ranking": firm,
+        "false_discovery": "from the model's own probabilities" if controls is None else f"undeclared: {controls.name}",
         "looked_at": "assumed: the neighbourhood of the observed sites" if assumed else str(looked_at or beside),
         "observed": len(table),
         "declared": len(facilities),
@@ -86,6 +93,26 @@ def read_zones(path: Path) -> gpd.GeoDataFrame:
     if not usable.any():
         raise RegistryError(f"{path.name}: no outline with a name")
     return frame.loc[usable, [column, "geometry"]].rename(columns={column: "name"}).reset_index(drop=True)
+
+
+def read_controls(path: Path) -> np.ndarray:
+    """Return p_data_center of known negatives from a CSV, (n,) float64.
+
+    Raises:
+        RegistryError: no such file or column, or a value that is no number from 0 to 1.
+    """
+    if not path.is_file():
+        raise RegistryError(f"{path}: no such file; a CSV with a column p_data_center")
+    frame = read_csv(path)
+    if "p_data_center" not in frame:
+        raise RegistryError(
+            f"{path.name}: no column 'p_data_center'; it has {', '.join(map(str, frame.columns))[:200]}"
+        )
+    value = pd.to_numeric(frame["p_data_center"], errors="coerce").to_numpy(float, na_value=np.nan)
+    if not ((value >= 0) & (value <= 1)).all():
+        row = int(np.flatnonzero(~((value >= 0) & (value <= 1)))[0]) + 1
+        raise RegistryError(f"{path.name}, row {row}: p_data_center is no number from 0 to 1")
+    return np.asarray(value)
 
 
 def register(app: typer.Typer, show: Callable[[dict[str, Any], bool, list[str]], None]) -> None:
@@ -111,6 +138,15 @@ def register(app: typer.Typer, show: Callable[[dict[str, Any], bool, list[str]],
         zones: Annotated[
             Path | None, typer.Option("--zones", help="Outlines of States or grid zones with names, for the balances.")
         ] = None,
+        controls: Annotated[
+            Path | None,
+            typer.Option(
+                "--controls", help="CSV with p_data_center of known negatives: q_value of undeclared entries."
+            ),
+        ] = None,
+        screened: Annotated[
+            int | None, typer.Option("--screened", min=1, help="With --controls: number of roofs screened.")
+        ] = None,
         as_json: Annotated[
             bool, typer.Option("--json", help="Print one JSON object as the last line of standard output.")
         ] = False,
@@ -118,7 +154,7 @@ def register(app: typer.Typer, show: Callable[[dict[str, Any], bool, list[str]],
         """Make the ledger alone, from a table of sites and registries."""
         result = run(
             observed, declared, out, format=format, also=also or [], columns=_map(column),
-            looked_at=looked_at, zones=zones,
+            looked_at=looked_at, zones=zones, controls=controls, screened=screened,
         )  # fmt: skip
         counts = ", ".join(f"{n} {c}" for c, n in result["counts"].items() if n)
         lines = [f"{counts or 'no entries'}: {result['ledger']}", f"what was looked at: {result['looked_at']}"]

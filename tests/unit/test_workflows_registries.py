@@ -91,3 +91,34 @@ def test_a_bad_row_does_not_end_a_run(files, workflow_file, registry):
     assert len(inputs.kept_aside) == 1
     assert "'a' is already that of row 1" in inputs.kept_aside["reason"][0]
     assert any(name.endswith("twice.csv") for name in inputs.hashes)
+
+
+def test_known_negatives_say_how_much_of_the_list_is_false(files):
+    (files / "controls.csv").write_text("p_data_center\n" + "\n".join(str(k / 100) for k in range(99)) + "\n")
+    call = [
+        "reconcile",
+        str(files / "observed.csv"),
+        str(files / "facilities.csv"),
+        "--out",
+        str(files / "o"),
+        "--json",
+    ]
+    q = {}
+    for name, more in {
+        "own": [], "controls": ["--controls", str(files / "controls.csv")],
+        "screened": ["--controls", str(files / "controls.csv"), "--screened", "1000"],
+    }.items():  # fmt: skip
+        done = CliRunner().invoke(app, [*call, *more])
+        assert done.exit_code == 0, done.output
+        ledger = gpd.read_parquet(files / "o" / "ledger.parquet")
+        q[name] = float(ledger.loc[ledger["class"] == "undeclared", "q_value"].iloc[0])
+    assert q["controls"] != q["own"]
+    assert q["screened"] == pytest.approx(500 * q["controls"])  # 1000 screened instead of 2
+
+
+@pytest.mark.parametrize(("text", "why"), [("x\n1\n", "no column"), ("p_data_center\n2\n", "row 1"), (None, "no such")])
+def test_controls_that_cannot_be_used(files, text, why):
+    if text is not None:
+        (files / "c.csv").write_text(text)
+    with pytest.raises(RegistryError, match=why):
+        reconcile_cli.read_controls(files / "c.csv")
