@@ -105,9 +105,7 @@ def read_controls(path: Path) -> np.ndarray:
         raise RegistryError(f"{path}: no such file; a CSV with a column p_data_center")
     frame = read_csv(path)
     if "p_data_center" not in frame:
-        raise RegistryError(
-            f"{path.name}: no column 'p_data_center'; it has {', '.join(map(str, frame.columns))[:200]}"
-        )
+        raise RegistryError(f"{path.name}: no column 'p_data_center'; it has {', '.join(map(str, frame))[:200]}")
     value = pd.to_numeric(frame["p_data_center"], errors="coerce").to_numpy(float, na_value=np.nan)
     if not ((value >= 0) & (value <= 1)).all():
         row = int(np.flatnonzero(~((value >= 0) & (value <= 1)))[0]) + 1
@@ -140,9 +138,7 @@ def register(app: typer.Typer, show: Callable[[dict[str, Any], bool, list[str]],
         ] = None,
         controls: Annotated[
             Path | None,
-            typer.Option(
-                "--controls", help="CSV with p_data_center of known negatives: q_value of undeclared entries."
-            ),
+            typer.Option("--controls", help="CSV with p_data_center of known negatives, for the q_value."),
         ] = None,
         screened: Annotated[
             int | None, typer.Option("--screened", min=1, help="With --controls: number of roofs screened.")

@@ -106,14 +106,14 @@ def test_known_negatives_say_how_much_of_the_list_is_false(files):
     q = {}
     for name, more in {
         "own": [], "controls": ["--controls", str(files / "controls.csv")],
-        "screened": ["--controls", str(files / "controls.csv"), "--screened", "1000"],
+        "screened": ["--controls", str(files / "controls.csv"), "--screened", "6"],
     }.items():  # fmt: skip
         done = CliRunner().invoke(app, [*call, *more])
         assert done.exit_code == 0, done.output
         ledger = gpd.read_parquet(files / "o" / "ledger.parquet")
         q[name] = float(ledger.loc[ledger["class"] == "undeclared", "q_value"].iloc[0])
     assert q["controls"] != q["own"]
-    assert q["screened"] == pytest.approx(500 * q["controls"])  # 1000 screened instead of 2
+    assert q["screened"] == pytest.approx(3 * q["controls"])  # 6 screened instead of 2
 
 
 @pytest.mark.parametrize(("text", "why"), [("x\n1\n", "no column"), ("p_data_center\n2\n", "row 1"), (None, "no such")])
