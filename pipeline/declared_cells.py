@@ -14,6 +14,7 @@ import datetime
 import math
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -223,8 +224,11 @@ class Column:
                 out[c] = as_date(word, self.file, 0, column)
             except RegistryError:
                 rows = np.flatnonzero(code == c)
-                self.faulty(rows, lambda k, word=word: as_date(word, self.file, int(self.row[k]), column))  # type: ignore[misc]
+                self.faulty(rows, partial(self._dated, word, column))
         return out[code]
+
+    def _dated(self, word: str, column: str, k: int) -> str | None:
+        return as_date(word, self.file, int(self.row[k]), column)
 
     def places(self, frame: pd.DataFrame, nowhere: np.ndarray) -> np.ndarray:
         """Return shapes (n,), None where there is none; `nowhere` (n,) bool: rows that may state no place."""
