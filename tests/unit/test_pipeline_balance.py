@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import geopandas as gpd
 import numpy as np
 import pandas as pd
@@ -199,7 +201,7 @@ def test_arguments_and_empty_tables() -> None:
 @given(
     st.lists(st.tuples(st.floats(1, 500), st.floats(1, 500)), min_size=1, max_size=6), st.floats(0.1, 10), st.randoms()
 )
-def test_laws(pairs: list[tuple[float, float]], factor: float, random: object) -> None:
+def test_laws(pairs: list[tuple[float, float]], factor: float, random: Random) -> None:
     seen, told = [list(v) for v in zip(*pairs, strict=True)]
     ledger, sites, claims = owned(seen, told)
     base = balance.balances(ledger, sites, claims)
@@ -207,7 +209,7 @@ def test_laws(pairs: list[tuple[float, float]], factor: float, random: object) -
     np.testing.assert_allclose(scaled["z"], base["z"], atol=1e-6)
     np.testing.assert_allclose(scaled["observed"], factor * base["observed"], rtol=1e-9)
     order = list(range(len(seen)))
-    random.shuffle(order)  # type: ignore[attr-defined]
+    random.shuffle(order)
     again = balance.balances(ledger.iloc[order], sites.iloc[order[::-1]], claims.iloc[order])
     pd.testing.assert_frame_equal(base, again, rtol=1e-9)
 
