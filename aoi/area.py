@@ -25,8 +25,8 @@ from pyproj.exceptions import CRSError, ProjError
 from shapely.geometry import MultiPolygon, Polygon, box
 from shapely.geometry.base import BaseGeometry
 
-from aoi.errors import GridError, nearest
-from aoi.formats import is_plain_vector
+from overwatt.aoi.errors import GridError, nearest
+from overwatt.aoi.file_signatures import is_plain_vector
 
 WGS84 = "OGC:CRS84"
 # A judgement: 10,000 km2 at 1 m. Memory is bounded by the tile, so this guards time and traffic.

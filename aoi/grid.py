@@ -23,8 +23,8 @@ from rasterio.features import geometry_mask
 from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 
-from aoi.area import WGS84, Area, project
-from aoi.errors import GridError
+from overwatt.aoi.area import WGS84, Area, project
+from overwatt.aoi.errors import GridError
 
 Window = tuple[int, int, int, int]
 

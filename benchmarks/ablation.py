@@ -20,9 +20,9 @@ import geopandas as gpd
 import numpy as np
 import yaml
 
-from workflows import evaluation, training
-from workflows.settings import load_yaml
-from workflows.training_file import TrainingFile, resolve
+from overwatt.workflows.config.training import TrainingFile, resolve
+from overwatt.workflows.config.yaml import load_yaml
+from overwatt.workflows.training import evaluation, train
 
 FILE = Path(__file__).resolve().parent.parent / "workflows" / "train_aerial.yaml"
 SHARES = {"half": 0.5, "quarter": 0.25}
@@ -81,10 +81,10 @@ def run(name: str, file: Path, out: Path, steps: int | None) -> dict[str, Any]:
     config = variant(name, file, out)
     if name == "simulated":
         picture = load_yaml(config, TrainingFile).pictures[0]
-        weights = training.first_round(config, out, say=say, steps=steps)
+        weights = train.first_round(config, out, say=say, steps=steps)
         image, outlines = Path(picture.image), Path(picture.outlines)
         return figures(evaluation.on_image(image, outlines, unlabelled="ignore", weights=[weights], out=None))
-    folds = training.run(config, out, folds="spatial", say=say, steps=steps)
+    folds = train.run(config, out, folds="spatial", say=say, steps=steps)
     return figures(folds["scores"][MODE])
 
 

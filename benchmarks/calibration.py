@@ -18,13 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from models import calibration
-from models.card import DEFAULT_WEIGHTS, Calibration
-from models.predict import Detector
-from models.samples import Picture
-from models.simulate import training_scene
-from pipeline.sites import p_data_center
-from workflows.held_out import objects_on
+from overwatt.models.detector import calibration
+from overwatt.models.detector.card import DEFAULT_WEIGHTS, Calibration
+from overwatt.models.detector.inference import Detector
+from overwatt.models.simulate import training_scene
+from overwatt.models.training.samples import Picture
+from overwatt.pipeline.sites.clustering import p_data_center
+from overwatt.workflows.training.held_out import objects_on
 
 FOLDS = Path(__file__).resolve().parent.parent / "docs" / "images" / "folds.json"
 FIRST_SEED = 900_000_000

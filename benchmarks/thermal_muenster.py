@@ -32,8 +32,8 @@ from rasterio.features import shapes
 from scipy.signal import fftconvolve
 from shapely.geometry import shape
 
-from pipeline.thermal import COUPLING_K_M2_PER_MW, FLOOR_SIGMAS, MAD_TO_SD, evidence
-from workflows.thermal_io import load_stack
+from overwatt.pipeline.sites.thermal_anomaly import COUPLING_K_M2_PER_MW, FLOOR_SIGMAS, MAD_TO_SD, evidence
+from overwatt.workflows.io.temperature_stack import load_stack
 
 SEED, CONTROLS = 20260801, 300
 BUILT_UP, WATER = 1, 2

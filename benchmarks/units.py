@@ -19,12 +19,12 @@ import shapely.affinity
 from PIL import Image
 
 from benchmarks.elsewhere.frames import BOXES, MAX_PX
-from models import profiles
-from models.predict import Detector
-from models.samples import IGNORE, Picture
-from models.simulate import training_scene
-from workflows.held_out import footprints_on
-from workflows.training_file import real_data
+from benchmarks.real_data import real_data
+from overwatt.models.detector import sensors
+from overwatt.models.detector.inference import Detector
+from overwatt.models.simulate import training_scene
+from overwatt.models.training.samples import IGNORE, Picture
+from overwatt.workflows.training.held_out import footprints_on
 
 FIRST_SEED = 910_000_000
 GSD_M = 0.5
@@ -94,7 +94,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, default=real_data())
     parser.add_argument("--scenes", type=int, default=40)
-    parser.add_argument("--weights", type=Path, default=profiles.named("units").path)
+    parser.add_argument("--weights", type=Path, default=sensors.named("units").path)
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     args = parser.parse_args()
     detector = Detector.load(args.weights)

@@ -1,6 +1,6 @@
 """Writes docs/detector.md and its pictures from a cross-validation folder.
 
-usage: python docs/make_detector_page.py runs/training [workflows/train_aerial.yaml]
+usage: python docs/make_detector_page.py runs/training [workflows/examples/train_aerial.yaml]
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import geopandas as gpd
 import numpy as np
 from PIL import Image as Pillow
 
-from pipeline.report import pictures
-from workflows.commands import label_texts
-from workflows.images import Image, open_image
-from workflows.settings import load_yaml
-from workflows.training import draft_card
-from workflows.training_file import TrainingFile, resolve
-from workflows.vectors import lonlat_to_pixels
+from overwatt.pipeline.report import rasters
+from overwatt.workflows.config.training import TrainingFile, resolve
+from overwatt.workflows.config.yaml import load_yaml
+from overwatt.workflows.io.images import Image, open_image
+from overwatt.workflows.io.vectors import lonlat_to_pixels
+from overwatt.workflows.run.single_image import label_texts
+from overwatt.workflows.training.train import draft_card
 
 HERE = Path(__file__).parent
 SETS = {
@@ -98,7 +98,7 @@ def main() -> None:
     found = gpd.read_file(folder / "footprints.gpkg").to_crs("OGC:CRS84")
     labels = gpd.read_file(resolve(settings.outlines, config.resolve().parent)).to_crs("OGC:CRS84")
     assert image.geobox is not None
-    overlay = Pillow.open(io.BytesIO(pictures.overlay(rgb, valid, image.geobox, found, label_texts(labels)))).convert(
+    overlay = Pillow.open(io.BytesIO(rasters.overlay(rgb, valid, image.geobox, found, label_texts(labels)))).convert(
         "RGB"
     )
     overlay.save(HERE / "images" / "detector-ashburn.jpg", quality=82, optimize=True)
@@ -126,7 +126,7 @@ def failures(
     for covered, geometry, name in wrong[:6]:
         pixels = lonlat_to_pixels([geometry], image.geobox)[0]
         near = found[found.intersects(geometry.buffer(0.002))]
-        data = pictures.chip(rgb, valid, image.geobox, near, geometry)
+        data = rasters.chip(rgb, valid, image.geobox, near, geometry)
         chips.append(Pillow.open(io.BytesIO(data)).convert("RGB").resize((360, 360)))
         print(f"{name}: {covered:.0%} of it called by its class, {pixels.area * 4:.0f} m2")
     sheet = Pillow.new("RGB", (360 * 3, 720), "white")

@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from pipeline.estimate import estimate
+from overwatt.pipeline.compute.single_site import estimate
 
 IMAGES = Path(__file__).parent / "images"
 CASES = {

@@ -1,4 +1,4 @@
-"""Writes docs/reference/ from the code: tables from pipeline/tables.py, settings from workflows/workflow.py."""
+"""Writes docs/reference/ from the code: tables from pipeline/tables.py, settings from workflows/config/run.py."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from pipeline.tables import QUANTILE_NAMES, SCHEMAS
-from workflows.workflow import Workflow
+from overwatt.pipeline.tables import QUANTILE_NAMES, SCHEMAS
+from overwatt.workflows.config.run import Workflow
 
 HERE = Path(__file__).parent / "reference"
 

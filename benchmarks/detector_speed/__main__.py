@@ -6,11 +6,11 @@ Needs `pip install 'overwatt[bench]'`. In: nothing, or the folder of a cross-val
 second of both networks, six outputs each, and Dice of both after the same batches of a short training.
 
 Speed: the same 512 x 512 windows in float32, each network in the memory layout that suits it better,
-ours as `models.predict` runs it. Rounds alternate, since another load on the machine then hits both;
+ours as `models.detector.inference` runs it. Rounds alternate, since another load on the machine then hits both;
 the ratio is the median of the rounds' ratios. Pixels are random: the time does not depend on them.
 
 Dice: every batch is drawn once and learned from by all networks, with the loss, optimiser and schedule
-of `models.train`. Compared are the two from random weights: the rival's ImageNet weights lie in a model
+of `models.training.train`. Compared are the two from random weights: the rival's ImageNet weights lie in a model
 hub that cannot be reached, so it has encoder_weights=None, and ours from ImageNet is reported apart. The
 training is far shorter than that of the shipped weights: it ranks networks, it does not say how good
 the detector is. Simulated scenes are called so; one block of the real district is held out, where its
@@ -30,23 +30,24 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from aoi.errors import OverwattError
 from benchmarks.detector_speed.networks import Rival, built, card_of, size_of
 from benchmarks.detector_speed.scores import dice_simulated, real_district, shipped
 from benchmarks.detector_speed.speed import speed
 from benchmarks.detector_speed.training import Learner, fit, settle
-from models.card import DEFAULT_WEIGHTS, load_card
-from models.network import SiteNet
-from models.predict import CORE_PX, WINDOW_PX, Detector
-from models.samples import Batch, batch
-from models.train import TrainSettings
-from workflows.folds import without
-from workflows.training_file import FoldSettings, SimulatedSettings, real_data
-from workflows.training_pictures import simulated
+from benchmarks.real_data import real_data
+from overwatt.aoi.errors import OverwattError
+from overwatt.models.detector.card import DEFAULT_WEIGHTS, load_card
+from overwatt.models.detector.inference import CORE_PX, WINDOW_PX, Detector
+from overwatt.models.detector.network import SiteNet
+from overwatt.models.training.samples import Batch, batch
+from overwatt.models.training.train import TrainSettings
+from overwatt.workflows.config.training import FoldSettings, SimulatedSettings
+from overwatt.workflows.training.cross_validation import without
+from overwatt.workflows.training.samples import simulated
 
 SEED = 20270110  # of simulated scenes; no shipped weights learned from scenes of these seeds
 HELD_OUT_SEED = SEED + 100_000
-REAL_SHARE = 0.6  # of the crops, as in workflows/train_aerial.yaml; the others are simulated
+REAL_SHARE = 0.6  # of the crops, as in workflows/examples/train_aerial.yaml; the others are simulated
 STATISTICS_BATCHES = 12  # to re-estimate batch norm
 
 

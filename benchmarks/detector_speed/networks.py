@@ -13,18 +13,18 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from aoi.errors import ConfigError
-from models.card import ModelCard
-from models.network import NOVELTY_STRIDE, OUTPUTS
-from models.predict import WINDOW_PX
-from models.train import TrainSettings
+from overwatt.aoi.errors import ConfigError
+from overwatt.models.detector.card import ModelCard
+from overwatt.models.detector.inference import WINDOW_PX
+from overwatt.models.detector.network import NOVELTY_STRIDE, OUTPUTS
+from overwatt.models.training.train import TrainSettings
 
 RGB = ("red", "green", "blue")
 Network = TypeVar("Network", bound=nn.Module)
 
 
 class Rival(nn.Module):
-    """The rival, with the faces that `models.predict` asks of a network; its novelty is zero, at no cost.
+    """The rival, with the faces that `models.detector.inference` asks of a network; its novelty is zero, at no cost.
 
     It has no branch that counts machines: `counter` is None.
     """

@@ -14,15 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from aoi.errors import ConfigError
-from models.card import ModelCard, normalise
-from models.predict import Detector, predict
-from models.samples import DATA_CENTER, IGNORE, NOT_CENTER, OTHER, Picture
-from workflows.folds import blocks_of
-from workflows.images import Image, open_image
-from workflows.training_file import FoldSettings, real_data
-from workflows.training_pictures import outlined
-from workflows.vectors import outlines_px
+from benchmarks.real_data import real_data
+from overwatt.aoi.errors import ConfigError
+from overwatt.models.detector.card import ModelCard, normalise
+from overwatt.models.detector.inference import Detector, predict
+from overwatt.models.training.samples import DATA_CENTER, IGNORE, NOT_CENTER, OTHER, Picture
+from overwatt.workflows.config.training import FoldSettings
+from overwatt.workflows.io.images import Image, open_image
+from overwatt.workflows.io.vectors import outlines_px
+from overwatt.workflows.training.cross_validation import blocks_of
+from overwatt.workflows.training.samples import outlined
 
 MEASURED = ("data_center", "other_building", "cooling_equipment")
 OUTLINES = Path(__file__).resolve().parents[2] / "models" / "labels" / "ashburn.geojson"
@@ -34,7 +35,7 @@ def counts(p: np.ndarray, building: np.ndarray, cooling: np.ndarray, known: np.n
     """Count pixels for Dice.
 
     Args:
-        p: (channel, y, x) uint8 as `models.predict` gives.
+        p: (channel, y, x) uint8 as `overwatt.models.detector.inference` gives.
         building: (y, x) uint8 as in `Picture`.
         cooling: likewise.
         known: (y, x) bool, where to count.

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.detector_speed.networks import Rival
-from models.card import ModelCard
-from models.network import SiteNet, probabilities
-from models.predict import WINDOW_PX, Detector, predict
+from overwatt.models.detector.card import ModelCard
+from overwatt.models.detector.inference import WINDOW_PX, Detector, predict
+from overwatt.models.detector.network import SiteNet, probabilities
 
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 

@@ -1,6 +1,6 @@
 """Several networks trained side by side on the same batches.
 
-In: networks and a function that draws batch k. Out: the networks, trained in place. `models.train` trains a
+In: networks and a function that draws batch k. Out: the networks, trained in place. `models.training.train` trains a
 `SiteNet` alone; what it does in a step is repeated here for any network, and a test holds the two together.
 """
 
@@ -15,11 +15,11 @@ import torch
 from torch import nn
 
 from benchmarks.detector_speed.networks import RGB, Rival, built
-from models.loss import loss_of
-from models.network import SiteNet, load_imagenet
-from models.runtime import deterministic, half_of
-from models.samples import Batch
-from models.train import MAX_NORM, WARM_STEPS, TrainSettings
+from overwatt.models.detector.network import SiteNet, load_imagenet
+from overwatt.models.training.loss import loss_of
+from overwatt.models.training.runtime import deterministic, half_of
+from overwatt.models.training.samples import Batch
+from overwatt.models.training.train import MAX_NORM, WARM_STEPS, TrainSettings
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Learner:
 
     @classmethod
     def ours(cls, settings: TrainSettings) -> Learner:
-        """Ours, from ImageNet or random weights, with the rates of `models.train`."""
+        """Ours, from ImageNet or random weights, with the rates of `overwatt.models.training.train`."""
         net = built(lambda: SiteNet(3, settings.width), settings.seed)
         if settings.imagenet:
             load_imagenet(net, RGB)
@@ -53,7 +53,7 @@ def fit(
     settings: TrainSettings,
     say: Callable[[str], None] = lambda text: None,
 ) -> list[list[float]]:
-    """Train networks on the same batches, each as `models.train` would (bit for bit, which a test holds).
+    """Train networks on the same batches, each as `models.training.train` would (bit for bit, which a test holds).
 
     Returns:
         The loss of each network at each step.

@@ -20,8 +20,8 @@ import numpy as np
 
 from benchmarks.elsewhere.frames import Frame, boxed, nyc, unlabelled
 from benchmarks.elsewhere.looks import Look, Roof, look_at_all
-from models.card import DEFAULT_WEIGHTS
-from workflows.training_file import real_data
+from benchmarks.real_data import real_data
+from overwatt.models.detector.card import DEFAULT_WEIGHTS
 
 FIRST = Path(__file__).resolve().parent.parent / "first_weights" / "sitenet-v1.safetensors"
 SIZE_BANDS_M2 = ((3_000, 6_000), (6_000, 12_000), (12_000, 25_000), (25_000, float("inf")))

@@ -18,7 +18,7 @@ import numpy as np
 import rasterio
 from PIL import Image
 
-from models.card import ModelCard
+from overwatt.models.detector.card import ModelCard
 
 BOXES = Path(__file__).resolve().parent.parent / "boxes"
 NYC_GSD_M = 0.9

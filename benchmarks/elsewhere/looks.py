@@ -15,9 +15,9 @@ import shapely
 import torch
 
 from benchmarks.elsewhere.frames import PIN, Frame
-from models.predict import Detector, predict
-from models.samples import IGNORE, Picture
-from workflows.held_out import footprints_on, reader
+from overwatt.models.detector.inference import Detector, predict
+from overwatt.models.training.samples import IGNORE, Picture
+from overwatt.workflows.training.held_out import footprints_on, reader
 
 OVERLAP = 0.3
 """An object belongs to a box when this share of it lies inside, or this share of the box is covered."""

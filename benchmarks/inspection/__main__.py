@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.inspection import (
+from overwatt.pipeline.inspection.plan import (  # fmt: skip
     Places,
     detection,
     draw,
@@ -22,7 +22,7 @@ from pipeline.inspection import (
     split_detection,
     top_list,
     worst_case,
-)  # fmt: skip
+)
 
 
 def ledger(entries: int, cells: int, seed: int) -> Places:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.power import chips, counted, equipment, footprint, speed, timeline
-from workflows.training_file import real_data
+from benchmarks.real_data import real_data
 
 PARTS = ("equipment", "chips", "footprint", "counted_sites")
 _SHOWN = (

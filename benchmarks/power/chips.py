@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.power.scores import summary
-from models.chip_power import fit, read_chips, read_clusters
+from overwatt.models.capacity.chip_power import fit, read_chips, read_clusters
 
 EPOCH_LN_SD = 0.26
 """Epoch AI: 80% of its estimates lie within a factor of 1.4."""

@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.power.scores import summary
-from pipeline import power
-from pipeline.chips import parse_chips, power_of_chips
-from pipeline.site_evidence import SiteEvidence
+from overwatt.pipeline.power import posterior
+from overwatt.pipeline.power.accelerators import parse_chips, power_of_chips
+from overwatt.pipeline.power.evidence import SiteEvidence
 
 FANS = "two fans a tower, as the text of Google Lincoln has ('2 more cooling towers (4 fans)')"
 COUNTED: tuple[dict[str, Any], ...] = (
@@ -82,7 +82,7 @@ def _posterior(site: dict[str, Any], seed: int) -> dict[str, Any]:
         found = power_of_chips(parse_chips(site["chips"]))
         chips = (found.facility_mw, found.ln_sd, found.words)
     evidence = SiteEvidence(site["site"], chips=chips, **site["evidence"])
-    it_mw = power.estimate([evidence], year=year, seed=seed).it_mw[0].astype(float)
+    it_mw = posterior.estimate([evidence], year=year, seed=seed).it_mw[0].astype(float)
     low, median, high = np.quantile(it_mw, (0.1, 0.5, 0.9))
     return {
         "site": site["site"], "date": site["date"], "evidence": {**site["evidence"], "chips": site.get("chips")},

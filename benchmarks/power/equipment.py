@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.power.scores import crps, summary
-from models.equipment import best, fit, read
+from overwatt.models.capacity.equipment import best, fit, read
 
 _INPUTS = ("area_m2", "fans", "height_m", "motor_hp", "fan_diameter_m")
 

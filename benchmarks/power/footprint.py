@@ -22,11 +22,11 @@ from shapely import Point, STRtree, from_geojson
 from shapely.ops import transform
 
 from benchmarks.power.scores import crps, summary
-from models.operators import LATEST
-from pipeline.fusion import fuse
-from pipeline.power import variances
-from pipeline.power_evidence import case
-from pipeline.site_evidence import SiteEvidence
+from overwatt.models.capacity.operators import LATEST
+from overwatt.pipeline.power.evidence import SiteEvidence
+from overwatt.pipeline.power.evidence_models import case
+from overwatt.pipeline.power.fusion import fuse
+from overwatt.pipeline.power.posterior import variances
 
 SLACK_M, LEAST_M2 = 50.0, 5000.0
 REACH_M = {"building": 800.0, "site": 800.0, "street": 1500.0, "city": 3000.0}

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import compute, power
-from pipeline.site_evidence import SiteEvidence
+from overwatt.pipeline.compute import training_compute
+from overwatt.pipeline.power import posterior
+from overwatt.pipeline.power.evidence import SiteEvidence
 
 BLOCK = 64
 """Sites at a time: their four arrays of draws, 4 MB, stay near the processor."""
@@ -46,7 +47,7 @@ def measure(sites: int = 100_000, draws: int = 4096, seed: int = 0) -> dict[str,
 
 def quantiles(evidence: list[SiteEvidence], draws: int, seed: int) -> dict[str, np.ndarray]:
     """Quantile columns of one block."""
-    found = power.estimate(evidence, year=2026, seed=seed, draws=draws, words=False)
-    done = compute.estimate(found, year=2026, words=False)
+    found = posterior.estimate(evidence, year=2026, seed=seed, draws=draws, words=False)
+    done = training_compute.estimate(found, year=2026, words=False)
     stems = {"it_mw": found.it_mw, "facility_mw": found.facility_mw, "h100e": done.h100e, "flop": done.flop}
-    return {k: v for stem, array in stems.items() for k, v in compute.quantile_columns(stem, array).items()}
+    return {k: v for stem, array in stems.items() for k, v in training_compute.quantile_columns(stem, array).items()}

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from models.construction import DAYS_PER_MONTH, Wait, fit, waits
-from models.operators import LATEST
-from pipeline.power import site_seed
-from pipeline.timeline import stage_delays
+from overwatt.models.capacity.construction_delay import DAYS_PER_MONTH, Wait, fit, waits
+from overwatt.models.capacity.operators import LATEST
+from overwatt.pipeline.compute.time_to_threshold import stage_delays
+from overwatt.pipeline.power.posterior import site_seed
 
 ORIGINS = ("2025-02-01", "2025-08-01", "2026-02-01")
 RULE_MONTHS = 6.0

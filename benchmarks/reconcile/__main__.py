@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchmarks.real_data import real_data
 from benchmarks.reconcile import rivals
 from benchmarks.reconcile.bound import best_threshold, informed, ratios
 from benchmarks.reconcile.planted import EDITS, ERROR_M, EXPECTED, REACH_M, Case, base, plant
-from pipeline import reconcile
-from workflows.training_file import real_data
+from overwatt.pipeline.reconcile import ledger as reconcile
 
 FINE = ("rooftop", "parcel")
 

@@ -11,11 +11,11 @@ from scipy.spatial import cKDTree
 from scipy.stats import t as student
 
 from benchmarks.reconcile.planted import Case
-from pipeline.assignment import assign
-from pipeline.coverage import local_xy
-from pipeline.matching_tables import declared_of, sites_of
-from pipeline.names import label_terms
-from pipeline.reconcile_settings import DEFAULTS
+from overwatt.pipeline.coverage import local_xy
+from overwatt.pipeline.declared.names import label_terms
+from overwatt.pipeline.reconcile.assignment import assign
+from overwatt.pipeline.reconcile.records import declared_of, sites_of
+from overwatt.pipeline.reconcile.settings import DEFAULTS
 
 _REACH = 6.0  # in stated errors, m
 

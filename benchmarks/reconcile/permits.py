@@ -33,11 +33,12 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 
+from benchmarks.real_data import real_data
 from benchmarks.reconcile import planted, rivals
-from pipeline import declared, reconcile
-from pipeline.coverage import centres
-from pipeline.observed import _sites, assumed_looked_at
-from workflows.training_file import real_data
+from overwatt.pipeline.coverage import centres
+from overwatt.pipeline.declared import registry
+from overwatt.pipeline.reconcile import ledger as reconcile
+from overwatt.pipeline.reconcile.observed_sites import _sites, assumed_looked_at
 
 JUDGED = Path(__file__).with_name("permit_pairs.csv")
 PERMITS = "epa_echo_naics_518210.json"
@@ -65,7 +66,7 @@ def tables(folder: Path) -> Tables:
         "area": base["area_m2"], "cooling": 0, "cooling_m2": 0.0, "name": base["name"], "operator": base["operator"],
     })  # fmt: skip
     sites = _sites(frame)
-    permits = declared.read(folder / PERMITS, aside=[])
+    permits = registry.read(folder / PERMITS, aside=[])
     return Tables(sites, frame[["site_id", "name", "operator"]], permits, assumed_looked_at(sites))
 
 

@@ -19,11 +19,11 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 from shapely.affinity import translate
 
-from pipeline import declared as registry
-from pipeline.coverage import centres, local_frame
-from pipeline.matching_tables import on_sphere
-from pipeline.observed import _sites, assumed_looked_at
-from pipeline.tables import conform
+from overwatt.pipeline.coverage import centres, local_frame
+from overwatt.pipeline.declared import registry
+from overwatt.pipeline.reconcile.observed_sites import _sites, assumed_looked_at
+from overwatt.pipeline.reconcile.records import on_sphere
+from overwatt.pipeline.tables import conform
 
 EDITS = ("delete", "move", "halve", "triple", "relabel", "split", "vague", "rename")
 EXPECTED = {

@@ -8,8 +8,8 @@ import pandas as pd
 from rapidfuzz import fuzz, process
 from scipy.spatial import cKDTree
 
-from pipeline.coverage import centres
-from pipeline.names import plain
+from overwatt.pipeline.coverage import centres
+from overwatt.pipeline.declared.names import plain
 
 _EARTH_M = 6_371_008.8
 

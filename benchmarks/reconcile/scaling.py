@@ -13,9 +13,9 @@ from rapidfuzz import fuzz
 from scipy.spatial import cKDTree
 
 from benchmarks.reconcile.rivals import _ball
-from pipeline import reconcile
-from pipeline.observed import _sites, assumed_looked_at
-from pipeline.tables import conform
+from overwatt.pipeline.reconcile import ledger as reconcile
+from overwatt.pipeline.reconcile.observed_sites import _sites, assumed_looked_at
+from overwatt.pipeline.tables import conform
 
 GHOSTS = 0.05
 _WORDS = ("north", "river", "oak", "stone", "valley", "metro", "prime", "delta", "ridge", "lake", "iron", "west")

@@ -1,10 +1,10 @@
 """The scene simulator: training scenes and the sample area, with their truth."""
 
-from models.simulate.area import SampleArea, sample_area
-from models.simulate.files import write_area
-from models.simulate.scene import Scene
-from models.simulate.thermal import excess_k, ground_contrast_k
-from models.simulate.training import training_scene
+from overwatt.models.simulate.sample_area import SampleArea, sample_area
+from overwatt.models.simulate.sample_files import write_area
+from overwatt.models.simulate.scene import Scene
+from overwatt.models.simulate.thermal import excess_k, ground_contrast_k
+from overwatt.models.simulate.training_scenes import training_scene
 
 __all__ = [
     "SampleArea",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.simulate.streets import Ground, Lot, trees, wood
+from overwatt.models.simulate.streets import Ground, Lot, trees, wood
 
 Part = tuple[float, float, float, float]
 """Centre u, v and sides du, dv in metres of a lot's frame."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.simulate import drawing as d
-from models.simulate.blocks import (
+from overwatt.models.simulate import drawing as d
+from overwatt.models.simulate.building_parts import (  # fmt: skip
     Body,
     clutter,
     inside,
@@ -19,11 +19,11 @@ from models.simulate.blocks import (
     raise_body,
     record,
     rooftop_units,
-)  # fmt: skip
-from models.simulate.ground import Part
-from models.simulate.palette import World
-from models.simulate.plant import Plant, bank, generators, new_plant, substation, tanks
-from models.simulate.streets import Lot, belt, driveway, pave, trailers
+)
+from overwatt.models.simulate.equipment import Plant, bank, generators, new_plant, substation, tanks
+from overwatt.models.simulate.ground import Part
+from overwatt.models.simulate.palette import World
+from overwatt.models.simulate.streets import Lot, belt, driveway, pave, trailers
 
 
 def base(w: World, lot: Lot, paved: float) -> None:

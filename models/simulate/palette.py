@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.simulate import drawing as d
-from models.simulate.paints import Paints
-from models.simulate.streets import Ground
+from overwatt.models.simulate import drawing as d
+from overwatt.models.simulate.paints import Paints
+from overwatt.models.simulate.streets import Ground
 
 Rgb = tuple[float, float, float]
 

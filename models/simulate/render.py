@@ -14,7 +14,7 @@ from rasterio import Affine
 from rasterio.io import MemoryFile
 from scipy import ndimage
 
-from models.simulate.drawing import Drawing, Shapes, Texture
+from overwatt.models.simulate.drawing import Drawing, Shapes, Texture
 
 _PATCH_PX = 44
 """Shapes up to this many canvas pixels across are tested in equal patches, larger ones in windows."""

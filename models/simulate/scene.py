@@ -13,7 +13,7 @@ import shapely
 from rasterio import Affine
 from rasterio.features import rasterize
 
-from models.simulate.drawing import Thing
+from overwatt.models.simulate.drawing import Thing
 
 CRS = "EPSG:32626"
 CENTRE_M = (500_000.0, 4_982_950.0)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.simulate import drawing as d
-from models.simulate.paints import Paints
+from overwatt.models.simulate import drawing as d
+from overwatt.models.simulate.paints import Paints
 
 
 @dataclass(frozen=True)

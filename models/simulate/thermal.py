@@ -20,9 +20,9 @@ from rasterio.features import rasterize
 from scipy import ndimage
 from shapely import Polygon, box
 
-from aoi.errors import ConfigError
-from models.simulate.render import smooth
-from models.simulate.scene import Scene
+from overwatt.aoi.errors import ConfigError
+from overwatt.models.simulate.render import smooth
+from overwatt.models.simulate.scene import Scene
 
 CELL_M = 30.0
 """Delivered grid of Landsat surface temperature (3.1)."""

@@ -4,7 +4,8 @@ import json
 
 import geopandas as gpd
 import pytest
-from conftest import ROOT
+
+from tests.support import ROOT
 
 SAMPLE = ROOT / "data_samples" / "demo"
 

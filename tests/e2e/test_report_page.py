@@ -19,8 +19,9 @@ from odc.geo.geobox import GeoBox
 from PIL import Image
 from shapely.geometry import Point, box
 
-from pipeline.report import ReportData, chip, render, to_web_mercator
-from pipeline.tables import QUANTILE_NAMES, conform, empty
+from overwatt.pipeline.report.page import ReportData, render
+from overwatt.pipeline.report.rasters import chip, to_web_mercator
+from overwatt.pipeline.tables import QUANTILE_NAMES, conform, empty
 
 BROWSER = next((b for b in map(shutil.which, ("/usr/bin/chromium", "chromium")) if b), None)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium on PATH (apt-get install chromium)")

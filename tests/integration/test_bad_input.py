@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from conftest import RGB, WEST_M, save_weights, write_image
 from rasterio.shutil import copy as copy_raster
 
-from models.card import load_card
-from workflows import cli
-from workflows.images import open_image
+from overwatt.models.detector.card import load_card
+from overwatt.workflows.cli import main as cli
+from overwatt.workflows.io.images import open_image
+from tests.support import RGB, WEST_M, save_weights, write_image
 
 PIXELS = np.random.default_rng(0).integers(1, 255, (3, 96, 128), dtype=np.uint8)
 
@@ -436,8 +436,8 @@ def test_a_disk_that_may_not_be_written_is_no_traceback(monkeypatch, capfd, tmp_
 
 def test_a_copy_of_the_image_is_fine(workflow, small_image, tmp_path):
     """The refusals above are for their reasons: with nothing wrong, all inputs open."""
-    from workflows.run import open_inputs
-    from workflows.workflow import load
+    from overwatt.workflows.config.run import load
+    from overwatt.workflows.run.runner import open_inputs
 
     copy = shutil.copy(small_image, tmp_path / "image.tif")
     inputs = open_inputs(load(workflow(copy)))

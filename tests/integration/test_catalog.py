@@ -23,9 +23,9 @@ from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 from shapely.geometry import box, mapping, shape
 
-from aoi.area import from_bbox
-from aoi.errors import AssetReadError, CatalogError
-from pipeline.catalog import SensorSource, _signed, covered_share, latest_coverage, load, search
+from overwatt.aoi.area import from_bbox
+from overwatt.aoi.errors import AssetReadError, CatalogError
+from overwatt.workflows.io.stac_api import SensorSource, _signed, covered_share, latest_coverage, load, search
 
 # odc-geo 0.5.3 and pystac-client use calls that their newest dependencies announce to drop
 pytestmark = [

@@ -8,17 +8,17 @@ import pandas as pd
 import pytest
 import shapely
 from affine import Affine
-from conftest import NORTH_M, UTM_26N, WEST_M, write_image
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aoi.errors import ConfigError, RegistryError
-from models import tileset
-from models.samples import DATA_CENTER, IGNORE, NOT_CENTER
-from workflows.dispositions import cut_dispositions
-from workflows.findings import FINDINGS, latest, read_dispositions
-from workflows.images import content_sha256
-from workflows.tile_splits import TileSettings
+from overwatt.aoi.errors import ConfigError, RegistryError
+from overwatt.models.training import tileset
+from overwatt.models.training.samples import DATA_CENTER, IGNORE, NOT_CENTER
+from overwatt.workflows.io.dispositions import FINDINGS, latest, read_dispositions
+from overwatt.workflows.io.images import content_sha256
+from overwatt.workflows.tiles.from_dispositions import cut_dispositions
+from overwatt.workflows.tiles.splits import TileSettings
+from tests.support import NORTH_M, UTM_26N, WEST_M, write_image
 
 # column, row, side in pixels of 2 m, and what the run thought of the site
 SITES = {"S1": (20, 20, 24, 0.6), "S2": (120, 20, 24, 0.9), "S3": (220, 20, 24, 0.7), "S4": (20, 220, 24, 0.8)}

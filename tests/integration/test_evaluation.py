@@ -4,9 +4,9 @@ import geopandas as gpd
 import pytest
 from shapely import box
 
-from aoi.errors import ConfigError, ModelContractError
-from workflows import evaluation
-from workflows.tile_command import Options, run
+from overwatt.aoi.errors import ConfigError, ModelContractError
+from overwatt.workflows.tiles.command import Options, run
+from overwatt.workflows.training import evaluation
 
 
 @pytest.fixture

@@ -23,11 +23,11 @@ import pyarrow.parquet as pq
 import pytest
 import rasterio
 import shapely
-from conftest import ROOT, command, corrupt_block, environment
 
-from pipeline.tables import SCHEMAS
-from workflows import run as runs
-from workflows.workflow import load
+from overwatt.pipeline.tables import SCHEMAS
+from overwatt.workflows.config.run import load
+from overwatt.workflows.run import runner as runs
+from tests.support import ROOT, command, corrupt_block, environment
 
 SPATIAL = ("footprints", "sites", "declared", "ledger", "looked_at", "not_looked_at")
 

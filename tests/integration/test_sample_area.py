@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from models.simulate import sample_area, write_area
+from overwatt.models.simulate import sample_area, write_area
 
 SAMPLE = Path(__file__).resolve().parents[2] / "data_samples" / "demo"
 SEED = 5

@@ -7,8 +7,8 @@ from pathlib import Path
 import geopandas as gpd
 import pytest
 
-from pipeline.thermal import evidence
-from workflows.thermal_io import load_stack
+from overwatt.pipeline.sites.thermal_anomaly import evidence
+from overwatt.workflows.io.temperature_stack import load_stack
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("OVERWATT_REAL_DATA", ROOT.parent / "shared" / "data")) / "muenster"

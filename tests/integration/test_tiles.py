@@ -9,18 +9,19 @@ import pytest
 import rasterio
 import shapely
 from affine import Affine
-from conftest import NORTH_M, UTM_26N, WEST_M, corrupt_block, write_image
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 from typer.testing import CliRunner
 
-from aoi.errors import ConfigError, OverwattError, RegistryError
-from models import tileset
-from models.splits import leaks
-from workflows import cli, tiles
-from workflows.labels_in import LabelFile
-from workflows.tile_splits import TileSettings
+from overwatt.aoi.errors import ConfigError, OverwattError, RegistryError
+from overwatt.models.training import tileset
+from overwatt.models.training.spatial_splits import leaks
+from overwatt.workflows.cli import main
+from overwatt.workflows.tiles import cut as tiles
+from overwatt.workflows.tiles.labels import LabelFile
+from overwatt.workflows.tiles.splits import TileSettings
+from tests.support import NORTH_M, UTM_26N, WEST_M, corrupt_block, write_image
 
 SMALL = TileSettings(size_px=128, licence="CC0-1.0")
 # (column, row, side) in pixels of 2 m and class: four campuses of two halls, 200 m or more apart, and a shed
@@ -276,7 +277,7 @@ def test_only_unknown_labels_are_nothing_to_learn_from(tmp_path, district):
 
 def command(*arguments):
     """The command in this process: exit status, standard output, error."""
-    done = CliRunner().invoke(cli.app, ["tiles", *map(str, arguments)])
+    done = CliRunner().invoke(main.app, ["tiles", *map(str, arguments)])
     return done.exit_code, done.stdout, done.exception
 
 

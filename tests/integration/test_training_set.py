@@ -13,12 +13,12 @@ import stamina
 from affine import Affine
 from pyproj import Transformer
 from shapely.geometry import box, mapping
-from test_catalog import Handler, StacServer
 
-from aoi.errors import CatalogError, ConfigError
-from models import tileset
-from models.simulate import training_scene
-from workflows import training_set
+from overwatt.aoi.errors import CatalogError, ConfigError
+from overwatt.models.simulate import training_scene
+from overwatt.models.training import tileset
+from overwatt.workflows.national import build as training_set
+from tests.integration.test_catalog import Handler, StacServer
 
 SIDE_PX, GSD_M = 320, 2.0
 CRS = "EPSG:32626"

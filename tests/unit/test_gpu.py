@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from models.card import ModelCard
-from models.checkpoint import curve
-from models.network import SiteNet
-from models.predict import WINDOW_PX, Detector
-from models.samples import Picture
-from models.train import TrainSettings, train
+from overwatt.models.detector.card import ModelCard
+from overwatt.models.detector.inference import WINDOW_PX, Detector
+from overwatt.models.detector.network import SiteNet
+from overwatt.models.training.checkpoint import curve
+from overwatt.models.training.samples import Picture
+from overwatt.models.training.train import TrainSettings, train
 
 RGB = ("red", "green", "blue")
 pytestmark = [

@@ -1,0 +1,184 @@
+"""Inference: windows of an image in, class probabilities out, in a form that does not depend on the cut.
+
+A window is `WINDOW_PX` wide and only its centre of `CORE_PX` is kept; windows lie on a lattice
+anchored at the image's first pixel, so a pixel is always computed from the same window, whatever
+tile asked for it. Probabilities leave as integers 0..255: everything after (sums, means,
+thresholds) is then exact, in any order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from overwatt.aoi.grid import windows
+from overwatt.models.detector.card import DEFAULT_WEIGHTS, ModelCard, load, normalise
+from overwatt.models.detector.cpu_inference import arithmetic, fast
+from overwatt.models.detector.network import NOVELTY_STRIDE, OUTPUTS, SiteNet, probabilities
+from overwatt.models.detector.sensors import Profile
+
+WINDOW_PX = 512
+CORE_PX = 384
+HALO_PX = (WINDOW_PX - CORE_PX) // 2  # 128 m at 2 m
+
+CHANNELS = (*OUTPUTS, "novelty", "evidence")
+PEAK_M = 24.0
+"""Side of the square that evidence is averaged over: a row of rooftop chillers, a bay of a generator yard."""
+UNIT_GSD_M = 0.6
+"""Machines are counted where pixels are at most this: a chiller is 2.3 m wide, the gaps are half of that."""
+SECOND_LOOK_M = 1.5
+"""Finer imagery is looked at a second time, at 1.5-3 m."""
+_BUILT, _BUILT_M2 = 0.25, 400.0  # no second look at windows with fewer square metres that may be a building
+_EQUIPMENT = 0.25  # machines are not looked for in a window without a pixel that may be equipment
+NOVELTY_STEP = 1 / 32
+"""Novelty a count: 1, as on the training ground, is 32 of 255 counts."""
+
+Read = Callable[[int, int, int, int], tuple[np.ndarray, np.ndarray]]
+"""(y0, x0, y1, x1) of the image, possibly outside of it -> values (band, y, x) 0..1, valid (y, x)."""
+
+
+@dataclass(frozen=True)
+class Detector:
+    """A network, its card, and how it is run.
+
+    Attributes:
+        device: 'cpu' or 'cuda'.
+        precision: 'float32' or 'bfloat16'.
+        batch: windows at a time; always filled, since another batch shape may round otherwise.
+    """
+
+    net: SiteNet
+    card: ModelCard
+    device: str
+    precision: str
+    batch: int
+
+    @classmethod
+    def load(cls, weights: Path = DEFAULT_WEIGHTS, device: str = "auto", profile: Profile | None = None) -> Detector:
+        """Load weights, narrowed to a profile where one is given, and choose device, precision and batch.
+
+        CUDA with bfloat16 and 16 windows where there is one; else the CPU in float32, one window
+        at a time, which several worker processes do side by side.
+        """
+        net, card = load(weights)
+        return cls.of(net, profile.narrowed(card) if profile else card, device)
+
+    @classmethod
+    def of(cls, net: SiteNet, card: ModelCard, device: str = "auto") -> Detector:
+        """The same for a network in memory."""
+        cuda = torch.cuda.is_available() if device == "auto" else device == "cuda"
+        net = net.eval()
+        if cuda:
+            half = torch.cuda.is_bf16_supported()
+            return cls(net.to("cuda"), card, "cuda", "bfloat16" if half else "float32", 16)
+        return cls(fast(net.to("cpu")), card, "cpu", "float32", 1)
+
+    def describe(self) -> str:
+        """Everything that the bits of a result depend on, for the key under which it is stored."""
+        cuda = self.device == "cuda"
+        chip = torch.cuda.get_device_name() if cuda else torch.backends.cpu.get_cpu_capability()
+        return (
+            f"torch {torch.__version__} {self.device} ({chip}) {self.precision} batch {self.batch} "
+            f"threads {torch.get_num_threads()} {arithmetic(self.net)} window {WINDOW_PX} core {CORE_PX} "
+            f"scoring {self.card.scoring} {self.card.offset:g}"
+        )
+
+    def windows(self, images: Sequence[np.ndarray], gsd_m: float) -> np.ndarray:
+        """Map normalised windows, each (band, y, x) float32, to (n, channel, y, x) uint8 as in `CHANNELS`.
+
+        Probabilities times 255, novelty in `NOVELTY_STEP`. Weights that know no interior give
+        building probability in its place, so that nothing is told apart. Evidence, times 255, is the
+        share of data center in building probability; with scoring 'peak' it comes from two looks at
+        the window, is weighted by building probability, and averaged over `PEAK_M`.
+        """
+        out = []
+        for at in range(0, len(images), self.batch):
+            chunk = list(images[at : at + self.batch])
+            real = len(chunk)
+            chunk += [np.zeros_like(chunk[0])] * (self.batch - real)
+            x = torch.from_numpy(np.stack(chunk)).to(self.device, memory_format=torch.channels_last)
+            with (
+                torch.inference_mode(),
+                torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"),
+            ):
+                logits, features = self.net.forward_with_features(x)
+                p = probabilities(logits.float())
+                if self.net.outputs == len(OUTPUTS):
+                    far = self.net.novelty(features) / (NOVELTY_STEP * 255)
+                    far = far.clamp(max=1).repeat_interleave(NOVELTY_STRIDE, 1).repeat_interleave(NOVELTY_STRIDE, 2)
+                    p = torch.cat([p, far[:, None]], 1)
+                else:
+                    zero = torch.zeros_like(p[:, :2])
+                    p = torch.cat([p, 1 - p[:, :1], zero], 1)
+                if self.net.counter is not None and gsd_m <= UNIT_GSD_M and bool((p[:, 3] > _EQUIPMENT).any()):
+                    p[:, 5] = self.net.counter(x)[:, 0].float().sigmoid()
+                p = torch.cat([p, self._evidence(x, logits.float(), p, gsd_m)[:, None]], 1)
+            out.append((p * 255).round().to(torch.uint8).cpu().numpy()[:real])
+        return np.concatenate(out)
+
+    def _evidence(self, x: Tensor, logits: Tensor, p: Tensor, gsd_m: float) -> Tensor:
+        """Evidence (n, y, x), 0..1, see `windows`."""
+        odds = logits[:, 2] - logits[:, 1]
+        if self.card.scoring == "mean":
+            return torch.sigmoid(odds)
+        built = 1 - p[:, 0]
+        often = second_look(gsd_m)
+        worth = (built > _BUILT).sum((1, 2)) * gsd_m**2 >= _BUILT_M2
+        if often > 1 and bool(worth.any()):
+            coarse = self.net(F.avg_pool2d(x, often).contiguous(memory_format=torch.channels_last)).float()
+            again = (coarse[:, 2] - coarse[:, 1]).repeat_interleave(often, 1).repeat_interleave(often, 2)
+            odds = torch.where(worth[:, None, None], (odds + again) / 2, odds)
+        side = max(3, 2 * round((PEAK_M / gsd_m - 1) / 2) + 1)
+        mean = F.avg_pool2d((built * torch.sigmoid(odds))[:, None], (side, 1), 1, (side // 2, 0))
+        return F.avg_pool2d(mean, (1, side), 1, (0, side // 2))[:, 0]
+
+
+def second_look(gsd_m: float) -> int:
+    """Pixels, each way, that become one for the second look; 1: there is none."""
+    return 1 if gsd_m >= SECOND_LOOK_M else 2 if gsd_m >= SECOND_LOOK_M / 2 else 4
+
+
+def predict(
+    detector: Detector, read: Read, core: tuple[int, int, int, int], gsd_m: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Compute probabilities for a pixel window of an image.
+
+    Args:
+        detector: network and card.
+        read: gives values and validity of any pixel window, padding what lies outside of the image.
+        core: (y0, x0, y1, x1), half-open.
+        gsd_m: metres a pixel of what `read` gives.
+
+    Returns:
+        (channel, y, x) uint8 in the order of `CHANNELS`, zero where not valid;
+        and valid (y, x) bool. Windows without a valid pixel in their centre are skipped.
+        At most one batch of windows is held at a time.
+    """
+    y0, x0, y1, x1 = core
+    out = np.zeros((len(CHANNELS), y1 - y0, x1 - x0), np.uint8)
+    seen = np.zeros((y1 - y0, x1 - x0), bool)
+    places, images = [], []
+    todo = windows(core, CORE_PX, HALO_PX)
+    for number, ((wy, wx, _, _), full) in enumerate(todo, 1):
+        values, valid = read(*full)
+        centre = valid[HALO_PX:-HALO_PX, HALO_PX:-HALO_PX]
+        if centre.any():
+            places.append((wy, wx, centre))
+            images.append(normalise(detector.card, values, valid))
+        if len(images) < detector.batch and number < len(todo):
+            continue
+        for (py, px, mask), p in zip(places, detector.windows(images, gsd_m) if images else [], strict=True):
+            a0, b0, a1, b1 = max(py, y0), max(px, x0), min(py + CORE_PX, y1), min(px + CORE_PX, x1)
+            part = (slice(a0 - y0, a1 - y0), slice(b0 - x0, b1 - x0))
+            inner = (slice(a0 - py, a1 - py), slice(b0 - px, b1 - px))
+            seen[part] = mask[inner]
+            kept = p[:, HALO_PX:-HALO_PX, HALO_PX:-HALO_PX][:, inner[0], inner[1]]
+            out[:, *part] = kept * mask[inner]
+        places, images = [], []
+    return out, seen

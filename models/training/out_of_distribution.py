@@ -1,0 +1,48 @@
+"""How unlike the training ground a place is: fitted once, after training, on the real pictures."""
+
+from __future__ import annotations
+
+import torch
+
+from overwatt.aoi.grid import windows
+from overwatt.models.detector.card import ModelCard, normalise
+from overwatt.models.detector.inference import CORE_PX, HALO_PX
+from overwatt.models.detector.network import NOVELTY_CHANNELS, NOVELTY_STRIDE, SiteNet
+from overwatt.models.training.samples import NOT_CENTER, Picture
+
+LEAST = 256
+"""Fewer features than this say nothing about a covariance of 40 dimensions."""
+
+
+def fit(net: SiteNet, card: ModelCard, pictures: list[Picture]) -> bool:
+    """Measure the features on labelled buildings of real pictures and set the network's novelty.
+
+    Args:
+        net: the trained network; its novelty is set.
+        card: for the normalisation.
+        pictures: real training pictures at the ground size they will be looked at.
+
+    Returns:
+        False, and the network as it was, where there are too few building pixels.
+    """
+    found = []
+    for picture in pictures:
+        ny, nx = picture.valid.shape
+        known = (picture.building > 0) & (picture.building < NOT_CENTER) & picture.valid
+        values = torch.from_numpy(normalise(card, picture.optical.astype("float32") / 255, picture.valid))
+        pad = (HALO_PX, HALO_PX + CORE_PX, HALO_PX, HALO_PX + CORE_PX)
+        values = torch.nn.functional.pad(values, pad)
+        building = torch.nn.functional.pad(torch.from_numpy(known), (0, CORE_PX, 0, CORE_PX))
+        for (y, x, _, _), _ in windows((0, 0, ny, nx), CORE_PX, HALO_PX):
+            side = CORE_PX + 2 * HALO_PX
+            with torch.inference_mode():
+                features = net.forward_with_features(values[None, :, y : y + side, x : x + side])[1][0]
+            h = HALO_PX // NOVELTY_STRIDE
+            inner = features[:, h:-h, h:-h]
+            mask = building[y : y + CORE_PX, x : x + CORE_PX][::NOVELTY_STRIDE, ::NOVELTY_STRIDE]
+            found.append(inner[:, mask].T)
+    features = torch.cat(found) if found else torch.empty(0, NOVELTY_CHANNELS)
+    if len(features) < LEAST:
+        return False
+    net.fit_novelty(features.clone())
+    return True

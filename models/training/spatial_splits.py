@@ -1,0 +1,190 @@
+"""Splits by place: who is near whom, what goes into train, val and test, and what leaked.
+
+In: geometries in WGS84 lon/lat, or a table of tiles. Out: groups, a split for each place, and a
+list of leaks. Neighbours look alike, so a random split of tiles measures memory; here labels
+that lie near one another form one site, sites form places, and a place is in one split.
+Distances are geodesic: nearest points are found in a Mercator plane (conformal, so near things
+keep their shape), then measured on the ellipsoid. Cost: n log n for n labels or tiles.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import geopandas as gpd
+import numpy as np
+import shapely
+from pyproj import CRS, Geod, Transformer
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+SPLITS = ("train", "val", "test")
+_GEOD = Geod(ellps="WGS84")
+DEGREE_M = 110_574.0  # shortest degree of latitude on WGS84, at the equator
+
+
+@dataclass(frozen=True)
+class Leak:
+    """Two tiles in different splits that know of each other.
+
+    Attributes:
+        kind: `near` (overlap, or closer than the guard), `pixels`, `image`, `site` or `place`.
+        first: tile id.
+        second: tile id in another split.
+        detail: the distance, hash or name they share, in words.
+    """
+
+    kind: str
+    first: str
+    second: str
+    detail: str
+
+
+def pairs_within(
+    first: Sequence[shapely.Geometry], second: Sequence[shapely.Geometry] | None, within_m: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return pairs of geometries closer than a distance.
+
+    Args:
+        first: lon/lat geometries; empty or missing ones are near nothing. May touch the antimeridian.
+        second: the others; None for pairs within `first`, each once.
+        within_m: metres; pairs at exactly this distance are not given.
+
+    Returns:
+        i, j (int) and distance in metres (float), sorted by (i, j).
+    """
+    a = np.asarray(first, dtype=object)
+    b = a if second is None else np.asarray(second, dtype=object)
+    to = _mercator([*a, *b])
+    plane_a, plane_b = (_moved(g, to) for g in (a, b))
+    lat = np.abs(shapely.bounds(a)[:, [1, 3]]).max(1) if len(a) else np.empty(0)
+    # in Mercator a metre is at most 1 / cos(lat) long, taken at the highest latitude in reach
+    reach = (within_m + 1e-6) / np.cos(np.radians(np.minimum(np.nan_to_num(lat) + within_m / DEGREE_M, 89.0)))
+    i, j = shapely.STRtree(plane_b).query(plane_a, predicate="dwithin", distance=reach)
+    if second is None:
+        i, j = i[i < j], j[i < j]
+    if not len(i):
+        return i.astype(int), j.astype(int), np.empty(0)
+    ends = shapely.get_coordinates(shapely.shortest_line(plane_a[i], plane_b[j])).reshape(-1, 2, 2)
+    lon, lat = to.transform(ends[..., 0], ends[..., 1], direction="INVERSE")
+    distance = np.asarray(_GEOD.inv(lon[:, 0], lat[:, 0], lon[:, 1], lat[:, 1])[2])
+    keep = np.flatnonzero(distance < within_m)
+    keep = keep[np.lexsort((j[keep], i[keep]))]
+    return i[keep], j[keep], distance[keep]
+
+
+def _mercator(geometries: Iterable[shapely.Geometry]) -> Transformer:
+    """Mercator whose cut lies in the widest gap of longitudes, so that no two neighbours are torn apart."""
+    ends = shapely.get_coordinates(shapely.envelope(np.asarray(list(geometries), dtype=object)))[:, 0] % 360
+    lon = np.unique(np.nan_to_num(ends))
+    if len(lon):
+        gap = np.diff(lon, append=lon[0] + 360)
+        widest = int(np.argmax(gap))
+        cut = lon[widest] + gap[widest] / 2
+    else:
+        cut = 180.0
+    crs = CRS.from_user_input(f"+proj=merc +lon_0={(cut + 180) % 360:.9f} +datum=WGS84")
+    return Transformer.from_crs(CRS.from_user_input("OGC:CRS84"), crs, always_xy=True)
+
+
+def _moved(geometries: np.ndarray, to: Transformer) -> np.ndarray:
+    def move(xy: np.ndarray) -> np.ndarray:
+        return np.column_stack(to.transform(xy[:, 0], xy[:, 1]))
+
+    return np.asarray(shapely.transform(geometries, move), dtype=object)
+
+
+def groups(n: int, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+    """Return the group (int, from 0) of each of n things when those in pairs (i, j) belong together."""
+    links = coo_array((np.ones(len(i), bool), (i, j)), shape=(n, n))
+    return np.asarray(connected_components(links, directed=False)[1])
+
+
+def sites_of(geometries: Sequence[shapely.Geometry], link_m: float) -> list[str]:
+    """Name the site of each geometry; those closer than `link_m`, directly or in a chain, form one.
+
+    A name is the position of the site's south-westernmost centre to five decimals (about 1 m), so
+    it depends neither on the order of the geometries nor on anything far away.
+    """
+    if not len(geometries):
+        return []
+    i, j, _ = pairs_within(geometries, None, link_m)
+    group = groups(len(geometries), i, j)
+    centres = shapely.centroid(np.asarray(geometries, dtype=object))
+    position = sorted(zip(shapely.get_y(centres), shapely.get_x(centres), group, strict=True), reverse=True)
+    name = {g: f"{lat:+.5f}{lon:+.5f}" for lat, lon, g in position}
+    return [name[g] for g in group]
+
+
+def assign(places: Mapping[str, tuple[int, int]], shares: Sequence[float], seed: int) -> dict[str, str]:
+    """Give every place a split; the same places, shares and seed give the same splits.
+
+    Places with data centers are dealt out first, by their number, so that each split gets some;
+    then the others, by their labels. Larger places go first (in classes of doubling size), at
+    random within a class, each to the split that lacks most.
+
+    Args:
+        places: name -> (number of data centers, number of labels).
+        shares: of train, val and test; they need not add up to 1.
+        seed: of the random order.
+    """
+
+    def draw(name: str) -> float:
+        word = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
+        return float(np.random.default_rng([seed, word]).random())
+
+    out: dict[str, str] = {}
+    share = np.asarray(shares, float) / np.sum(shares)
+    for with_centers in (True, False):
+        weight = {
+            name: centers if with_centers else max(labels, 1)
+            for name, (centers, labels) in places.items()
+            if (centers > 0) == with_centers
+        }
+        total, had = sum(weight.values()), np.zeros(len(SPLITS))
+        for name in sorted(weight, key=lambda n: (-weight[n].bit_length(), draw(n), n)):
+            lack = np.where(share > 0, share * total - had, -np.inf)
+            best = int(np.argmax(lack))
+            had[best] += weight[name]
+            out[name] = SPLITS[best]
+    return out
+
+
+def leaks(index: gpd.GeoDataFrame, guard_m: float) -> list[Leak]:
+    """Return what two splits of an index share; an empty list says that none was found.
+
+    Looked for: footprints of different splits that overlap or lie closer than the guard; equal
+    pixels; one image without georeference in two splits; a site or a place in two splits. Not
+    looked for: the same ground in a picture without georeference and in another file.
+
+    Args:
+        index: tiles, as `overwatt.models.training.tileset` describes them; geometry WGS84 or missing.
+        guard_m: metres.
+    """
+    found = []
+    split, names = index["split"].to_numpy(), index["tile_id"].to_numpy()
+    shape = index.geometry.to_numpy()
+    for one, other in combinations(sorted(set(split)), 2):
+        at, by = np.flatnonzero(split == one), np.flatnonzero(split == other)
+        # nothing is closer than a guard of zero, but what touches or overlaps shares pixels
+        for i, j, metres in zip(*pairs_within(shape[at], shape[by], max(guard_m, 1e-3)), strict=True):
+            what = f"{metres:.1f} m apart" if metres > 0 else "overlapping"
+            found.append(Leak("near", names[at[i]], names[by[j]], f"{what}, guard {guard_m:g} m"))
+    bare = np.array([g is None or g.is_empty for g in shape], bool)
+    keys = {
+        "pixels": [[h] if h else [] for h in index["pixels_sha256"]],
+        "image": [[h] if b else [] for h, b in zip(index["image_sha256"], bare, strict=True)],
+        "site": [str(s).split(" ") if s else [] for s in index["sites"]],
+        "place": [[p] for p in index["place"]],
+    }
+    for kind, values in keys.items():
+        holders: dict[str, dict[str, str]] = {}
+        for s, name, own in zip(split, names, values, strict=True):
+            for value in own:
+                holders.setdefault(value, {}).setdefault(s, name)
+        for value, by_split in sorted(holders.items()):
+            found += [Leak(kind, a, b, f"{kind} {value[:40]}") for a, b in combinations(by_split.values(), 2)]
+    return found

@@ -1,0 +1,281 @@
+"""A folder of training tiles: its index, and its tiles read back as pictures to learn from.
+
+In: the index, a GeoParquet file with one row a tile, and beside it two GeoTIFFs a tile (picture:
+red, green, blue, valid, uint8; mask: building, cooling, instance, uint16). Out: `Picture`s of
+one split, or a list of leaks between the splits. An index may come from anyone: paths in it
+stay in its folder, and sizes are checked before pixels are read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pyarrow
+import rasterio
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+
+from overwatt.aoi.errors import AssetReadError, ConfigError, RegistryError, nearest
+from overwatt.aoi.file_signatures import raster_driver
+from overwatt.models.training.samples import DATA_CENTER, IGNORE, NOT_CENTER, OTHER, Picture
+from overwatt.models.training.spatial_splits import SPLITS, Leak, leaks
+
+CRS = "OGC:CRS84"
+INDEX_NAME = "index.parquet"
+PICTURE_BANDS = ("red", "green", "blue", "valid")
+MASK_BANDS = ("building", "cooling", "instance")
+BUILDING_CODES = (0, OTHER, DATA_CENTER, NOT_CENTER, IGNORE)
+COOLING_CODES = (0, 1, IGNORE)
+MAX_INDEX_BYTES = 500_000_000
+MAX_TILE_PX = 4096  # side of a tile: 16.8 million pixels, 84 MB with its mask
+MAX_BYTES = 8_000_000_000  # of pictures held in memory at once; a training holds all of them
+_BYTES_PX = 8  # per pixel of a Picture: 3 bands, validity, two masks, 16-bit instances
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the index: name, pandas dtype, unit ('' if none), meaning, whether it may be missing."""
+
+    name: str
+    dtype: str
+    unit: str
+    meaning: str
+    nullable: bool = False
+
+
+_S, _F, _I = "string", "float64", "int64"
+INDEX: tuple[Column, ...] = (
+    Column("tile_id", _S, "", "hash of what the tile was cut from; names its files"),
+    Column("path", _S, "", "picture, relative to the index"),
+    Column("mask_path", _S, "", "mask, relative to the index"),
+    Column("split", _S, "", "train, val or test"),
+    Column("place", _S, "", "what was put into a split as a whole: a site, a column's value, or an image"),
+    Column("sites", _S, "", "sites with a label in the tile, separated by blanks"),
+    Column("image", _S, "", "file the tile was cut from"),
+    Column("image_sha256", _S, "", "content hash of that file"),
+    Column("pixels_sha256", _S, "", "hash of the tile's pixels; empty where all valid pixels are alike"),
+    Column("crs", _S, "", "CRS of the tile; empty without georeference"),
+    Column("gsd_m", _F, "m", "ground sampling distance"),
+    Column("row_px", _I, "px", "first row of the tile on the image's working lattice"),
+    Column("col_px", _I, "px", "first column"),
+    Column("valid_px", _I, "px", "pixels with imagery that belong to the split"),
+    Column("background_px", _I, "px", "valid pixels labelled as no building"),
+    Column("other_building_px", _I, "px", "valid pixels of other buildings"),
+    Column("data_center_px", _I, "px", "valid pixels of data centers"),
+    Column("cooling_equipment_px", _I, "px", "valid pixels of cooling equipment"),
+    Column("unknown_px", _I, "px", "valid pixels whose class is unknown, or known only not to be a data center"),
+    Column("guard_m", _F, "m", "distance kept between splits when the tile was cut"),
+    Column("weight", _F, "1", "how often the tile is drawn, relative to the others"),
+    Column("licence", _S, "", "of imagery and labels, as stated"),
+    Column("attribution", _S, "", "credits that must go with them"),
+    Column("label_source", _S, "", "files the labels come from"),
+    Column("rank", _I, "", "order of use, 1 first; of tiles from inspections: hard negatives first"),
+    Column("kind", _S, "", "hard_negative, confirmed or missed; of tiles from inspections", True),
+    Column("disposition_id", _S, "", "the inspector's finding that the tile rests on", True),
+    Column("site_id", _S, "", "the run's site that it judges", True),
+    Column("finding", _S, "", "what was found", True),
+    Column("p_data_center", _F, "1", "what the run had thought of the site", True),
+    Column("run", _S, "", "sha256 of the run's manifest", True),
+)
+COUNTS = tuple(c.name for c in INDEX if c.name.endswith("_px") and c.name not in ("row_px", "col_px"))
+
+
+def conform(rows: pd.DataFrame | Sequence[dict[str, object]]) -> gpd.GeoDataFrame:
+    """Return rows with exactly the index's columns, in order, with their dtypes, and geometry in WGS84.
+
+    Raises:
+        ValueError: a column is unknown, or a required one is missing or has nulls.
+    """
+    frame = pd.DataFrame(rows).reset_index(drop=True)
+    known = [c.name for c in INDEX]
+    if unknown := sorted(set(frame.columns) - {*known, "geometry"}):
+        raise ValueError(f"unknown column '{unknown[0]}'; {nearest(unknown[0], known)}")
+    out: dict[str, pd.Series] = {}
+    for column in INDEX:
+        if column.name not in frame and not column.nullable and len(frame):
+            raise ValueError(f"column '{column.name}' is missing")
+        series = frame[column.name] if column.name in frame else pd.Series([None] * len(frame), dtype="object")
+        if not column.nullable and series.isna().any():
+            raise ValueError(f"column '{column.name}' has nulls")
+        out[column.name] = series.astype(pd.api.types.pandas_dtype(column.dtype))
+    shape = list(frame["geometry"]) if "geometry" in frame else [None] * len(frame)
+    return gpd.GeoDataFrame(pd.DataFrame(out), geometry=gpd.GeoSeries(shape, crs=CRS), crs=CRS)
+
+
+def read_index(path: Path) -> gpd.GeoDataFrame:
+    """Read an index; a folder stands for the index in it.
+
+    Raises:
+        RegistryError: missing, too large, or not an index of tiles.
+    """
+    path = path / INDEX_NAME if path.is_dir() else path
+    if not path.is_file():
+        raise RegistryError(f"{path}: no such file; `overwatt tiles` writes an index of tiles")
+    if path.stat().st_size > MAX_INDEX_BYTES:
+        raise RegistryError(f"{path.name}: larger than {MAX_INDEX_BYTES / 1e6:.0f} MB, not an index of tiles")
+    try:
+        frame = conform(gpd.read_parquet(path))
+    except (ValueError, TypeError, pyarrow.ArrowException, OSError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise RegistryError(f"{path.name}: not an index of tiles as `overwatt tiles` writes it ({reason})") from error
+    if wrong := sorted(set(frame["split"]) - set(SPLITS)):
+        raise RegistryError(f"{path.name}: split '{wrong[0]}'; {nearest(wrong[0], SPLITS)}")
+    if repeated := frame["tile_id"][frame["tile_id"].duplicated()].tolist():
+        raise RegistryError(f"{path.name}: tile '{repeated[0]}' is in it twice; cut the tiles anew")
+    return frame
+
+
+def pictures_of(
+    index_path: Path, split: str, *, weight: float = 1.0, limit: int | None = None, max_bytes: int = MAX_BYTES
+) -> list[Picture]:
+    """Read the tiles of a split as training pictures, in the index's order of use.
+
+    Args:
+        index_path: index of tiles, or the folder that holds it.
+        split: train, val or test.
+        weight: of all pictures together; within the set by the index's column `weight`.
+        limit: only the first so many by rank.
+        max_bytes: memory that the pictures may take.
+
+    Raises:
+        ConfigError: an unknown split, one without tiles, or more than fits into `max_bytes`.
+        RegistryError: not an index of tiles, or one whose paths leave its folder.
+        AssetReadError: a tile is missing, damaged, or not what the index says.
+    """
+    if split not in SPLITS:
+        raise ConfigError(f"split '{split}'; {nearest(split, SPLITS)}")
+    folder = index_path if index_path.is_dir() else index_path.parent
+    index = read_index(index_path)
+    rows = index[index["split"] == split].sort_values(["rank", "tile_id"])[:limit]
+    if rows.empty:
+        have = ", ".join(f"{n} {s}" for s, n in index["split"].value_counts().items()) or "none at all"
+        raise ConfigError(f"{index_path}: no tiles in split '{split}' (there are {have})")
+    if not (rows["weight"] > 0).all():
+        raise RegistryError(f"{index_path}: a tile's weight is not greater than 0")
+    need = sum(_shape(folder, row)[0] * _shape(folder, row)[1] for _, row in rows.iterrows()) * _BYTES_PX
+    if need > max_bytes:
+        raise ConfigError(
+            f"{index_path}: {len(rows)} tiles of split '{split}' take {need / 1e9:.1f} GB of memory, "
+            f"more than {max_bytes / 1e9:.1f} GB; use fewer of them (limit)"
+        )
+    total = float(rows["weight"].sum())
+    return [_picture(folder, row, weight * float(row["weight"]) / total) for _, row in rows.iterrows()]
+
+
+def check(index_paths: Sequence[Path], guard_m: float | None = None) -> list[Leak]:
+    """Look for leaks between the splits of one index, or of several taken together.
+
+    Hashes are computed from the tiles anew, not believed.
+
+    Args:
+        index_paths: indices of tiles, or folders that hold one.
+        guard_m: metres; None for the largest that the indices state.
+    """
+    frames = []
+    for path in index_paths:
+        frame, folder = read_index(path), path if path.is_dir() else path.parent
+        frame["pixels_sha256"] = [pixels_sha256(*read_tile(folder, row)[:2]) for _, row in frame.iterrows()]
+        frames.append(frame)
+    index = gpd.GeoDataFrame(pd.concat(frames, ignore_index=True), crs=CRS) if len(frames) > 1 else frames[0]
+    if not len(index):
+        return []
+    return leaks(index, float(index["guard_m"].max()) if guard_m is None else guard_m)
+
+
+def pixels_sha256(optical: np.ndarray, valid: np.ndarray) -> str:
+    """Hash a tile's pixels; '' when all valid pixels are alike (void, water): such tiles tell nothing.
+
+    Args:
+        optical: (3, y, x) uint8.
+        valid: (y, x) bool.
+    """
+    seen = optical[:, valid]
+    if not seen.size or (seen == seen[:, :1]).all():
+        return ""
+    digest = hashlib.sha256(repr(optical.shape).encode())
+    digest.update(np.packbits(valid).tobytes())
+    digest.update(np.ascontiguousarray(seen).tobytes())
+    return digest.hexdigest()
+
+
+def read_tile(folder: Path, row: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # noqa: ANN401  # a row of the index
+    """Return optical (3, y, x) uint8, valid (y, x) bool and mask (3, y, x) uint16 of a row of the index.
+
+    Raises:
+        RegistryError: a path leaves the index's folder.
+        AssetReadError: a file is missing, damaged, or not a tile.
+    """
+    layers = _read(_inside(folder, row["path"]), len(PICTURE_BANDS), "uint8")
+    mask = _read(_inside(folder, row["mask_path"]), len(MASK_BANDS), "uint16")
+    name = f"tile {row['tile_id']}"
+    if mask.shape[1:] != layers.shape[1:]:
+        raise AssetReadError(f"{name}: picture {layers.shape[1:]} and mask {mask.shape[1:]} differ in size")
+    for layer, band, codes in ((mask[0], "building", BUILDING_CODES), (mask[1], "cooling", COOLING_CODES)):
+        if not np.isin(layer, codes).all():
+            raise AssetReadError(
+                f"{name}: band '{band}' of its mask holds codes other than {', '.join(map(str, codes))}"
+            )
+    return layers[:3], layers[3] > 0, mask
+
+
+def _picture(folder: Path, row: Any, weight: float) -> Picture:  # noqa: ANN401
+    optical, valid, mask = read_tile(folder, row)
+    return Picture(
+        name=f"{row['image']} {row['tile_id']}",
+        optical=optical,
+        valid=valid,
+        building=mask[0].astype(np.uint8),
+        cooling=mask[1].astype(np.uint8),
+        weight=weight,
+        gsd_m=float(row["gsd_m"]),
+        instance=mask[2],
+    )
+
+
+def _inside(folder: Path, text: str) -> Path:
+    root = folder.resolve()
+    path = (root / text).resolve()
+    if not path.is_relative_to(root):
+        raise RegistryError(f"index of tiles: path '{text}' leaves the folder of the index")
+    return path
+
+
+def _shape(folder: Path, row: Any) -> tuple[int, int]:  # noqa: ANN401
+    with _open(_inside(folder, row["path"])) as source:
+        return source.height, source.width
+
+
+def _open(path: Path) -> rasterio.DatasetReader:
+    if not path.is_file():
+        raise AssetReadError(f"tile {path.name}: no such file; cut the tiles anew", str(path))
+    if raster_driver(path) != "GTiff":
+        raise AssetReadError(f"tile {path.name}: not a GeoTIFF by its first bytes", str(path))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            source = rasterio.open(path, driver="GTiff")
+    except RasterioError as error:
+        raise AssetReadError(f"tile {path.name}: not a readable GeoTIFF; cut the tiles anew", str(path)) from error
+    if max(source.height, source.width, *source.block_shapes[0]) > MAX_TILE_PX:
+        shape = f"{source.height} x {source.width}"
+        source.close()
+        raise AssetReadError(f"tile {path.name}: {shape} pixels, the limit is {MAX_TILE_PX} a side", str(path))
+    return source
+
+
+def _read(path: Path, bands: int, dtype: str) -> np.ndarray:
+    with _open(path) as source:
+        if source.count != bands or set(source.dtypes) != {dtype}:
+            found = f"{source.count} of {', '.join(sorted(set(source.dtypes)))}"
+            raise AssetReadError(f"tile {path.name}: {bands} bands of {dtype} expected, found {found}", str(path))
+        try:
+            return source.read()
+        except RasterioError as error:
+            raise AssetReadError(f"tile {path.name}: damaged; cut the tiles anew", str(path)) from error

@@ -1,0 +1,327 @@
+"""Training: from labelled pictures to weights, reproducible from a seed, resumable.
+
+In: pictures and settings. Out: a trained network. Batches depend on (seed, step) alone and
+the checkpoint holds everything else (weights, optimiser, loss scale, loss curve, the best state
+so far), so a training that was stopped and resumed has the same loss curve, stops at the same
+step and ends with the same weights as one that was not, bit for bit on the same CPU with the
+same number of threads; on a GPU nearly so, because not every gradient has a deterministic kernel
+there. `overwatt.models.training.checkpoint` reads and writes the file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from overwatt.aoi.errors import ConfigError
+from overwatt.models.detector.network import SiteNet, load_imagenet
+from overwatt.models.training import checkpoint as checkpoints
+from overwatt.models.training.checkpoint import Checks
+from overwatt.models.training.loss import loss_of, unit_loss
+from overwatt.models.training.runtime import Log, deterministic, device_of, half_of, scalars
+from overwatt.models.training.samples import Augmentation, Batch, Picture, batch
+
+Report = Callable[[int, int, float], None]  # step, steps, loss
+MAX_NORM = 5.0  # gradients are clipped to this; own choice, seldom reached after the first steps
+WARM_STEPS = 20
+UNCHANGED = Augmentation(
+    scale=(1, 1), gain=(1, 1), gamma=(1, 1), cast=0, saturation=(1, 1), clip=(1, 1), haze=0, blur_px=0, sharpen=0,
+    noise=0, soft=(0, 1), jpeg=0, patches=0, heat=(1, 1), heat_noise_k=0, no_heat=0,
+)  # fmt: skip
+"""Validation crops are turned and flipped, but neither scaled nor toned."""
+FINE = Augmentation(soft=(0.1, 1.3), blur_px=0.8)
+"""For the counting of machines: what is blurred beyond telling apart teaches nothing."""
+LATER = ("learn", "encoder_rate", "accumulate", "patience", "check_every", "val_crops")
+
+
+class TrainSettings(BaseModel):
+    """Settings of one training."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    learn: Literal["all", "units"] = Field(
+        default="all", description="all but the branch that counts machines, or that branch alone"
+    )
+    seed: int = Field(default=0, ge=0, description="everything random follows from it")
+    steps: int = Field(default=400, ge=1, description="optimiser steps, at most")
+    batch: int = Field(default=8, ge=1, description="crops a batch")
+    crop_px: int = Field(default=256, ge=64, multiple_of=32, description="side of a crop, pixels")
+    width: int = Field(default=16, ge=4, le=64, description="channels of the finest decoder stage")
+    rate: float = Field(default=1e-3, gt=0, description="peak learning rate of the decoder")
+    encoder_rate: float = Field(
+        default=0.25,
+        ge=0,
+        le=1,
+        description="the encoder's rate, relative, where it starts from other weights; 0 leaves it as it is, batch "
+        "norm included: features of photographs carry over from simulated to real scenes",
+    )
+    decay: float = Field(default=0.02, ge=0, description="weight decay")
+    imagenet: bool = Field(default=True, description="start the encoder from ImageNet weights")
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    threads: int = Field(default=1, ge=1, description="CPU threads; the bits depend on it, so it is a setting")
+    precision: str = Field(
+        default="auto",
+        pattern="^(auto|float32|bfloat16|float16)$",
+        description="auto: bfloat16 where the CPU or GPU has it, else float16 with a gradient scaler on a GPU "
+        "and float32 on a CPU",
+    )
+    accumulate: int = Field(
+        default=1,
+        ge=1,
+        description="batches whose gradients make one step; batch norm sees each batch alone, so this is not the "
+        "same as a larger batch",
+    )
+    patience: int = Field(
+        default=0, ge=0, description="stop after so many checks without a lower validation loss; 0: never"
+    )
+    check_every: int = Field(default=50, ge=1, description="steps between checks on the validation pictures")
+    val_crops: int = Field(default=32, ge=1, description="validation crops, rounded up to whole batches")
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What is trained on what."""
+
+    pictures: list[Picture]
+    bands: tuple[str, ...]
+    settings: TrainSettings
+    start: SiteNet | None
+    val: list[Picture] | None
+    device: torch.device
+
+    def check(self) -> None:
+        s = self.settings
+        for what, values in (("mean", s.mean), ("std", s.std)):
+            if len(values) != len(self.bands):
+                names = ", ".join(self.bands)
+                raise ConfigError(f"training: {len(values)} values of {what} for {len(self.bands)} bands ({names})")
+        for role, pictures in (("training", self.pictures), ("validation", self.val)):
+            if pictures is not None and not pictures:
+                raise ConfigError(f"{role}: no pictures to {'learn from' if role == 'training' else 'check on'}")
+            for p in pictures or ():
+                bands = len(p.optical) + (0 if p.thermal is None else len(p.thermal))
+                if bands != len(self.bands):
+                    raise ConfigError(f"{role}: picture '{p.name}' has {bands} bands, not {len(self.bands)}")
+        if s.patience and self.val is None:
+            raise ConfigError(f"training: patience {s.patience} needs validation pictures; add some or set it to 0")
+
+    def draw(self, number: int) -> Batch:
+        """Batch `number` of the training; step s takes number s * accumulate and those that follow."""
+        return self._draw(self.pictures, number, FINE if self.settings.learn == "units" else Augmentation())
+
+    def fixed(self) -> list[Batch]:
+        """The validation batches, always the same: numbers 0, 1, … of the same seed."""
+        count = math.ceil(self.settings.val_crops / self.settings.batch)
+        return [self._draw(self.val, k, UNCHANGED) for k in range(count)] if self.val else []
+
+    def _draw(self, pictures: list[Picture], number: int, augmentation: Augmentation) -> Batch:
+        s = self.settings
+        return batch(
+            pictures, seed=s.seed, step=number, size=s.batch, size_px=s.crop_px,
+            mean=s.mean, std=s.std, augmentation=augmentation, equipment=s.learn == "units",
+        )  # fmt: skip
+
+
+def train(
+    pictures: list[Picture],
+    bands: tuple[str, ...],
+    settings: TrainSettings,
+    *,
+    start: SiteNet | None = None,
+    checkpoint: Path | None = None,
+    report: Report | None = None,
+    save_every_s: float = 60.0,
+    stop_after: int | None = None,
+    val: list[Picture] | None = None,
+    log_dir: Path | None = None,
+    device: str = "auto",
+) -> SiteNet:
+    """Train a network.
+
+    Args:
+        pictures: what to learn from.
+        bands: their band names, in order.
+        settings: seed, steps, rates.
+        start: a network to go on from, instead of ImageNet weights or random ones.
+        checkpoint: file to resume from and to save to; removed by the caller when done. It
+            belongs to the settings, bands, pictures and start that it was made with, and holds the
+            loss curve (`overwatt.models.training.checkpoint.curve`).
+        report: called after every step with step, steps and loss.
+        save_every_s: seconds between checkpoints.
+        stop_after: stop after this step as if interrupted, leaving the checkpoint.
+        val: pictures to check on, from other places than those learned from. With them the state
+            of the lowest validation loss is returned, and `patience` may end the training early.
+        log_dir: folder for TensorBoard logs; a resume adds to them and repeats no step.
+        device: 'cpu', 'cuda' or 'auto', CUDA where there is one.
+
+    Returns:
+        The network in evaluation mode, on the CPU.
+
+    Raises:
+        ConfigError: no pictures, another number of bands in a picture or the normalisation, patience
+            without validation pictures, no such device, TensorBoard missing, or a checkpoint that is
+            damaged or of other settings or pictures.
+    """
+    task = _Task(pictures, bands, settings, start, val, device_of(device))
+    task.check()
+    with (
+        deterministic(settings.seed, settings.threads),
+        ThreadPoolExecutor(1) as ahead,
+        contextlib.ExitStack() as stack,
+    ):
+        run = _Run(task)
+        key = data = ""
+        if checkpoint:
+            key = checkpoints.key_of(settings, LATER)
+            data = checkpoints.digest(pictures, bands, start, val)
+            if checkpoint.is_file():
+                run.load(checkpoints.read(checkpoint, task.device, key, data))
+        log = stack.enter_context(scalars(log_dir, run.step))
+        save = partial(_save, checkpoint, run, {"settings": key, "data": data})
+        batches = _ahead(ahead, task.draw, run.step * settings.accumulate)
+        saved = time.monotonic()
+        while run.step < settings.steps and not run.checks.stop:
+            run.learn(batches, log)
+            if report:
+                report(run.step, settings.steps, run.history[-1][1])
+            if run.step == settings.steps or run.step == stop_after or run.checks.stop:
+                break
+            if time.monotonic() - saved > save_every_s:
+                save()
+                saved = time.monotonic()
+        save()
+        if run.checks.best is not None and (run.step == settings.steps or run.checks.stop):
+            run.net.load_state_dict(run.checks.best)
+        return run.net.eval().to("cpu")
+
+
+class _Run:
+    """A training in progress: all that a checkpoint holds, and how it takes a step."""
+
+    def __init__(self, task: _Task) -> None:
+        self.settings, self.device = task.settings, task.device
+        s = self.settings
+        self.half = half_of(s.precision, self.device)
+        self.units = s.learn == "units"
+        counts = task.start is not None and task.start.counter is not None
+        net = SiteNet(len(task.bands), s.width, counting=self.units or counts)
+        if task.start is not None:
+            net.load_state_dict(net.state_dict() | task.start.state_dict())
+        elif s.imagenet:
+            load_imagenet(net, task.bands)
+        self.net = net.to(self.device).to(memory_format=torch.channels_last)
+        counter = {id(p) for p in net.counter.parameters()} if net.counter is not None else set()
+        encoder = {id(p) for p in net.encoder_parameters()}
+        rest = [p for p in net.parameters() if id(p) not in encoder]
+        given = s.imagenet or task.start is not None
+        self.frozen = given and s.encoder_rate == 0
+        for p in net.parameters():
+            still = self.frozen and id(p) in encoder
+            p.requires_grad_(id(p) in counter if self.units else id(p) not in counter and not still)
+        self.optimiser = torch.optim.AdamW(
+            [
+                {"params": net.encoder_parameters(), "peak": s.rate * (s.encoder_rate if given else 1.0)},
+                {"params": rest, "peak": s.rate},
+            ],
+            lr=s.rate,
+            weight_decay=s.decay,
+        )
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.half is torch.float16)
+        self.step = 0
+        self.history: list[tuple[int, float]] = []
+        self.checks = Checks(s.patience)
+        self.fixed = task.fixed()
+        self.learning()
+
+    def learning(self) -> None:
+        """Training mode; what is frozen keeps its batch statistics."""
+        self.net.train()
+        if self.net.counter is not None:
+            self.net.train(not self.units)
+            self.net.counter.train(self.units)
+        if self.frozen:
+            self.net.stem.eval()
+            self.net.blocks.eval()
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "step": self.step,
+            "net": self.net.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "history": self.history,
+            "checks": self.checks.state(),
+            "stopped": self.checks.stop,
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        self.step = state["step"]
+        self.net.load_state_dict(state["net"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.scaler.load_state_dict(state.get("scaler", {}))
+        self.history = [(int(step), float(loss)) for step, loss in state.get("history", [])]
+        self.checks.load(state.get("checks", {}))
+
+    def loss(self, b: Batch) -> torch.Tensor:
+        with torch.autocast(self.device.type, dtype=self.half, enabled=self.half is not None):
+            logits = self.net.counter(b.image) if self.units and self.net.counter is not None else self.net(b.image)
+        return unit_loss(logits.float(), b) if self.units else loss_of(logits.float(), b)
+
+    def learn(self, batches: Iterator[Batch], log: Log) -> None:
+        """Take one step, note its loss, and check where a check is due."""
+        s = self.settings
+        factor = min(1.0, (self.step + 1) / WARM_STEPS) * 0.5 * (1 + math.cos(math.pi * self.step / s.steps))
+        for group in self.optimiser.param_groups:
+            group["lr"] = group["peak"] * factor
+        self.optimiser.zero_grad(set_to_none=True)
+        total = 0.0
+        for _ in range(s.accumulate):
+            loss = self.loss(next(batches).to(self.device)) / s.accumulate
+            torch.autograd.backward(self.scaler.scale(loss))
+            total += float(loss.detach())
+        self.scaler.unscale_(self.optimiser)
+        norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), MAX_NORM)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        self.step += 1
+        self.history.append((self.step, total))
+        log("loss/training", total, self.step)
+        log("rate", s.rate * factor, self.step)
+        log("gradient norm", float(norm), self.step)
+        if self.fixed and (self.step % s.check_every == 0 or self.step == s.steps):
+            found = self.validation_loss()
+            self.checks.add(self.step, found, self.net)
+            log("loss/validation", found, self.step)
+
+    def validation_loss(self) -> float:
+        """Mean loss of the fixed batches, the network in evaluation mode."""
+        self.net.eval()
+        with torch.inference_mode():
+            losses = [float(self.loss(b.to(self.device))) for b in self.fixed]
+        self.learning()
+        return math.fsum(losses) / len(losses)
+
+
+def _ahead(pool: ThreadPoolExecutor, draw: Callable[[int], Batch], first: int) -> Iterator[Batch]:
+    """Batches from number `first` on, the next one drawn while the last is learned from."""
+    upcoming = pool.submit(draw, first)
+    while True:
+        current, first = upcoming.result(), first + 1
+        upcoming = pool.submit(draw, first)
+        yield current
+
+
+def _save(path: Path | None, run: _Run, belongs: dict[str, str]) -> None:
+    if path:
+        checkpoints.write(path, belongs | run.state())

@@ -1,0 +1,1 @@
+"""Overwatt: data centers in public imagery, the power and AI compute they could hold, and what was declared."""

@@ -1,0 +1,5 @@
+"""`python -m overwatt`: the command line."""
+
+from overwatt.workflows.cli.main import main
+
+main()

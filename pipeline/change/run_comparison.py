@@ -1,0 +1,128 @@
+"""Two runs of one area: what is new, grown, shrunk or gone, and what only was not looked at before.
+
+In: `sites` and `looked_at` of an earlier and a later run. Out: one row a site or pair of sites, with a class and
+the reason. A difference smaller than its error is none: |ln(B / A)| must pass 1.645 sd, where the error that both
+runs share (models/reference, common_error) is left out as it is the same in both. Nothing is new where the
+earlier run did not look, and nothing gone where the later did not.
+"""
+
+from __future__ import annotations
+
+import math
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import shapely
+from scipy.spatial import cKDTree
+
+from overwatt.models.reference import facts
+from overwatt.pipeline.coverage import centres, local_frame, looked_shares
+from overwatt.pipeline.reconcile.assignment import assign
+
+CLASSES = ("new", "grown", "shrunk", "gone", "same", "only_newly_seen", "not_looked_at_again")
+NEAR_M = 100.0
+"""Sites of two runs whose outlines lie within this are the same place: outlines differ by some 10 m."""
+_LOOKED, _PROBABLE, _Z = 0.8, 0.5, 1.645
+_Z80 = 1.2815515655446004
+_EARTH_M = 6_371_008.8
+
+
+def compare(
+    earlier: gpd.GeoDataFrame, later: gpd.GeoDataFrame, looked_earlier: gpd.GeoDataFrame, looked_later: gpd.GeoDataFrame
+) -> gpd.GeoDataFrame:
+    """Return the rows: class, site_id_a, site_id_b, it_mw_a, it_mw_b (medians, MW), ln_ratio, limit, reason, geometry.
+
+    Sites below 0.5 in p_data_center are neither new nor gone: they are left out where they have no partner.
+    Independent of the order of rows.
+
+    Args:
+        earlier: table `sites` of the earlier run.
+        later: of the later one.
+        looked_earlier: table `looked_at` of the earlier run.
+        looked_later: of the later one.
+    """
+    a = earlier.sort_values("site_id", kind="stable").reset_index(drop=True)
+    b = later.sort_values("site_id", kind="stable").reset_index(drop=True)
+    i, j = _pairs(a, b)
+    rows = [_pair(a.iloc[p], b.iloc[q]) for p, q in zip(i.tolist(), j.tolist(), strict=True)]
+    rows += _alone(b, set(j.tolist()), looked_earlier, "b", "new", "only_newly_seen", "the earlier run")
+    rows += _alone(a, set(i.tolist()), looked_later, "a", "gone", "not_looked_at_again", "the later run")
+    columns = ["class", "site_id_a", "site_id_b", "it_mw_a", "it_mw_b", "ln_ratio", "limit", "reason", "geometry"]
+    frame = pd.DataFrame(rows, columns=columns)
+    order = pd.Categorical(frame["class"], CLASSES, ordered=True)
+    keys = pd.DataFrame({"c": order, "a": frame["site_id_a"].fillna("~"), "b": frame["site_id_b"].fillna("~")})
+    frame = frame.loc[keys.sort_values(["c", "b", "a"], kind="stable").index].reset_index(drop=True)
+    return gpd.GeoDataFrame(frame, geometry="geometry", crs="OGC:CRS84")
+
+
+def _pairs(a: gpd.GeoDataFrame, b: gpd.GeoDataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """One to one: the assignment of least total distance among outlines within `NEAR_M`."""
+    none = np.zeros(0, int)
+    if a.empty or b.empty:
+        return none, none
+    shape_a, shape_b = a.geometry.to_numpy(), b.geometry.to_numpy()
+    middle_a, middle_b = centres(shape_a), centres(shape_b)
+    reach = NEAR_M + _radius(shape_a, middle_a).max() + _radius(shape_b, middle_b)
+    hits = cKDTree(_ball(middle_a)).query_ball_point(_ball(middle_b), 1.01 * reach, return_sorted=True)
+    i = np.array([k for row in hits for k in row], int)
+    j = np.repeat(np.arange(len(hits)), [len(row) for row in hits]).astype(int)
+    if not len(i):
+        return none, none
+    left, right = (local_frame(s[k], middle_b[j, 0], middle_b[j, 1]) for s, k in ((shape_a, i), (shape_b, j)))
+    away = shapely.distance(left, right)
+    apart = shapely.distance(shapely.centroid(left), shapely.centroid(right))
+    gain = np.where(away <= NEAR_M, 2.0 - away / NEAR_M - apart / (apart + 1000.0), -1.0)
+    chosen = assign(i, j, gain)
+    return i[chosen], j[chosen]
+
+
+def _pair(a: pd.Series, b: pd.Series) -> dict[str, object]:
+    low, high = float(a["it_mw_p50"]), float(b["it_mw_p50"])
+    ratio = math.log(max(high, 1e-6) / max(low, 1e-6))
+    common = facts.ratio("common_error").ln_sd
+    own = [math.sqrt(max(0.0, _sd(r) ** 2 - common**2)) for r in (a, b)]
+    limit = max(_Z * math.hypot(*own), 0.05)
+    change = f"{low:.0f} to {high:.0f} MW of IT, a factor {math.exp(abs(ratio)):.2f}"
+    if bool(a["on_border"]) or bool(b["on_border"]):
+        klass, reason = "same", f"{change}; cut by the border of an image, so the powers are lower bounds"
+    elif abs(ratio) > limit:
+        klass, reason = ("grown" if ratio > 0 else "shrunk"), f"{change}, beyond {math.exp(limit):.2f} of the errors"
+    else:
+        klass, reason = "same", f"{change}, within {math.exp(limit):.2f} of the errors"
+    return {
+        "class": klass, "site_id_a": a["site_id"], "site_id_b": b["site_id"], "it_mw_a": low, "it_mw_b": high,
+        "ln_ratio": ratio, "limit": limit, "reason": reason, "geometry": b["geometry"],
+    }  # fmt: skip
+
+
+def _alone(
+    sites: gpd.GeoDataFrame, paired: set[int], looked: gpd.GeoDataFrame, side: str, klass: str, unseen: str, run: str
+) -> list[dict[str, object]]:
+    rest = [k for k in range(len(sites)) if k not in paired and sites["p_data_center"].iloc[k] >= _PROBABLE]
+    if not rest:
+        return []
+    own = sites.iloc[rest]
+    shares = looked_shares(own.geometry.to_numpy(), np.full(len(own), 30.0), looked)
+    out = []
+    for (_, row), share in zip(own.iterrows(), shares, strict=True):
+        out.append({
+            "class": klass if share >= _LOOKED else unseen, f"site_id_{side}": row["site_id"],
+            f"it_mw_{side}": float(row["it_mw_p50"]), "reason": f"{run} looked at {share:.0%} of its place",
+            "geometry": row["geometry"],
+        })  # fmt: skip
+    return out
+
+
+def _sd(row: pd.Series) -> float:
+    return math.log(max(row["it_mw_p90"], 1e-6) / max(row["it_mw_p10"], 1e-6)) / (2 * _Z80)
+
+
+def _radius(shape: np.ndarray, middle: np.ndarray) -> np.ndarray:
+    corners = np.abs(shapely.bounds(local_frame(shape, middle[:, 0], middle[:, 1])))
+    return np.asarray(np.hypot(np.maximum(corners[:, 0], corners[:, 2]), np.maximum(corners[:, 1], corners[:, 3])))
+
+
+def _ball(lonlat: np.ndarray) -> np.ndarray:
+    lon, lat = np.radians(lonlat).T
+    return _EARTH_M * np.column_stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])

@@ -1,0 +1,249 @@
+"""One site from what an analyst types: counts, a footprint or chips; posterior, error budget, next look.
+
+In: a JSON object or flags with the fields of `FIELDS`, all optional, units in their names. Out: plain
+values for JSON: quantiles of IT and facility power, H100 equivalents and FLOP, shares of variance by
+source, the observations that would narrow the power most, questions and words.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from datetime import date
+from typing import Any
+
+import numpy as np
+
+from overwatt.aoi.errors import ConfigError, nearest
+from overwatt.models.reference import facts
+from overwatt.pipeline.compute import training_compute
+from overwatt.pipeline.compute.time_to_threshold import SiteTrack, time_to_threshold
+from overwatt.pipeline.power import annual_energy, posterior
+from overwatt.pipeline.power.accelerators import ChipPower, parse_chips, power_of_chips
+from overwatt.pipeline.power.evidence import SiteEvidence
+from overwatt.pipeline.power.evidence_models import case
+from overwatt.pipeline.power.fusion import fuse, shares
+from overwatt.pipeline.power.next_observation import next_observations
+from overwatt.pipeline.tables import QUANTILE_NAMES, QUANTILES
+
+YEAR = 2026
+"""Year taken where no date is given: that of the tables of models/reference."""
+FIELDS: Mapping[str, tuple[str, str]] = {
+    "name": ("text", "name of the site; also names its stream of random draws"),
+    "date": ("text", "YYYY, YYYY-MM or YYYY-MM-DD of the observation; sets building classes and chips"),
+    "country": ("text", "ISO 3166 alpha-2 code; sets the mix of chips where the tables have one"),
+    "operator": ("text", "who runs it; sets power per building and facility ratio where the tables have them"),
+    "site_type": ("text", "one of " + ", ".join(training_compute.SITE_TYPES)),
+    "cooling": ("text", "air_chiller, water, direct_air or liquid"),
+    "building_class": ("text", "one of " + ", ".join(facts.area_priors())),
+    "footprint_m2": ("number", "m2 of data-center buildings on the ground"),
+    "storeys": ("number", "mean number of storeys"),
+    "buildings": ("count", "finished data-center buildings"),
+    "cooling_area_m2": ("number", "m2 of outlined cooling equipment, gaps included"),
+    "gsd_m": ("number", "metres a pixel at which the equipment was outlined"),
+    "chillers": ("count", "air-cooled chillers"),
+    "chiller_fans": ("count", "fans of one chiller"),
+    "chiller_area_m2": ("number", "plan area of one chiller in m2"),
+    "cooling_tower_cells": ("count", "cooling-tower cells (one fan each, mostly)"),
+    "tower_fan_diameter_m": ("number", "diameter of one cell's fan in m"),
+    "tower_cell_area_m2": ("number", "plan area of one cell in m2"),
+    "tower_height_m": ("number", "height of one cell in m"),
+    "dry_coolers": ("count", "dry coolers or fan walls"),
+    "generators": ("count", "back-up generators"),
+    "generator_mw": ("number", "nameplate MW of one generator"),
+    "substation_mva": ("number", "MVA of the site's transformers in all: a cap"),
+    "turbines_mw": ("number", "MW of generation on a site without grid connection: a cap"),
+    "climate": ("text", "temperate or hot; for the annual PUE alone"),
+    "stage": ("text", "land, roof, equipment or operation: how far it is built on the date"),
+    "stage_seen": ("text", "YYYY-MM-DD on which that stage was first seen; the date if absent"),
+    "on_border": ("flag", "true where part of the site lies outside the imagery"),
+    "chips": ("text", "declared or counted chips, NAME:NUMBER, several with commas"),
+}
+_ALIASES = {
+    "site_id": "name", "id": "name", "site": "name", "year": "date",
+    "cooling_type": "cooling", "type": "site_type", "class": "building_class", "owner": "operator",
+    "building_area_m2": "footprint_m2", "area_m2": "footprint_m2", "floors": "storeys",
+    "chiller_count": "chillers", "n_chillers": "chillers", "fans_per_chiller": "chiller_fans",
+    "chiller_fan_count": "chiller_fans", "fan_count": "chiller_fans", "fans": "chiller_fans",
+    "cooling_towers": "cooling_tower_cells", "tower_cells": "cooling_tower_cells", "towers": "cooling_tower_cells",
+    "cooling_tower_count": "cooling_tower_cells", "fan_diameter_m": "tower_fan_diameter_m",
+    "cooling_tower_fan_diameter_m": "tower_fan_diameter_m", "generator_count": "generators",
+}  # fmt: skip
+_COOLING = {
+    "air": "air_chiller", "chiller": "air_chiller", "water": "water", "tower": "water", "evaporative": "direct_air",
+    "direct": "direct_air", "free": "direct_air", "liquid": "liquid", "immersion": "liquid",
+}  # fmt: skip
+_RESERVED = (
+    "name", "date", "country", "site_type", "chips", "footprint_m2", "cooling", "climate", "stage", "stage_seen"
+)  # fmt: skip
+_MAX_TEXT = 2000
+
+
+def estimate(given: Mapping[str, Any], *, days: int = 90, seed: int = 0, draws: int = 16_384) -> dict[str, Any]:
+    """Return the estimate of one site as plain values.
+
+    Args:
+        given: fields of `FIELDS`.
+        days: length of the training run.
+        seed: of the draws.
+        draws: number of draws.
+
+    Raises:
+        ConfigError: a field is unknown, of another kind, or says what cannot be.
+    """
+    site = fields(given)
+    when = _date("date", site.get("date", str(YEAR)))
+    year = when.year
+    chips = None
+    if "chips" in site:
+        chips = power_of_chips(parse_chips(site["chips"]), year=year)
+    evidence = SiteEvidence(
+        site_id=site.get("name", "site"),
+        building_area_m2=site.get("footprint_m2", 0.0),
+        cooling=_cooling(site.get("cooling")),
+        chips=None if chips is None else (chips.facility_mw, chips.ln_sd, chips.words),
+        **{k: v for k, v in site.items() if k not in _RESERVED},
+    )
+    found = case(evidence, year)
+    drawn = posterior.estimate([evidence], year=year, seed=seed, draws=draws)
+    stated = {} if chips is None else {0: (chips.h100e, _CHIP_COUNT_SD)}
+    done = training_compute.estimate(
+        drawn, year=year, days=days, site_type=site.get("site_type", "unknown"),
+        country=site.get("country"), chips=stated,
+    )  # fmt: skip
+    looks = next_observations(found)
+    climate = site.get("climate", "temperate")
+    return {
+        "site": dict(site),
+        "year": year,
+        "days": days,
+        "seed": seed,
+        "it_mw": _quantiles(drawn.it_mw),
+        "facility_mw": _quantiles(drawn.facility_mw),
+        "h100e": _quantiles(done.h100e),
+        "flop": _quantiles(done.flop),
+        "annual_gwh": _quantiles(annual_energy.annual_gwh(drawn, cooling=evidence.cooling, climate=climate)),
+        "time_to_threshold": _when(site, when, done.flop[0].astype(float) / days, seed),
+        "error_budget": _shares(drawn.budgets[0]),
+        "error_budget_facility_mw": _shares(drawn.facility_budgets[0]),
+        "error_budget_flop": _shares(done.budgets[0]),
+        "probability_no_ai": 0.0 if chips else round(done.probability_no_ai, 4),
+        "weights": {k: round(v, 4) for k, v in fuse(found.statements).weights.items()},
+        "next_observations": [
+            {
+                "observation": o.words,
+                "kind": o.kind,
+                "ln_sd_before": round(o.before, 4),
+                "ln_sd_after": round(o.after, 4),
+            }
+            for o in looks
+        ],
+        "questions": _questions(found.words, evidence, chips, drawn),
+        "assumptions": f"{drawn.assumptions[0]} {done.assumptions[0]}",
+        "basis": "H100 equivalents and FLOP on dense BF16; facility MW at peak, not annual mean; no AI is "
+        "a possible kind of site unless site_type says otherwise",
+    }
+
+
+_CHIP_COUNT_SD = 0.05  # a stated number of chips against those installed; own choice
+
+
+def fields(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the known fields of a site, other spellings brought to ours, values checked for kind.
+
+    Raises:
+        ConfigError: a field is unknown, given twice, or of another kind.
+    """
+    out: dict[str, Any] = {}
+    for key, value in given.items():
+        name = str(key).strip().lower().replace("-", "_")
+        name = _ALIASES.get(name, name)
+        if name not in FIELDS:
+            raise ConfigError(f"site: field '{str(key)[:60]}' is not known; {nearest(name, FIELDS)}")
+        if value is None:
+            continue
+        if name in out:
+            raise ConfigError(f"site: field '{name}' is given twice, the second time as '{str(key)[:60]}'")
+        out[name] = _value(name, value)
+    return out
+
+
+def _value(name: str, value: object) -> Any:  # noqa: ANN401 - text, number or flag, as the field asks
+    kind = FIELDS[name][0]
+    if kind == "text":
+        if name == "date" and isinstance(value, int) and not isinstance(value, bool):
+            return str(value)
+        if name == "chips" and isinstance(value, Mapping):
+            value = ",".join(f"{k}:{v}" for k, v in value.items())
+        if not isinstance(value, str) or not 0 < len(value) <= _MAX_TEXT:
+            raise ConfigError(f"site: {name} must be a text of 1 to {_MAX_TEXT} characters")
+        return value
+    if kind == "flag":
+        if not isinstance(value, bool):
+            raise ConfigError(f"site: {name} must be true or false")
+        return value
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ConfigError(f"site: {name} '{str(value)[:60]}' must be a number")
+    if kind == "count" and math.isfinite(value) and value == int(value):
+        return int(value)
+    return value
+
+
+def _date(name: str, text: str) -> date:
+    if not re.fullmatch(r"\d{4}(-\d{2}(-\d{2})?)?", text):
+        raise ConfigError(f"{name}: '{text[:40]}' cannot be read; give YYYY, YYYY-MM or YYYY-MM-DD")
+    try:
+        return date.fromisoformat((text + "-01-01")[:10] if len(text) < 10 else text)
+    except ValueError as error:
+        raise ConfigError(f"{name}: '{text}' is no date; give YYYY, YYYY-MM or YYYY-MM-DD") from error
+
+
+def _when(site: Mapping[str, Any], when: date, flop_per_day: np.ndarray, seed: int) -> dict[str, Any] | None:
+    """Dates on which the site passes 1e24 to 1e27 FLOP, where its stage is known."""
+    if "stage" not in site:
+        return None
+    seen = _date("stage_seen", site["stage_seen"]) if "stage_seen" in site else when
+    track = SiteTrack(site.get("name", "site"), flop_per_day, site["stage"], seen)
+    found = [time_to_threshold([track], f, start=when, seed=seed) for f in (1e24, 1e25, 1e26, 1e27)]
+    return {f"{c.flop:.0e}": {**c.dates, "probability_in_10_years": round(c.probability, 4)} for c in found}
+
+
+def _cooling(text: str | None) -> str | None:
+    if text is None:
+        return None
+    words = re.split(r"[^a-z]+", text.lower())
+    for word in words:
+        for start, kind in _COOLING.items():
+            if word.startswith(start):
+                return kind
+    return text
+
+
+def _quantiles(draws: np.ndarray) -> dict[str, float]:
+    values = np.quantile(draws[0].astype(float), QUANTILES)
+    return {name: float(f"{v:.6g}") for name, v in zip(QUANTILE_NAMES, values, strict=True)}
+
+
+def _shares(variance: Mapping[str, float]) -> dict[str, float]:
+    return {k: round(v, 6) for k, v in shares({k: math.sqrt(v) for k, v in variance.items()}).items()}
+
+
+def _questions(
+    words: tuple[str, ...], site: SiteEvidence, chips: ChipPower | None, drawn: posterior.PowerDraws
+) -> list[str]:
+    """What does not fit together."""
+    out = [w.removeprefix("question: ") for w in words if w.startswith("question: ")]
+    if chips is not None:
+        rest = SiteEvidence(**{**vars(site), "chips": None})
+        try:
+            other = posterior.estimate([rest], year=YEAR, draws=drawn.it_mw.shape[1]).facility_mw[0]
+        except ConfigError:
+            return out  # the chips are all there is
+        below = float((other < chips.facility_mw).mean())
+        if min(below, 1 - below) < 0.025:
+            out.append(
+                f"the chips imply {chips.facility_mw:,.0f} MW, the rest of the evidence "
+                f"{np.quantile(other, 0.05):,.0f} to {np.quantile(other, 0.95):,.0f} MW"
+            )
+    return out

@@ -1,0 +1,196 @@
+"""Declarations of chips and of training runs: Epoch AI's GPU clusters, chip quantities and notable models.
+
+Each reader returns a frame as those of `facility_formats`. Chips and workloads need no place: what
+states none has an empty point and counts in balances only. Tables of transfers (seller, buyer, chip, quantity,
+date, destination) and of reported runs need no reader: `generic` knows their columns.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from overwatt.aoi.errors import RegistryError
+from overwatt.pipeline.declared.facility_formats import EPOCH_ERROR_M, EPOCH_FILES, EPOCH_LICENCE
+from overwatt.pipeline.declared.names import plain, similarity
+from overwatt.pipeline.declared.parsing import POSITION_ERROR_M, as_number, as_text
+from overwatt.workflows.io.tabular import read_csv, require
+
+CERTAINTY = {"Confirmed": 0.95, "Likely": 0.7, "Unlikely": 0.1}
+"""Reliability by Epoch's word for whether a cluster exists; Epoch gives no shares, own choice."""
+
+CONFIDENCE = {"Confident": 0.9, "Likely": 0.7, "Speculative": 0.4}
+"""Reliability by Epoch's word for a model's compute: 'Confident' is within a factor 3 at 90%; the rest own choice."""
+
+_STATUS = {"Existing": "operational", "Planned": "planned", "Decommissioned": "closed"}
+_SAME_ADDRESS, _SAME_SITE = 0.9, 0.9  # likeness of addresses, and of names, that are one; own choice
+_DMS = re.compile(
+    r"(\d{1,3})°\s*(?:(\d{1,2})['′]\s*)?(?:([\d.]{1,12})[\"″]\s*)?([NS])[,\s]+"
+    r"(\d{1,3})°\s*(?:(\d{1,2})['′]\s*)?(?:([\d.]{1,12})[\"″]\s*)?([EW])"
+)
+_DECIMAL = re.compile(r"(-?\d{1,2}\.\d{3,})\s*,\s*(-?\d{1,3}\.\d{3,})")
+_NUMBERED = re.compile(r"\d+ \w")
+_Sites = list[dict[str, Any]]
+
+
+def gpu_clusters(file: Path) -> pd.DataFrame:
+    """Epoch AI's GPU clusters as kind `chips`.
+
+    Power is facility power: Epoch's calculated value is chips x TDP x 1.82 x PUE (domain 1.1; 700,000 GB200 of
+    1.2 kW and PUE 1.1 give its 1,682 MW). `valid_from` is the first operational date, of a planned cluster that
+    of the plan; a cluster that was superseded by its next phase holds until that began, as the phase counts its
+    chips again. What Epoch marks as a possible duplicate is put aside. A place is the coordinates in its location,
+    else the site of `epoch_site_coordinates.csv` beside it that has its address or its name.
+    """
+    frame = read_csv(file)
+    require(file, frame, ("Name", "Status", "Certainty", "Chip type (primary)", "First Operational Date"))
+    rows = frame.to_dict("records")
+    again = frame["Name"].duplicated(keep=False).tolist()
+    begins = dict(zip(frame["Name"], frame["First Operational Date"], strict=True))
+    sites, found = _sites(file), dict[tuple[Any, ...], Any]()
+    out = []
+    for n, r in enumerate(rows, start=1):
+        key = tuple(as_text(r.get(c)) for c in ("Location", "Name"))
+        if key not in found:
+            found[key] = _place(key[0], key[1], sites)
+        lon, lat, error_m = found[key]
+        fault, left_out = r.get("\0fault"), None
+        if r.get("Possible Duplicate") == "True":
+            of = as_text(r.get("Possible Duplicate Of"))
+            left_out = f"Epoch marks it as a possible duplicate{f' of {of[:80]}' if of else ''}"
+        try:
+            chips = [as_number(r.get(c), file, n, c) for c in ("Total number of AI chips", "Chip quantity (primary)")]
+        except RegistryError as error:
+            chips, fault = [None], fault or str(error)
+        out.append(
+            {
+                "row": n,
+                "declared_id": f"{r['Name']} #{n}" if again[n - 1] else r["Name"],
+                "lon": lon,
+                "lat": lat,
+                "usual_error_m": error_m,
+                "name": r["Name"],
+                "operator": r.get("Owner"),
+                "kind": "chips",
+                "facility_mw": r.get("Power Capacity (MW)"),
+                "status": _STATUS.get(r["Status"], r["Status"]),
+                "valid_from": r["First Operational Date"],
+                "valid_to": as_text(r.get("Decommissioned Date (if applicable)")) or begins.get(r.get("Superseded by")),
+                "zone": r.get("Country"),
+                "chip": r["Chip type (primary)"],
+                "chips": next((c for c in chips if c is not None), None),
+                "reliability": CERTAINTY.get(r["Certainty"]),
+                "source": "Epoch AI, GPU clusters",
+                "licence": EPOCH_LICENCE,
+                "fault": fault,
+                "left_out": left_out,
+            }
+        )
+    return pd.DataFrame(out)
+
+
+def chip_quantities(file: Path) -> pd.DataFrame:
+    """Epoch AI's chips by data center and date as kind `chips`, placed by the site coordinates beside the file."""
+    frame = read_csv(file)
+    require(file, frame, ("Data center", "Date", "Chip type", "Number of Units"))
+    site = {s["Name"]: s for s in _sites(file)}
+    out = []
+    for n, r in enumerate(frame.to_dict("records"), start=1):
+        at = site.get(r["Data center"], {})
+        out.append(
+            {
+                "row": n,
+                "declared_id": r.get("Handle") or f"{r['Data center']} #{n}",
+                "lon": at.get("lon"),
+                "lat": at.get("lat"),
+                "usual_error_m": EPOCH_ERROR_M.get(at.get("coord_precision", ""), POSITION_ERROR_M["vague"]),
+                "name": r["Data center"],
+                "operator": str(r.get("Owner") or "").split(" #")[0],
+                "kind": "chips",
+                "valid_from": r["Date"],
+                "zone": at.get("Country"),
+                "chip": r["Chip type"],
+                "chips": r["Number of Units"],
+                # the place is that of a researched site; the number is an estimate or as reported
+                "reliability": 0.7 if r.get("Number of Units source") == "Estimate" else 0.9,
+                "source": "Epoch AI, chip quantities",
+                "licence": EPOCH_LICENCE,
+                "fault": r.get("\0fault"),
+            }
+        )
+    return pd.DataFrame(out)
+
+
+def notable_models(file: Path) -> pd.DataFrame:
+    """Epoch AI's notable models as kind `workload`: FLOP, organisation, hardware; published on `valid_from`.
+
+    The run ended before that day; where it ran is not stated, so the point is empty. The zone is the country of
+    the organisation, not of the site.
+    """
+    frame = read_csv(file)
+    require(file, frame, ("Model", "Publication date", "Training compute (FLOP)"))
+    get = frame.get
+    empty = pd.Series([""] * len(frame), index=frame.index)
+    return pd.DataFrame(
+        {
+            "row": range(1, len(frame) + 1),
+            "declared_id": frame["Model"],
+            "name": frame["Model"],
+            "operator": get("Organization", empty),
+            "kind": "workload",
+            "training_flop": frame["Training compute (FLOP)"],
+            "valid_from": frame["Publication date"],
+            "zone": get("Country (of organization)", empty),
+            "chip": get("Training hardware", empty),
+            "chips": get("Hardware quantity", empty),
+            "reliability": get("Confidence", empty).map(CONFIDENCE).astype("float64"),
+            "source": "Epoch AI, notable models",
+            "licence": EPOCH_LICENCE,
+            "fault": get("\0fault", empty),
+        }
+    )
+
+
+def _sites(file: Path) -> _Sites:
+    beside = file.with_name(EPOCH_FILES["where"])
+    if not beside.is_file():
+        return []
+    frame = read_csv(beside)
+    require(beside, frame, ("Name", "lon", "lat", "coord_precision"))
+    return [{str(k): v for k, v in r.items()} for r in frame.to_dict("records")]
+
+
+def _place(location: str | None, name: str | None, sites: _Sites) -> tuple[str | None, str | None, float]:
+    """Return lon, lat (degrees, as text) and 1-sigma error, m, of a cluster; None, None where nothing tells it."""
+    if location and (at := _coordinates(location)):
+        return f"{at[0]:.6f}", f"{at[1]:.6f}", POSITION_ERROR_M["parcel"]
+    for site in sites:
+        address = as_text(site.get("Address"))
+        same = bool(location and address and _NUMBERED.search(location)) and (
+            similarity(plain(location), plain(address)) >= _SAME_ADDRESS
+        )
+        if same or (name and similarity(plain(name), plain(site["Name"])) >= _SAME_SITE and _specific(site["Name"])):
+            return site["lon"], site["lat"], EPOCH_ERROR_M.get(site["coord_precision"], POSITION_ERROR_M["vague"])
+    return None, None, POSITION_ERROR_M["vague"]
+
+
+def _specific(name: str) -> bool:
+    return len(plain(name).split()) >= 2
+
+
+def _coordinates(text: str) -> tuple[float, float] | None:
+    if match := _DMS.search(text):
+        parts = match.groups()
+        lat, lon = (
+            (float(d) + float(m or 0) / 60 + float(s.strip(".") or 0 if s else 0) / 3600) * (-1 if side in "SW" else 1)
+            for d, m, s, side in (parts[:4], parts[4:])
+        )
+    elif match := _DECIMAL.search(text):
+        lat, lon = float(match[1]), float(match[2])
+    else:
+        return None
+    return (lon, lat) if abs(lat) <= 90 and abs(lon) <= 180 and not math.isclose(abs(lat) + abs(lon), 0) else None

@@ -1,0 +1,285 @@
+"""Registries of facilities in their own layouts: IM3, OpenStreetMap, EPA ECHO, Epoch AI, PeeringDB, cloud regions.
+
+Each reader returns a frame with columns of the table `declared` and `usual_error_m`; one function in
+`registry` then checks all alike. `reliability` is the share of a source's rows that are right about place
+and identity; nobody publishes it, so each is an own choice with its reason beside it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import shapely
+
+from overwatt.aoi.errors import RegistryError
+from overwatt.pipeline.declared.parsing import (
+    CAMPUS_ERROR_SHARE,
+    POSITION_ERROR_M,
+    as_number,
+    as_text,
+    digits_error_m,
+    outline_m2,
+)
+from overwatt.workflows.io.tabular import read_csv, read_json, read_vector, require, rows_of
+
+ODBL = "ODbL 1.0, © OpenStreetMap contributors"
+RELIABILITY = {
+    "im3": 0.95,  # outlines checked by hand at a national laboratory
+    "osm": 0.9,  # mapped by many, telephone exchanges among them
+    "epa": 0.8,  # true permits, but some of the industry's code are offices or plants of other trades
+    "epoch": 0.95,  # each site researched from documents and images
+    "peeringdb": 0.9,  # kept by the operators themselves; geocoded from the address
+    "cloud_regions": 0.9,  # published by the operators; the city, not the place
+}
+EPOCH_ERROR_M = {
+    "building": POSITION_ERROR_M["rooftop"],
+    "site": POSITION_ERROR_M["parcel"],
+    "street": 500.0,  # a point on a street of about a kilometre: between parcel and postcode
+    "city": POSITION_ERROR_M["city"],
+    "county": POSITION_ERROR_M["vague"],
+}
+EPOCH_FILES = {"where": "epoch_site_coordinates.csv", "what": "epoch_data_centers.csv"}
+EPOCH_LICENCE = "CC BY 4.0, Epoch AI"
+_M2_PER_SQFT = 0.09290304  # exact, international foot
+_PARTIAL_DATE = re.compile(r"\d{4}(-\d{2}(-\d{2})?)?$")
+_PEERINGDB_STATUS = {"ok": "operational", "pending": "planned", "deleted": "closed"}
+_POWER_GRID = frozenset({"line", "minor_line", "substation", "cable", "tower", "pole", "plant", "generator"})
+
+
+def im3(file: Path) -> pd.DataFrame:
+    """A campus that holds a mapped building is left out: its buildings stand for it.
+
+    IM3 maps some campuses twice, as land and as buildings; keeping both would declare one
+    facility twice. The land without buildings stays, because nothing else declares it.
+    """
+    frame = read_vector(file)
+    if missing := {"type", "sqft", "name", "operator", "geometry"} - set(frame.columns):
+        raise RegistryError(
+            f"registry '{file.name}' is not IM3: column '{min(missing)}' is missing; use format generic"
+        )
+    whole = frame["geometry"].to_numpy(object)
+    geometry = shapely.make_valid(whole)
+    campus = (frame["type"] == "campus").to_numpy(bool)
+    inside = shapely.point_on_surface(geometry[(frame["type"] == "building").to_numpy(bool)])
+    holders = shapely.STRtree(geometry[campus]).query(inside, predicate="within")[1]
+    kept = np.ones(len(frame), bool)
+    kept[np.flatnonzero(campus)[np.unique(holders)]] = False
+    row = np.arange(1, len(frame) + 1)
+    area = np.array([_square_metres(s) for s in frame["sqft"]])
+    side = [math.sqrt(a if a > 0 else outline_m2(g) if g is not None else 0.0) if c else 0.0
+            for a, g, c in zip(area, whole, campus, strict=True)]  # fmt: skip
+    out = pd.DataFrame(
+        {
+            "row": row,
+            "declared_id": [f"im3-{n}" for n in row],
+            "geometry": whole,
+            "name": frame["name"],
+            "operator": frame["operator"],
+            "area_m2": np.where(frame["type"] != "point", area, np.nan),
+            "usual_error_m": np.maximum(POSITION_ERROR_M["rooftop"], CAMPUS_ERROR_SHARE * np.array(side)),
+            "zone": [_us_state(s) for s in frame.get("state_abb", pd.Series([None] * len(frame)))],
+            "source": "IM3 data center footprints",
+            "licence": f"{ODBL}; IM3 / Pacific Northwest National Laboratory",
+            "reliability": RELIABILITY["im3"],
+        }
+    )
+    out["left_out"] = [None if k else "a campus whose buildings are rows of their own" for k in kept.tolist()]
+    return out
+
+
+def _square_metres(sqft: object) -> float:
+    try:
+        return float(str(sqft)) * _M2_PER_SQFT
+    except ValueError:
+        return math.nan
+
+
+def _us_state(code: object) -> str | None:
+    text = as_text(code)
+    return f"US-{text.upper()}" if text and re.fullmatch(r"[A-Za-z]{2}", text) else None
+
+
+def osm(file: Path) -> pd.DataFrame:
+    """Overpass JSON; lines and substations of the power grid are put aside: they declare no data center."""
+    content = read_json(file)
+    elements = content.get("elements") if isinstance(content, dict) else None
+    if not isinstance(elements, list):
+        raise RegistryError(f"registry '{file.name}' is not Overpass JSON: key 'elements' is missing")
+    return pd.DataFrame([_element(e, n, file) for n, e in enumerate(elements, start=1)])
+
+
+def _element(element: dict[str, Any] | object, n: int, file: Path) -> dict[str, Any]:
+    where = f"registry '{file.name}', row {n}"
+    tags = element.get("tags") or {} if isinstance(element, dict) else None
+    if not isinstance(element, dict) or not isinstance(tags, dict):
+        return {"row": n, "fault": f"{where}: not an OpenStreetMap element"}
+    middle = element.get("center")
+    place = middle if isinstance(middle, dict) else element
+    start = str(tags.get("start_date", ""))
+    # A way's centre is that of its outline's box: within the building, or within the land.
+    outline = element.get("type") != "node" and "building" not in tags
+    grid = tags.get("power") in _POWER_GRID and "telecom" not in tags and "data" not in str(tags.get("building"))
+    return {
+        "row": n,
+        "declared_id": f"{element.get('type')}/{element.get('id')}",
+        "lon": place.get("lon"),
+        "lat": place.get("lat"),
+        "name": tags.get("name"),
+        "operator": tags.get("operator") or tags.get("owner"),
+        "status": _osm_status(tags),
+        "usual_error_m": POSITION_ERROR_M["parcel" if outline else "rooftop"],
+        "valid_from": start if _PARTIAL_DATE.match(start) else None,
+        "zone": _osm_zone(tags),
+        "source": "OpenStreetMap",
+        "licence": ODBL,
+        "reliability": RELIABILITY["osm"],
+        "fault": f"{where}: a {as_text(tags['power'])} of the power grid, not a data center" if grid else None,
+    }
+
+
+def _osm_zone(tags: dict[str, Any]) -> str | None:
+    country, state = (as_text(tags.get(f"addr:{k}")) for k in ("country", "state"))
+    return f"{country}-{state}" if country and state else country or state
+
+
+def _osm_status(tags: dict[str, Any]) -> str:
+    keys = {str(k).split(":")[0] for k in tags}
+    if keys & {"abandoned", "disused", "demolished", "razed"}:
+        return "closed"
+    if "construction" in keys or "construction" in (tags.get("building"), tags.get("landuse")):
+        return "construction"
+    return "planned" if keys & {"planned", "proposed"} else "operational"
+
+
+def epa(file: Path) -> pd.DataFrame:
+    """ECHO facility search: air permits (of backup generators, mostly), so kind `power`; no MW is stated."""
+    facilities = rows_of(read_json(file), file, "Results.Facilities", "an ECHO answer")
+    places = [(as_text(f.get("FacLon") or f.get("FacLong")), as_text(f.get("FacLat"))) for f in facilities]
+    shared = pd.Series(places, dtype=object).duplicated(keep=False).tolist()
+    return pd.DataFrame(
+        [
+            {
+                "row": n,
+                "declared_id": f.get("RegistryID"),
+                "lon": lon,
+                "lat": lat,
+                "name": f.get("AIRName") or f.get("FacName"),
+                "kind": "power",
+                # Several addresses at one coordinate: that is the centre of a postcode or a town.
+                "usual_error_m": max(POSITION_ERROR_M["postcode" if many else "parcel"], digits_error_m(lon, lat)),
+                "zone": _us_state(f.get("AIRState") or f.get("FacState")),
+                "source": "US EPA ECHO, air permits",
+                "licence": "US government work, public domain",
+                "reliability": RELIABILITY["epa"],
+            }
+            for n, (f, (lon, lat), many) in enumerate(zip(facilities, places, shared, strict=True), start=1)
+        ]
+    )
+
+
+def epoch(file: Path) -> pd.DataFrame:
+    """Epoch's "Current power (MW)" is IT power; 0 means that nothing runs yet."""
+    files = {key: file.with_name(name) for key, name in EPOCH_FILES.items()}
+    if file.name not in EPOCH_FILES.values():
+        files["what" if "Current H100 equivalents" in "".join(read_csv(file).columns) else "where"] = file
+    if absent := [f.name for f in files.values() if not f.is_file()]:
+        raise RegistryError(
+            f"registry '{file.name}': '{absent[0]}' must lie beside it (coordinates and power are two files)"
+        )
+    where, what = (read_csv(files[key]) for key in ("where", "what"))
+    require(files["where"], where, ("coord_precision", "Name", "lon", "lat"))
+    require(files["what"], what, ("Name", "Current power (MW)"))
+    power = dict(zip(what["Name"], what["Current power (MW)"], strict=True))
+    return pd.DataFrame([_epoch_site(r, n, power, file) for n, r in enumerate(_records(where), start=1)])
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(k): v for k, v in r.items()} for r in frame.to_dict("records")]
+
+
+def _epoch_site(row: dict[str, Any], n: int, power: dict[str, str], file: Path) -> dict[str, Any]:
+    out = {
+        "row": n,
+        "declared_id": row["Name"],
+        "lon": row["lon"],
+        "lat": row["lat"],
+        "name": row["Name"],
+        "operator": str(row.get("Owner") or "").split(" #")[0],
+        "usual_error_m": EPOCH_ERROR_M.get(row["coord_precision"], POSITION_ERROR_M["vague"]),
+        "zone": row.get("Country"),
+        "source": "Epoch AI, frontier data centers",
+        "licence": EPOCH_LICENCE,
+        "reliability": RELIABILITY["epoch"],
+    }
+    try:
+        mw = as_number(power.get(row["Name"]), file, n, "Current power (MW)")
+    except RegistryError as error:
+        return out | {"fault": str(error)}
+    return out | {"it_mw": mw or None, "status": None if mw is None else "construction" if mw == 0 else "operational"}
+
+
+def peeringdb(file: Path) -> pd.DataFrame:
+    """Answer of GET https://www.peeringdb.com/api/fac: {"data": [...]}; rows may lack coordinates.
+
+    Fields as documented there; its status is that of the record (ok, pending, deleted), and no date of it is kept.
+    Coordinates are geocoded from the address: a parcel, unless there is no street (then the city's).
+    """
+    content = read_json(file)
+    rows = rows_of({"data": content} if isinstance(content, list) else content, file, "data", "a PeeringDB answer")
+    return pd.DataFrame(
+        [
+            {
+                "row": n,
+                "declared_id": None if r.get("id") is None else f"fac/{r['id']}",
+                "lon": r.get("longitude"),
+                "lat": r.get("latitude"),
+                "name": r.get("name"),
+                "operator": r.get("org_name"),
+                "status": _PEERINGDB_STATUS.get(str(r.get("status")), r.get("status")),
+                "usual_error_m": max(
+                    POSITION_ERROR_M["parcel" if as_text(r.get("address1")) else "city"],
+                    digits_error_m(r.get("longitude"), r.get("latitude")),
+                ),
+                "zone": _peeringdb_zone(r),
+                "source": "PeeringDB",
+                "licence": "PeeringDB, acceptable use policy",
+                "reliability": RELIABILITY["peeringdb"],
+            }
+            for n, r in enumerate(rows, start=1)
+        ]
+    )
+
+
+def _peeringdb_zone(row: dict[str, Any]) -> str | None:
+    country, state = as_text(row.get("country")), as_text(row.get("state"))
+    return f"{country}-{state}" if country == "US" and state and len(state) == 2 else country
+
+
+def cloud_regions(file: Path) -> pd.DataFrame:
+    """Regions that clouds publish, {"regions": [{provider, name, label, lat, lng}]}: a city each, not a building."""
+    content = read_json(file)
+    rows = rows_of(content, file, "regions", "a list of cloud regions")
+    attribution = as_text(content.get("attribution")) if isinstance(content, dict) else None
+    return pd.DataFrame(
+        [
+            {
+                "row": n,
+                "declared_id": f"{as_text(r.get('provider'))}/{as_text(r.get('name'))}",
+                "lon": r.get("lng"),
+                "lat": r.get("lat"),
+                "name": " ".join(filter(None, (as_text(r.get("name")), as_text(r.get("label"))))),
+                "operator": r.get("provider"),
+                "status": "operational",  # the list holds regions in general availability only
+                "usual_error_m": POSITION_ERROR_M["city"],
+                "source": "cloud regions",
+                "licence": attribution,
+                "reliability": RELIABILITY["cloud_regions"],
+            }
+            for n, r in enumerate(rows, start=1)
+        ]
+    )

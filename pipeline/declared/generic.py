@@ -1,0 +1,171 @@
+"""Tables of any origin under our column names: aliases, a column map, and what a row is a declaration of.
+
+In: CSV, GeoJSON, GeoPackage, Parquet or a JSON list of objects. Out: a frame whose columns have the names of
+the table `declared` (and lon, lat), cells as they were. A table is of chips where it names a seller or buyer or
+counts chips without stating power, of workloads where it states training FLOP, of power where it states
+generators or a grid connection; else of facilities, unless its own column `kind` says so row by row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from overwatt.aoi.errors import RegistryError, nearest
+from overwatt.pipeline.declared.parsing import NOWHERE_KINDS, Column, texts
+from overwatt.workflows.io.tabular import FAULT, TABLE_SUFFIXES, read_csv, read_json, read_vector, rows_of
+
+_ALIASES = {
+    "lon": ("lon", "longitude", "long", "lng", "x", "lon_deg", "faclong"),
+    "lat": ("lat", "latitude", "y", "lat_deg", "faclat"),
+    "geometry": ("geometry", "wkt", "geom", "the_geom"),
+    "declared_id": ("declared_id", "id", "facility_id", "registry_id", "uid", "transfer_id", "run_id"),
+    "name": ("name", "facility", "facility_name", "site", "site_name"),
+    "operator": ("operator", "owner", "buyer", "purchaser", "importer", "consignee", "customer", "organization",
+                 "organisation"),
+    "counterparty": ("counterparty", "seller", "supplier", "vendor", "exporter"),
+    "chip": ("chip", "chip_type", "chip type", "accelerator", "gpu", "training hardware", "hardware"),
+    "chips": ("chips", "quantity", "qty", "chip_quantity", "number_of_chips", "hardware quantity"),
+    "training_flop": ("training_flop", "flop", "training_compute", "training compute (flop)", "training compute"),
+    "zone": ("zone", "grid_zone", "destination", "destination_country", "state", "country"),
+}  # fmt: skip
+_DATED = ("date", "delivery_date", "transfer_date", "shipped", "start_date", "publication_date", "publication date")
+_MODEL = ("model", "model_name")
+_SAME_NAME = ("kind", "it_mw", "facility_mw", "footprint_m2", "status", "position_error_m", "valid_from", "valid_to",
+              "source", "licence", "reliability", "also")  # fmt: skip
+_POWER = {
+    "grid_mw": ("grid_mw", "grid_connection_mw", "connection_mw", "permit_mw", "permitted_mw"),
+    "generator_mw": ("generator_mw", "generators_mw", "generator_capacity_mw", "backup_mw"),
+    "generators": ("generators", "generator_count", "n_generators"),
+}
+_BARE_POWER = ("mw", "power", "power_mw", "capacity_mw", "capacity")
+_GENERATOR_MW, _GENERATOR_SHARE = 2.5, 0.7  # MW each, and facility share of nameplate (domain 4.3)
+TARGETS = (*_ALIASES, *_SAME_NAME, *_POWER, "area_m2")
+"""Names a column map may give."""
+
+
+def table(file: Path, columns: Mapping[str, str] | None = None, keep_all: bool = False) -> pd.DataFrame:
+    """Return a received table under our names, one row a row of the file; `row` counts from 1.
+
+    Args:
+        file: the table.
+        columns: {our name: column of the file}, any case; goes before what the names themselves say.
+        keep_all: keep columns of other names too, in lower case, and do not ask what bare power means.
+
+    Raises:
+        RegistryError: unreadable file, unknown name or absent column in the map, power that may be IT or
+            facility, or no coordinates in a table of facilities.
+    """
+    frame = _opened(file)
+    lower = {str(c).strip().lower(): c for c in frame.columns}
+    names = [n for n in lower if not n.startswith("\0")]
+    column = _named(file, lower, columns or {}, names)
+    if "operator" in column and "counterparty" in column and not columns:
+        column |= {"operator": next((lower[b] for b in ("buyer", "purchaser", "importer", "consignee", "customer")
+                                     if b in lower), column["operator"])}  # fmt: skip
+    kind = _kind(column, lower)
+    if kind in NOWHERE_KINDS:
+        if "valid_from" not in column and (dated := [lower[d] for d in _DATED if d in lower]):
+            column["valid_from"] = dated[0]
+        free = "chip" if kind == "chips" else "name"
+        model = [lower[m] for m in _MODEL if m in lower and (free not in column or free == "name")]
+        if model and not (columns and free in columns):
+            column[free] = model[0]
+    stated = {"it_mw", "facility_mw", *_POWER} & column.keys()
+    if not keep_all and not stated and (bare := [lower[b] for b in _BARE_POWER if b in lower]):
+        raise RegistryError(
+            f"registry '{file.name}', column '{bare[0]}': not clear whether IT or facility power; "
+            "rename it to it_mw or facility_mw"
+        )
+    placed = "geometry" in column or {"lon", "lat"} <= column.keys()
+    if not placed and (keep_all or not (kind in NOWHERE_KINDS or _some_nowhere(frame, column))):
+        raise RegistryError(
+            f"registry '{file.name}' has no coordinates: it needs columns lon and lat, or geometry; "
+            f"its columns are {', '.join(names) or 'none'}"
+        )
+    out = pd.DataFrame(index=frame.index)
+    if keep_all:
+        out = pd.DataFrame({n: frame[lower[n]] for n in names}, index=frame.index)
+    for name, source in column.items():
+        out[name] = frame[source]
+    out["row"] = np.arange(1, len(frame) + 1)
+    if FAULT in frame:
+        out["fault"] = frame[FAULT]
+    if not keep_all:
+        out = _facility_mw(out, file)
+        own = texts(out["kind"]) if "kind" in out else np.full(len(out), None, object)
+        out["kind"] = [k or kind for k in own]
+    return out
+
+
+def _opened(file: Path) -> pd.DataFrame:
+    if file.suffix.lower() in TABLE_SUFFIXES:
+        return read_csv(file)
+    if file.suffix.lower() == ".json":
+        with file.open("rb") as stream:
+            listed = stream.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
+        if listed:
+            return pd.DataFrame(rows_of({"rows": read_json(file)}, file, "rows", "a list of objects"))
+    return read_vector(file)
+
+
+def _named(file: Path, lower: dict[str, str], given: Mapping[str, str], names: list[str]) -> dict[str, str]:
+    column = {}
+    taken = set()
+    for target, source in given.items():
+        if target not in TARGETS:
+            raise RegistryError(f"columns: '{target}' is no name of ours: {nearest(str(target), TARGETS)}")
+        if str(source).strip().lower() not in lower:
+            raise RegistryError(
+                f"registry '{file.name}': column '{source}' given for '{target}' is not there: "
+                f"{nearest(str(source), names)}"
+            )
+        column[target] = lower[str(source).strip().lower()]
+        taken.add(column[target])
+    for target, aliases in {**_ALIASES, **_POWER, **{s: (s,) for s in _SAME_NAME}}.items():
+        if target not in column and (found := [lower[a] for a in aliases if a in lower and lower[a] not in taken]):
+            column[target] = found[0]
+    if given and "geometry" not in given and {"lon", "lat"} <= given.keys():
+        column.pop("geometry", None)
+    return column
+
+
+def _kind(column: dict[str, str], lower: dict[str, str]) -> str:
+    power = {"it_mw", "facility_mw"} & column.keys()
+    if "training_flop" in column and not power:
+        return "workload"
+    if "counterparty" in column or "buyer" in lower or ("chips" in column and not power and "chip" in column):
+        return "chips"
+    return "power" if set(_POWER) & column.keys() and not power else "facility"
+
+
+def _some_nowhere(frame: pd.DataFrame, column: dict[str, str]) -> bool:
+    return "kind" in column and bool({str(k).strip().lower() for k in frame[column["kind"]].unique()} & NOWHERE_KINDS)
+
+
+def _facility_mw(out: pd.DataFrame, file: Path) -> pd.DataFrame:
+    """Facility power of rows that state none: grid connection as it is, generators by domain 4.3.
+
+    n generators x 2.5 MW, or their nameplate, x 0.7 (spares and derating; ln-sd 0.35). A connection is a cap.
+    """
+    have = [c for c in _POWER if c in out]
+    if not have:
+        return out
+    check = Column(file, out["row"].to_numpy(), out["fault"].to_numpy() if "fault" in out else None)
+    factor = {"grid_mw": 1.0, "generator_mw": _GENERATOR_SHARE, "generators": _GENERATOR_MW * _GENERATOR_SHARE}
+    mw = pd.Series(np.nan, out.index)
+    for name in have:
+        mw = mw.fillna(pd.Series(check.numbers(out[name].to_numpy(), name) * factor[name], out.index))
+    if "facility_mw" in out or "it_mw" in out:
+        blank = np.ones(len(out), bool)
+        for name in {"facility_mw", "it_mw"} & set(out):
+            blank &= np.array([t is None for t in texts(out[name])])
+        stated = out["facility_mw"].astype(object) if "facility_mw" in out else pd.Series(None, out.index, object)
+        out["facility_mw"] = stated.where(~(blank & mw.notna()), mw)
+    else:
+        out["facility_mw"] = mw
+    out["fault"] = check.reason
+    return out.drop(columns=have)

@@ -1,0 +1,87 @@
+"""Which share of a list is expected to be false: from known-negative controls, or from the model's own probabilities.
+
+In: scores of the candidates, scores of known negatives (warehouses, cold stores, factories). Out: q-values.
+
+With controls: a candidate's conformal p-value is (1 + controls that score at least as high) / (1 + controls). It is
+right for whatever scores, if the area's negatives are exchangeable with the controls. Benjamini and Hochberg's step-up
+over these p-values keeps the expected false share at or below the level (conformal p-values are positively
+dependent, Bates et al. 2023), times the share of candidates that are negatives: 1 - prior (Storey 2002). Were the prior
+too high, the list would hold more false ones than said, by the factor of the two null shares.
+Few controls are no danger, only weak: no p-value is below 1 / (1 + controls).
+
+Candidates are all that were screened, not only those on the list: a list of sites that passed 0.5 holds the highest
+scores, and p-values of a selection are not uniform. Give `screened` where the scores are of a list.
+
+Without controls: the running mean of 1 - p down the list (Bayesian FDR, Efron 2008), as right as the probabilities are.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from overwatt.aoi.errors import ConfigError
+
+
+def conformal_p(score: np.ndarray, controls: np.ndarray) -> np.ndarray:
+    """Conformal p-values, (n,) float64, 1 / (m + 1) .. 1; ties count against the candidate.
+
+    Args:
+        score: (n,) of the candidates, higher is more like a data center.
+        controls: (m,) of known negatives, on the same scale.
+    """
+    above = len(controls) - np.searchsorted(np.sort(controls), score, side="left")
+    return np.asarray((1.0 + above) / (1.0 + len(controls)))
+
+
+def benjamini_hochberg(p: np.ndarray, null_share: float = 1.0, tests: int | None = None) -> np.ndarray:
+    """Adjusted p-values: taking all with value <= a keeps the false discovery rate <= a, (n,) float64, <= 1.
+
+    Args:
+        p: (n,) p-values.
+        null_share: share of the tests that are truly null, above 0 up to 1.
+        tests: number of tests made, where `p` are the smallest of them; those left out count as p = 1.
+    """
+    order = np.argsort(p, kind="stable")
+    m = max(len(p), tests or 0)
+    raw = null_share * m * p[order] / np.arange(1, len(p) + 1)
+    out = np.empty(len(p))
+    out[order] = np.minimum.accumulate(np.minimum(raw, 1.0)[::-1])[::-1]
+    return out
+
+
+def running_share(null: np.ndarray) -> np.ndarray:
+    """Mean of the null probabilities down to each place of a list, (n,) float64; `null` in the list's order."""
+    return np.asarray(np.cumsum(null) / np.arange(1, len(null) + 1))
+
+
+def false_discovery(
+    p: np.ndarray, controls: np.ndarray | None = None, prior: float | None = None, screened: int | None = None
+) -> np.ndarray:
+    """Return the q-value of each candidate: the expected false share of the list that reaches down to it.
+
+    Args:
+        p: (n,) scores of the candidates; without controls the probabilities that they are no false ones.
+        controls: (m,) scores of known negatives on the same scale; None or empty: the model's own word is taken.
+        prior: share of the screened that are data centers in the area; None: 0, the most cautious.
+        screened: number of candidates looked at, where `p` are the best of them.
+
+    Raises:
+        ConfigError: a score is not finite, prior is no share, or fewer were screened than are listed.
+    """
+    score = np.asarray(p, float)
+    if not np.isfinite(score).all():
+        raise ConfigError("false_discovery: a score is not finite; leave out what was not scored")
+    if controls is None or len(controls) == 0:
+        if ((score < 0) | (score > 1)).any():
+            raise ConfigError("false_discovery: without controls the scores must be probabilities, 0..1")
+        ranked = np.sort(score)[::-1]
+        down_to = np.searchsorted(-ranked, -score, side="right")  # equals are on the list together
+        return running_share(1.0 - ranked)[down_to - 1] if len(score) else np.empty(0)
+    known = np.asarray(controls, float)
+    if not np.isfinite(known).all():
+        raise ConfigError("false_discovery: a control score is not finite; leave out what was not scored")
+    if prior is not None and not 0 <= prior < 1:
+        raise ConfigError(f"prior {prior:g}: a share from 0 up to 1 (3 in 1,000 is 0.003)")
+    if screened is not None and screened < len(score):
+        raise ConfigError(f"screened {screened}: fewer than the {len(score)} candidates given")
+    return benjamini_hochberg(conformal_p(score, known), 1.0 - (prior or 0.0), screened)

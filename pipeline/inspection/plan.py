@@ -1,0 +1,205 @@
+"""Inspection plan: a mixed strategy that an evader who knows it cannot turn to account.
+
+In: places an inspection could go to, listed entries and empty cells alike. Out: a probability of inspection
+for each, a seeded draw with exactly these probabilities, and what the plan is worth against evaders.
+
+A list of the k most suspect is gamed by whoever knows it. An evader who can host the share v of the compute
+in question at place i, which imagery would have shown with probability m, gets v (1 - m) (1 - s q) past
+inspections of sensitivity s made with probability q. A linear program finds the q that leave the least to the
+best place (an inspection game with commitment: Avenhaus, von Stengel and Zamir 2002), under two conditions:
+every stratum, empty cells included, has a floor of effort, and a naive evader, who sits where the scores say,
+is found at least 0.8 times as often as by the list. Without the second condition the worst case is better
+and the naive evader is found less often; `free_optimum` says by how much, and no plan has both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import linprog
+from scipy.sparse import coo_array, csr_array, hstack, vstack
+
+from overwatt.aoi.errors import ConfigError
+
+SENSITIVITY = 0.95
+"""Chance that a visit finds AI compute that is there (methods dossier 6.2)."""
+NAIVE = 0.8
+"""Least share of the list's detection of a naive evader."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """What could be inspected, one element each.
+
+    Attributes:
+        place_id: names.
+        score: chance or expected undeclared compute, >= 0; a naive evader sits in proportion to it.
+        value: share of the compute in question that could be hosted there, 0..1.
+        seen: probability that imagery shows or has shown it, 0..1; 0 for a listed entry not yet settled.
+        cost: of one inspection, > 0.
+        stratum: names.
+    """
+
+    place_id: tuple[str, ...]
+    score: np.ndarray
+    value: np.ndarray
+    seen: np.ndarray
+    cost: np.ndarray
+    stratum: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A mixed strategy.
+
+    Attributes:
+        q: (place,) probability of inspection.
+        worst_case: 1 - the most that an evader who knows q expects to get past it, 0..1.
+        optimum: what the linear program has it at.
+        free_optimum: the same without the condition on the naive evader.
+        uniform: the same of a draw that treats all alike.
+        naive: expected detection of the naive evader; naive_top: that of the list of the highest scores.
+        budget: effort planned for.
+    """
+
+    q: np.ndarray
+    worst_case: float
+    optimum: float
+    free_optimum: float
+    uniform: float
+    naive: float
+    naive_top: float
+    budget: float
+
+
+def plan(places: Places, budget: float, *, floor: float = 0.02, naive: float = NAIVE) -> Plan:
+    """Return the plan.
+
+    Args:
+        places: at least one.
+        budget: total cost of inspections.
+        floor: share of the budget that each stratum gets at least (all it can take, if that is less).
+        naive: least share of the list's detection of the naive evader; lowered to what leaves the worst case
+            no worse than a uniform draw, where it would.
+
+    Raises:
+        ConfigError: the budget or the floor cannot be, or the floors need more than the budget.
+    """
+    n = len(places.place_id)
+    strata = sorted(set(places.stratum))
+    if n == 0:
+        raise ConfigError("inspect: nothing to inspect; the ledger and the cells are empty")
+    if not (math.isfinite(budget) and budget > 0):
+        raise ConfigError(f"--budget {budget:g}: give a number above 0")
+    if not 0 <= floor * len(strata) <= 1:
+        raise ConfigError(f"--floor {floor:g}: {len(strata)} strata need {floor * len(strata):.0%} of the budget")
+    cost = places.cost
+    group = np.array([strata.index(s) for s in places.stratum])
+    least = np.minimum(floor * budget, np.bincount(group, cost, len(strata)))
+    rows = csr_array(coo_array((-cost, (group, np.arange(n))), shape=(len(strata), n)))
+    open_to = places.value * (1.0 - places.seen)
+    uniform_q = np.full(n, min(1.0, budget / cost.sum()))
+    weight = places.score / places.score.sum() if places.score.sum() > 0 else np.full(n, 1.0 / n)
+    top = float(weight @ detection(places, top_list(places, budget)))
+    gain = weight * (1.0 - places.seen) * SENSITIVITY
+    wanted = naive * top - float(weight @ places.seen)
+    uniform = worst_case(places, uniform_q)
+    free = 1.0 - _solve(places, open_to, rows, least, budget, gain, None, None)[1]
+    q, past = _solve(places, open_to, rows, least, budget, gain, wanted, None)
+    if 1.0 - past < uniform:
+        q, _ = _solve(places, open_to, rows, least, budget, gain, None, 1.0 - min(uniform, free) + 1e-9)
+        past = float((open_to * (1.0 - SENSITIVITY * q)).max())
+    found = float(weight @ detection(places, q))
+    return Plan(q, worst_case(places, q), 1.0 - past, free, uniform, found, top, budget)
+
+
+def detection(places: Places, q: np.ndarray) -> np.ndarray:
+    """Return the probability that compute at each place is found, by imagery or a visit, (place,)."""
+    return np.asarray(1.0 - (1.0 - places.seen) * (1.0 - SENSITIVITY * q))
+
+
+def worst_case(places: Places, q: np.ndarray) -> float:
+    """Return 1 - the largest expected share that gets past q, over all places."""
+    return float(1.0 - (places.value * (1.0 - detection(places, q))).max())
+
+
+def top_list(places: Places, budget: float) -> np.ndarray:
+    """Return q of the list of the highest scores that the budget pays for, the last one in part."""
+    order = np.lexsort((np.array(places.place_id), -places.score))
+    q, left = np.zeros(len(order)), budget
+    for k in order:
+        q[k] = min(1.0, left / places.cost[k])
+        left -= q[k] * places.cost[k]
+        if left <= 0:
+            break
+    return q
+
+
+def draw(places: Places, q: np.ndarray, seed: int) -> list[str]:
+    """Return the places to visit: systematic sampling in a seeded order, inclusion probability exactly q.
+
+    The number drawn is sum(q), rounded up or down at random.
+    """
+    rng = np.random.default_rng(int.from_bytes(hashlib.sha256(f"inspection {seed}".encode()).digest()[:8], "big"))
+    order = rng.permutation(len(q))
+    edges = np.concatenate([[0.0], np.cumsum(q[order])])
+    ticks = rng.random() + np.arange(math.ceil(edges[-1]) + 1)
+    hit = np.searchsorted(edges, ticks[ticks < edges[-1]], side="right") - 1
+    return sorted(places.place_id[order[k]] for k in set(hit.tolist()))
+
+
+def digest(places: Places) -> str:
+    """Return a hash of all that the plan rests on, for the audit of a draw."""
+    text = "\n".join(
+        f"{p}|{a:.9g}|{b:.9g}|{c:.9g}|{d:.9g}|{s}"
+        for p, a, b, c, d, s in zip(
+            places.place_id, places.score, places.value, places.seen, places.cost, places.stratum, strict=True
+        )
+    )
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def split_detection(places: Places, q: np.ndarray, parts: int) -> float:
+    """Detection of an evader who knows q and spreads over the `parts` places where least is found.
+
+    One part found is found: 1 - Π (1 - d). Only places that can host their part are a choice.
+    """
+    d = np.sort(detection(places, q)[places.value >= 1.0 / parts])[:parts]
+    return float(1.0 - np.prod(1.0 - d)) if len(d) else 1.0
+
+
+def least_watched(places: Places, q: np.ndarray) -> float:
+    """Worth against an evader who moves to the stratum where most gets past, to any of its places alike."""
+    past = places.value * (1.0 - detection(places, q))
+    names = np.array(places.stratum)
+    return float(1.0 - max(past[names == s].mean() for s in set(places.stratum)))
+
+
+def _solve(
+    places: Places, open_to: np.ndarray, floors: csr_array, least: np.ndarray, budget: float,
+    gain: np.ndarray, wanted: float | None, most: float | None,
+) -> tuple[np.ndarray, float]:  # fmt: skip
+    """Minimise what gets past at the best place, with a naive gain of `wanted`; or, with `most`, maximise the gain."""
+    n = len(open_to)
+    # open (1 - s q) <= t   ->   -open s q - t <= -open
+    diagonal = csr_array(coo_array((-open_to * SENSITIVITY, (np.arange(n), np.arange(n))), shape=(n, n)))
+    parts = [
+        hstack([diagonal, csr_array(-np.ones((n, 1)))]),
+        csr_array(np.append(places.cost, 0.0)[None, :]),
+        hstack([floors, csr_array((floors.shape[0], 1))]),
+    ]
+    right = [-open_to, np.array([budget]), -least]
+    if wanted is not None:
+        parts.append(csr_array(np.append(-gain, 0.0)[None, :]))
+        right.append(np.array([-wanted]))
+    if most is None:
+        c, bounds = np.append(1e-9 * places.cost / places.cost.sum(), 1.0), [(0.0, 1.0)] * (n + 1)
+    else:
+        c, bounds = np.append(-gain, 0.0), [(0.0, 1.0)] * n + [(0.0, most)]
+    found = linprog(c, A_ub=vstack(parts).tocsr(), b_ub=np.concatenate(right), bounds=bounds, method="highs")
+    if found.status != 0:
+        raise ConfigError(f"inspect: no plan within the budget meets the floors ({found.message[:80]})")
+    return np.clip(found.x[:n], 0.0, 1.0), float(found.x[n])

@@ -1,0 +1,185 @@
+"""How far the order of the list can be trusted: resampled draws, ties, and the spread of the true order.
+
+In: the `Basis` of `undeclared_compute`, expected undeclared compute. Out: ranks' 5% and 95% quantiles, ties, a
+summary.
+
+Two questions that are often taken for one:
+
+* *Resampling.* The list orders by an expectation. Estimated from 4,000 random draws of each entry (worlds, in which
+  also "is a data center" and "is undeclared" are drawn), by how much would the order move if they were drawn again? 200
+  bootstrap resamples of the worlds answer that: rank_low, rank_high, tie. The list itself uses the lattice of
+  `undeclared_compute`, whose error is smaller; the answer is on the safe side.
+* *Posterior.* In which order do the entries truly stand? In each world the entries are ranked by what they hide there.
+  That spread is wide, most of it from "is it undeclared at all", and no number of draws makes it smaller.
+
+Resampled are the first 1,200 entries that hide anything, of which 1,000 are reported; past these, ranks come from the
+normal approximation: the entries whose expectation is within 1.645 standard errors of one's own.
+
+`tie` is the rank of the first entry of a group; an entry belongs to it as long as it changes places with that first
+one in more than a third of the resamples (past 1,000: is within 0.43 standard errors of the difference, which is the
+same for normal errors). So a group is never longer than what its first entry reaches.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+
+import geopandas as gpd
+import numpy as np
+from scipy.special import ndtr
+from scipy.stats import rankdata
+
+from overwatt.pipeline.inspection import undeclared_compute
+from overwatt.pipeline.inspection.undeclared_compute import UNIT, Basis
+
+WORLDS, RESAMPLES, SEED = 4000, 200, 5
+RESAMPLED, REPORTED = 1200, 1000
+FLIP = 1.0 / 3.0
+TOP = 10
+_Z_FLIP, _Z_95 = 0.4307273, 1.6448536  # normal quantiles of 2/3 and 0.95
+_ORDERED_WORLDS = 400
+
+
+def worlds(b: Basis, rows: np.ndarray) -> np.ndarray:
+    """Return undeclared FLOP in joint random draws, (n, WORLDS) float32, in `UNIT`.
+
+    An entry's draws depend on its id and the shared error only: other entries do not move them.
+
+    Args:
+        b: from `undeclared.basis`.
+        rows: (n,) int, of `b`, none of class matched.
+    """
+    place = np.full(len(b), -1)
+    place[rows] = np.arange(len(rows))
+    common = np.random.default_rng(SEED).standard_normal(WORLDS)
+    out = np.empty((len(rows), WORLDS), np.float32)
+    for part, draws, _ in undeclared_compute.conditional(b, rows):
+        load = undeclared_compute.shared(b, part)
+        for k, row in enumerate(part.tolist()):
+            seed = int.from_bytes(hashlib.sha256(str(b.entry_id[row]).encode()).digest()[:8])
+            rng = np.random.default_rng((SEED, seed))
+            own = rng.standard_normal(WORLDS)
+            u = ndtr(load[k] * common + math.sqrt(1.0 - load[k] ** 2) * own)
+            at = np.minimum((u * draws.shape[1]).astype(np.int64), draws.shape[1] - 1)
+            out[place[row]] = draws[k, at] * (rng.random(WORLDS) < b.weight[row])
+    return out
+
+
+def resample(drawn: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """Return bootstrap estimates about `expected`, (n, RESAMPLES) float64.
+
+    Args:
+        drawn: (n, world) float32 from `worlds`.
+        expected: (n,) float64, same unit.
+    """
+    count = drawn.shape[1]
+    rng = np.random.default_rng(SEED + 1)
+    times = rng.multinomial(count, np.full(count, 1.0 / count), RESAMPLES).astype(np.float32)
+    means = (drawn @ times.T).astype(float) / count
+    return np.asarray(means + (expected - drawn.mean(axis=1, dtype=float))[:, None])
+
+
+def places(
+    b: Basis, order: np.ndarray, expected: np.ndarray, error: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return rank_low, rank_high and tie, each (n,) int64 in the list's order.
+
+    Args:
+        b: from `undeclared.basis`.
+        order: (n,) int, rows of `b` in order of rank.
+        expected: (n,) float64 in the list's order, not rising, in `UNIT`.
+        error: (n,) float64, standard error of each from WORLDS draws, in `UNIT`.
+    """
+    n = len(order)
+    own = np.arange(1, n + 1)
+    low = 1 + np.searchsorted(-expected, -(expected + _Z_95 * error), side="left")
+    high = np.searchsorted(-expected, -(expected - _Z_95 * error), side="right")
+    first = order[: min(RESAMPLED, int(np.count_nonzero(expected > 0)))]
+    means = np.empty((0, RESAMPLES))
+    if len(first):
+        means = resample(worlds(b, first), expected[: len(first)])
+        ranks = _ranks(means)
+        shown = min(REPORTED, len(first)) if n > len(first) and len(first) == RESAMPLED else len(first)
+        bounds = np.quantile(ranks, [0.05, 0.95], axis=1, method="inverted_cdf")
+        low[:shown], high[:shown] = bounds[:, :shown]
+    return np.minimum(low, own), np.maximum(high, own), _ties(means, expected, error)
+
+
+def stability(
+    ledger: gpd.GeoDataFrame, sites: gpd.GeoDataFrame, declared: gpd.GeoDataFrame | None = None
+) -> dict[str, object]:
+    """Return how much the first places of a ranked ledger move; deterministic.
+
+    Args:
+        ledger: from `rank.rank`.
+        sites: table `sites`.
+        declared: table `declared`, as given to `rank.rank`.
+
+    Returns:
+        entries: entries that hide anything; top: 10, or fewer if there are fewer; top10_kept: mean share of the top
+        that stays in it over the resamples, top10_kept_p05 its 5% quantile, first_kept: share in which the first
+        stays first; median_move, p95_move: places by which an entry of the top moves; ties_in_top: groups that the
+        top falls into; posterior_top10_kept, posterior_median_move: the same against the order in single worlds,
+        among the entries resampled; resamples, draws; statement: all that in words. Figures are None without entries.
+    """
+    b = undeclared_compute.basis(ledger, sites, declared)
+    names = ledger["entry_id"].to_numpy(object)[b.row]
+    expected = ledger["undeclared_flop_90d"].to_numpy(float)[b.row] / UNIT
+    order = np.lexsort((ledger["rank"].to_numpy()[b.row], -expected))
+    hides = int(np.count_nonzero(expected > 0))
+    first = order[: min(RESAMPLED, hides)]
+    top = min(TOP, hides)
+    out: dict[str, object] = {"entries": hides, "top": top, "resamples": RESAMPLES, "draws": WORLDS}
+    keys = ("top10_kept", "top10_kept_p05", "first_kept", "median_move", "p95_move", "ties_in_top",
+            "posterior_top10_kept", "posterior_median_move")  # fmt: skip
+    if not top:
+        return (
+            out | dict.fromkeys(keys) | {"statement": "Nothing on the list hides compute: there is no order to move."}
+        )
+    assert len(names) == len(order)
+    drawn = worlds(b, first)
+    moved = _ranks(resample(drawn, expected[first]))[:top]
+    kept = (moved <= top).mean(axis=0)
+    away = np.abs(moved - np.arange(1, top + 1)[:, None])
+    true = rankdata(-drawn[:, :_ORDERED_WORLDS], method="average", axis=0)[:top]
+    lone = np.abs(true - np.arange(1, top + 1)[:, None])
+    groups = len(set(ledger["tie"].to_numpy(float, na_value=np.nan)[b.row][order[:top]].tolist()))
+    values = (
+        float(kept.mean()), float(np.quantile(kept, 0.05, method="inverted_cdf")), float((moved[0] == 1).mean()),
+        float(np.median(away)), float(np.quantile(away, 0.95, method="inverted_cdf")), groups,
+        float((true <= top).mean()), float(np.median(lone)),
+    )  # fmt: skip
+    found = dict(zip(keys, values, strict=True))
+    words = (
+        f"Drawn again ({RESAMPLES} resamples of {WORLDS:,} draws), {values[0]:.0%} of the top {top} stay in it; half "
+        f"of them move by {values[3]:.0f} places or fewer, 95% by {values[4]:.0f}. The top {top} are {groups} groups "
+        f"that can be told apart. What truly stands there is less sure: in a single draw of the world {values[6]:.0%} "
+        f"of the top {top} are among the {top} that hide most."
+    )
+    return out | found | {"statement": words}
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Rank of each row in each column, 1 for the largest, equals in the order of rows, (n, k) int64."""
+    order = np.argsort(-values, axis=0, kind="stable")
+    out = np.empty_like(order)
+    np.put_along_axis(out, order, np.arange(1, len(values) + 1)[:, None], axis=0)
+    return out
+
+
+def _ties(means: np.ndarray, expected: np.ndarray, error: np.ndarray) -> np.ndarray:
+    """Rank of the first entry of each one's group, (n,) int64."""
+    n, known = len(expected), len(means)
+    out = np.empty(n, np.int64)
+    reach = np.searchsorted(-expected, -(expected - math.sqrt(2.0) * _Z_FLIP * error), side="right")
+    start = 0
+    while start < n:
+        end = max(int(reach[start]), start + 1)
+        if start < known:
+            flips = (means[start + 1 :] > means[start]).mean(axis=1)
+            apart = (flips <= FLIP) & (expected[start + 1 : known] < expected[start])
+            end = start + 1 + int(np.argmax(apart)) if apart.any() else max(end, known)
+        out[start:end] = start + 1
+        start = end
+    return out

@@ -1,0 +1,164 @@
+"""The ledger in order of what it could hide: expected undeclared training FLOP in 90 days.
+
+In: tables `ledger` and `sites`. Out: the ledger, `rank` and all that is known of it filled, rank 1 first. One number
+per row, in the unit in which agreements are written, so that a small certain site and a large doubtful one can stand
+in one list (domain 6.2, EUC).
+
+| class | expected undeclared FLOP in 90 days |
+|---|---|
+| undeclared | p_data_center (1 - p_match) E[C] |
+| above_declared | E[(C_obs - C_decl)+] |
+| position_mismatch | p_data_center (1 - p_match) E[C]: it may be another facility after all |
+| status_mismatch, type_mismatch | SHARE p_data_center E[C]: it may compute, and not as declared |
+| below_declared | SHARE E[(C_decl - C_obs)+]: what was declared here may stand elsewhere |
+| not_seen | SHARE p_detect C_decl: likewise; the median declared MW where none is stated |
+| matched | 0 |
+
+Draws and their assumptions: `undeclared_compute`. Beside the number stand its quantiles, the probability of passing
+1e25 and 1e26 FLOP in 90 days, the next step worth most (`value_of_information`), the share of the list expected to
+be false (`false_discovery`), and how sure the rank is (`rank_stability`).
+
+A declared MW becomes FLOP at the FLOP per IT MW of its site, or, where there is no site, at the median of all sites:
+chips are assumed alike. p_data_center holds at the prior of `sites.prior`; another prior gives another list.
+
+q_value rests on the model's own probabilities: a ledger comes without scores of known negatives. False is an entry
+behind which nothing undeclared stands: not a data center, or declared after all, or its power not past the declared.
+"""
+
+from __future__ import annotations
+
+import math
+
+import geopandas as gpd
+import numpy as np
+
+from overwatt.aoi.errors import ConfigError
+from overwatt.pipeline.inspection import rank_stability, undeclared_compute, value_of_information
+from overwatt.pipeline.inspection.false_discovery import false_discovery, running_share
+from overwatt.pipeline.inspection.undeclared_compute import CLASSES, FLOP_90D_PER_MW, SHARE, UNIT, Basis
+from overwatt.pipeline.tables import conform
+
+__all__ = ["FLOP_90D_PER_MW", "SHARE", "p_over", "rank"]
+
+_DAYS = 90.0
+_LEVELS = (0.05, 0.50, 0.95)
+_LEVEL_NAMES = ("p05", "p50", "p95")
+_FLOP = (1e25, 1e26)
+
+
+def rank(
+    ledger: gpd.GeoDataFrame,
+    sites: gpd.GeoDataFrame,
+    declared: gpd.GeoDataFrame | None = None,
+    stakes: value_of_information.Stakes = value_of_information.DEFAULTS,
+) -> gpd.GeoDataFrame:
+    """Return `ledger` in order of rank, with `undeclared_flop_90d` and the columns that go with rank filled.
+
+    Ties go by class, then p_data_center, then entry_id, so the order never depends on the
+    order of the input.
+
+    Args:
+        ledger: table `ledger` from `reconcile`.
+        sites: table `sites` that it was made from.
+        declared: table `declared`; with it, a not_seen row whose declaration is planned, under
+            construction or closed counts 0: it claims nothing in operation.
+        stakes: what finding, being wrong, a visit and an image are worth.
+
+    Raises:
+        RegistryError: an entry names a site that `sites` does not have.
+    """
+    if not len(ledger):
+        return ledger
+    b = undeclared_compute.basis(ledger, sites, declared)
+    found = _summary(b, (*_FLOP, stakes.flop))
+    order = np.lexsort((np.arange(len(b)), -b.p, b.klass, -found["mean"]))
+    found = {k: v[order] for k, v in found.items()}
+    low, high, tie = rank_stability.places(b, order, found["mean"], found["error"])
+    step, value = value_of_information.next_step(found["over_2"], np.array(CLASSES, object)[b.klass[order]], stakes)
+    columns = {
+        "rank": np.arange(1, len(b) + 1), "undeclared_flop_90d": found["mean"] * UNIT, "p_over_1e25": found["over_0"],
+        "p_over_1e26": found["over_1"], "value_of_inspection": value, "next_step": step,
+        "q_value": running_share(found["null"]), "rank_low": low, "rank_high": high, "tie": tie,
+    }  # fmt: skip
+    columns |= {f"undeclared_flop_90d_{q}": found[q] * UNIT for q in _LEVEL_NAMES}
+    out = ledger.iloc[b.row[order]].reset_index(drop=True)
+    return conform(out.assign(**columns), "ledger")
+
+
+def with_controls(
+    ledger: gpd.GeoDataFrame, sites: gpd.GeoDataFrame, controls: np.ndarray, screened: int | None = None
+) -> gpd.GeoDataFrame:
+    """Return `ledger` with the `q_value` of undeclared entries from known negatives instead of the model's own word.
+
+    Args:
+        ledger: from `rank`.
+        sites: table `sites`; its `prior` is the share of data centers among what was screened.
+        controls: (m,) p_data_center of known negatives of the same imagery, at the same prior.
+        screened: roofs screened; the number of sites if not known, which is too few where small ones were left out.
+
+    Raises:
+        ConfigError: no control, one that is not finite, or fewer screened than listed.
+    """
+    if not len(controls):
+        raise ConfigError("controls: the table has no row; give p_data_center of known negatives")
+    listed = (ledger["class"] == "undeclared").to_numpy(bool)
+    prior = float(sites["prior"].median()) if len(sites) else 0.0
+    q = ledger["q_value"].to_numpy(float, copy=True)
+    q[listed] = false_discovery(
+        ledger["p_data_center"].to_numpy(float)[listed], controls, min(prior, 0.999), screened or len(sites)
+    )
+    return ledger.assign(q_value=q)
+
+
+def p_over(
+    ledger: gpd.GeoDataFrame,
+    sites: gpd.GeoDataFrame,
+    flop: float,
+    days: float = _DAYS,
+    declared: gpd.GeoDataFrame | None = None,
+) -> np.ndarray:
+    """Return P(more than `flop` FLOP in `days` days, undeclared) of each entry, (entry,), in the ledger's order.
+
+    FLOP grows in proportion to days: nothing is built or switched off meanwhile.
+
+    Raises:
+        ConfigError: flop or days is not above 0.
+        RegistryError: an entry names a site that `sites` does not have.
+    """
+    for name, value in (("flop", flop), ("days", days)):
+        if not (math.isfinite(value) and value > 0):
+            raise ConfigError(f"p_over: {name} = {value:g}: give a number above 0")
+    out = np.zeros(len(ledger))
+    if len(ledger):
+        b = undeclared_compute.basis(ledger, sites, declared)
+        out[b.row] = _summary(b, (flop * _DAYS / days,))["over_0"]
+    return out
+
+
+def _summary(b: Basis, flops: tuple[float, ...]) -> dict[str, np.ndarray]:
+    """Mean, its standard error, quantiles, P(over), null probability of each entry of `b`; FLOP in `UNIT`, float64."""
+    n = len(b)
+    names = ("mean", "error", *_LEVEL_NAMES, *(f"over_{k}" for k in range(len(flops))))
+    out = {name: np.zeros(n) for name in names} | {"null": np.ones(n)}
+    limits = [np.float32(min(f / UNIT, 1e30)) for f in flops]
+    with np.errstate(over="ignore"):
+        for rows, draws, real in undeclared_compute.conditional(b, np.arange(n)):
+            w = b.weight[rows]
+            mean = draws.mean(axis=1).astype(float)
+            square = np.einsum("ij,ij->i", draws, draws).astype(float) / draws.shape[1]
+            out["mean"][rows] = w * mean
+            out["error"][rows] = np.sqrt(np.maximum(w * square - (w * mean) ** 2, 0.0) / rank_stability.WORLDS)
+            out["null"][rows] = 1.0 - w * real
+            for k, limit in enumerate(limits):
+                out[f"over_{k}"][rows] = w * (draws > limit).mean(axis=1)
+            for level, name in zip(_LEVELS, _LEVEL_NAMES, strict=True):
+                out[name][rows] = _quantile(draws, w, level)
+    return out
+
+
+def _quantile(draws: np.ndarray, weight: np.ndarray, level: float) -> np.ndarray:
+    """Least x with P(B Y <= x) >= level, (row,), of ascending draws of Y: 0 where B is 0 often enough."""
+    share = np.divide(level - (1.0 - weight), weight, out=np.zeros_like(weight), where=weight > 0)
+    at = np.clip(np.ceil(share * draws.shape[1] - 1e-6).astype(np.int64) - 1, 0, draws.shape[1] - 1)
+    values = np.take_along_axis(draws, at[:, None], axis=1)[:, 0].astype(float)
+    return np.where(share > 1e-9, values, 0.0)

@@ -1,0 +1,298 @@
+"""Undeclared training compute of ledger entries as equally likely draws.
+
+In: tables `ledger`, `sites`, `declared`. Out: a `Basis` (columns, canonical order) and, a few rows at a time, the
+draws.
+
+The undeclared FLOP of an entry is X = B Y. B is 1 with the entry's weight (table in `ranking`), else 0; Y is
+compute given that the entry is what its class says:
+
+| class | Y, FLOP in 90 days |
+|---|---|
+| undeclared, position_mismatch, status_mismatch, type_mismatch | C, the FLOP of the site |
+| above_declared | C (k - D / P)+ |
+| below_declared | C (D / P - k)+ |
+| not_seen | D times FLOP per MW, log-normal |
+
+P: IT power of the site, k: power of all sites under the declaration over that of this one, D: declared IT MW.
+C and P come from the nine quantiles of `sites`: ln C is piecewise linear in the normal score, the outer pieces
+carried on beyond p025 and p975 (exact for a log-normal, its tail cut at 3.7 sigma); from a quantile of 0 to the next
+it is linear. The two go together as log-normals C = P r do whose FLOP per MW, r, does not depend on P: a Gaussian
+copula of correlation sd(ln P) / sd(ln C), rounded to 0.05.
+
+`DRAWS` = 4,181 points of the Fibonacci lattice (Niederreiter 1992, 5.1) take the place of random draws: equally
+likely, the same for all entries, without a seed. B is not drawn but weighted.
+
+Between sites, part of the error is shared: of the power model (ln-sd 0.20, domain 4.4) and of FLOP per MW (0.30, domain
+4.4). It moves all entries alike, so no column of a single entry feels it; `shared` gives the correlation that
+`rank_stability` uses. Whether a site is a data center or undeclared (B) is taken as independent between sites.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+from scipy.special import ndtri
+
+from overwatt.aoi.errors import RegistryError
+from overwatt.pipeline.reconcile.settings import NOT_OPERATING
+from overwatt.pipeline.tables import QUANTILE_NAMES, QUANTILES
+
+SHARE = {"status_mismatch": 0.25, "type_mismatch": 0.5, "below_declared": 0.05, "not_seen": 0.05}
+"""Base rates, judgements until dispositions exist to fit them. A building that is finished
+before its declared date is usual (status lag 5-7 months, domain 4.3): 1 in 4. A declared other
+use with data-center plant: even odds. A declaration not seen hides nothing by itself, its power
+only must be somewhere; mostly it is a wrong coordinate or was never built: 1 in 20."""
+FLOP_90D_PER_MW = 1e26 / 75.0
+"""Where no site gives a ratio: 1e26 FLOP in 90 days need 75 MW of H100 (domain table 0, 7)."""
+UNIT = 1e24
+"""FLOP that are 1 in the draws, so that their squares stay within float32."""
+DRAWS, _STEP = 4181, 2584  # consecutive Fibonacci numbers
+SHARED_LN_SD = math.hypot(0.20, 0.30)
+RATIO_LN_SD = math.hypot(0.32, 0.30)
+"""Of FLOP per declared MW: chip mix 0.22-0.42 and MFU 0.3 (domain 4.4)."""
+CLASSES = (
+    "undeclared",
+    "above_declared",
+    "type_mismatch",
+    "status_mismatch",
+    "position_mismatch",
+    "not_seen",
+    "below_declared",
+    "matched",
+)
+"""Classes in the order in which equals are listed."""
+_UNDECLARED, _ABOVE, _TYPE, _STATUS, _POSITION, _NOT_SEEN, _BELOW, _MATCHED = range(8)
+_Z = ndtri(np.array(QUANTILES))
+_Z90, _P50, _P90 = _Z[6], 4, 6
+_LOG_MAX = 36.0  # exp(36) = 4e15 units: far beyond any compute; sums of squares stay within float32
+_CHUNK = 64  # rows whose draws fit a core's cache
+_LEVELS = 20
+_U = (np.arange(DRAWS) + 0.5) / DRAWS
+LATTICE = np.stack([ndtri(_U), ndtri((np.arange(DRAWS) * _STEP % DRAWS + 0.5) / DRAWS)])
+"""Normal scores, (2, draw), the first ascending."""
+_COARSE = ndtri((np.arange(256) + 0.5) / 256)
+
+
+@dataclass(frozen=True)
+class Basis:
+    """What the draws are made of; entries in the order of their ids, whatever the ledger's order was.
+
+    Attributes:
+        row: (entry,) int64, row of the ledger.
+        entry_id: (entry,) object.
+        klass: (entry,) int8, index into `CLASSES`.
+        p: (entry,) float64, p_data_center, 0 where there is no site.
+        weight: (entry,) float64, probability that B is 1.
+        site: (entry,) int64, row of `flop` and `it_mw`, -1 without a site.
+        flop: (site, quantile) float32, in `UNIT`.
+        it_mw: (site, quantile) float32, MW.
+        declared_mw: (entry,) float64, MW, of all declarations of the site; not_seen: its own or the usual.
+        whole: (entry,) float64, power of all sites of the declaration over that of this one.
+        usual: FLOP in 90 days of one declared MW, in `UNIT`.
+    """
+
+    row: np.ndarray
+    entry_id: np.ndarray
+    klass: np.ndarray
+    p: np.ndarray
+    weight: np.ndarray
+    site: np.ndarray
+    flop: np.ndarray
+    it_mw: np.ndarray
+    declared_mw: np.ndarray
+    whole: np.ndarray
+    usual: float
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+
+def basis(ledger: gpd.GeoDataFrame, sites: gpd.GeoDataFrame, declared: gpd.GeoDataFrame | None = None) -> Basis:
+    """Return the columns that the draws are made of.
+
+    Args:
+        ledger: table `ledger`.
+        sites: table `sites` that it was made from.
+        declared: table `declared`; with it, a not_seen row whose declaration is planned, under construction or
+            closed weighs 0: it claims nothing in operation.
+
+    Raises:
+        RegistryError: an entry names a site that `sites` does not have.
+    """
+    ids = ledger["entry_id"].to_numpy(object)
+    klass = ledger["class"].map({c: n for n, c in enumerate(CLASSES)}).to_numpy(float)
+    row = np.lexsort((klass, ids)) if len(ids) else np.empty(0, np.int64)
+    ids, klass = ids[row], klass[row].astype(np.int8)
+
+    def number(name: str) -> np.ndarray:
+        return ledger[name].to_numpy(float, na_value=np.nan)[row]
+
+    known = pd.Index(sites["site_id"].to_numpy(object))
+    site_ids, decl_ids = (ledger[c].to_numpy(object, na_value=None)[row] for c in ("site_id", "declared_id"))
+    named = ~pd.isna(site_ids)
+    site = np.full(len(row), -1)
+    keep = ~known.duplicated(keep="last")
+    at = known[keep].get_indexer(site_ids[named])
+    site[named] = np.append(np.flatnonzero(keep), -1)[at]
+    lost = named & (site < 0)
+    if lost.any():
+        name = "".join(c for c in str(site_ids[lost][0])[:60] if c.isprintable())
+        raise RegistryError(f"ledger: site_id '{name}' is not in the table of sites; give the sites of the same run")
+    flop, it_mw = (_quantiles(sites, stem, unit) for stem, unit in (("flop_90d", UNIT), ("it_mw", 1.0)))
+    own_mw, seen_mw = number("declared_it_mw"), number("it_mw_p50")
+    stated = own_mw[~np.isnan(own_mw)]
+    usual_mw = float(np.median(stated)) if len(stated) else float(np.median(it_mw[:, _P50])) if len(it_mw) else 0.0
+    whole = _sums(decl_ids, seen_mw) / np.where(seen_mw > 0, seen_mw, np.nan)
+    declared_mw = np.where(klass == _NOT_SEEN, np.where(np.isnan(own_mw), usual_mw, own_mw), _sums(site_ids, own_mw))
+    alone = np.nan_to_num(1.0 - np.nan_to_num(number("p_match")))
+    p = np.nan_to_num(number("p_data_center"))
+    seen = np.nan_to_num(number("p_detect"))
+    if declared is not None:
+        idle = declared.loc[declared["status"].isin(NOT_OPERATING), "declared_id"].to_numpy(object)
+        seen[pd.Index(decl_ids).isin(idle)] = 0.0
+    weight = np.select(
+        [klass == k for k in range(8)],
+        [alone * p, np.ones(len(row)), SHARE["type_mismatch"] * p, SHARE["status_mismatch"] * p, alone * p,
+         SHARE["not_seen"] * seen, np.full(len(row), SHARE["below_declared"]), np.zeros(len(row))],
+    )  # fmt: skip
+    return Basis(
+        row, ids, klass, p, np.clip(weight, 0.0, 1.0), site, flop, it_mw, np.clip(np.nan_to_num(declared_mw), 0.0, 1e9),
+        np.clip(np.where(np.isnan(whole), 1.0, whole), 0.0, 1e3), _usual(flop, it_mw),
+    )  # fmt: skip
+
+
+def conditional(b: Basis, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield (rows, draws of Y in `UNIT`, P(there is an excess)) for a few rows at a time.
+
+    Each row's numbers depend on that row alone.
+
+    Args:
+        b: from `basis`.
+        rows: (n,) int, of `b`; those of class matched have no draws and are left out.
+
+    Yields:
+        rows (k,) int; draws (k, DRAWS) float32, ascending; real (k,) float64: 1, and for above and below_declared
+        the probability that the power is above, or below, the declared.
+    """
+    klass = b.klass[rows]
+    both = (klass == _ABOVE) | (klass == _BELOW)
+    for part in _chunks(rows[~both & (klass != _NOT_SEEN) & (klass != _MATCHED)]):
+        yield part, curve(b.flop[b.site[part]], LATTICE[0]), np.ones(len(part))
+    ratio = np.exp(RATIO_LN_SD * LATTICE[0])
+    for part in _chunks(rows[klass == _NOT_SEEN]):
+        mean = b.declared_mw[part] * b.usual
+        yield part, (mean[:, None] * (ratio / ratio.mean())).astype(np.float32), np.ones(len(part))
+    rows = rows[both]
+    level = _copula(b, rows)
+    for n in np.unique(level):
+        rho = n / _LEVELS
+        scores = rho * LATTICE[0] + math.sqrt(1.0 - rho**2) * LATTICE[1]
+        order = np.argsort(scores, kind="stable")
+        for part in _chunks(rows[level == n]):
+            it_mw = np.maximum(curve(b.it_mw[b.site[part]], LATTICE[0]), np.float32(1e-6))
+            sign = np.where(b.klass[part] == _ABOVE, 1.0, -1.0)
+            whole, stated = ((sign * v).astype(np.float32)[:, None] for v in (b.whole[part], b.declared_mw[part]))
+            excess = np.maximum(whole - stated / it_mw, 0.0)
+            real = (excess > 0).mean(axis=1)
+            draws = excess[:, order]
+            draws *= curve(b.flop[b.site[part]], scores[order])
+            draws.sort(axis=1)
+            yield part, draws, real
+
+
+def shared(b: Basis, rows: np.ndarray) -> np.ndarray:
+    """Return the correlation of each entry's normal score with the error that all sites share, (n,) float64.
+
+    Its square is the shared part of the variance of ln C: SHARED_LN_SD squared over the entry's own, 1 at most.
+    """
+    sd = np.full(len(rows), RATIO_LN_SD)
+    on = b.site[rows] >= 0
+    sd[on] = _ln_sd(b.flop[b.site[rows][on]])
+    return np.minimum(1.0, SHARED_LN_SD / np.maximum(sd, 1e-9))
+
+
+def curve(quantiles: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Return values at normal scores, (row, score) float32, from the nine quantiles of `tables.QUANTILES`.
+
+    Args:
+        quantiles: (row, 9) float32, >= 0, ascending.
+        scores: (score,) ascending.
+    """
+    q = quantiles
+    log = np.log(np.maximum(q, np.float32(1e-30)))
+    slope = np.diff(log, axis=1) / np.diff(_Z).astype(np.float32)
+    out = np.empty((len(q), len(scores)), np.float32)
+    edges = [0, *np.searchsorted(scores, _Z), len(scores)]
+    pieces = [(k, slice(a, b)) for k, (a, b) in enumerate(pairwise(edges)) if a < b]
+    for k, at in pieces:
+        knot, piece = max(k - 1, 0), min(max(k - 1, 0), 7)
+        np.multiply(slope[:, piece, None], (scores[at] - _Z[knot]).astype(np.float32), out=out[:, at])
+        out[:, at] += log[:, knot, None]
+    np.minimum(out, np.float32(_LOG_MAX), out=out)
+    np.exp(out, out=out)
+    if not (q <= 0).any():
+        return out
+    for k, at in pieces:
+        zero = np.flatnonzero(q[:, min(max(k - 1, 0), 7)] <= 0)
+        if not len(zero):
+            continue
+        if k in (0, 9):
+            out[zero, at] = 0.0 if k == 0 else q[zero, 8, None]
+        else:
+            step = ((scores[at] - _Z[k - 1]) / (_Z[k] - _Z[k - 1])).astype(np.float32)
+            out[zero, at] = q[zero, k, None] * step
+    return out
+
+
+def _chunks(rows: np.ndarray) -> Iterator[np.ndarray]:
+    for start in range(0, len(rows), _CHUNK):
+        yield rows[start : start + _CHUNK]
+
+
+def _quantiles(sites: gpd.GeoDataFrame, stem: str, unit: float) -> np.ndarray:
+    """The nine quantiles as (site, 9) float32 in `unit`, made ascending and finite."""
+    out = np.empty((len(sites), len(QUANTILE_NAMES)), np.float32)
+    for k, name in enumerate(QUANTILE_NAMES):
+        out[:, k] = np.clip(np.nan_to_num(sites[f"{stem}_{name}"].to_numpy(float) / unit), 0.0, 1e15)
+    return np.asarray(np.maximum.accumulate(out, axis=1))
+
+
+def _sums(key: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Sum of the known values over the rows of the same key, NaN where none is known or the key is None, (n,)."""
+    code = pd.factorize(key)[0]
+    ok = (code >= 0) & ~np.isnan(values)
+    size = int(code.max(initial=-1)) + 1
+    total = np.bincount(code[ok], values[ok], size).astype(float)  # without rows it counts in integers
+    total[np.bincount(code[ok], minlength=size) == 0] = np.nan
+    out = np.full(len(key), np.nan)
+    out[code >= 0] = total[code[code >= 0]]
+    return out
+
+
+def _usual(flop: np.ndarray, it_mw: np.ndarray) -> float:
+    """Median over the sites of the mean FLOP over the mean IT power, in `UNIT` a MW."""
+    ratios = []
+    for start in range(0, len(flop), 4096):
+        at = slice(start, start + 4096)
+        compute, power = (curve(q[at], _COARSE).mean(axis=1, dtype=float) for q in (flop, it_mw))
+        ratios.append(np.where(power > 0, compute / np.maximum(power, 1e-12), FLOP_90D_PER_MW / UNIT))
+    return float(np.median(np.concatenate(ratios))) if ratios else FLOP_90D_PER_MW / UNIT
+
+
+def _ln_sd(quantiles: np.ndarray) -> np.ndarray:
+    """Spread of the logarithm from median to p90, (n,); 10 where the median is 0. The lower half may be zeros."""
+    mid, high = quantiles[:, _P50].astype(float), quantiles[:, _P90].astype(float)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(mid > 0, np.log(high / mid) / _Z90, 10.0)
+
+
+def _copula(b: Basis, rows: np.ndarray) -> np.ndarray:
+    """Correlation of ln P and ln C of each row's site in steps of 1 / _LEVELS, (n,) int64."""
+    power, compute = _ln_sd(b.it_mw[b.site[rows]]), _ln_sd(b.flop[b.site[rows]])
+    return np.rint(_LEVELS * np.clip(power / np.maximum(compute, 1e-9), 0.0, 1.0)).astype(np.int64)

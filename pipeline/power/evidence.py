@@ -1,0 +1,115 @@
+"""What is known of one site: the evidence, and the refusal of what cannot be.
+
+In: counts and sizes as typed by an analyst or found by the detector. Out: `SiteEvidence`, checked.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+from overwatt.aoi.errors import ConfigError, nearest
+from overwatt.models.reference import facts
+
+COOLING = ("air_chiller", "water", "direct_air", "liquid")
+"""Kinds of cooling, for the facility ratio, the PUE, and whether seeing no equipment says anything."""
+
+
+@dataclass(frozen=True)
+class SiteEvidence:
+    """What was seen, counted or declared of one site. Absent: nothing is known of it.
+
+    Attributes:
+        site_id: stable name; also names the stream of random draws.
+        building_area_m2: footprint; 0 where none is known.
+        cooling_area_m2: area of outlined cooling-equipment polygons, gaps between units included.
+        chillers: air-cooled chillers counted; None or 0 is "none counted", not "none there".
+        cooling_tower_cells: cooling-tower cells counted; the same holds.
+        gsd_m: ground sampling distance the outlines were drawn at; None is taken as 2 m.
+        storeys: mean number of storeys; None leaves it to the spread of the prior.
+        on_border: part of the site lies outside the imagery, areas and counts are lower bounds.
+        chiller_fans, chiller_area_m2: fans and plan area of ONE chiller.
+        tower_fan_diameter_m, tower_cell_area_m2, tower_height_m: of ONE cell.
+        dry_coolers: dry coolers or fan walls counted.
+        generators: counted; generator_mw: nameplate of one.
+        substation_mva: capacity of the site's transformers in all: a cap.
+        turbines_mw: generation on the site where it has no grid connection: a cap.
+        buildings: finished data-center buildings.
+        operator: who runs it.
+        cooling: one of `COOLING`.
+        building_class: a class of models/reference/area_priors.csv.
+        chips: (median facility MW, ln-sd, words) that counted or declared chips imply.
+    """
+
+    site_id: str
+    building_area_m2: float = 0.0
+    cooling_area_m2: float = 0.0
+    chillers: int | None = None
+    cooling_tower_cells: int | None = None
+    gsd_m: float | None = None
+    storeys: float | None = None
+    on_border: bool = False
+    chiller_fans: int | None = None
+    chiller_area_m2: float | None = None
+    tower_fan_diameter_m: float | None = None
+    tower_cell_area_m2: float | None = None
+    tower_height_m: float | None = None
+    dry_coolers: int | None = None
+    generators: int | None = None
+    generator_mw: float | None = None
+    substation_mva: float | None = None
+    turbines_mw: float | None = None
+    buildings: int | None = None
+    operator: str | None = None
+    cooling: str | None = None
+    building_class: str | None = None
+    chips: tuple[float, float, str] | None = None
+
+
+_COUNTS = ("chillers", "cooling_tower_cells", "chiller_fans", "dry_coolers", "generators", "buildings")
+_MAY_BE_ZERO = ("building_area_m2", "cooling_area_m2")
+
+
+def check(site: SiteEvidence) -> None:
+    """Refuse impossible values.
+
+    Raises:
+        ConfigError: names the field, the value and what to give.
+    """
+    where = f"site '{site.site_id}'"
+    if not site.site_id:
+        raise ConfigError("site_id: '' is empty; give each site a name")
+    for name in _NUMBERS:
+        value = getattr(site, name)
+        if value is None:
+            continue
+        if name in _COUNTS:
+            if not (math.isfinite(value) and value >= 0 and value == int(value)):
+                raise ConfigError(f"{where}: {name} {value} cannot be; give a whole number, 0 or more")
+        elif not math.isfinite(value) or value < 0 or (value == 0 and name not in _MAY_BE_ZERO):
+            need = "a finite number, 0 or more" if name in _MAY_BE_ZERO else "a finite number above 0"
+            raise ConfigError(f"{where}: {name} {value} cannot be; give {need}")
+    if site.storeys is not None and site.storeys > 50:
+        raise ConfigError(f"{where}: storeys {site.storeys:g} cannot be; give storeys, not metres")
+    if site.generator_mw is not None and site.generator_mw > 100:
+        raise ConfigError(f"{where}: generator_mw {site.generator_mw:g} cannot be; give MW of one generator")
+    if site.buildings is not None and site.buildings > 500:
+        raise ConfigError(f"{where}: buildings {site.buildings} cannot be; give the buildings of one site")
+    if site.cooling is not None and site.cooling not in COOLING:
+        raise ConfigError(f"{where}: cooling '{site.cooling}' is not known; {nearest(site.cooling, COOLING)}")
+    classes = facts.area_priors()
+    if site.building_class is not None and site.building_class not in classes:
+        known = nearest(site.building_class, classes)
+        raise ConfigError(f"{where}: building_class '{site.building_class}' is not known; {known}")
+
+
+def mw_words(mw: float) -> str:
+    """Megawatts for people."""
+    return f"{mw:,.0f} MW" if mw >= 10 else f"{mw:.2g} MW"
+
+
+_NUMBERS = tuple(
+    f.name
+    for f in fields(SiteEvidence)
+    if f.name not in ("site_id", "on_border", "operator", "cooling", "building_class", "chips")
+)

@@ -1,0 +1,99 @@
+"""What to look at next: the observation that would narrow a site's power most.
+
+In: a site's `Case`. Out: candidate observations, each with the ln-sd of IT power that would be left.
+A new observation is put in as a statement at the present median with the errors it would have, or takes
+an error down to what it would leave; the rest is the fusion as it is (preposterior analysis for a
+normal: the spread does not depend on what will be read).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from overwatt.models.reference import facts
+from overwatt.pipeline.power import evidence_models as e
+from overwatt.pipeline.power.evidence_models import Case
+from overwatt.pipeline.power.fusion import Fused, Statement, fuse, without
+from overwatt.pipeline.power.posterior import variances
+
+_SIZED = {e.UNIT: 0.20, e.TOWER: 0.30, e.DRY: 0.30}  # after measuring one machine: benchmarks/power, equipment
+_COUNTED = 0.30  # unit error of machines counted and measured on a sharp image, kind unknown; own choice
+_FILED = 0.15  # design power in a permit or filing against what is built; own choice
+_NAMED = 0.12  # chips by number and model; benchmarks/power, chips
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One candidate: what to do, kind ('image' or 'document'), and ln-sd of IT power before and after."""
+
+    words: str
+    kind: str
+    before: float
+    after: float
+
+    @property
+    def narrows(self) -> float:
+        """Share of the ln-sd that it takes away, 0..1."""
+        return 1.0 - self.after / self.before if self.before > 0 else 0.0
+
+
+def next_observations(found: Case) -> list[Observation]:
+    """Return the candidates that apply, the one that narrows most first."""
+    fused = fuse(found.statements)
+    before = _sd(found, fused)
+    out = []
+    for words, kind, change in _candidates(found, fused):
+        statements, resolved = change(list(found.statements))
+        changed = Case(found.site, tuple(statements), found.ratio, found.caps, not resolved, found.excess, found.words)
+        after = _sd(changed, fuse(statements), resolved)
+        out.append(Observation(words, kind, before, min(after, before)))
+    return sorted(out, key=lambda o: (o.after, o.words))
+
+
+_Change = Callable[[list[Statement]], tuple[list[Statement], bool]]
+
+
+def _candidates(found: Case, fused: Fused) -> list[tuple[str, str, _Change]]:
+    site, names = found.site, {s.name for s in found.statements}
+    median, slope = fused.median, e.ratio_slope(found.ratio)
+    seen = not found.prior_only or bool(site.cooling)
+    out: list[tuple[str, str, _Change]] = []
+    if "counted" not in names:
+        errors = {e.UNIT: _COUNTED, e.COUNT: facts.ratio("count_error").ln_sd}
+        errors |= {e.DERATE: facts.ratio("derate_net").ln_sd, e.HIDDEN: facts.ratio("hidden_cooling").ln_sd}
+        counted = Statement("counted", median, {**errors, e.COMMON: facts.ratio("common_error").ln_sd})
+        out.append(("an image of 0.3 m on which cooling machines can be counted and measured", "image",
+                    lambda s: ([*s, counted], True)))  # fmt: skip
+    for source, left in _SIZED.items():
+        if any(s.errors.get(source, 0.0) > left and s.name == "counted" for s in found.statements):
+            words = f"plan size of one machine from an image of 0.3 m ({source.removeprefix('the capacity of ')})"
+            out.append((words, "image", _limited(source, left, seen)))
+    if "outlined" in names and "counted" not in names:
+        out.append(("the outline of cooling equipment drawn again on an image of 0.6 m or finer", "image",
+                    lambda s: (without(s, e.PACKING, e.packing(0.6)[1]), seen)))  # fmt: skip
+    if site.building_area_m2 > 0 and site.building_class is None:
+        out.append(("the class of the building (from its age, storeys and yards)", "image",
+                    lambda s: (without(s, e.DENSITY, 0.4), seen)))  # fmt: skip
+    if "generators" not in names:
+        errors = {e.BACKED: 0.4, e.RATIO: slope, e.COMMON: facts.ratio("common_error").ln_sd}
+        generators = Statement("generators", median, errors)
+        out.append(("a count of generators", "image", lambda s: ([*s, generators], seen)))
+    filed = Statement("filed", median, {"what a filing leaves open": _FILED, e.RATIO: slope})
+    out.append(("a permit or filing that states design power", "document", lambda s: ([*s, filed], True)))
+    if "chips" not in names:
+        chips = Statement("chips", median, {e.CHIPS: _NAMED, e.RATIO: slope})
+        out.append(("a declaration of the chips installed", "document", lambda s: ([*s, chips], True)))
+    return out
+
+
+def _limited(source: str, left: float, seen: bool) -> _Change:
+    return lambda statements: (without(statements, source, left), seen)
+
+
+def _sd(found: Case, fused: Fused, resolved: bool = False) -> float:
+    parts = variances(found, fused)
+    if resolved:
+        parts = {k: v for k, v in parts.items() if k not in (e.UNSEEN, e.SEEN)}
+    return math.sqrt(sum(parts.values()))

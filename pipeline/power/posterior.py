@@ -1,0 +1,228 @@
+"""Sites' power: what footprint, cooling equipment, generators, caps and chips say about megawatts.
+
+In: `SiteEvidence`, one a site (overwatt.pipeline.power.evidence_models). Out: `PowerDraws`, paired draws of IT and
+facility power, the seed that reproduces them, an error budget and a sentence that says what they assume.
+
+Way: every kind of evidence is a log-normal statement on IT power with its errors by name; they are fused
+by generalised least squares in log space (overwatt.pipeline.power.fusion), which is exact, and only then drawn from.
+An error that two statements share, or all of them, is never averaged out. No cooling equipment seen is
+not evidence of low power: much of it stands indoors or under cover, some halls take outside air.
+Evidence far outside the prior pulls no more than two standard deviations: outlines miss equipment and
+mistake other plant for it. A substation or a site's own turbines are caps: power stays below them.
+
+Each site draws from its own stream, named by its id: its numbers do not depend on which other sites
+there are. Secondary factors are slices of pools of draws made once (`pool_slice`): 100,000 sites then
+take no more than a few times the time of as many log-normals. The constants and their sources are in
+models/reference.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from scipy.special import ndtr, ndtri
+
+from overwatt.aoi.errors import ConfigError
+from overwatt.models.reference import facts
+from overwatt.pipeline.power.evidence import SiteEvidence
+from overwatt.pipeline.power.evidence_models import (  # fmt: skip
+    BORDER,
+    COMMON,
+    RATIO,
+    SEEN,
+    UNSEEN,
+    Case,
+    case,
+    footprint_prior,
+    packing,
+    ratio_slope,
+)
+from overwatt.pipeline.power.fusion import Fused, fuse
+
+__all__ = ["PowerDraws", "SiteEvidence", "estimate", "footprint_prior", "packing", "pool_slice", "site_seed"]
+
+YEARS = (2015, 2035)
+POOL = 65_536
+
+
+@dataclass(frozen=True)
+class PowerDraws:
+    """Paired draws: column j of `it_mw` and `facility_mw` is one possible world.
+
+    Attributes:
+        it_mw: (site, draw) float32, MW, IT power the site could carry.
+        facility_mw: (site, draw) float32, MW, IT and cooling at peak; above `it_mw` in every draw.
+        seeds: (site,) int64, the seed of each site's draws.
+        assumptions: one text a site; empty texts where none were asked for.
+        site_ids: the sites' names, in row order.
+        budgets: a site's variance of ln IT power by source of error; divided by their sum they are shares.
+            Caps come after and take from all sources alike.
+        facility_budgets: the same of facility power.
+    """
+
+    it_mw: np.ndarray
+    facility_mw: np.ndarray
+    seeds: np.ndarray
+    assumptions: tuple[str, ...]
+    site_ids: tuple[str, ...] = ()
+    budgets: tuple[Mapping[str, float], ...] = ()
+    facility_budgets: tuple[Mapping[str, float], ...] = ()
+
+
+def estimate(
+    evidence: Sequence[SiteEvidence], *, year: int, seed: int = 0, draws: int = 4096, words: bool = True
+) -> PowerDraws:
+    """Return draws of IT and facility power of each site.
+
+    Args:
+        evidence: sites, in any order.
+        year: year of the estimate; sets the mix of building classes.
+        seed: of the run; each site's own seed is made from it and the site's id.
+        draws: number of draws.
+        words: whether to write the texts and budgets, which take a third of the time.
+
+    Raises:
+        ConfigError: a value is impossible, or the power it gives is (a wrong unit, mostly).
+    """
+    if not YEARS[0] <= year <= YEARS[1]:
+        raise ConfigError(f"year: {year} is outside {YEARS[0]}-{YEARS[1]}; give the year of the imagery")
+    if draws < 1:
+        raise ConfigError(f"draws: {draws} is too few; give 1 or more")
+    shape = (len(evidence), draws)
+    it_mw, facility_mw = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    seeds = np.array([site_seed(seed, e.site_id) for e in evidence], dtype=np.int64)
+    texts, budgets, facility_budgets = [], [], []
+    for row, site in enumerate(evidence):
+        found = case(site, year)
+        fused = fuse(found.statements)
+        _draw(found, fused, int(seeds[row]), it_mw[row], facility_mw[row])
+        if words:
+            budgets.append(variances(found, fused))
+            facility_budgets.append(variances(found, fused, facility=True))
+            texts.append(_words(found, budgets[-1]))
+        else:
+            texts.append("")
+    ids = tuple(e.site_id for e in evidence)
+    return PowerDraws(it_mw, facility_mw, seeds, tuple(texts), ids, tuple(budgets), tuple(facility_budgets))
+
+
+def site_seed(seed: int, site_id: str) -> int:
+    """Return the seed of one site's draws: 63 bits of SHA-256 over the run's seed and the id."""
+    digest = hashlib.sha256(f"{seed}\0{site_id}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def pool_slice(pool: np.ndarray, seed: int, stream: int, draws: int) -> np.ndarray:
+    """Return `draws` consecutive values of a pool, from a place that seed and stream name.
+
+    Two sites' slices overlap shifted against each other, so that draws of the same column stay independent.
+
+    Args:
+        pool: (value,) independent draws, at least `draws` of them.
+        seed: of the site.
+        stream: number of the factor; factors of one site start at unrelated places.
+        draws: how many.
+    """
+    mixed = (seed ^ (stream * 0x9E3779B97F4A7C15)) * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
+    start = (mixed >> 20) % (len(pool) - draws + 1)
+    return pool[start : start + draws]
+
+
+def variances(found: Case, fused: Fused, *, facility: bool = False) -> dict[str, float]:
+    """Variance of ln power by source of error, largest first, before caps.
+
+    The ratio of facility to IT power moves the two against each other: what was stated on facility power
+    is divided by it to get IT power.
+    """
+    loadings = dict(fused.loadings)
+    if facility:
+        loadings[RATIO] = ratio_slope(found.ratio) - loadings.get(RATIO, 0.0)
+    out = {k: v * v for k, v in loadings.items() if v}
+    if found.excess > 0:
+        out[SEEN] = (0.5 * min(found.excess, 1.0)) ** 2
+    if _unseen(found):
+        out[UNSEEN] = float(np.log(_mixture(POOL)).var())
+    if found.site.on_border:
+        out[BORDER] = facts.ratio("border").ln_sd ** 2 * (1.0 - 2.0 / math.pi)
+    return dict(sorted(out.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _draw(found: Case, fused: Fused, seed: int, it_mw: np.ndarray, facility_mw: np.ndarray) -> None:
+    """Fill one site's rows."""
+    draws = len(it_mw)
+    rng = np.random.default_rng((seed, 0))
+    shared = fused.loadings.get(RATIO, 0.0)
+    own = math.hypot(math.sqrt(max(0.0, fused.ln_sd**2 - shared**2)), 0.5 * min(found.excess, 1.0))
+    pool = _normals(max(POOL, 2 * draws))
+    of_ratio = pool_slice(pool, seed, 1, draws)
+    per_it = np.exp(np.float32(found.ratio[1]) * of_ratio)
+    per_it *= np.float32(found.ratio[0] - 1.0)
+    per_it += np.float32(1.0)
+    np.multiply(rng.standard_normal(draws, dtype=np.float32), np.float32(own), out=it_mw)
+    if shared:
+        it_mw -= np.float32(shared) * of_ratio
+    it_mw += np.float32(math.log(fused.median))
+    np.exp(it_mw, out=it_mw)
+    if _unseen(found):
+        it_mw *= pool_slice(_mixture(len(pool)), seed, 2, draws)
+    if found.site.on_border:
+        outside = np.abs(pool_slice(pool, seed, 3, draws))
+        it_mw *= np.exp(np.float32(facts.ratio("border").ln_sd) * outside)
+    if found.caps:
+        it_mw[:] = _below(it_mw * per_it, min(found.caps), rng) / per_it
+    np.multiply(it_mw, per_it, out=facility_mw)
+
+
+def _below(facility_mw: np.ndarray, cap: tuple[float, float, str], rng: np.random.Generator) -> np.ndarray:
+    """Draws of facility power given that it is below an uncertain cap.
+
+    With ln P ~ N(m, s²) and ln cap ~ N(c, t²), u = ln P + (c - ln cap) given u < c is a truncated normal and
+    ln P given u is normal: exact, however far the cap lies below the evidence.
+    """
+    ln_p = np.log(facility_mw.astype(np.float64))
+    m, s, (c, t) = float(ln_p.mean()), max(float(ln_p.std()), 1e-6), (math.log(cap[0]), cap[1])
+    wide = math.hypot(s, t)
+    below = max(float(ndtr((c - m) / wide)), 1e-12)
+    if below > 0.999:
+        return facility_mw
+    u = m + wide * ndtri(below * (1.0 - rng.random(len(ln_p))))
+    mean = m + (s / wide) ** 2 * (u - m)
+    return np.asarray(np.exp(mean + s * t / wide * rng.standard_normal(len(ln_p))), np.float32)
+
+
+def _unseen(found: Case) -> bool:
+    return found.prior_only and not found.site.cooling
+
+
+@lru_cache(maxsize=4)
+def _normals(n: int) -> np.ndarray:
+    return np.random.default_rng((n, 1)).standard_normal(n, dtype=np.float32)
+
+
+@lru_cache(maxsize=4)
+def _mixture(n: int) -> np.ndarray:
+    """Factor on power where no cooling was seen: a mixture over the reasons for seeing none."""
+    rng = np.random.default_rng((n, 2))
+    states = facts.group("no_cooling")
+    state = rng.choice(len(states), size=n, p=[s.weight for s in states])
+    return np.stack([s.draw(rng, n) for s in states])[state, np.arange(n)].astype(np.float32)
+
+
+def _words(found: Case, budget: Mapping[str, float]) -> str:
+    words = [*found.words]
+    if found.site.on_border:
+        words.append("part of the site lies outside the imagery: a lower bound, widened upward only")
+    median, ln_sd = found.ratio
+    low, high = (1.0 + (median - 1.0) * math.exp(z * ln_sd) for z in (-1.96, 1.96))
+    widest = next((k for k in budget if k != COMMON), COMMON)
+    common = f"error common to all evidence ln-sd {facts.ratio('common_error').ln_sd:.2f}; " if COMMON in budget else ""
+    return (
+        f"{'; '.join(w for w in words if w)}. "
+        f"Facility to IT at peak {median:.2f} ({low:.2f}-{high:.2f}), "
+        f"{common}dominant unknown of power: {widest}."
+    )

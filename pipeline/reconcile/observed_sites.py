@@ -1,0 +1,164 @@
+"""Any table of observed sites, brought to the table `sites`; rows that cannot be used are kept aside.
+
+In: CSV, GeoJSON, GeoPackage or Parquet with geometry (or lon, lat); `it_mw_p50`, `it_mw_p10`, `it_mw_p90` or
+`it_mw`, `p_data_center`, `building_area_m2`, `name`, `operator`, `zone` (State, country), `image_date`, `registry_id`
+where known. Out: `sites`, labels,
+and the rows kept aside with their reason. Where no power is given a wide guess stands: 20 MW, ln-sd 1.2.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import shapely
+
+from overwatt.aoi.errors import RegistryError
+from overwatt.models.reference import facts
+from overwatt.pipeline.compute import training_compute
+from overwatt.pipeline.coverage import centres
+from overwatt.pipeline.declared import generic, registry
+from overwatt.pipeline.declared.parsing import Column, texts
+from overwatt.pipeline.tables import QUANTILE_NAMES, QUANTILES, SCHEMAS, conform
+
+_GUESS_MW, _GUESS_LN_SD = 20.0, 1.2  # power of a data center of unknown size; own choice
+_LN_SD = 0.35  # of a stated IT power without quantiles; own choice
+_P = 0.95  # of a row that somebody calls a site; own choice
+_YEAR = 2026
+_CELL_DEGREES = 1.0
+_Z = np.array([-1.959964, -1.644854, -1.281552, -0.674490, 0.0, 0.674490, 1.281552, 1.644854, 1.959964])
+
+
+def read(path: Path) -> tuple[gpd.GeoDataFrame, pd.DataFrame, pd.DataFrame]:
+    """Return table `sites`, labels (site_id, name, operator, identifier), and rows kept aside (row, id, reason).
+
+    Raises:
+        RegistryError: the file cannot be read, has no coordinates, or no usable row.
+    """
+    if not path.is_file():
+        raise RegistryError(f"{path}: no such file; `overwatt run` writes sites.parquet")
+    if path.suffix.lower() in (".parquet", ".geoparquet", ".pq"):
+        try:
+            frame = gpd.read_parquet(path)
+        except Exception:
+            frame = None
+        needed = {c.name for c in SCHEMAS["sites"] if c.before is None and not c.nullable}
+        if frame is not None and needed <= set(frame.columns):
+            found = conform(frame, "sites")
+            return found, pd.DataFrame({"site_id": found["site_id"]}), _aside([])
+    frame = generic.table(path, keep_all=True)
+    n = len(frame)
+    rows = Column(path, frame["row"].to_numpy(), frame["fault"].to_numpy() if "fault" in frame else None)
+
+    def words(*names: str) -> np.ndarray:
+        """Text of the first column that has any, row by row; None where empty."""
+        out = np.full(n, None, object)
+        for name in names:
+            if name in frame:
+                out = np.where(pd.isna(out), texts(frame[name].to_numpy(object)), out)
+        return out
+
+    shape = rows.places(frame, np.zeros(n, bool))
+    rows.swapped(shape, words("zone", "state", "country"))
+    number = {k: rows.numbers(frame[k].to_numpy(), k) if k in frame else np.full(n, np.nan) for k in _NUMBERS}
+    p, low, high = number["p_data_center"], number["it_mw_p10"], number["it_mw_p90"]
+    for k in np.flatnonzero(p > 1):
+        rows.note(int(k), f"column 'p_data_center': {p[k]:g} is above 1")
+    mid = np.where(np.isnan(number["it_mw_p50"]), number["it_mw"], number["it_mw_p50"])
+    mid = np.where(np.isnan(mid), number["facility_mw"] / facts.ratio("facility_per_it").median, mid)
+    mid = np.where(mid > 0, mid, np.nan)
+    both = ~np.isnan(mid) & ~np.isnan(low) & ~np.isnan(high)
+    for k in np.flatnonzero(both & ~((low > 0) & (low <= mid) & (mid <= high))):
+        rows.note(int(k), f"it_mw_p10 {low[k]:g}, p50 {mid[k]:g}, p90 {high[k]:g} are not in order")
+    date = rows.dates(frame["image_date"].to_numpy(object), "image_date") if "image_date" in frame else None
+    name = words("site_id", "declared_id")
+    for k in np.flatnonzero(pd.isna(name)):
+        name[k] = f"row-{k + 1}"
+    twice = np.flatnonzero(pd.Index(name).duplicated(keep=False))
+    first: dict[str, int] = {}
+    for k in twice:
+        if (before := first.setdefault(name[k], int(k))) != k:
+            rows.note(int(k), f"id '{name[k][:60]}' is already that of row {frame['row'].iloc[before]}")
+    usable = pd.isna(rows.reason)
+    good, bad = np.flatnonzero(usable), np.flatnonzero(~usable)
+    aside = _aside([(int(frame["row"].iloc[k]), str(name[k]), str(rows.reason[k])) for k in bad])
+    if not len(good):
+        raise RegistryError(
+            f"{path.name}: no usable row; the first: {'; '.join(aside['reason'][:1]) or 'there is none'}"
+        )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        stated = np.log(high / low) / (2 * 1.2815515655446004)
+    spread = np.where((low > 0) & (high > low), stated, _LN_SD)
+    area = np.where(number["building_area_m2"] > 0, number["building_area_m2"], number["footprint_m2"])
+    outline = np.flatnonzero(np.isnan(area) & usable & (shapely.get_type_id(shape) > 0))
+    area[outline] = [registry.outline_m2(g) for g in shape[outline]]
+    table = pd.DataFrame({
+        "site_id": name, "geometry": shape, "mid": np.where(np.isnan(mid), _GUESS_MW, mid),
+        "spread": np.where(np.isnan(mid), _GUESS_LN_SD, spread), "p": np.where(np.isnan(p), _P, p),
+        "area": np.nan_to_num(area), "cooling": np.nan_to_num(number["cooling_objects"]),
+        "cooling_m2": np.nan_to_num(number["cooling_area_m2"]), "image_date": date, "name": words("name"),
+        "operator": words("operator"), "identifier": words("registry_id"), "zone": words("zone", "state", "country"),
+        "plant_known": ~np.isnan(number["cooling_objects"]) | ~np.isnan(number["cooling_area_m2"]),
+    }).iloc[good].reset_index(drop=True)  # fmt: skip
+    labels = table[["site_id", "name", "operator", "identifier", "zone", "plant_known"]]
+    return _sites(table), labels, aside
+
+
+_NUMBERS = ("it_mw_p10", "it_mw_p50", "it_mw_p90", "it_mw", "facility_mw", "p_data_center", "building_area_m2",
+            "footprint_m2", "cooling_objects", "cooling_area_m2")  # fmt: skip
+
+
+def _sites(frame: pd.DataFrame) -> gpd.GeoDataFrame:
+    shapes = frame["geometry"].to_numpy(object)
+    middle = centres(shapes)
+    mid, spread = frame["mid"].to_numpy(float), np.round(frame["spread"].to_numpy(float), 2)
+    it = mid[:, None] * np.exp(np.maximum(spread, 0.01)[:, None] * _Z)
+    columns: dict[str, object] = {
+        "site_id": frame["site_id"], "p_data_center": frame["p"], "prior": _P, "lon": middle[:, 0], "lat": middle[:, 1],
+        "buildings": 1, "building_area_m2": frame["area"], "cooling_objects": frame["cooling"].astype(int),
+        "cooling_area_m2": frame["cooling_m2"], "on_border": False, "used_thermal": False, "seed": 0,
+        "assumptions": "Read from a table of observed sites; year 2026, kind of site unknown.",
+        "image_date": frame.get("image_date"), "geometry": shapes,
+    }  # fmt: skip
+    factors = np.stack([_factors(float(s)) for s in spread])  # (site, 2, quantile)
+    ratio = facts.ratio("facility_per_it").median
+    for k, q in enumerate(QUANTILE_NAMES):
+        columns[f"it_mw_{q}"] = it[:, k]
+        columns[f"facility_mw_{q}"] = it[:, k] * ratio
+        columns[f"h100e_{q}"] = mid * factors[:, 0, k]
+        columns[f"flop_90d_{q}"] = mid * factors[:, 1, k]
+    return conform(gpd.GeoDataFrame(columns, geometry="geometry", crs="OGC:CRS84"), "sites")
+
+
+@lru_cache(maxsize=1024)
+def _factors(spread: float) -> np.ndarray:
+    """Quantiles of H100 equivalents and of FLOP in 90 days of a site of median 1 MW IT, (2, quantile)."""
+    h100e, flop = training_compute.per_it_mw(_YEAR)
+    it = np.exp(spread * np.random.default_rng(11).standard_normal(len(h100e)))
+    return np.stack([np.quantile(it * h100e, QUANTILES), np.quantile(it * flop * 90.0, QUANTILES)])
+
+
+def _aside(rows: list[tuple[int, str, str]]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["row", "id", "reason"])
+
+
+def assumed_looked_at(sites: gpd.GeoDataFrame, margin_degrees: float = 0.05) -> gpd.GeoDataFrame:
+    """Return table `looked_at` that takes the neighbourhood of the observed sites as looked at, in cells.
+
+    An assumption for tables that come without one: the hull of all sites with a margin of some 5 km. It
+    makes 'not seen' evidence where it may not be: whoever uses it must say so.
+    """
+    hull = shapely.convex_hull(shapely.multipoints(centres(sites.geometry.to_numpy()))).buffer(margin_degrees)
+    hull = shapely.intersection(hull, shapely.box(-180.0, -90.0, 180.0, 90.0))
+    west, south, east, north = shapely.bounds(hull)
+    step = max(_CELL_DEGREES, (east - west) / 200, (north - south) / 200)
+    lon, lat = (a.ravel() for a in np.meshgrid(np.arange(west, east, step), np.arange(south, north, step)))
+    cells = shapely.intersection(shapely.box(lon, lat, lon + step, lat + step), hull)
+    cells = cells[shapely.area(cells) > 0]
+    rows = pd.DataFrame({"cell": [f"assumed-{k}" for k in range(len(cells))], "imaged": 1.0, "clear_looks": 1,
+                         "screened": True, "failed": False,
+                         "reason": "assumed: no table of what was looked at was given"})  # fmt: skip
+    return conform(gpd.GeoDataFrame(rows, geometry=cells, crs="OGC:CRS84"), "looked_at")

@@ -1,0 +1,294 @@
+"""Both sides of the matching as columns in canonical order: shapes, metres, power, dates, labels.
+
+In: tables `sites`, `declared`, `looked_at`. Out: `Sites`, `Declared`; a row is an index from here on, so that a
+million of them cost arrays and not objects.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import shapely
+from scipy.spatial import cKDTree
+
+from overwatt.aoi.errors import RegistryError
+from overwatt.pipeline.coverage import centres, local_frame, local_xy, looked_shares
+from overwatt.pipeline.reconcile.settings import (
+    CONTRADICTED,
+    MATCHED_KINDS_NOT,
+    MIN_MW,
+    NOT_OPERATING,
+    ReconcileSettings,
+)
+
+EARTH_KM = 6371.0088  # mean radius; densities and candidate radii only, never a reported distance
+MAX_DENSITY_KM2 = 200.0  # five neighbours within 90 m; coincident points would make it infinite
+_Z80 = 1.2815515655446004  # standard normal quantile at 0.9: p10 to p90 spans twice this
+_LABELS = ("name", "operator", "identifier", "zone", "plant_known")
+
+
+@dataclass
+class Shapes:
+    """Shapes of a table and what the score needs of them.
+
+    Attributes:
+        shape: (n,) geometries, lon/lat.
+        centre: (n, 2) degrees.
+        hull_m2: (n,) area of the convex hull.
+        edge_m: (n,) its perimeter.
+        radius_m: (n,) farthest reach from the centre.
+        sphere: (n, 3) centres on a sphere, km.
+    """
+
+    shape: np.ndarray
+    centre: np.ndarray
+    hull_m2: np.ndarray
+    edge_m: np.ndarray
+    radius_m: np.ndarray
+    sphere: np.ndarray
+
+    def density_km2(self, rows: np.ndarray, settings: ReconcileSettings) -> np.ndarray:
+        """Density of the table's places about `rows`, per km2, from the distance to the k-th neighbour."""
+        out = np.full(len(rows), settings.min_density_km2)
+        k = min(settings.neighbours, len(self.shape) - 1)
+        if not k or not len(rows):
+            return out
+        used, back = np.unique(rows, return_inverse=True)
+        away_km = cKDTree(self.sphere).query(self.sphere[used], k=[k + 1], workers=-1)[0][:, 0]
+        with np.errstate(divide="ignore"):
+            density = np.clip(k / (np.pi * away_km**2), settings.min_density_km2, MAX_DENSITY_KM2)
+        return np.asarray(density[back])
+
+
+@dataclass
+class Sites:
+    """Observed sites, by site_id; one element a site.
+
+    `equipped`: data-center buildings with cooling plant were seen; where a table does not state the plant
+    (`plant_known` false), whoever calls it a data center is believed.
+    """
+
+    id: np.ndarray
+    at: Shapes
+    p: np.ndarray
+    prior: np.ndarray
+    it_mw: np.ndarray
+    it_low: np.ndarray
+    it_high: np.ndarray
+    ln_sd: np.ndarray
+    buildings: np.ndarray
+    building_m2: np.ndarray
+    cooling: np.ndarray
+    cooling_m2: np.ndarray
+    equipped: np.ndarray
+    plant_known: np.ndarray
+    on_border: np.ndarray
+    date: np.ndarray
+    labels: pd.DataFrame
+
+    def __len__(self) -> int:
+        return len(self.id)
+
+    @cached_property
+    def mw_background(self) -> tuple[float, float]:
+        """Median and spread of ln MW over all sites."""
+        return _background(self.it_mw, MIN_MW)
+
+    @cached_property
+    def area_background(self) -> tuple[float, float]:
+        """Median and spread of ln m2 over all sites."""
+        return _background(self.building_m2, 100.0)
+
+
+@dataclass
+class Declared:
+    """Declared facilities, by declared_id; one element a declaration."""
+
+    id: np.ndarray
+    at: Shapes
+    error_m: np.ndarray
+    sigma_m: np.ndarray
+    it_mw: np.ndarray
+    ln_sd: np.ndarray
+    outline_m2: np.ndarray
+    footprint_m2: np.ndarray
+    looked: np.ndarray
+    p_missed: np.ndarray
+    kind: np.ndarray
+    odd_use: np.ndarray
+    status: np.ndarray
+    since: np.ndarray
+    until: np.ndarray
+    zone: np.ndarray
+    labels: pd.DataFrame
+
+    def __len__(self) -> int:
+        return len(self.id)
+
+
+def sites_of(frame: gpd.GeoDataFrame, labels: pd.DataFrame | None = None) -> Sites:
+    """Return the table `sites` as columns, in order of site_id."""
+    frame = _in_order(frame, "site_id")
+    own = pd.DataFrame(index=range(len(frame)))
+    if labels is not None:
+        given = labels.drop_duplicates("site_id").set_index("site_id").reindex(frame["site_id"])
+        own = own.assign(**{k: given[k].to_numpy(object) for k in _LABELS if k in given})
+    number = {c: frame[c].to_numpy(float) for c in ("p_data_center", "prior", "it_mw_p10", "it_mw_p50", "it_mw_p90",
+              "buildings", "building_area_m2", "cooling_objects", "cooling_area_m2")}  # fmt: skip
+    known = own.pop("plant_known").fillna(True).to_numpy(bool) if "plant_known" in own else np.ones(len(frame), bool)
+    plant = (number["cooling_objects"] >= 1) | (~known & (number["p_data_center"] >= 0.5))
+    low, high = (np.maximum(number[f"it_mw_{q}"], MIN_MW) for q in ("p10", "p90"))
+    return Sites(
+        id=frame["site_id"].to_numpy(object), at=shapes_of(frame), p=number["p_data_center"], prior=number["prior"],
+        it_mw=number["it_mw_p50"], it_low=number["it_mw_p10"], it_high=number["it_mw_p90"],
+        ln_sd=np.log(high / low) / (2 * _Z80), buildings=number["buildings"], building_m2=number["building_area_m2"],
+        cooling=number["cooling_objects"], cooling_m2=number["cooling_area_m2"],
+        equipped=plant & (number["buildings"] >= 1), plant_known=known,
+        on_border=frame["on_border"].to_numpy(bool), date=dates(frame, "image_date"), labels=own,
+    )  # fmt: skip
+
+
+def declared_of(frame: gpd.GeoDataFrame, looked_at: gpd.GeoDataFrame, settings: ReconcileSettings) -> Declared:
+    """Return the facilities of the table `declared` as columns, in order of declared_id.
+
+    Chips, workloads and rows without a place are left out: no site is matched to them.
+
+    Raises:
+        RegistryError: a declared_id occurs twice.
+    """
+    twice = frame["declared_id"][frame["declared_id"].duplicated()]
+    if len(twice):
+        raise RegistryError(f"declared_id '{twice.iloc[0]}' occurs twice: put each registry's name before its ids")
+    shape = frame.geometry.to_numpy()
+    placed = ~(shapely.is_missing(shape) | shapely.is_empty(shape))
+    frame = _in_order(frame[placed & ~frame["kind"].isin(MATCHED_KINDS_NOT).to_numpy(bool)], "declared_id")
+    error_m = frame["position_error_m"].to_numpy(float)
+    it, facility = (frame[c].to_numpy(float) for c in ("it_mw", "facility_mw"))
+    from_facility = np.isnan(it)
+    looked = looked_shares(frame.geometry.to_numpy(), error_m, looked_at)
+    idle = frame["status"].isin(NOT_OPERATING).to_numpy(bool)
+    missed = np.where(idle, settings.p_missed_not_operating, settings.p_missed)
+    return Declared(
+        id=frame["declared_id"].to_numpy(object), at=shapes_of(frame), error_m=error_m,
+        sigma_m=np.hypot(error_m, settings.registration_m),
+        it_mw=np.where(from_facility, facility / settings.facility_per_it, it),
+        ln_sd=np.hypot(settings.declared_ln_sd, np.where(from_facility, settings.facility_per_it_ln_sd, 0.0)),
+        outline_m2=frame["area_m2"].to_numpy(float), footprint_m2=frame["footprint_m2"].to_numpy(float),
+        looked=looked, p_missed=1.0 - looked * (1.0 - missed), kind=_words(frame, "kind"),
+        odd_use=odd_use(_words(frame, "kind")),
+        status=_words(frame, "status"), since=dates(frame, "valid_from"), until=dates(frame, "valid_to", end=True),
+        zone=_words(frame, "zone"),
+        labels=pd.DataFrame({k: _words(frame, k) for k in ("name", "operator", "declared_id")}),
+    )  # fmt: skip
+
+
+def shapes_of(frame: gpd.GeoDataFrame) -> Shapes:
+    """Return hull, reach and centre of the table's geometries."""
+    shape = np.asarray(frame.geometry.to_numpy(), dtype=object)
+    n = len(shape)
+    if not n:
+        none = np.zeros(0)
+        return Shapes(shape, np.zeros((0, 2)), none, none, none, np.zeros((0, 3)))
+    centre = centres(shape)
+    area, edge, radius = (np.zeros(n) for _ in range(3))
+    some = np.flatnonzero(shapely.get_type_id(shape) != 0)
+    if len(some):
+        hull = shapely.convex_hull(local_frame(shape[some], centre[some, 0], centre[some, 1]))
+        corners = np.abs(shapely.bounds(hull))
+        radius[some] = np.hypot(np.maximum(corners[:, 0], corners[:, 2]), np.maximum(corners[:, 1], corners[:, 3]))
+        area[some] = shapely.area(hull)
+        edge[some] = np.where(area[some] > 0, shapely.length(hull), 2.0 * shapely.length(hull))
+    return Shapes(shape, centre, area, edge, radius, on_sphere(centre))
+
+
+def distances_m(a: Shapes, i: np.ndarray, b: Shapes, j: np.ndarray) -> np.ndarray:
+    """Distance of a[i] and b[j] edge to edge in the frame about b[j], m, (pair,); NaN where j < 0."""
+    out = np.full(len(i), np.nan)
+    if not len(b.shape) or not len(i):
+        return out
+    x, y = local_xy(a.centre[i, 0], a.centre[i, 1], b.centre[j, 0], b.centre[j, 1])
+    out = np.hypot(x, y)
+    wide = np.flatnonzero((a.radius_m[i] > 0) | (b.radius_m[j] > 0))
+    if len(wide):
+        lon0, lat0 = b.centre[j[wide]].T
+        out[wide] = shapely.distance(
+            local_frame(a.shape[i[wide]], lon0, lat0), local_frame(b.shape[j[wide]], lon0, lat0)
+        )
+    return np.where(j >= 0, out, np.nan)
+
+
+def overlaps(a: Shapes, i: np.ndarray, b: Shapes, j: np.ndarray, distance_m: np.ndarray) -> np.ndarray:
+    """Shared area over the smaller one's, (pair,); NaN where one side is a point: that says nothing."""
+    out = np.full(len(i), np.nan)
+    both = (a.hull_m2[i] > 0) & (b.hull_m2[j] > 0)
+    out[both] = 0.0
+    touching = np.flatnonzero(both & (distance_m <= 0))
+    if len(touching):
+        lon0, lat0 = b.centre[j[touching]].T
+        one, other = (local_frame(k.shape[m[touching]], lon0, lat0) for k, m in ((a, i), (b, j)))
+        shared = shapely.area(shapely.intersection(one, other))
+        out[touching] = shared / np.maximum(np.minimum(shapely.area(one), shapely.area(other)), 1e-9)
+    return out
+
+
+def share_inside(a: Shapes, i: np.ndarray, b: Shapes, j: np.ndarray) -> np.ndarray:
+    """Share of a[i] that lies within b[j], (pair,); of a point 0 or 1."""
+    lon0, lat0 = b.centre[j].T
+    one, other = local_frame(a.shape[i], lon0, lat0), local_frame(b.shape[j], lon0, lat0)
+    area = shapely.area(one)
+    part = shapely.area(shapely.intersection(one, other)) / np.where(area > 0, area, 1.0)
+    return np.where(area > 0, part, shapely.contains(other, one))
+
+
+def on_sphere(lonlat: np.ndarray) -> np.ndarray:
+    """Points on a sphere in km, shape (n, 3): chords are distances, with no seam at 180 degrees."""
+    lon, lat = np.radians(lonlat).T
+    return EARTH_KM * np.column_stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
+
+
+def dates(frame: pd.DataFrame, column: str, end: bool = False) -> np.ndarray:
+    """Return ISO dates as (n,) datetime64[D], NaT where there is none; '2024' is its first day, or last with `end`."""
+    if column not in frame or not frame[column].notna().any():
+        return np.full(len(frame), np.datetime64("NaT", "D"))
+    text = frame[column].astype("string").str.slice(0, 10)
+    start = pd.to_datetime(text, errors="coerce", format="ISO8601").to_numpy("datetime64[D]")
+    if not end:
+        return start
+    size = text.str.len().fillna(0).to_numpy(int)
+    last = [(s.astype(f"datetime64[{u}]") + 1).astype("datetime64[D]") - 1 for s, u in ((start, "Y"), (start, "M"))]
+    return np.where(size == 4, last[0], np.where(size == 7, last[1], start))
+
+
+def _background(values: np.ndarray, least: float) -> tuple[float, float]:
+    """Median and spread of ln over all sites; 0.8: MW per building, p10 31 to p90 171 (domain table 0, 6)."""
+    ln_all = np.log(np.maximum(values, least))
+    return float(np.median(ln_all)), max(0.8, float(np.std(ln_all)))
+
+
+def odd_use(kinds: np.ndarray) -> np.ndarray:
+    """Whether a data center with cooling plant contradicts the declared use, (n,); 'data storage' it does not."""
+    words = {k: frozenset(re.findall(r"[a-z]+", k.lower())) for k in set(kinds.tolist()) if isinstance(k, str)}
+    odd = {k: bool(w & CONTRADICTED) and not w & {"data", "server", "datacenter"} for k, w in words.items()}
+    return np.array([odd.get(k, False) for k in kinds.tolist()], bool)
+
+
+def _in_order(frame: gpd.GeoDataFrame, key: str) -> gpd.GeoDataFrame:
+    if frame[key].is_monotonic_increasing:
+        return frame
+    return frame.iloc[np.argsort(frame[key].to_numpy(object), kind="stable")]
+
+
+def _words(frame: pd.DataFrame, column: str) -> np.ndarray[Any, Any]:
+    if column not in frame:
+        return np.full(len(frame), None, object)
+    values = frame[column].to_numpy(object)
+    out = np.full(len(values), None, object)
+    known = ~pd.isna(values)
+    out[known] = values[known]
+    return out

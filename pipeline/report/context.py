@@ -1,0 +1,329 @@
+"""From tables to what the report's template shows: counts, rows, cards and the map's features.
+
+In: `ReportData`. Out: one dictionary of plain values. Nothing here is HTML: texts stay as they
+came and are escaped by the template, and everything of the map goes through `safe_json`.
+Longitudes are unwrapped about the middle of what was looked at, so a map over the antimeridian
+is one map.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import shapely
+
+from overwatt.aoi.errors import redact
+from overwatt.pipeline.coverage import centres, looked_area_km2
+from overwatt.pipeline.report import rasters, wording
+from overwatt.pipeline.report.figures import power_intervals
+from overwatt.pipeline.tables import QUANTILE_NAMES
+
+if TYPE_CHECKING:
+    from overwatt.pipeline.report.page import ReportData
+
+Row = dict[str, Any]
+_MAX_TILES_LISTED = 200  # tiles in the list of what is incomplete; more are counted
+_MAX_LOOKS_DRAWN = 80  # dots of surface temperature on a card
+_BAR_PX = 560.0  # width of an interval bar in its own units
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def context(data: ReportData) -> Row:
+    """Return the values of the template, all but style, script and policy.
+
+    Addresses in reasons and facts lose their query strings: a signed link is a key.
+    """
+    reasons = [redact(str(reason)) for reason in data.looked_at["reason"]]
+    data = replace(
+        data,
+        looked_at=data.looked_at.assign(reason=reasons),
+        facts={key: redact(value) for key, value in data.facts.items()},
+    )
+    names = {str(r["declared_id"]): _text(r["name"]) or str(r["declared_id"]) for r in _rows(data.declared)}
+    sites = {str(r["site_id"]): r for r in _rows(data.sites)}
+    ledger = _rows(data.ledger.sort_values("rank"))
+    anchor: dict[str, str] = {}
+    for row in ledger:
+        anchor.setdefault(_key(row), f"card-{len(anchor) + 1}")
+    for site_id in sites:
+        anchor.setdefault(f"s:{site_id}", f"card-{len(anchor) + 1}")
+    for site_id in data.thermal["site_id"]:
+        if str(site_id) not in sites:  # a known site, examined in surface temperature alone
+            anchor.setdefault(f"t:{site_id}", f"card-{len(anchor) + 1}")
+    entries = [_entry(row, sites, names, anchor[_key(row)]) for row in ledger]
+    counts = data.ledger["class"].value_counts()
+    return {
+        "data": data,
+        "entries": entries,
+        "cards": _cards(data, sites, entries, anchor),
+        "classes": [
+            {"name": c, "label": wording.CLASS_LABEL[c], "meaning": m, "count": int(counts.get(c, 0))}
+            for c, m in wording.CLASS_MEANING.items()
+        ],
+        "questions": int(len(ledger) - counts.get("matched", 0)),
+        "coverage": _coverage(data.looked_at),
+        "priors": sorted({float(p) for p in data.sites["prior"]}),
+        "unseen": [{**row, "name": _text(row["name"]), **_declared_mw(row)} for row in _rows(data.not_looked_at)],
+        "sources": _sources(data.declared),
+        "quantities": wording.QUANTITIES,
+        "plot": power_intervals.interval_plot(data.sites, data.ledger) if len(data.sites) else "",
+        "plotted": min(len(data.sites), power_intervals.MAX_ROWS),
+        "basemap": None if data.basemap is None else _uri(rasters.encode(data.basemap)),
+        "map_json": safe_json(_map(data, entries, anchor)),
+    }
+
+
+def safe_json(value: object) -> str:
+    """Return JSON that can stand in a script element: no `<`, `>`, `&` nor line separators."""
+    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _rows(frame: pd.DataFrame) -> list[Row]:
+    """Records with None for every missing value."""
+    plain = frame.drop(columns="geometry", errors="ignore")
+    names = [str(c) for c in plain.columns]
+    rows = plain.astype(object).where(plain.notna(), None).itertuples(index=False, name=None)
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+def _key(row: Row) -> str:
+    return f"s:{row['site_id']}" if row["site_id"] is not None else f"d:{row['declared_id']}"
+
+
+def _entry(row: Row, sites: dict[str, Row], names: dict[str, str], anchor: str) -> Row:
+    site = sites.get(_text(row["site_id"]))
+    return {
+        **row,
+        "label": wording.CLASS_LABEL[row["class"]],
+        "anchor": anchor,
+        "name": names.get(_text(row["declared_id"]), _text(row["declared_id"])),
+        "p10": None if site is None else site["it_mw_p10"],
+        "p50": None if site is None else site["it_mw_p50"],
+        "p90": None if site is None else site["it_mw_p90"],
+        "reason": wording.first_sentence(row["evidence_for"]),
+        "prior": None if site is None else site["prior"],
+        "next": wording.next_step(row),
+    }
+
+
+def _cards(data: ReportData, sites: dict[str, Row], entries: list[Row], anchor: dict[str, str]) -> list[Row]:
+    """One card a site, and one a declaration that was not seen, in the order of the ledger."""
+    of: dict[str, list[Row]] = {}
+    for entry in entries:
+        of.setdefault(_key(entry), []).append(entry)
+    declared = {str(r["declared_id"]): r for r in _rows(data.declared)}
+    thermal = {str(r["site_id"]): r for r in _rows(data.thermal)}
+    looks: dict[str, list[Row]] = {}
+    for look in _rows(data.thermal_looks):
+        looks.setdefault(str(look["site_id"]), []).append(look)
+    stated = [e["declared_it_mw"] for e in entries if e["declared_it_mw"]]
+    power = _decades([s[f"it_mw_{q}"] for s in sites.values() for q in ("p05", "p95")] + stated)
+    flop = _decades([1e24, 1e26] + [s[f"flop_90d_{q}"] for s in sites.values() for q in ("p10", "p95")])
+    cards = []
+    for key, name in anchor.items():
+        item, mine = key[2:], of.get(key, [])
+        card: Row = {
+            "anchor": name,
+            "id": item,
+            "entries": mine,
+            "class": mine[0]["class"] if mine else "none",
+            "label": mine[0]["label"] if mine else "Known site" if key[0] == "t" else "Not in the ledger",
+            "chip": _uri(data.chips[item]) if item in data.chips else None,
+            "site": sites.get(item) if key[0] == "s" else None,
+            "declared": declared.get(item) if key[0] == "d" else None,
+            "thermal": thermal.get(item) if key[0] in "st" else None,
+            "looks": _dots(looks.get(item, [])) if key[0] in "st" else [],
+        }
+        if card["site"] is not None:
+            site = card["site"]
+            marks = [(e["declared_it_mw"], "declared") for e in mine if e["declared_it_mw"]]
+            card["power_bar"] = _bar({q: site[f"it_mw_{q}"] for q in QUANTILE_NAMES}, power, marks[:3])
+            card["flop_bar"] = _bar({q: site[f"flop_90d_{q}"] for q in QUANTILE_NAMES}, flop, (), powers=True)
+        cards.append(card)
+    return cards
+
+
+def _decades(values: Iterable[float]) -> tuple[int, int]:
+    """The whole powers of ten about the positive ones of `values`."""
+    logs = [math.log10(v) for v in values if v > 0]
+    low, high = math.floor(min(logs, default=0.0)), math.ceil(max(logs, default=2.0))
+    return max(low, high - 5), max(high, low + 1)
+
+
+def _bar(
+    quantiles: dict[str, float],
+    decades: tuple[int, int],
+    marks: Sequence[tuple[float, str]],
+    powers: bool = False,
+) -> Row:
+    """Places of quantiles, ticks and marks on a logarithmic bar of `_BAR_PX` units.
+
+    Ticks read as powers of ten where `powers` is set, as numbers elsewhere.
+    """
+    low, high = decades
+
+    def x(value: float) -> float:
+        part = (math.log10(max(value, 10.0**low)) - low) / (high - low)
+        return round(_BAR_PX * min(max(part, 0.0), 1.0), 1)
+
+    return {
+        **{name: x(value) for name, value in quantiles.items()},
+        "ticks": [
+            (x(10.0**n), f"10{str(n).translate(_SUPERSCRIPT)}" if powers else f"{10.0**n:,g}")
+            for n in range(low, high + 1)
+        ],
+        "below": quantiles["p05"] < 10.0**low,
+        "marks": [(x(v), label, v) for v, label in marks if 10.0**low <= v <= 10.0**high],
+    }
+
+
+def _dots(looks: list[Row]) -> list[Row]:
+    """Surface temperature excess by look, for a strip of 300 by 50 units; its middle is 0 K."""
+    shown = sorted((r for r in looks if r["excess_k"] is not None), key=lambda r: r["time"])[-_MAX_LOOKS_DRAWN:]
+    top = max((abs(r["excess_k"]) for r in shown), default=0.0) or 1.0
+    return [
+        {**r, "x": round(4 + 292 * (n + 0.5) / len(shown), 1), "y": round(24 - 20 * r["excess_k"] / top, 1)}
+        for n, r in enumerate(shown)
+    ]
+
+
+def _declared_mw(row: Row) -> Row:
+    if row["it_mw"] is not None:
+        return {"mw": row["it_mw"], "mw_kind": "IT"}
+    return {"mw": row["facility_mw"], "mw_kind": "facility"}
+
+
+def _coverage(looked_at: gpd.GeoDataFrame) -> Row:
+    cells = _rows(looked_at)
+    done = [c for c in cells if c["screened"] and not c["failed"]]
+    open_ = [c for c in cells if c["failed"] or not c["screened"] or c["imaged"] < 0.999 or c["clear_looks"] == 0]
+    open_.sort(key=lambda c: (not c["failed"], c["screened"], c["imaged"], str(c["cell"])))
+    return {
+        "tiles": len(cells),
+        "done": len(done),
+        "failed": sum(bool(c["failed"]) for c in cells),
+        "skipped": sum(not c["failed"] and not c["screened"] for c in cells),
+        "share": sum(c["imaged"] for c in done) / len(cells) if cells else 0.0,
+        "km2": looked_area_km2(looked_at),
+        "looks": sorted({int(c["clear_looks"]) for c in done}),
+        "open": open_[:_MAX_TILES_LISTED],
+        "open_total": len(open_),
+    }
+
+
+def _sources(declared: gpd.GeoDataFrame) -> list[tuple[str, str, int]]:
+    pairs = declared[["source", "licence"]].fillna("").astype(str).value_counts()
+    return sorted((s or "not named", licence or "not stated", int(n)) for (s, licence), n in pairs.items())
+
+
+def _uri(picture: bytes) -> str:
+    for start, kind in ((b"\xff\xd8", "jpeg"), (b"\x89PNG", "png"), (b"RIFF", "webp")):
+        if picture.startswith(start):
+            return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
+    raise ValueError(f"a picture starts with {picture[:4]!r}: neither JPEG, PNG nor WebP")
+
+
+def _map(data: ReportData, entries: list[Row], anchor: dict[str, str]) -> Row:
+    """Features of the map: shapes as GeoJSON, texts as lists of lines."""
+    boxes = [f for f in (data.looked_at, data.sites, data.declared) if len(f)]
+    middle = 0.0
+    if data.basemap is not None:
+        middle = (data.basemap.bounds[0] + data.basemap.bounds[2]) / 2
+    elif boxes:
+        middle = float(np.median(centres(_solid(boxes[0]))[:, 0])) if len(_solid(boxes[0])) else 0.0
+    best = {e["anchor"]: e for e in reversed(entries)}
+    sites = []
+    for row, shape in zip(_rows(data.sites), _shapes(data.sites, middle), strict=True):
+        name = anchor[f"s:{row['site_id']}"]
+        entry = best.get(name)
+        text = [
+            str(row["site_id"]),
+            entry["label"] if entry else "Not in the ledger",
+            f"IT power {wording.mw(row['it_mw_p50'])} MW (80%: {wording.mw(row['it_mw_p10'])} to "
+            f"{wording.mw(row['it_mw_p90'])})",
+            f"p (data center) {wording.probability(row['p_data_center'])} at a prior of {wording.share(row['prior'])}",
+        ]
+        point = [round(middle + (row["lon"] - middle + 180) % 360 - 180, 6), row["lat"]]
+        klass = entry["class"] if entry else "none"
+        sites.append({"a": name, "c": klass, "n": entry["rank"] if entry else None, "p": point, "g": shape, "t": text})
+    unseen = {str(i) for i in data.not_looked_at["declared_id"]}
+    alone = {str(e["declared_id"]): e["rank"] for e in entries if e["site_id"] is None}
+    listed = {str(e["declared_id"]): e["anchor"] for e in reversed(entries) if e["declared_id"] is not None}
+    declared = [
+        {
+            "g": shape,
+            "r": round(row["position_error_m"], 1),
+            "a": listed.get(str(row["declared_id"])),
+            "n": alone.get(str(row["declared_id"])),
+            "t": [
+                _text(row["name"]) or str(row["declared_id"]),
+                "Declared"
+                + (f" by {row['operator']}" if row["operator"] else "")
+                + (", place not looked at" if str(row["declared_id"]) in unseen else ""),
+                f"stated position error {wording.distance(row['position_error_m'])} (1 sigma)",
+            ],
+        }
+        for row, shape in zip(_rows(data.declared), _shapes(data.declared, middle), strict=True)
+        if shape
+    ]
+    outlines = zip(data.footprints["class"].astype(str), _shapes(data.footprints, middle), strict=True)
+    tiles = zip(_rows(data.looked_at), _shapes(data.looked_at, middle), strict=True)
+    return {
+        "picture": None if data.basemap is None else [float(v) for v in data.basemap.bounds],
+        "sites": sites,
+        "declared": declared,
+        "footprints": [{"c": klass, "g": shape} for klass, shape in outlines if shape],
+        "failed": [
+            {"g": shape, "t": [f"Tile {t['cell']}", "failed" if t["failed"] else "not screened", t["reason"]]}
+            for t, shape in tiles
+            if shape and (t["failed"] or not t["screened"])
+        ],
+        **_shade(data.looked_at, middle),
+    }
+
+
+def _solid(frame: gpd.GeoDataFrame) -> np.ndarray:
+    shapes = np.asarray(frame.geometry, dtype=object)
+    return shapes[~(shapely.is_missing(shapes) | shapely.is_empty(shapes))]
+
+
+def _unwrap(shapes: np.ndarray, middle: float) -> np.ndarray:
+    """Shapes with longitudes within 180 degrees of `middle`, at 6 decimals (0.1 m)."""
+    lonlat = shapely.get_coordinates(shapes)
+    lonlat[:, 0] = middle + (lonlat[:, 0] - middle + 180.0) % 360.0 - 180.0
+    return shapely.set_coordinates(shapely.force_2d(shapes), np.round(lonlat, 6))
+
+
+def _shapes(frame: gpd.GeoDataFrame, middle: float) -> list[Any]:
+    shapes = np.asarray(frame.geometry, dtype=object)
+    good = ~(shapely.is_missing(shapes) | shapely.is_empty(shapes))
+    texts = np.full(len(shapes), None, dtype=object)
+    texts[good] = shapely.to_geojson(_unwrap(shapes[good], middle))
+    return [None if text is None else json.loads(text) for text in texts]
+
+
+def _shade(looked_at: gpd.GeoDataFrame, middle: float) -> Row:
+    """What was not looked at, about what was: a wide box less the screened cells."""
+    usable = looked_at["screened"].to_numpy(bool) & ~looked_at["failed"].to_numpy(bool)
+    cells = _unwrap(_solid(looked_at[usable]), middle)
+    every = _unwrap(_solid(looked_at), middle)
+    if not len(every):
+        return {"shade": None, "bounds": None}
+    west, south, east, north = (float(v) for v in shapely.total_bounds(every))
+    pad = max(1.0, 3 * (east - west), 3 * (north - south))
+    wide = shapely.box(west - pad, max(-85.0, south - pad), east + pad, min(85.0, north + pad))
+    rest = wide.difference(shapely.union_all(shapely.make_valid(cells)))
+    return {"shade": json.loads(shapely.to_geojson(rest)), "bounds": [west, south, east, north]}

@@ -1,0 +1,179 @@
+"""Plot of an inspection plan: what the condition on a naive evader costs in the worst case.
+
+In: places, budget, plan. Out: the trade as numbers, and a figure of two panels as SVG text or PNG bytes; the same
+plan gives the same bytes. Left, every plan between the best worst case and the best against a naive evader, with the
+chosen plan, the uniform draw and the list of the highest scores; right, where the visits go, by stratum.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from overwatt.aoi.errors import ConfigError
+from overwatt.pipeline.inspection.plan import NAIVE, Places, Plan, detection, plan, top_list, worst_case
+
+POINTS = 21
+_FEW = 3
+_PLACES = (2_000, 20_000)  # from so many places on, 11 points; 3, as a plan takes seconds there
+_BLUE, _ORANGE, _GREEN, _GREY = "#0072b2", "#d55e00", "#009e73", "#666666"  # Okabe and Ito 2008, and grey
+_NAME = 34  # characters of a stratum's name that are shown
+
+
+@dataclass(frozen=True)
+class Trade:
+    """Detection under plans with a rising condition on the naive evader.
+
+    Attributes:
+        condition: (plan,) least share of the list's detection of a naive evader, 0..1, as far as any plan meets it.
+        naive: (plan,) detection of a naive evader; worst: (plan,) worst-case detection.
+        uniform: (naive, worst) of a draw that treats all alike.
+        top: (naive, worst) of the list of the highest scores.
+    """
+
+    condition: np.ndarray
+    naive: np.ndarray
+    worst: np.ndarray
+    uniform: tuple[float, float]
+    top: tuple[float, float]
+
+
+def trade(places: Places, budget: float, *, floor: float = 0.02, points: int | None = None) -> Trade:
+    """Return the trade.
+
+    Args:
+        places: as for `inspection.plan`.
+        budget: likewise.
+        floor: likewise.
+        points: plans between the conditions 0 and 1 (3 or fewer: and `NAIVE`); if None `POINTS`, fewer where there
+            are many places.
+
+    Raises:
+        ConfigError: as `inspection.plan`, if there is no plan even without the condition.
+    """
+    n = len(places.place_id)
+    if points is None:
+        points = POINTS if n < _PLACES[0] else 11 if n < _PLACES[1] else _FEW
+    found: list[tuple[float, Plan]] = []
+    last = 1.0 if points > _FEW else NAIVE  # of few, none is spent where the floors leave no plan
+    for condition in np.linspace(0.0, last, max(points, 2)).tolist():
+        try:
+            found.append((condition, plan(places, budget, floor=floor, naive=condition)))
+        except ConfigError:
+            if not found:
+                raise
+            break  # the floors leave too little for the list
+    weight = _weight(places)
+    uniform = np.full(n, min(1.0, budget / places.cost.sum()))
+    top = top_list(places, budget)
+    return Trade(
+        np.array([c for c, _ in found]),
+        np.array([p.naive for _, p in found]),
+        np.array([p.worst_case for _, p in found]),
+        (float(weight @ detection(places, uniform)), worst_case(places, uniform)),
+        (float(weight @ detection(places, top)), worst_case(places, top)),
+    )
+
+
+def figure(places: Places, chosen: Plan, of: Trade, condition: float = NAIVE) -> Figure:
+    """Return the figure; `condition` is that of the chosen plan, for its name in the legend."""
+    fig = Figure(figsize=(11.0, 4.8), layout="constrained")
+    FigureCanvasAgg(fig)
+    left, right = fig.subplots(1, 2, width_ratios=(1.15, 1.0))
+    _trade(left, chosen, of, condition)
+    _effort(right, places, chosen)
+    for axes in (left, right):
+        axes.grid(color="#808080", alpha=0.25, linewidth=0.6)
+        axes.set_axisbelow(True)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+    lines, names = left.get_legend_handles_labels()
+    fig.legend(lines, names, loc="outside lower left", ncols=3, frameon=False, fontsize=8,
+               title="detection: naive evader, worst case", title_fontsize=8, alignment="left")  # fmt: skip
+    return fig
+
+
+def svg(places: Places, chosen: Plan, of: Trade) -> str:
+    """Return the figure as SVG without date or random ids."""
+    with matplotlib.rc_context({"svg.hashsalt": "overwatt", "svg.fonttype": "none", "font.size": 9.0}):
+        out = io.StringIO()
+        figure(places, chosen, of).savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+    return out.getvalue()
+
+
+def png(places: Places, chosen: Plan, of: Trade) -> bytes:
+    """Return the figure as PNG, 120 dots an inch."""
+    with matplotlib.rc_context({"font.size": 9.0}):
+        raw = io.BytesIO()
+        figure(places, chosen, of).savefig(raw, format="png", dpi=120, metadata={"Software": None})
+    return raw.getvalue()
+
+
+def _trade(axes: Axes, chosen: Plan, of: Trade, condition: float) -> None:
+    order = np.lexsort((-of.worst, of.naive))
+    name = f"plans, condition 0 to {of.condition[-1]:.2g}"
+    axes.plot(of.naive[order], of.worst[order], "-", color=_BLUE, linewidth=1.5, label=name, zorder=2)
+    axes.plot(of.naive, of.worst, ".", color=_BLUE, markersize=4, zorder=2)
+    best = int(np.argmax(of.worst - 1e-9 * np.arange(len(of.worst))))
+    met = chosen.naive / of.top[0] if of.top[0] > 0 else 1.0
+    asked = f"condition {condition:g}" if met > condition - 5e-3 else f"condition {condition:g}, {met:.2f} is met"
+    marks = (
+        (of.naive[best], of.worst[best], "D", _BLUE, "no condition, best worst case", 6),
+        (*of.uniform, "s", _GREY, "uniform draw", 7),
+        (*of.top, "^", _ORANGE, "list of the highest scores", 8),
+        (chosen.naive, chosen.worst_case, "*", _GREEN, f"chosen plan, {asked}", 15),
+    )
+    for x, y, mark, color, words, size in marks:
+        axes.plot(
+            [x], [y], mark, color=color, markersize=size, linestyle="none", label=f"{words}: {x:.3f}, {y:.3f}",
+            clip_on=False, zorder=4, markeredgecolor="white", markeredgewidth=0.6,
+        )  # fmt: skip
+    label = f"{condition:g} of the list's naive detection"
+    axes.axvline(condition * of.top[0], color=_GREEN, linestyle=":", linewidth=1.0, zorder=1, label=label)
+    axes.set_xlim(0.0, min(1.0, 1.08 * max(of.top[0], *of.naive, of.uniform[0], 0.05)))
+    axes.set_ylim(min(0.0, of.top[1]), min(1.0, 1.15 * max(*of.worst, of.uniform[1], chosen.worst_case, 0.05)))
+    axes.set_title("What the condition on a naive evader costs", loc="left")
+    axes.set_xlabel("detection of a naive evader, who sits where the scores say")
+    axes.set_ylabel("worst case: detection of one who knows the plan")
+
+
+def _effort(axes: Axes, places: Places, chosen: Plan) -> None:
+    names = sorted(set(places.stratum))
+    group = np.array([names.index(s) for s in places.stratum])
+    uniform = np.full(len(group), min(1.0, chosen.budget / places.cost.sum()))
+    shares = []
+    for q in (chosen.q, uniform, top_list(places, chosen.budget)):
+        spent = np.bincount(group, q * places.cost, len(names))
+        shares.append(100.0 * spent / max(float(spent.sum()), 1e-300))
+    order = np.argsort(shares[0], kind="stable")
+    y = np.arange(len(names), dtype=float)
+    rows = zip(
+        shares, (_GREEN, _GREY, _ORANGE), ("chosen plan", "uniform draw", "list"), (0.27, 0.0, -0.27), strict=True
+    )
+    for share, color, name, shift in rows:
+        axes.barh(y + shift, share[order], height=0.25, color=color, label=name)
+    counts = np.bincount(group, minlength=len(names))
+    labels = [f"{_printable(names[k])} ({counts[k]:,})" for k in order]
+    axes.set_yticks(y, labels)
+    for label in axes.get_yticklabels():
+        label.set_parse_math(False)
+    axes.set_xlim(0.0)
+    axes.set_title("Where the visits go, by stratum (places)", loc="left")
+    axes.set_xlabel("% of the effort")
+    axes.legend(frameon=False, fontsize=8, loc="best")
+
+
+def _weight(places: Places) -> np.ndarray:
+    """Return where a naive evader sits, (place,), summing to 1."""
+    total = float(places.score.sum())
+    return places.score / total if total > 0 else np.full(len(places.score), 1.0 / len(places.score))
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text.replace("_", " "))[:_NAME]

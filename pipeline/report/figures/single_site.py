@@ -1,0 +1,113 @@
+"""Picture of one site's estimate: as lines for a terminal, and as a page with an SVG.
+
+In: the result of overwatt.pipeline.compute.single_site. Out: text; the same result gives the same text.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+import math
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+_WIDTH = 44
+_NAMES = {"it_mw": "IT power, MW", "facility_mw": "facility power, MW", "h100e": "H100 equivalents", "flop": "FLOP"}
+
+
+def lines(result: dict[str, Any]) -> list[str]:
+    """Return the estimate as lines of plain text, 100 columns at most."""
+    out = [f"{'':24}{'p05':>11}{'p10':>11}{'p50':>11}{'p90':>11}{'p95':>11}"]
+    for key, name in _NAMES.items():
+        label = f"{name} in {result['days']} d" if key == "flop" else name
+        out.append(
+            f"{label:24}" + "".join(f"{_short(result[key][q]):>11}" for q in ("p05", "p10", "p50", "p90", "p95"))
+        )
+    q = result["it_mw"]
+    out += ["", "IT power (80% of the draws between the brackets, | the median):", _bar(q), ""]
+    out.append("share of the variance of IT power by source:")
+    for source, share in result["error_budget"].items():
+        out.append(f"  {source[:52]:52} {share:5.0%} {'#' * round(share * 36)}")
+    if result["probability_no_ai"] > 0:
+        out.append(f"chance that there are no AI accelerators at all: {result['probability_no_ai']:.0%}")
+    energy = result["annual_gwh"]
+    out.append(
+        f"energy of a year: {_short(energy['p10'])} to {_short(energy['p90'])} GWh (80%), annual PUE apart from peak"
+    )
+    for flop, dates in (result["time_to_threshold"] or {}).items():
+        out.append(
+            f"passes {flop} FLOP by {dates['p50'] or 'later than 10 years'} (80%: {dates['p10']} to {dates['p90']})"
+        )
+    looks = result["next_observations"][:3]
+    out.append("next, what would narrow IT power most (ln-sd before -> after):")
+    out += [f"  {o['observation']} ({o['kind']}): {o['ln_sd_before']:.2f} -> {o['ln_sd_after']:.2f}" for o in looks]
+    out += [f"question: {text}" for text in result["questions"]]
+    out += ["", result["assumptions"], f"Basis: {result['basis']}."]
+    return out
+
+
+def page(result: dict[str, Any]) -> str:
+    """Return one self-contained HTML page; every text of the input is escaped."""
+    text = html.escape("\n".join(lines(result)))
+    title = html.escape(f"Estimate: {result['site'].get('name', 'site')}")
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        "<style>body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem}"
+        "pre{white-space:pre-wrap}svg{max-width:100%;height:auto}</style></head>"
+        f"<body><h1>{title}</h1>{svg(result)}<pre>{text}</pre></body></html>\n"
+    )
+
+
+def svg(result: dict[str, Any]) -> str:
+    """Return intervals of the four quantities and the three budgets as SVG."""
+    with rc_context({"svg.hashsalt": "overwatt", "svg.fonttype": "none", "font.size": 9.0}):
+        figure = Figure(figsize=(9.5, 4.2), layout="constrained")
+        left, right = figure.subplots(1, 2, width_ratios=(1, 1.2))
+        for y, (key, name) in enumerate(_NAMES.items()):
+            q = result[key]
+            middle = q["p50"]
+            if middle <= 0:
+                left.text(1.0, -y, f"{name}: none", va="center")
+                continue
+            for low, high, width in (("p025", "p975", 2), ("p10", "p90", 7)):
+                ends = [max(q[low] / middle, 1e-3), q[high] / middle]
+                left.plot(ends, [-y, -y], lw=width, color="#0072b2", alpha=0.5, solid_capstyle="butt")
+            left.plot(1.0, -y, "o", color="#0072b2")
+            left.text(1.0, -y + 0.22, f"{name}: {_short(middle)}", ha="center")
+        left.set(xscale="log", yticks=[], xlabel="over the median (thick 80%, thin 95%)", ylim=(-3.6, 0.6))
+        low, high = left.get_xlim()
+        ticks = [t for t in (0.01, 0.03, 0.1, 0.25, 0.5, 1, 2, 4, 10, 30) if low <= t <= high]
+        left.set_xticks(ticks, [f"{t:g}" for t in ticks])
+        left.minorticks_off()
+        names = list(dict.fromkeys([*result["error_budget"], *result["error_budget_flop"]]))[:12]
+        for k, (budget, label) in enumerate((("error_budget", "IT power"), ("error_budget_flop", "FLOP"))):
+            values = [result[budget].get(n, 0.0) for n in names]
+            right.barh([-y - 0.38 * k for y in range(len(names))], values, 0.36, label=label)
+        right.set(yticks=[-y - 0.19 for y in range(len(names))], xlabel="share of variance")
+        right.set_yticklabels([n if len(n) < 46 else n[:43] + "..." for n in names], fontsize=8)
+        right.legend(frameon=False, loc="lower right")
+        out = io.StringIO()
+        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+    text = out.getvalue()
+    return text[text.index("<svg") :]
+
+
+def _bar(q: dict[str, float]) -> str:
+    low, high = math.log(q["p025"]), math.log(q["p975"])
+
+    def place(v: float) -> int:
+        return round((math.log(v) - low) / max(high - low, 1e-9) * (_WIDTH - 1))
+
+    cells = ["-"] * _WIDTH
+    for k in range(place(q["p10"]), place(q["p90"]) + 1):
+        cells[k] = "="
+    cells[place(q["p10"])], cells[place(q["p90"])], cells[place(q["p50"])] = "[", "]", "|"
+    return f"  {_short(q['p025'])} {''.join(cells)} {_short(q['p975'])} MW"
+
+
+def _short(value: float) -> str:
+    if value != 0 and (abs(value) >= 1e7 or abs(value) < 0.01):
+        return f"{value:.2g}"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

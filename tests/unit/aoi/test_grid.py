@@ -1,0 +1,195 @@
+import numpy as np
+import pytest
+from affine import Affine
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from odc.geo.geobox import GeoBox
+from pyproj import Transformer
+from shapely.geometry import Point, Polygon
+
+from overwatt.aoi.area import Area, from_bbox
+from overwatt.aoi.errors import GridError
+from overwatt.aoi.grid import area_mask, crop_to_area, grid_for, tiles, windows
+
+# odc-geo 0.5.3 itself multiplies affines with `*`, which affine 3.0.1 announces it will drop
+pytestmark = pytest.mark.filterwarnings("ignore:Use .@. matmul:PendingDeprecationWarning")
+
+ASHBURN = from_bbox(-77.50, 39.00, -77.47, 39.02)
+sides = st.integers(1, 60)
+
+
+@settings(max_examples=40, deadline=None)
+@given(ny=sides, nx=sides, tile=st.integers(1, 70), halo=st.integers(0, 20))
+def test_cores_cover_the_grid_exactly_once(ny, nx, tile, halo):
+    seen = np.zeros((ny, nx), dtype=int)
+    cut = tiles((ny, nx), tile, halo)
+    for one in cut:
+        y0, x0, y1, x1 = one.core
+        assert y0 < y1
+        assert x0 < x1
+        seen[y0:y1, x0:x1] += 1
+        assert one.halo == (max(y0 - halo, 0), max(x0 - halo, 0), min(y1 + halo, ny), min(x1 + halo, nx))
+    assert (seen == 1).all()
+    assert len({one.name for one in cut}) == len(cut)
+
+
+def test_names_give_row_and_column():
+    assert [t.name for t in tiles((3, 2), 2, 1)] == ["r000c000", "r001c000"]
+    assert tiles((1, 40), 3, 0)[12].name == "r000c012"
+
+
+@pytest.mark.parametrize(
+    ("shape", "tile", "halo", "words"),
+    [((0, 5), 4, 0, "0 x 5"), ((5, 5), 0, 0, "tile_px 0"), ((5, 5), 4, -1, "halo_px -1")],
+)
+def test_unusable_cut_is_named(shape, tile, halo, words):
+    with pytest.raises(GridError, match=words):
+        tiles(shape, tile, halo)
+
+
+@settings(max_examples=40, deadline=None)
+@given(ny=sides, nx=sides, tile=st.integers(1, 70), lattice=st.integers(1, 25), halo=st.integers(0, 9))
+def test_windows_do_not_depend_on_the_tiling(ny, nx, tile, lattice, halo):
+    whole = windows((0, 0, ny, nx), lattice, halo)
+    cut = {pair for one in tiles((ny, nx), tile, 0) for pair in windows(one.core, lattice, halo)}
+    assert cut == set(whole)
+    assert len(set(whole)) == len(whole)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    y0=st.integers(-40, 40),
+    x0=st.integers(-40, 40),
+    dy=sides,
+    dx=sides,
+    lattice=st.integers(1, 25),
+    halo=sides,
+)
+def test_windows_cover_the_core_lie_on_the_lattice_and_all_touch_it(y0, x0, dy, dx, lattice, halo):
+    seen = np.zeros((dy, dx), dtype=int)
+    for core, full in windows((y0, x0, y0 + dy, x0 + dx), lattice, halo):
+        assert core[0] % lattice == 0
+        assert core[1] % lattice == 0
+        assert (core[2] - core[0], core[3] - core[1]) == (lattice, lattice)
+        assert full == (core[0] - halo, core[1] - halo, core[2] + halo, core[3] + halo)
+        rows = slice(max(core[0] - y0, 0), max(min(core[2] - y0, dy), 0))
+        cols = slice(max(core[1] - x0, 0), max(min(core[3] - x0, dx), 0))
+        assert seen[rows, cols].size > 0
+        seen[rows, cols] += 1
+    assert (seen == 1).all()
+
+
+def test_empty_window_is_refused():
+    with pytest.raises(GridError, match="is empty"):
+        windows((3, 3, 3, 9), 4, 0)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    lon=st.floats(-179.9, 179.9),
+    lat=st.floats(-75, 80),
+    size=st.floats(1e-5, 0.02),
+    gsd=st.sampled_from([0.3, 0.6, 1.0, 10.0, 30.0]),
+)
+def test_grid_covers_the_area_and_lies_on_multiples_of_the_pixel(lon, lat, size, gsd):
+    assume(lon + size <= 180)
+    area = from_bbox(lon, lat, lon + size, lat + size)
+    grid = grid_for(area, gsd)
+    to_utm = Transformer.from_crs("OGC:CRS84", area.utm_crs(), always_xy=True)
+    col, row = ~grid.affine * to_utm.transform(*np.asarray(area.geometry.exterior.coords).T)
+    assert min(col) >= -1e-5
+    assert min(row) >= -1e-5
+    assert max(col) <= grid.shape.x + 1e-5
+    assert max(row) <= grid.shape.y + 1e-5
+    corner = np.array([grid.affine.c, grid.affine.f]) / gsd
+    np.testing.assert_allclose(corner, np.round(corner), atol=1e-6)
+    assert crop_to_area(grid, area) == (0, 0, grid.shape.y, grid.shape.x)
+
+
+@settings(max_examples=30, deadline=None)
+@given(row=st.floats(-100, 5000), col=st.floats(-100, 5000), gsd=st.sampled_from([0.3, 2.0, 30.0]))
+def test_pixel_to_world_and_back(row, col, gsd):
+    grid = grid_for(ASHBURN, gsd)
+    x, y = grid.pix2wld(col, row)
+    np.testing.assert_allclose(grid.wld2pix(x, y), (col, row), atol=1e-6)
+
+
+def test_grid_over_the_antimeridian_is_small():
+    grid = grid_for(from_bbox(179.99, 0, -179.99, 0.01), 10)
+    assert grid.shape.x < 300
+
+
+def test_grid_refuses_degrees_feet_and_too_wide_areas():
+    with pytest.raises(GridError, match="projected, in metres"):
+        grid_for(ASHBURN, 1, "EPSG:4326")
+    with pytest.raises(GridError, match="projected, in metres"):
+        grid_for(ASHBURN, 1, "EPSG:2283")
+    with pytest.raises(GridError, match=r"spans 20\.0 degrees"):
+        grid_for(from_bbox(0, 0, 20, 1), 1000)
+    with pytest.raises(GridError, match="'EPSG:1' is unknown"):
+        grid_for(ASHBURN, 1, "EPSG:1")
+    with pytest.raises(GridError, match="pixel size 0"):
+        grid_for(ASHBURN, 0)
+    assert grid_for(from_bbox(0, 40, 20, 41), 1000, "EPSG:3035").crs.epsg == 3035
+
+
+def source_grid(ny=200, nx=300, x=285_761.3, y=4_322_507.7, gsd=2.0):
+    return GeoBox((ny, nx), Affine(gsd, 0, x, 0, -gsd, y), "EPSG:32618")
+
+
+def lonlat_box(grid, y0, x0, y1, x1):
+    corners = np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], dtype=float)
+    world = np.column_stack(grid.affine * corners.T)
+    lon, lat = Transformer.from_crs("EPSG:32618", "OGC:CRS84", always_xy=True).transform(*world.T)
+    return Area("box", Polygon(np.column_stack([lon, lat])))
+
+
+def test_crop_keeps_the_lattice_of_the_source():
+    grid = source_grid()
+    assert crop_to_area(grid, lonlat_box(grid, 20.5, 30.5, 40.5, 70.5)) == (20, 30, 41, 71)
+    assert crop_to_area(grid, lonlat_box(grid, -50, -50, 10.2, 12.2)) == (0, 0, 11, 13)
+    assert crop_to_area(grid, lonlat_box(grid, -50, -50, 900, 900)) == (0, 0, 200, 300)
+    assert crop_to_area(grid, lonlat_box(grid, 5.2, 5.2, 5.4, 5.4)) == (5, 5, 6, 6)
+
+
+def test_crop_looks_at_the_polygon_not_at_its_bbox():
+    grid = source_grid()
+    left, right = lonlat_box(grid, 10, -90, 20, -10), lonlat_box(grid, 10, 310, 20, 390)
+    both = Area("both sides", left.geometry.union(right.geometry))
+    with pytest.raises(GridError, match=r"'both sides' .* does not overlap the image"):
+        crop_to_area(grid, both)
+
+
+def test_crop_of_a_rotated_source():
+    grid = GeoBox((200, 300), Affine.translation(285_761, 4_322_507) * Affine.rotation(30) * Affine.scale(2, -2), 32618)
+    assert crop_to_area(grid, lonlat_box(grid, 20.5, 30.5, 40.5, 70.5)) == (20, 30, 41, 71)
+
+
+def test_source_without_crs_is_refused():
+    with pytest.raises(GridError, match="no coordinate reference system"):
+        crop_to_area(GeoBox((5, 5), Affine.identity(), None), ASHBURN)
+
+
+def test_mask_takes_pixel_centres():
+    grid = source_grid(6, 8)
+    mask = area_mask(grid, lonlat_box(grid, 1.4, 2.6, 3.4, 4.6))
+    expected = np.zeros((6, 8), dtype=bool)
+    expected[1:3, 3:5] = True
+    np.testing.assert_array_equal(mask, expected)
+    assert mask.dtype == bool
+
+
+def test_mask_agrees_with_point_in_polygon_and_with_its_own_crops():
+    grid = source_grid(40, 50)
+    area = lonlat_box(grid, 3.3, 4.1, 33.7, 41.9)
+    area = Area("cut corner", area.geometry.difference(lonlat_box(grid, -1, -1, 20.2, 17.7).geometry))
+    mask = area_mask(grid, area)
+    to_lonlat = Transformer.from_crs("EPSG:32618", "OGC:CRS84", always_xy=True)
+    for row, col in [(2, 10), (10, 10), (25, 10), (10, 20), (33, 41), (34, 20), (20, 18), (19, 17), (21, 5)]:
+        x, y = grid.affine * (col + 0.5, row + 0.5)
+        assert mask[row, col] == area.geometry.contains(Point(*to_lonlat.transform(x, y))), (row, col)
+    np.testing.assert_array_equal(area_mask(grid[7:31, 9:44], area), mask[7:31, 9:44])
+
+
+def test_mask_outside_is_empty():
+    assert not area_mask(source_grid(), from_bbox(10, 10, 11, 11)).any()

@@ -1,0 +1,192 @@
+"""Labels from GeoJSON, GeoPackage, GeoParquet and COCO: the same outlines, and one line where they cannot be used."""
+
+import json
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import shapely
+from affine import Affine
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image as Pillow
+
+from overwatt.aoi.errors import ConfigError, OverwattError, RegistryError
+from overwatt.workflows.io.vectors import to_pixels
+from overwatt.workflows.tiles.labels import LabelFile, parse_class_map, parse_label_file, read_labels
+from overwatt.workflows.tiles.splits import TileSettings, open_images
+from tests.support import NORTH_M, UTM_26N, WEST_M
+
+CORNERS = [10, 10, 40, 10, 40, 30, 10, 30]
+TO_MAP = Affine(2, 0, WEST_M, 0, -2, NORTH_M)
+
+
+@pytest.fixture(scope="module")
+def placed(small_image):
+    (image,) = open_images([small_image], TileSettings())
+    return image
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory):
+    path = tmp_path_factory.mktemp("bare") / "photo.png"
+    pixels = np.random.default_rng(1).integers(1, 255, (70, 90, 3), dtype=np.uint8)
+    Pillow.fromarray(pixels).save(path)
+    (image,) = open_images([path], TileSettings(gsd_m=1.0))
+    return image
+
+
+def coco(path, name="small.tif", **changes):
+    data = {
+        "images": [{"id": 1, "file_name": name, "width": 90, "height": 70, "license": 4}],
+        "licenses": [{"id": 4, "name": "CC-BY-4.0"}],
+        "categories": [{"id": 7, "name": "data_center"}, {"id": 8, "name": "Chiller"}],
+        "annotations": [
+            {"id": 1, "image_id": 1, "category_id": 7, "segmentation": [CORNERS]},
+            {"id": 2, "image_id": 1, "category_id": 7, "bbox": [50, 40, 20, 10], "segmentation": []},
+        ],
+    }
+    path.write_text(json.dumps(data | changes))
+    return LabelFile(path)
+
+
+def on_map(corners):
+    return shapely.Polygon([TO_MAP @ (x, y) for x, y in np.reshape(corners, (-1, 2))])
+
+
+def vector(path, classes=("data_center", "data_center"), **more):
+    shapes = [on_map(CORNERS), on_map([50, 40, 70, 40, 70, 50, 50, 50])]
+    frame = gpd.GeoDataFrame({"class": list(classes), **more}, geometry=shapes, crs=UTM_26N)
+    if path.suffix == ".parquet":
+        frame.to_parquet(path)
+    else:
+        frame.to_crs(4326).to_file(path)
+    return LabelFile(path)
+
+
+@pytest.mark.parametrize("name", ["a.geojson", "a.gpkg", "a.parquet", "a.json"])
+def test_every_format_gives_the_same_outlines(tmp_path, placed, name):
+    file = coco(tmp_path / name) if name == "a.json" else vector(tmp_path / name)
+    labels = read_labels(file, [placed], {})
+    pixels = to_pixels(labels.geometry, placed)
+    assert shapely.equals_exact(pixels[0].normalize(), shapely.Polygon(np.reshape(CORNERS, (-1, 2))).normalize(), 1e-2)
+    assert shapely.equals_exact(pixels[1].normalize(), shapely.box(50, 40, 70, 50).normalize(), 1e-2)
+    assert list(labels["class"]) == ["data_center"] * 2
+    assert set(labels["image"]) == {""}
+    assert set(labels["source"]) == {name}
+    assert set(labels["licence"]) == {"CC-BY-4.0" if name == "a.json" else ""}
+    assert not labels["cooling"].any()
+
+
+def test_labels_of_a_photo_stay_in_its_pixels(tmp_path, bare, placed):
+    labels = read_labels(coco(tmp_path / "a.json", "dir\\photo.png"), [bare, placed], {})
+    assert set(labels["image"]) == {"photo.png"}
+    assert labels.geometry.iloc[1].equals(shapely.box(50, 40, 70, 50))
+
+
+def test_classes_are_mapped_or_left_out(tmp_path, placed):
+    annotation = {"id": 3, "image_id": 1, "category_id": 8, "bbox": [12, 12, 4, 4]}
+    file = coco(tmp_path / "a.json", annotations=[annotation])
+    with pytest.raises(RegistryError, match=r"class 'Chiller'.*--class-map 'Chiller=CLASS'"):
+        read_labels(file, [placed], {})
+    labels = read_labels(file, [placed], parse_class_map(["Chiller=cooling_equipment"]))
+    assert labels["class"].tolist() == ["cooling_equipment"]
+    assert labels["cooling"].all()
+    assert len(read_labels(file, [placed], parse_class_map(["Chiller=ignore"]))) == 0
+    with pytest.raises(ConfigError, match="did you mean 'data_center'"):
+        parse_class_map(["Chiller=data_centre"])
+    with pytest.raises(ConfigError, match="expected NAME=CLASS"):
+        parse_class_map(["Chiller"])
+
+
+def test_a_file_of_one_class_needs_no_column(tmp_path, placed):
+    file = vector(tmp_path / "registry.geojson", classes=("colo", "cloud"))
+    with pytest.raises(RegistryError, match="class 'colo'"):
+        read_labels(file, [placed], {})
+    named = parse_label_file(f"{file.path}=data_center")
+    assert read_labels(named, [placed], {})["class"].tolist() == ["data_center"] * 2
+    with pytest.raises(ConfigError, match="did you mean 'data_center'"):
+        parse_label_file("x.geojson=datacenter")
+
+
+def test_columns_of_the_file_are_kept_for_splits_and_credit(tmp_path, placed):
+    file = vector(tmp_path / "a.geojson", county=["Loudoun", "Fairfax"], licence=["ODbL", "CC0"])
+    labels = read_labels(file, [placed], {})
+    assert labels["county"].tolist() == ["Loudoun", "Fairfax"]
+    assert labels["licence"].tolist() == ["ODbL", "CC0"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"annotations": [{"id": 5, "image_id": 1, "category_id": 7, "segmentation": {"counts": "a", "size": [9, 9]}}]},
+         "annotation 5: a run-length mask"),
+        ({"annotations": [{"id": 5, "image_id": 2, "category_id": 7, "bbox": [0, 0, 1, 1]}]}, "image_id 2 is not"),
+        ({"annotations": [{"id": 5, "image_id": 1, "category_id": 9, "bbox": [0, 0, 1, 1]}]}, "category_id 9 is not"),
+        ({"annotations": [{"id": 5, "image_id": 1, "category_id": 7, "bbox": [0, 0, 0, 1]}]}, "has no area"),
+        ({"annotations": [{"id": 5, "image_id": 1, "category_id": 7, "bbox": [0, 0, 1]}]}, "bbox is not a list"),
+        ({"annotations": [{"id": 5, "image_id": 1, "category_id": 7, "segmentation": [[0, 1, 2]]}]}, "segmentation is"),
+        ({"annotations": [{"id": 5, "image_id": 1, "category_id": 7, "segmentation": "0 1 2"}]}, "neither polygons"),
+        ({"annotations": {"id": 5}}, "'annotations' is not a list"),
+        ({"annotations": [{"id": [5]}]}, r"annotations\[0\] has no usable 'id'"),
+        ({"images": [{"id": 1, "file_name": "small.tif", "width": 45, "height": 35}]}, "drawn on 45 x 35"),
+        ({"images": [{"id": 1, "file_name": "smal.tif"}]}, "did you mean 'small.tif'"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_in_a_coco_file_is_named(tmp_path, placed, changes, message):
+    with pytest.raises(OverwattError, match=message):
+        read_labels(coco(tmp_path / "a.json", **changes), [placed], {})
+
+
+def test_nan_in_coco_is_refused(tmp_path, placed):
+    file = coco(tmp_path / "a.json")
+    file.path.write_text(file.path.read_text().replace("[50, 40,", "[NaN, 40,"))
+    with pytest.raises(RegistryError, match="bbox is not a list of pixel coordinates"):
+        read_labels(file, [placed], {})
+
+
+def test_points_layers_and_missing_files_are_refused(tmp_path, placed):
+    with pytest.raises(RegistryError, match="no such file"):
+        read_labels(LabelFile(tmp_path / "no.geojson"), [placed], {})
+    gpd.GeoDataFrame({"class": ["unknown"]}, geometry=[shapely.Point(0, 0)], crs=4326).to_file(tmp_path / "p.geojson")
+    with pytest.raises(RegistryError, match=r"labels are polygons; found \['Point'\]"):
+        read_labels(LabelFile(tmp_path / "p.geojson"), [placed], {})
+    file = vector(tmp_path / "two.gpkg")
+    gpd.read_file(file.path).to_file(file.path, layer="second")
+    with pytest.raises(RegistryError, match="holds layers two, second"):
+        read_labels(file, [placed], {})
+    gpd.GeoDataFrame({"klass": ["x"]}, geometry=[on_map(CORNERS)], crs=UTM_26N).to_crs(4326).to_file(
+        tmp_path / "k.geojson"
+    )
+    with pytest.raises(RegistryError, match=r"no property 'class' .did you mean 'klass'"):
+        read_labels(LabelFile(tmp_path / "k.geojson"), [placed], {})
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5) | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["id", "bbox", "x"]), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["images", "annotations", "categories", "licenses"]), JSON), JSON, JSON)
+@settings(max_examples=30, deadline=None)
+def test_any_json_is_read_or_refused_in_one_line(tmp_path_factory, placed, top, box, ring):
+    path = tmp_path_factory.mktemp("any") / "a.json"
+    coco(path, **top)
+    data = json.loads(path.read_text())
+    if "annotations" not in top:
+        data["annotations"] = [{"id": 1, "image_id": 1, "category_id": 7, "bbox": box, "segmentation": ring}]
+    path.write_text(json.dumps(data))
+    refusal = ""
+    try:
+        labels = read_labels(LabelFile(path), [placed], {})
+    except OverwattError as error:
+        refusal = str(error)
+    if refusal:
+        assert refusal.startswith("a.json: ")
+        assert "\n" not in refusal
+    else:
+        assert labels.geometry.geom_type.isin(["Polygon", "MultiPolygon"]).all()

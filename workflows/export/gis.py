@@ -1,0 +1,329 @@
+"""The inspection list for maps: GeoPackage that QGIS opens styled, KML, GeoJSON (RFC 7946).
+
+In: the list as `export_table.listing` makes it, and the tables beside it. Out: files, the same bytes for the same
+input. Names come from strangers and are escaped wherever a format has markup.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import escape, quoteattr
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pyogrio
+import shapely
+
+from overwatt.pipeline.tables import CRS
+from overwatt.workflows.export.fields import Field
+from overwatt.workflows.export.styles import COLORS, LABELS, STATES, qml
+from overwatt.workflows.export.table import Inputs, clean
+from overwatt.workflows.io import run_folder
+
+DATE = "2000-01-01T00:00:00.000Z"
+"""Stands where a format wants the time of making, so that the same list gives the same bytes."""
+DECIMALS = 7  # of a degree: 1 cm
+_COUNTERS = (24, 92)  # offsets of the change counter and of the change it is valid for (SQLite file format, 1.3)
+_POINTS = (shapely.GeometryType.POINT, shapely.GeometryType.MULTIPOINT)
+_AREAS = (shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON)
+_LINES = (shapely.GeometryType.LINESTRING, shapely.GeometryType.LINEARRING, shapely.GeometryType.MULTILINESTRING)
+_STYLES = """CREATE TABLE layer_styles (
+id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, f_table_catalog TEXT(256), f_table_schema TEXT(256),
+f_table_name TEXT(256), f_geometry_column TEXT(256), styleName TEXT(30), styleQML TEXT, styleSLD TEXT,
+useAsDefault BOOLEAN, description TEXT, owner TEXT(30), ui TEXT(30),
+update_time DATETIME DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ','now')))"""  # as QGIS makes it
+_SHOWN = (
+    "wording", "rank", "undeclared_flop_90d", "p_over_1e25", "p_over_1e26", "p_data_center", "p_match", "it_mw_p50",
+    "declared_it_mw", "status_check", "evidence_for", "evidence_against", "settles", "next_step", "declared_source",
+    "declared_licence",
+)  # fmt: skip
+
+
+_OUTLINED = (
+    "entry_id", "rank", "class", "wording", "site_id", "declared_id", "it_mw_p50", "declared_it_mw",
+    "undeclared_flop_90d",
+)  # fmt: skip
+
+
+def write_geopackage(
+    path: Path, table: gpd.GeoDataFrame, inputs: Inputs, fields: list[Field], about: list[tuple[str, str]]
+) -> list[str]:
+    """Write layers ledger (a point an entry), ledger_areas, sites, declared, looked_at, footprints; return their names.
+
+    A table with points and outlines becomes two layers, NAME and NAME_points, as a style fits one kind only. Tables
+    `fields` and `about` say what the columns mean and what the list rests on; `layer_styles` has the styles.
+    """
+    layers = _layers(table, inputs)
+    with run_folder.written(path) as part:
+        raw = part.with_suffix(".part.gpkg")
+        try:
+            for name, (frame, _) in layers.items():
+                kind = _kind(frame)
+                multi = {"promote_to_multi": True} if kind != "points" else {}
+                geometry = {} if len(frame) else {"geometry_type": "Point"}
+                pyogrio.write_dataframe(
+                    frame.set_crs("EPSG:4326", allow_override=True), raw, layer=name, driver="GPKG",
+                    append=raw.exists(), dataset_options={"VERSION": "1.3"}, layer_options={"GEOMETRY_NAME": "geom"},
+                    **multi, **geometry,
+                )  # fmt: skip
+            for name, words in (
+                ("fields", pd.DataFrame([(f.name, f.unit, f.meaning, f.source) for f in fields],
+                                        columns=["column", "unit", "meaning", "from_table"])),
+                ("about", pd.DataFrame(about, columns=["subject", "words"])),
+            ):  # fmt: skip
+                pyogrio.write_dataframe(words.astype("string"), raw, layer=name, driver="GPKG", append=True)
+            _styled(raw, {name: (_kind(frame), style) for name, (frame, style) in layers.items()})
+            raw.replace(part)
+        finally:
+            raw.unlink(missing_ok=True)
+    return list(layers)
+
+
+def write_geojson(path: Path, table: gpd.GeoDataFrame, about: list[tuple[str, str]]) -> None:
+    """Write the list as RFC 7946: WGS84, outer rings counter-clockwise, `bbox`, entry_id as id.
+
+    The flat columns alt* are left out: `alternatives` is a list there.
+    """
+    shapes = _tidy(table.geometry.to_numpy())
+    names = [c for c in table.columns if (c != "geometry" and not c.startswith("alt")) or c == "alternatives"]
+    columns = [_plain(table[c]) for c in names]
+    texts = shapely.to_geojson(shapes)
+    with run_folder.written(path) as part, part.open("w", encoding="utf-8", newline="\n") as file:
+        file.write('{"type": "FeatureCollection",\n')
+        box = bbox(shapes)
+        if box is not None:
+            file.write(f'"bbox": {json.dumps(box)},\n')
+        file.write(f'"about": {json.dumps([list(row) for row in about], ensure_ascii=False)},\n"features": [')
+        for n, row in enumerate(zip(*columns, strict=True)):
+            own = dict(zip(names, row, strict=True))
+            own["alternatives"] = _list(own.get("alternatives"))
+            file.write(
+                f'{"," if n else ""}\n{{"type": "Feature", "id": {json.dumps(own["entry_id"], ensure_ascii=False)}, '
+                f'"geometry": {texts[n] or "null"}, '
+                f'"properties": {json.dumps(own, ensure_ascii=False, allow_nan=False)}}}'
+            )
+        file.write("\n]}\n")
+
+
+def write_kml(path: Path, table: gpd.GeoDataFrame, about: list[tuple[str, str]]) -> None:
+    """Write the list as KML 2.2: a folder and a style a class, a placemark an entry, figures as ExtendedData."""
+    shapes = _tidy(table.geometry.to_numpy())
+    names = [c for c in table.columns if c != "geometry"]
+    columns = [_plain(table[c]) for c in names]
+    rows = list(zip(*columns, strict=True))
+    of_class: dict[str, list[int]] = {}
+    for n, klass in enumerate(columns[names.index("class")]):
+        of_class.setdefault(str(klass), []).append(n)
+    with run_folder.written(path) as part, part.open("w", encoding="utf-8", newline="\n") as file:
+        file.write('<?xml version="1.0" encoding="UTF-8"?>\n<kml xmlns="http://www.opengis.net/kml/2.2"><Document>\n')
+        file.write(f"<name>Inspection list</name><description>{_markup(about)}</description>\n")
+        for klass, color in COLORS.items():
+            own = color[5:7] + color[3:5] + color[1:3]  # KML has alpha, blue, green, red
+            file.write(
+                f'<Style id="{klass}"><IconStyle><color>ff{own}</color><scale>0.9</scale></IconStyle>'
+                f"<LabelStyle><scale>0.7</scale></LabelStyle><LineStyle><color>ff{own}</color><width>2</width>"
+                f"</LineStyle><PolyStyle><color>80{own}</color></PolyStyle></Style>\n"
+            )
+        for klass in sorted(of_class, key=lambda k: (list(COLORS).index(k) if k in COLORS else len(COLORS), k)):
+            label = LABELS.get(klass, klass)
+            file.write(f"<Folder><name>{escape(f'{label} ({len(of_class[klass])})')}</name>\n")
+            file.writelines(_placemark(dict(zip(names, rows[n], strict=True)), shapes[n]) for n in of_class[klass])
+            file.write("</Folder>\n")
+        file.write("</Document></kml>\n")
+
+
+def bbox(shapes: np.ndarray) -> list[float] | None:
+    """Return [west, south, east, north] in degrees, the shortest way round: west > east crosses the antimeridian.
+
+    None without any geometry.
+    """
+    edges = shapely.bounds(shapes) if len(shapes) else np.zeros((0, 4))
+    edges = edges[np.isfinite(edges).all(axis=1)]
+    if not len(edges):
+        return None
+    south, north = float(edges[:, 1].min()), float(edges[:, 3].max())
+    order = np.argsort(edges[:, 0], kind="stable")
+    west, reach = edges[order, 0], np.maximum.accumulate(edges[order, 2])
+    gaps = np.append(west[1:] - reach[:-1], west[0] + 360.0 - reach[-1])
+    k = len(gaps) - 1 if gaps[-1] >= gaps.max() - 1e-9 else int(gaps.argmax())
+    first = 0 if k == len(gaps) - 1 else k + 1
+    return [float(west[first]), south, float(reach[k]), north]
+
+
+def _layers(table: gpd.GeoDataFrame, inputs: Inputs) -> dict[str, tuple[gpd.GeoDataFrame, dict[str, Any]]]:
+    classes = [(k, LABELS[k], COLORS[k]) for k in COLORS]
+    by_class = {"column": "class", "categories": classes, "title": "entry_id"}
+    shapes = table.geometry.to_numpy()
+    points = gpd.GeoDataFrame(table.drop(columns="geometry"), geometry=shapely.point_on_surface(shapes), crs=CRS)
+    out: dict[str, tuple[gpd.GeoDataFrame, dict[str, Any]]] = {"ledger": (points, by_class)}
+    short = [c for c in _OUTLINED if c in table]
+    areas = table[np.isin(shapely.get_type_id(shapes), _AREAS)]
+    if len(areas):
+        out["ledger_areas"] = (areas[[*short, "geometry"]], by_class | {"faint": True})
+    first = {
+        key: table[table[key].notna()].drop_duplicates(key).set_index(key)["class"]
+        for key in ("site_id", "declared_id")
+    }
+    for name, key in (("sites", "site_id"), ("declared", "declared_id")):
+        if name in inputs.tables:
+            frame = _texts(inputs.tables[name])
+            frame["ledger_class"] = frame[key].map(first[key]).fillna("").astype("string")
+            for own, part in _by_kind(name, frame).items():
+                out[own] = (part, {"column": "ledger_class", "categories": classes, "title": key, "faint": True})
+    if "looked_at" in inputs.tables:
+        frame = _texts(inputs.tables["looked_at"])
+        state = np.where(frame["failed"], "failed", np.where(frame["screened"], "looked", "not_screened"))
+        frame["state"] = pd.Series(state, frame.index, dtype="string")
+        states = [(k, words, color) for k, (color, words) in STATES.items()]
+        for own, part in _by_kind("looked_at", frame).items():
+            out[own] = (part, {"column": "state", "categories": states, "title": "cell", "faint": True})
+    if "footprints" in inputs.tables:
+        kinds = [("data_center", "data center", "#d55e00"), ("other_building", "other building", "#999999"),
+                 ("cooling_equipment", "cooling equipment", "#0072b2")]  # fmt: skip
+        for own, part in _by_kind("footprints", _texts(inputs.tables["footprints"])).items():
+            out[own] = (part, {"column": "class", "categories": kinds, "title": "object_id", "faint": True})
+    return out
+
+
+def _by_kind(name: str, frame: gpd.GeoDataFrame) -> dict[str, gpd.GeoDataFrame]:
+    """Return one layer a kind of geometry; collections and what cannot be drawn count as points."""
+    shapes = frame.geometry.to_numpy()
+    bounds = shapely.bounds(shapes) if len(shapes) else np.zeros((0, 4))
+    shapes = np.where(np.isfinite(bounds).all(axis=1), shapely.force_2d(shapes), None)
+    kind = shapely.get_type_id(shapes)
+    area, line = np.isin(kind, _AREAS), np.isin(kind, _LINES)
+    point = ~(area | line)
+    shapes = np.where(point & ~np.isin(kind, _POINTS), shapely.point_on_surface(shapes), shapes)
+    frame = frame.set_geometry(gpd.GeoSeries(shapes, index=frame.index, crs=CRS))
+    parts = {name: frame[area], f"{name}_lines": frame[line], f"{name}_points": frame[point]}
+    held = {k: v for k, v in parts.items() if len(v)}
+    if len(held) < 2:
+        return {name: next(iter(held.values()), frame)}
+    return held
+
+
+def _kind(frame: gpd.GeoDataFrame) -> str:
+    kinds = shapely.get_type_id(frame.geometry.to_numpy())
+    return "areas" if np.isin(kinds, _AREAS).any() else "lines" if np.isin(kinds, _LINES).any() else "points"
+
+
+def _texts(table: pd.DataFrame) -> gpd.GeoDataFrame:
+    """Return a copy of a table with its texts cleaned."""
+    out = gpd.GeoDataFrame(table.copy())
+    for name in out.columns:
+        if out[name].dtype == "string":
+            out[name] = out[name].map(clean, na_action="ignore").astype("string")
+    return out
+
+
+def _styled(file: Path, layers: dict[str, tuple[str, dict[str, Any]]]) -> None:
+    """Add the styles, and put a fixed time where the time of making stands."""
+    base = sqlite3.connect(file)
+    try:
+        base.execute(_STYLES)
+        base.executemany(
+            "INSERT INTO layer_styles (f_table_catalog, f_table_schema, f_table_name, f_geometry_column, styleName, "
+            "styleQML, styleSLD, useAsDefault, description, owner, ui, update_time) "
+            "VALUES ('', '', ?, 'geom', ?, ?, '', 1, 'by class', '', NULL, ?)",
+            [(name, name, qml(kind, **style), DATE) for name, (kind, style) in layers.items()],
+        )
+        base.execute(
+            "INSERT INTO gpkg_contents (table_name, data_type, identifier, description, last_change) "
+            "VALUES ('layer_styles', 'attributes', 'layer_styles', 'styles for QGIS', ?)", (DATE,)
+        )  # fmt: skip
+        base.execute(
+            "INSERT OR REPLACE INTO gpkg_ogr_contents (table_name, feature_count) VALUES ('layer_styles', ?)",
+            (len(layers),),
+        )
+        base.execute("UPDATE gpkg_contents SET last_change = ?", (DATE,))
+        base.commit()
+        base.execute("VACUUM")
+    finally:
+        base.close()
+    with file.open("r+b") as handle:  # the count of changes varies with how GDAL groups its writes
+        for offset in _COUNTERS:
+            handle.seek(offset)
+            handle.write((1).to_bytes(4, "big"))
+
+
+def _tidy(shapes: np.ndarray) -> np.ndarray:
+    """Return shapes with outer rings counter-clockwise and coordinates of `DECIMALS` digits."""
+    out = shapely.orient_polygons(shapes)
+    return np.asarray(shapely.transform(out, lambda xy: np.round(xy, DECIMALS)), dtype=object)
+
+
+def _plain(column: pd.Series) -> list[Any]:
+    return column.astype(object).where(column.notna(), None).tolist()
+
+
+def _list(text: object) -> list[Any] | None:
+    if not isinstance(text, str):
+        return None
+    try:
+        found = _sound(json.loads(text, parse_constant=lambda _: None))
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, list) else None
+
+
+def _sound(value: object) -> object:
+    """Return parsed JSON with its texts cleaned, and null for what is no finite number (1e999)."""
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, float):
+        return value if np.isfinite(value) else None
+    if isinstance(value, list):
+        return [_sound(v) for v in value]
+    if isinstance(value, dict):
+        return {clean(k): _sound(v) for k, v in value.items()}
+    return value
+
+
+def _placemark(row: dict[str, Any], shape: shapely.Geometry | None) -> str:
+    rank, name = row.get("rank"), row.get("declared_name") or row.get("declared_id") or row.get("site_id") or ""
+    shown = [(k, row[k]) for k in _SHOWN if row.get(k) is not None]
+    data = "".join(
+        f'<Data name="{k}"><value>{escape(_figure(v))}</value></Data>'
+        for k, v in row.items()
+        if v is not None and k not in _SHOWN and k != "alternatives"
+    )
+    place = "" if shape is None else _kml(shape)
+    return (
+        f"<Placemark id={quoteattr(str(row['entry_id']))}><name>{escape(f'{rank}. {name}')}</name>"
+        f"<description>{_markup(shown)}</description><styleUrl>#{escape(str(row['class']))}</styleUrl>"
+        f"<ExtendedData>{data}</ExtendedData>{place}</Placemark>\n"
+    )
+
+
+def _markup(rows: list[tuple[str, Any]]) -> str:
+    """Return rows as the HTML that viewers show, every value escaped as HTML, and all of it as XML."""
+    lines = (f"<b>{html.escape(k.replace('_', ' '))}</b>: {html.escape(_figure(v))}" for k, v in rows)
+    return escape("<br/>\n".join(lines)).replace("$[", "$ [")  # $[name] would be filled in by viewers
+
+
+def _figure(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _kml(shape: shapely.Geometry) -> str:
+    kind = shape.geom_type
+    if kind == "Point":
+        return f"<Point><coordinates>{_coordinates(shape)}</coordinates></Point>"
+    if kind in ("LineString", "LinearRing"):
+        return f"<LineString><coordinates>{_coordinates(shape)}</coordinates></LineString>"
+    if kind == "Polygon":
+        rings = [("outer", shape.exterior), *(("inner", r) for r in shape.interiors)]
+        return "<Polygon>" + "".join(
+            f"<{side}BoundaryIs><LinearRing><coordinates>{_coordinates(r)}</coordinates></LinearRing></{side}BoundaryIs>"
+            for side, r in rings
+        ) + "</Polygon>"  # fmt: skip
+    return f"<MultiGeometry>{''.join(_kml(p) for p in shape.geoms)}</MultiGeometry>"
+
+
+def _coordinates(shape: shapely.Geometry) -> str:
+    return " ".join(f"{x:.{DECIMALS}f},{y:.{DECIMALS}f}" for x, y in shapely.get_coordinates(shape).tolist())

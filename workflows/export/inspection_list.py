@@ -1,0 +1,128 @@
+"""The inspection list in the formats that inspectors use: CSV, XLSX, GeoPackage, KML, GeoJSON.
+
+In: a run folder or a ledger.parquet. Out: inspection_list.* in a folder. The same input gives the same bytes in
+every format, on one set of libraries: no file says when it was made.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from overwatt.aoi.errors import ConfigError
+from overwatt.pipeline import tables
+from overwatt.pipeline.coverage import BASIS
+from overwatt.workflows.export import gis, spreadsheet
+from overwatt.workflows.export import table as export_table
+from overwatt.workflows.export.fields import FIELDS, OUTCOME, SOURCES, WORDING
+from overwatt.workflows.export.styles import LABELS
+from overwatt.workflows.export.table import Inputs, clean
+from overwatt.workflows.io.dispositions import FINDINGS
+
+NAME = "inspection_list"
+FORMATS = ("csv", "xlsx", "gpkg", "kml", "geojson")
+_FINDINGS = {
+    "ai": "a data center with AI compute",
+    "non_ai_dc": "a data center without AI compute",
+    "not_dc": "no data center",
+    "refused": "access was refused",
+    "cannot_determine": "seen, and still open",
+}
+
+
+def run(
+    path: Path, out: Path | None = None, *, top: int | None = None, observed: Path | None = None,
+    declared: Path | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Write the list in all formats.
+
+    Args:
+        path: run folder, or its ledger.parquet.
+        out: folder to write into; `export` beside the ledger if None.
+        top: only so many entries, those of the highest rank.
+        observed: table of sites to use instead of sites.parquet beside the ledger.
+        declared: registry to use instead of declared.parquet.
+
+    Returns:
+        `files` by format, `entries` written, `of` in the ledger, `counts` by class, `columns`, `left_out` (tables
+        that are not there), `layers` of the GeoPackage, `warnings`.
+
+    Raises:
+        ConfigError: no ledger, a table beside it that is none, `top` below 1, or `out` is a file.
+        RegistryError: dispositions, `observed` or `declared` cannot be used.
+    """
+    inputs = export_table.read(path, observed, declared)
+    table = export_table.listing(inputs, top)
+    fields = [f for f in export_table.fields(inputs) if f.name in table]
+    target = out or (path if path.is_dir() else path.parent) / "export"
+    if target.exists() and not target.is_dir():
+        raise ConfigError(f"--out {target}: is a file, not a folder")
+    files = {f: target / f"{NAME}.{f}" for f in FORMATS}
+    about = words(inputs, len(table))
+    flat = table.drop(columns="geometry")
+    spreadsheet.write_csv(files["csv"], flat)
+    notes = spreadsheet.write_xlsx(files["xlsx"], flat, fields, about)
+    layers = gis.write_geopackage(files["gpkg"], table, inputs, fields, about)
+    gis.write_kml(files["kml"], table, about)
+    gis.write_geojson(files["geojson"], table, about)
+    return {
+        "files": {f: str(p) for f, p in files.items()},
+        "entries": len(table), "of": len(inputs.ledger),
+        "counts": {c: int((table["class"] == c).sum()) for c in tables.LEDGER_CLASSES},
+        "columns": len(fields) + len(OUTCOME),
+        "left_out": [SOURCES[s] for s in SOURCES if s not in inputs.tables],
+        "layers": layers,
+        "warnings": inputs.warnings + notes,
+    }  # fmt: skip
+
+
+def words(inputs: Inputs, listed: int) -> list[tuple[str, str]]:
+    """Return what is said of the list: what it rests on, what it can and cannot say; (subject, words)."""
+    from overwatt.workflows.run.results import LIMITS  # loads the report
+
+    ledger, manifest = inputs.ledger, inputs.manifest
+    parameters = manifest.get("parameters") if isinstance(manifest.get("parameters"), dict) else {}
+    assert isinstance(parameters, dict)
+    rows = [
+        (
+            "list",
+            f"{listed} of {len(ledger)} entries of a ledger of data centers, declared against observed, by rank",
+        ),
+        ("wording", "An entry is a question to be settled, not a finding. It rests on imagery and registries alone."),
+        *((f"wording: {k}", v) for k, v in WORDING.items()),
+    ]
+    if parameters.get("simulated") is True:
+        rows.insert(0, ("simulated", "Imagery, sites and declarations of this run are simulated."))
+    counts = ledger["class"].value_counts()
+    rows += [(f"class: {c}", f"{LABELS[c]}; in the ledger: {int(counts.get(c, 0))}") for c in tables.LEDGER_CLASSES]
+    rows += [(f"used: {k}", f"{clean(name)}, sha256 {sha}") for k, (name, sha) in inputs.files.items()]
+    absent = [s for s in SOURCES if s not in inputs.tables]
+    for s in absent:
+        names = ", ".join(f.name for f in FIELDS if f.source == s)
+        rows.append((f"not there: {SOURCES[s]}", f"left out: {names or 'its layer'}"))
+    if "sites" in inputs.tables:
+        prior = sorted({f"{v:g}" for v in inputs.tables["sites"]["prior"].astype(float).dropna()})
+        rows.append(("prior", f"share of large roofs taken to be data centers: {', '.join(prior[:5]) or 'not stated'}; "
+                     "p_data_center holds at this prior"))  # fmt: skip
+    else:
+        rows.append(("prior", "not stated: sites.parquet is not there; p_data_center holds at the run's prior"))
+    rows.append(("p_detect", f"rests on {BASIS}"))
+    if "code" in manifest:
+        rows.append(("code", clean(manifest["code"])))
+    hashes = manifest.get("inputs")
+    if isinstance(hashes, dict):
+        rows += [(f"input: {clean(k)[:80]}", f"sha256 {clean(v)[:80]}") for k, v in sorted(hashes.items())]
+    rows += [
+        ("can say", "Optical imagery of about 1 m finds large buildings with cooling equipment and sizes them. "
+         "Power and compute follow from size within the 5-95% intervals of each row, which are wide."),
+        *(("cannot say", text) for text in LIMITS),
+        *((f"finding: {k}", _FINDINGS[k]) for k in FINDINGS),
+        ("to fill in", "finding, measured_mw, chips, inspector, time, note: the last columns of CSV and XLSX"),
+    ]  # fmt: skip
+    credit = parameters.get("attribution")
+    rows += [("attribution", clean(v)) for v in credit if isinstance(v, str)] if isinstance(credit, list) else []
+    if "declared" in inputs.tables:
+        licences = sorted({clean(v) for v in inputs.tables["declared"]["licence"].dropna()} - {""})
+        rows += [("attribution", v) for v in licences[:100]]
+    rows += [("warning", v) for v in inputs.warnings]
+    return rows

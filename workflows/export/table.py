@@ -1,0 +1,294 @@
+"""The inspection list as one flat table: the ledger joined with what lies beside it.
+
+In: a run folder or a ledger.parquet, with or without sites, declared, looked_at, footprints, thermal, an
+inspection plan and dispositions beside it. Out: `Inputs`; the list, one row an entry, in order of rank.
+Text comes from strangers: control characters go, so does white space around it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pyarrow
+import shapely
+
+from overwatt.aoi.errors import ConfigError, RegistryError
+from overwatt.pipeline import tables
+from overwatt.pipeline.reconcile.settings import ReconcileSettings
+from overwatt.workflows.export.fields import FIELDS, SOURCES, SURE, Field
+from overwatt.workflows.io.dispositions import latest, read_dispositions
+
+DIGITS = 6
+"""Significant digits of figures in the list; the ledger itself holds all."""
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]+")  # also what XML cannot hold
+_MIXED = re.compile("[\u202a-\u202e\u2066-\u2069]")  # direction overrides: text that reads otherwise than it is
+_STRONG = ("undeclared", "above_declared", "type_mismatch")
+
+
+@dataclass
+class Inputs:
+    """What a list is made from.
+
+    Attributes:
+        ledger: table `ledger`, in order of rank.
+        tables: those of `SOURCES` that were found.
+        files: what was read, by name of the table: path and sha256.
+        manifest: of the run, or empty.
+        warnings: what was wrong and was done without.
+    """
+
+    ledger: gpd.GeoDataFrame
+    tables: dict[str, pd.DataFrame]
+    files: dict[str, tuple[str, str]]
+    manifest: dict[str, Any]
+    warnings: list[str] = field(default_factory=list)
+
+
+def read(path: Path, observed: Path | None = None, declared: Path | None = None) -> Inputs:
+    """Read a run folder, or a ledger.parquet and what lies beside it.
+
+    Args:
+        path: folder or ledger.
+        observed: table of sites to use instead of the one beside the ledger, any that `overwatt reconcile` reads.
+        declared: registry likewise.
+
+    Raises:
+        ConfigError: there is no ledger, or a file beside it is not what its name says.
+        RegistryError: dispositions, `observed` or `declared` cannot be used.
+    """
+    file = path / "ledger.parquet" if path.is_dir() else path
+    ledger = _table(file, "ledger")
+    if ledger is None:
+        raise ConfigError(f"{file}: no such file; `overwatt run` and `overwatt reconcile` write it")
+    ledger = ledger.sort_values(["rank", "entry_id"], kind="stable").reset_index(drop=True)
+    files = {"ledger": (file.name, _sha(file))}
+    found: dict[str, pd.DataFrame] = {}
+    notes: list[str] = []
+    for name in ("sites", "declared", "looked_at", "footprints", "thermal"):
+        beside = file.with_name(SOURCES[name])
+        given = {"sites": observed, "declared": declared}.get(name)
+        if given is not None:
+            table = _foreign(given, name)
+            beside = given
+        else:
+            table = _table(beside, name)
+        if table is not None:
+            found[name], files[name] = table, (beside.name, _sha(beside))
+    plan = file.with_name("inspection") / "plan.csv"
+    if plan.is_file():
+        found["plan"], files["plan"] = _plan(plan), ("inspection/plan.csv", _sha(plan))
+    for ending in ("parquet", "csv", "geojson", "gpkg"):
+        judged = file.with_name(f"dispositions.{ending}")
+        if judged.is_file():
+            found["dispositions"], files["dispositions"] = (
+                latest(read_dispositions(judged)),
+                (judged.name, _sha(judged)),
+            )
+            break
+    if len(twice := ledger["entry_id"][ledger["entry_id"].duplicated()]):
+        notes.append(f"{len(twice)} entries share their entry_id with another one, such as {clean(twice.iloc[0])[:60]}")
+    for name, key in (("sites", "site_id"), ("declared", "declared_id")):
+        if name in found:
+            absent = int((ledger[key].notna() & ~ledger[key].isin(found[name][key])).sum())
+            if absent:
+                notes.append(
+                    f"{absent} entries name a {key} that {files[name][0]} does not have; is it of another run?"
+                )
+    if "plan" in found and (absent := int((~ledger["entry_id"].isin(found["plan"]["place"])).sum())):
+        notes.append(f"{absent} entries are not in inspection/plan.csv; is it of another ledger?")
+    return Inputs(ledger, found, files, _manifest(file.with_name("manifest.json"), notes), notes)
+
+
+def clean(value: object) -> str:
+    """Return text without control characters, overrides of direction, and white space around it."""
+    return _MIXED.sub("", _CONTROL.sub(" ", str(value))).strip()
+
+
+def fields(inputs: Inputs) -> list[Field]:
+    """Return the columns of the list: those whose source is there."""
+    return [f for f in FIELDS if f.source in ("ledger", "made") or f.source in inputs.tables]
+
+
+def listing(inputs: Inputs, top: int | None = None) -> gpd.GeoDataFrame:
+    """Return the list: columns `fields(inputs)` and geometry (WGS84), one row an entry, in order of rank.
+
+    Args:
+        inputs: tables.
+        top: only so many entries, those of the highest rank; all if None.
+
+    Raises:
+        ConfigError: `top` is below 1.
+    """
+    if top is not None and top < 1:
+        raise ConfigError(f"--top {top}: give a number of entries, 1 or more")
+    ledger = inputs.ledger.head(top) if top is not None else inputs.ledger
+    shapes: np.ndarray = np.array(ledger.geometry.to_numpy(), dtype=object)
+    bounds = shapely.bounds(shapes) if len(shapes) else np.zeros((0, 4))
+    usable = np.isfinite(bounds).all(axis=1)
+    if (~usable).any():
+        inputs.warnings.append(f"{int((~usable).sum())} entries have no usable position")
+    shapes[~usable] = None
+    shapes = np.asarray(shapely.force_2d(shapes), dtype=object)
+    points = shapely.point_on_surface(shapes)
+    joined = {
+        name: _beside(inputs.tables[name], key).reindex(pd.Index(ledger[of].astype(object)))
+        for name, key, of in (
+            ("sites", "site_id", "site_id"), ("declared", "declared_id", "declared_id"),
+            ("thermal", "site_id", "site_id"), ("plan", "place", "entry_id"), ("dispositions", "site_id", "site_id"),
+        ) if name in inputs.tables
+    }  # fmt: skip
+    if "footprints" in inputs.tables and "sites" in inputs.tables:
+        scenes = _scenes(inputs.tables["sites"], inputs.tables["footprints"])
+        joined["footprints"] = pd.DataFrame({"scenes": ledger["site_id"].map(scenes)})
+    made = _alternatives(ledger["alternatives"], inputs.warnings)
+    made |= {
+        "wording": _wording(ledger),
+        "lon": np.round(shapely.get_x(points), 7), "lat": np.round(shapely.get_y(points), 7),
+        "position_sigma_m": _sigma(ledger, joined.get("declared")),
+    }  # fmt: skip
+    out: dict[str, pd.Series] = {}
+    for f in fields(inputs):
+        if f.source == "made":
+            values = pd.Series(made[f.name])
+        else:
+            source = ledger if f.source == "ledger" else joined.get(f.source)
+            if source is None:  # footprints without sites
+                continue
+            values = pd.Series(source[f.column].array)
+        out[f.name] = _plain(values, f)
+    return gpd.GeoDataFrame(pd.DataFrame(out), geometry=gpd.GeoSeries(shapes, crs=tables.CRS), crs=tables.CRS)
+
+
+def _plain(values: pd.Series, f: Field) -> pd.Series:
+    """Return a column as cleaned text, as a nullable whole number or flag, or as float of `DIGITS` digits."""
+    if f.name == "seed":  # 64 bits: a spreadsheet would round it
+        return values.astype("Int64").astype("string")
+    if f.text:
+        if isinstance(values.dtype, pd.DatetimeTZDtype):
+            values = values.dt.strftime("%Y-%m-%dT%H:%M:%SZ")
+        return values.map(clean, na_action="ignore").astype("string")
+    if f.name in ("on_border", "used_thermal", "drawn"):
+        return values.astype("boolean")
+    if pd.api.types.is_integer_dtype(values.dtype):
+        return values.astype("Int64")
+    numbers = values.astype(float).to_numpy()
+    numbers = np.where(np.isfinite(numbers), numbers, np.nan)
+    if f.name in ("lon", "lat"):
+        return pd.Series(numbers)
+    return pd.Series([float(f"{v:.{DIGITS - 1}e}") for v in numbers.tolist()], dtype="float64")
+
+
+def _wording(ledger: pd.DataFrame) -> np.ndarray:
+    """Return the level of wording of each entry, (entry,): see `export_fields.WORDING`."""
+    klass = ledger["class"].to_numpy(object)
+    match = ledger["p_match"].astype(float).fillna(0.0).to_numpy()
+    sure = ledger["p_data_center"].astype(float).fillna(0.0).to_numpy()
+    sure = sure * np.where(klass == "undeclared", 1.0 - match, match)
+    strong = np.isin(klass.astype(str), _STRONG) & (sure >= SURE)
+    return np.where(klass == "matched", "none", np.where(strong, "inconsistency", "question"))
+
+
+def _sigma(ledger: pd.DataFrame, declared: pd.DataFrame | None) -> np.ndarray:
+    """Return the 1-sigma position error of each entry, m, (entry,); null where only a declaration could say."""
+    own = ReconcileSettings().registration_m
+    error = np.full(len(ledger), np.nan) if declared is None else declared["position_error_m"].astype(float).to_numpy()
+    return np.where(ledger["site_id"].notna(), own, error)
+
+
+def _alternatives(texts: pd.Series, warnings: list[str]) -> dict[str, Any]:
+    keys = ("id", "side", "p", "distance_m", "why")
+    columns: dict[str, list[Any]] = {f"alt{k}_{key}": [None] * len(texts) for k in (1, 2, 3) for key in keys}
+    broken = 0
+    for n, text in enumerate(texts.to_numpy(object)):
+        if not isinstance(text, str) or not text:
+            continue
+        try:
+            rows = json.loads(text)
+            for k, row in enumerate(rows[:3], 1):
+                for key in keys:
+                    value = row.get(key)
+                    if value is not None:
+                        columns[f"alt{k}_{key}"][n] = float(value) if key in ("p", "distance_m") else clean(value)
+        except (ValueError, TypeError, AttributeError, KeyError, OverflowError, RecursionError):
+            broken += 1
+    if broken:
+        warnings.append(f"{broken} entries have alternatives that are no JSON list; their columns alt* are empty")
+    return columns
+
+
+def _scenes(sites: pd.DataFrame, footprints: pd.DataFrame) -> dict[str, str]:
+    """Return the images that each site's objects were seen in, by site_id."""
+    site, which = shapely.STRtree(footprints.geometry.to_numpy()).query(
+        sites.geometry.to_numpy(), predicate="intersects"
+    )
+    pairs = pd.DataFrame({
+        "site": sites["site_id"].to_numpy(object)[site], "scene": footprints["scenes"].to_numpy(object)[which]
+    }).dropna().drop_duplicates().sort_values(["site", "scene"])  # fmt: skip
+    return {str(k): str(v) for k, v in pairs.groupby("site")["scene"].agg(" | ".join).items()}
+
+
+def _beside(table: pd.DataFrame, key: str) -> pd.DataFrame:
+    frame = pd.DataFrame(table).drop(columns="geometry", errors="ignore")
+    frame = frame[frame[key].notna()].drop_duplicates(key)
+    whole = [c for c in frame.columns if frame[c].dtype == "int64"]
+    frame = frame.astype(dict.fromkeys(whole, "Int64"))  # rows without a partner would make floats of them
+    return frame.set_index(frame[key].astype(object))
+
+
+def _foreign(file: Path, name: str) -> gpd.GeoDataFrame:
+    from overwatt.pipeline.declared import registry  # only here: a list of a run needs neither
+    from overwatt.pipeline.reconcile import observed_sites
+
+    return observed_sites.read(file)[0] if name == "sites" else registry.read(file, aside=[])
+
+
+def _table(file: Path, name: str) -> gpd.GeoDataFrame | None:
+    if not file.is_file():
+        return None
+    try:
+        flat = name == "thermal"
+        return tables.conform(pd.read_parquet(file) if flat else gpd.read_parquet(file), name)
+    except (ValueError, TypeError, pyarrow.ArrowException, OSError) as error:
+        raise ConfigError(f"{file.name}: not a table of {name} as `overwatt run` writes it") from error
+
+
+def _plan(file: Path) -> pd.DataFrame:
+    try:
+        frame = pd.read_csv(file, dtype={"place": "string"})
+        frame["place"] = frame["place"].str.replace("^'(?=[=+@\\-])", "", regex=True)  # as `store.defuse` left it
+        frame["probability"] = frame["probability"].astype(float)
+        frame["visit"] = frame["visit"].astype(str).str.lower() == "true"
+        return frame[["place", "probability", "visit"]]
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise ConfigError(
+            f"{file}: not a plan as `overwatt inspect` writes it; move it away or make it again"
+        ) from error
+
+
+def _manifest(file: Path, notes: list[str]) -> dict[str, Any]:
+    if not file.is_file():
+        return {}
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        if isinstance(found, dict):
+            return found
+    except (ValueError, OSError, RecursionError):
+        pass
+    notes.append("manifest.json cannot be read; the list says nothing of code and imagery")
+    return {}
+
+
+def _sha(file: Path) -> str:
+    try:
+        with file.open("rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest()
+    except OSError as error:
+        raise RegistryError(f"{file}: cannot be read ({error.strerror})") from error

@@ -1,0 +1,149 @@
+"""The dispositions table: what inspectors found, read with suspicion.
+
+In: GeoParquet, CSV with a WKT outline, GeoJSON or GeoPackage. Out: disposition_id, site_id, time,
+finding, class and outline (geometry, WGS84). The table is append-only: nothing is ever changed in
+it, and of two findings on one site the later one counts. Other columns are left where they are,
+the inspector's name among them.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pyarrow
+import shapely
+
+from overwatt.aoi.errors import RegistryError, nearest
+from overwatt.workflows.io.vectors import read_vector
+
+FINDINGS = {
+    "ai": "data_center",
+    "non_ai_dc": "data_center",
+    "not_dc": "not_data_center",
+    "refused": "unknown",
+    "cannot_determine": "unknown",
+}
+"""Findings (the inspection list's words, with underscores) and the class they give."""
+
+_ALIASES = {
+    "ai_dc": "ai",
+    "ai_data_center": "ai",
+    "non_ai": "non_ai_dc",
+    "non_ai_data_center": "non_ai_dc",
+    "not_a_dc": "not_dc",
+    "not_data_center": "not_dc",
+    "not_a_data_center": "not_dc",
+}
+MAX_TABLE_BYTES = 200_000_000
+_BEGINNING = pd.Timestamp("1900-01-01", tz="UTC")
+
+
+def read_dispositions(path: Path) -> gpd.GeoDataFrame:
+    """Read a dispositions table: disposition_id, site_id, time, finding, class, outline (geometry, WGS84).
+
+    Raises:
+        RegistryError: unreadable, a column missing, an unknown finding, a broken time or outline, or an
+            id given twice.
+    """
+    frame = _table(path)
+    name = path.name
+    columns = {str(c).strip().lower(): c for c in frame.columns}
+    for needed in ("disposition_id", "finding", "time"):
+        if needed not in columns:
+            raise RegistryError(f"{name}: no column '{needed}'; {nearest(needed, columns)}")
+    out = pd.DataFrame({k: frame[columns[k]] for k in ("disposition_id", "finding", "time")}).reset_index(drop=True)
+    out["site_id"] = frame[columns["site_id"]].to_numpy() if "site_id" in columns else None
+    out["site_id"] = [None if pd.isna(v) or not str(v).strip() else str(v).strip() for v in out["site_id"]]
+    out["disposition_id"] = [str(v).strip() for v in out["disposition_id"]]
+    if twice := out["disposition_id"][out["disposition_id"].duplicated()].tolist():
+        raise RegistryError(
+            f"{name}: disposition_id '{twice[0]}' is given twice; the table is append-only, one id each"
+        )
+    out["finding"] = [_finding(v, i, name) for v, i in zip(out["finding"], out["disposition_id"], strict=True)]
+    out["class"] = out["finding"].map(FINDINGS)
+    out["time"] = [_time(v, i, name) for v, i in zip(out["time"], out["disposition_id"], strict=True)]
+    shapes = [_outline(g, i, name) for g, i in zip(frame.geometry, out["disposition_id"], strict=True)]
+    bare = (out["site_id"].isna() & pd.isna(np.asarray(shapes, dtype=object))).tolist()
+    if any(bare):
+        raise RegistryError(
+            f"{name}: disposition '{out['disposition_id'][bare.index(True)]}' names no site and no outline"
+        )
+    return gpd.GeoDataFrame(out, geometry=gpd.GeoSeries(shapes, crs="OGC:CRS84"), crs="OGC:CRS84")
+
+
+def latest(dispositions: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Keep the last finding on each site (later time; later row where times are equal); all without a site."""
+    order = dispositions.assign(_row=range(len(dispositions))).sort_values(["time", "_row"])
+    key = order["site_id"].where(order["site_id"].notna(), "\0" + order["disposition_id"])
+    return order[~key.duplicated(keep="last")].sort_values("_row").drop(columns="_row").reset_index(drop=True)
+
+
+def _finding(value: object, disposition: str, name: str) -> str:
+    word = re.sub(r"[^a-z]+", "_", str(value).strip().lower()).strip("_").replace("centre", "center")
+    word = _ALIASES.get(word, word)
+    if word not in FINDINGS:
+        raise RegistryError(
+            f"{name}: disposition '{disposition}': finding '{str(value)[:60]}'; {nearest(word, FINDINGS)}"
+        )
+    return word
+
+
+def _time(value: object, disposition: str, name: str) -> pd.Timestamp:
+    if value is None or pd.isna(value):  # type: ignore[call-overload]
+        return _BEGINNING
+    try:
+        moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value).strip())
+    except ValueError as error:
+        text = str(value)[:40]
+        raise RegistryError(
+            f"{name}: disposition '{disposition}': time '{text}' is not ISO 8601 (2026-05-04)"
+        ) from error
+    return pd.Timestamp(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+
+
+def _outline(shape: shapely.Geometry | None, disposition: str, name: str) -> shapely.Geometry | None:
+    if shape is None or shape.is_empty:
+        return None
+    if shape.geom_type not in ("Polygon", "MultiPolygon"):
+        raise RegistryError(f"{name}: disposition '{disposition}': the outline is a {shape.geom_type}; draw a polygon")
+    west, south, east, north = shape.bounds
+    if not (-180 <= west <= east <= 180 and -90 <= south <= north <= 90):
+        raise RegistryError(f"{name}: disposition '{disposition}': the outline is not in degrees (WGS84 lon lat)")
+    return shape if shape.is_valid else shapely.make_valid(shape)
+
+
+def _table(path: Path) -> gpd.GeoDataFrame:
+    if not path.is_file():
+        raise RegistryError(f"{path}: no such file")
+    if path.stat().st_size > MAX_TABLE_BYTES:
+        raise RegistryError(f"{path.name}: larger than {MAX_TABLE_BYTES / 1e6:.0f} MB")
+    suffix = path.suffix.lower()
+    if suffix not in (".parquet", ".csv"):
+        return read_vector(path)
+    try:
+        frame = _parquet(path) if suffix == ".parquet" else pd.read_csv(path, dtype="string", keep_default_na=True)
+    except (ValueError, pyarrow.ArrowException, OSError) as error:  # pandas' errors are ValueErrors
+        raise RegistryError(f"{path.name}: not a readable table") from error
+    if isinstance(frame, gpd.GeoDataFrame):
+        if frame.crs is None:
+            raise RegistryError(f"{path.name}: no CRS")
+        return frame.to_crs("OGC:CRS84")
+    texts = frame["outline"] if "outline" in frame else pd.Series([None] * len(frame), dtype="object")
+    try:
+        shapes = [None if pd.isna(t) or not str(t).strip() else shapely.from_wkt(str(t)) for t in texts]
+    except shapely.errors.ShapelyError as error:
+        reason = " ".join(str(error).split())[:80]
+        raise RegistryError(f"{path.name}: column 'outline' holds what is not WKT ({reason})") from error
+    return gpd.GeoDataFrame(frame, geometry=gpd.GeoSeries(shapes, crs="OGC:CRS84"), crs="OGC:CRS84")
+
+
+def _parquet(path: Path) -> pd.DataFrame:
+    try:
+        return gpd.read_parquet(path)
+    except ValueError:  # no geometry: the outline, if any, is a column of WKT
+        return pd.read_parquet(path)

@@ -1,0 +1,203 @@
+"""Files of a run folder: parts under content keys, tables, rasters, all written whole or not at all.
+
+A part is what one tile gave. Its key holds all that its bits depend on (image content, window,
+weights, code, torch build, device, precision, batch, threads), so a resumed run finds exactly
+the parts that are still right. Everything is written beside its place and renamed into it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+
+from overwatt.aoi.errors import ConfigError
+from overwatt.models.detector.network import OUTPUTS
+
+RASTER_BANDS = OUTPUTS[:4]
+"""Bands of the probability raster of a run."""
+_DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n")
+_LEFT = ".*.[0-9]*.part*"  # temporary files of `written`, and what GDAL puts beside them
+
+
+def code_version() -> str:
+    """Hash of our own source files: two runs with one value ran the same code."""
+    root = Path(__file__).resolve().parents[2]
+    digest = hashlib.sha256()
+    for package in ("aoi", "models", "pipeline", "workflows"):
+        for path in sorted((root / package).rglob("*")):
+            if path.suffix in {".py", ".csv", ".j2", ".js", ".css"} and path.is_file():
+                digest.update(str(path.relative_to(root)).encode())
+                digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def key(*parts: object) -> str:
+    """Stable short hash of what a part depends on."""
+    return hashlib.sha256(json.dumps([str(p) for p in parts]).encode()).hexdigest()[:24]
+
+
+def simulator_version() -> str:
+    """Hash of the source and tables that a simulated scene depends on."""
+    root = Path(__file__).resolve().parents[2] / "models"
+    digest = hashlib.sha256()
+    for package in ("simulate", "reference"):
+        for path in sorted((root / package).rglob("*")):
+            if path.suffix in {".py", ".csv"} and path.is_file():
+                digest.update(path.read_bytes())
+    return digest.hexdigest()[:8]
+
+
+@contextmanager
+def written(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; rename it into place when the block ends without an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the run folder; a second run in it is refused, a killed one leaves no lock behind.
+
+    What a killed run left half-written is removed, and so is a new folder in which nothing came about.
+
+    Raises:
+        ConfigError: another run holds it, or it is not a folder.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"--out {folder}: is a file, not a folder")
+    new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = folder / ".lock"
+    with lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(f"{folder}: another run is writing here; wait for it or use another --out") from error
+        for left in (*folder.glob(_LEFT), *folder.glob(f"parts/{_LEFT}")):
+            left.unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            if new and [p.name for p in folder.iterdir()] == [lock.name]:
+                lock.unlink()
+                folder.rmdir()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    with written(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def save_part(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Store a part."""
+    with written(path) as part, part.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+
+
+def load_part(path: Path) -> dict[str, np.ndarray] | None:
+    """Read a part, or None when it is missing or damaged (then it is computed again)."""
+    if not path.is_file():
+        return None
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as data:
+            return {name: data[name] for name in data.files}
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        return None
+
+
+def defuse(frame: pd.DataFrame) -> pd.DataFrame:
+    """Put an apostrophe before text cells that a spreadsheet would run as a formula."""
+    out = frame.copy()
+    for name in out.columns:
+        if out[name].dtype == "string" or out[name].dtype == object:
+            text = out[name]
+            if text.dtype == object:
+                text = text.where(text.map(lambda v: isinstance(v, str))).astype("string")
+            risky = text.str.startswith(_DANGEROUS).fillna(False).to_numpy(bool)
+            if risky.any():
+                out[name] = out[name].where(~risky, "'" + text)
+    return out
+
+
+def write_parquet(folder: Path, name: str, frame: gpd.GeoDataFrame | pd.DataFrame) -> Path:
+    """Write a table as (Geo)Parquet 1.1, zstd, bbox covering; rows as given."""
+    path = folder / f"{name}.parquet"
+    with written(path) as part:
+        if isinstance(frame, gpd.GeoDataFrame):
+            frame.to_parquet(
+                part,
+                compression="zstd",
+                write_covering_bbox=True,
+                schema_version="1.1.0",
+                row_group_size=5000,
+            )
+        else:
+            frame.to_parquet(part, compression="zstd")
+    return path
+
+
+def write_table(folder: Path, name: str, frame: gpd.GeoDataFrame | pd.DataFrame) -> list[Path]:
+    """Write a table as (Geo)Parquet and CSV.
+
+    GeoParquet 1.1, zstd, bbox covering; rows as given by the caller (Hilbert-sorted there).
+    CSV has lon/lat of a point inside each geometry (pixels where there is no CRS), and no cell that
+    a spreadsheet would run.
+    """
+    paths = [write_parquet(folder, name, frame), folder / f"{name}.csv"]
+    flat = pd.DataFrame(frame)
+    if isinstance(frame, gpd.GeoDataFrame):
+        points = frame.geometry.representative_point()
+        flat = flat.drop(columns="geometry")
+        if frame.crs is None:
+            flat["x_px"], flat["y_px"] = points.x.round(2), points.y.round(2)
+        elif "lon" not in flat:
+            flat["lon"], flat["lat"] = points.x.round(7), points.y.round(7)
+    with written(paths[1]) as part:
+        defuse(flat).to_csv(part, index=False)
+    return paths
+
+
+def hilbert_sorted(frame: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Order rows along a Hilbert curve, ties by the first column, so that bbox reads touch few row groups."""
+    if len(frame) < 2 or frame.geometry.is_empty.all():
+        return frame
+    curve = frame.geometry.representative_point().hilbert_distance(total_bounds=(-180, -90, 180, 90), level=16)
+    first = frame.columns[0]
+    order = pd.DataFrame({"h": curve, "k": frame[first]}).sort_values(["h", "k"]).index
+    return frame.loc[order].reset_index(drop=True)
+
+
+def write_geopackage(path: Path, layers: dict[str, gpd.GeoDataFrame]) -> None:
+    """Write all layers into one GeoPackage."""
+    with written(path) as part:
+        temporary = part.with_suffix(".part.gpkg")
+        try:
+            for name, frame in layers.items():
+                kind = {} if len(frame) else {"geometry_type": "Unknown"}
+                frame.to_crs("EPSG:4326").to_file(temporary, layer=name, driver="GPKG", engine="pyogrio", **kind)
+            os.replace(temporary, part)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, data: dict[str, Any]) -> None:
+    """Write JSON, readable."""
+    write_text(path, json.dumps(data, indent=1, default=str) + "\n")

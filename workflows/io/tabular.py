@@ -1,0 +1,215 @@
+"""Openers of received files: CSV of any usual encoding, vector files, JSON; nothing in them is trusted.
+
+A CSV is read line by line and kept as Arrow columns, so that a million rows cost their text and not their
+objects; a line with more or fewer fields than the header, or with a broken quote, is kept with its fault.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv as csvs
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import pandas as pd
+import pyarrow as pa
+import pyogrio
+
+from overwatt.aoi.errors import RegistryError, nearest
+from overwatt.aoi.file_signatures import is_plain_vector
+from overwatt.pipeline.declared.parsing import as_text
+from overwatt.pipeline.tables import CRS
+
+TABLE_SUFFIXES = (".csv", ".txt", ".tsv")
+FAULT = "\0fault"
+"""Column that holds why a line could not be read; no file can have it, names are cleaned."""
+
+_CHUNK = 50_000  # rows turned to Arrow at once
+_FIELD_LIMIT = 16 * 2**20  # characters of one cell: an outline as WKT
+_NOT_CP1252 = frozenset(b"\x81\x8d\x8f\x90\x9d")
+
+
+def unreadable(file: Path, error: Exception | str) -> RegistryError:
+    """Return the error for a file that cannot be read, its cause cut to one line."""
+    cause = next(iter(str(error).strip().splitlines()), "unknown cause")[:200]
+    return RegistryError(f"registry '{file.name}' cannot be read: {cause}")
+
+
+def read_csv(file: Path) -> pd.DataFrame:
+    """Return a CSV as text columns, with `FAULT` where lines could not be read; '' where a cell is empty.
+
+    Fields are parted by comma, semicolon or tab, whichever the header has most of.
+
+    Raises:
+        RegistryError: unreadable or empty file, or a column name that is there twice.
+    """
+    limit = csvs.field_size_limit(_FIELD_LIMIT)
+    try:
+        with file.open(encoding=_encoding(file), newline="") as stream:
+            header = stream.readline()
+            if not header.strip("\ufeff\r\n\t ,;"):
+                raise RegistryError(f"registry '{file.name}' is empty")
+            parted = max(",;\t", key=header.count)
+            names = next(csvs.reader([header], delimiter=parted))
+            names = _unique(file, (as_text(c) or "" for c in names))
+            return _columns(file, stream, parted, names)
+    except (OSError, ValueError, csvs.Error) as error:
+        raise unreadable(file, error) from error
+    finally:
+        csvs.field_size_limit(limit)
+
+
+def _columns(file: Path, lines: Iterable[str], parted: str, names: list[str]) -> pd.DataFrame:
+    width, chunks = len(names), [list[pa.Array]() for _ in [*names, FAULT]]
+    rows: list[list[str]] = []
+    faults: list[str | None] = []
+
+    def flush() -> None:
+        for k, cells in enumerate(zip(*rows, strict=True) if rows else ()):
+            chunks[k].append(pa.array(cells, pa.large_string()))
+        chunks[-1].append(pa.array(faults, pa.large_string()))
+        rows.clear()
+        faults.clear()
+
+    for n, (row, problem) in enumerate(_lines(lines, parted, width), start=1):
+        faults.append(f"registry '{file.name}', row {n}: {problem}" if problem else None)
+        rows.append((row + [""] * width)[:width] if problem else row)
+        if len(rows) == _CHUNK:
+            flush()
+    flush()
+    columns = {
+        name: pd.Series(pd.arrays.ArrowStringArray(pa.chunked_array(parts, pa.large_string())))
+        for name, parts in zip([*names, FAULT], chunks, strict=True)
+    }
+    return pd.DataFrame(columns)
+
+
+def _lines(lines: Iterable[str], parted: str, width: int) -> Iterator[tuple[list[str], str | None]]:
+    """Give each record and what is wrong with it; a broken quote spoils its own line and not those after it."""
+    source, taken, again = iter(lines), list[str](), list[str]()
+
+    def feed() -> Iterator[str]:
+        while True:
+            line = again.pop() if again else next(source, None)
+            if line is None:
+                return
+            taken.append(line)
+            yield line
+
+    reader = csvs.reader(feed(), delimiter=parted, strict=True)
+    while True:
+        taken.clear()
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csvs.Error as error:
+            again.extend(reversed(taken[1:]))
+            if not taken:
+                return
+            yield [], f"cannot be read: {error}"
+            reader = csvs.reader(feed(), delimiter=parted, strict=True)
+            continue
+        if len(row) == width:
+            yield row, None
+        elif row and len(row) > width and not any(c.strip() for c in row[width:]):
+            yield row[:width], None  # spreadsheets end lines with empty fields
+        elif row:
+            again.extend(reversed(taken[1:]))
+            yield row, f"{len(row)} fields, the header has {width}"
+        # a line without anything is no row
+
+
+def _encoding(file: Path) -> str:
+    """UTF-16 by its mark, UTF-8 where the bytes are that, else Windows-1252 as spreadsheets write."""
+    decoder, utf8, odd = codecs.getincrementaldecoder("utf-8")(), True, False
+    with file.open("rb") as stream:
+        first = True
+        while part := stream.read(2**20):
+            if first and part[:2] in (b"\xff\xfe", b"\xfe\xff"):
+                return "utf-16"
+            first = False
+            try:
+                utf8 = utf8 and decoder.decode(part) is not None
+            except UnicodeDecodeError:
+                utf8 = False
+            odd = odd or bool(_NOT_CP1252 & frozenset(part))
+    try:
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        utf8 = False
+    return "utf-8-sig" if utf8 else "latin-1" if odd else "cp1252"
+
+
+def _unique(file: Path, names: Iterable[str]) -> list[str]:
+    out, seen = list(names), set[str]()
+    for name in out:
+        if name and name in seen:
+            raise RegistryError(f"registry '{file.name}': column '{name}' is there twice")
+        seen.add(name)
+    return [name or f"\0{k}" for k, name in enumerate(out)]
+
+
+def read_vector(file: Path) -> pd.DataFrame:
+    """Return GeoJSON, GeoPackage, KML or Parquet with its shapes in `geometry`, lon/lat; a table where it has none.
+
+    Of several layers the first is read. Raises RegistryError where it cannot be read or states no coordinate system.
+    """
+    if not is_plain_vector(file):
+        raise RegistryError(f"registry '{file.name}': not GeoJSON, GeoPackage, KML or GeoParquet by its first bytes")
+    try:
+        frame = _parquet(file) if file.suffix.lower() in (".parquet", ".geoparquet", ".pq") else _layer(file)
+    except Exception as error:  # GDAL and Arrow raise many kinds, all meaning the same to the user
+        raise unreadable(file, error) from error
+    if not isinstance(frame, gpd.GeoDataFrame):
+        return pd.DataFrame(frame)
+    if frame.crs is None:
+        raise RegistryError(f"registry '{file.name}' has no coordinate system: store it with one")
+    if frame.geometry.name != "geometry":
+        if "geometry" in frame:
+            frame = frame.drop(columns="geometry")
+        frame = frame.rename_geometry("geometry")
+    return frame.to_crs(CRS)
+
+
+def _parquet(file: Path) -> pd.DataFrame:
+    try:
+        return gpd.read_parquet(file)
+    except ValueError as error:
+        if "geo metadata" not in str(error).lower():
+            raise
+        return pd.read_parquet(file)
+
+
+def _layer(file: Path) -> pd.DataFrame:
+    layers = pyogrio.list_layers(file)
+    return gpd.read_file(file, layer=layers[0][0]) if len(layers) > 1 else gpd.read_file(file)
+
+
+def read_json(file: Path) -> object:
+    """Return the content of a JSON file; RegistryError where it is none."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise unreadable(file, error) from error
+
+
+def rows_of(content: object, file: Path, key: str, what: str) -> list[dict[str, Any]]:
+    """Return the list of objects under `key` (a dotted path) of a JSON answer; RegistryError if it is not there."""
+    found = content
+    for part in key.split("."):
+        found = found.get(part) if isinstance(found, dict) else None
+    if not isinstance(found, list) or not all(isinstance(f, dict) for f in found):
+        raise RegistryError(f"registry '{file.name}' is not {what}: '{key}' is missing")
+    return found
+
+
+def require(file: Path, frame: pd.DataFrame, columns: Iterable[str]) -> None:
+    """Raise RegistryError naming the first of `columns` that the table lacks."""
+    for column in columns:
+        if column not in frame:
+            near = nearest(column, [str(c) for c in frame.columns if not str(c).startswith("\0")])
+            raise RegistryError(f"registry '{file.name}': column '{column}' is missing: {near}")

@@ -1,0 +1,218 @@
+"""Thermal excess beside optical imagery, on the same lattice and in the same windows.
+
+In: a GeoTIFF of kelvin above the surroundings on any grid, and the source of optical pixels it goes
+with. Out: a source that gives the card's thermal bands after its optical ones, NaN where nothing was
+measured. The raster is resampled bilinearly onto the whole optical lattice, of which a window is a
+piece, so a pixel has one value whichever window asks for it. Only weights with thermal bands take it,
+and only sensors sharp enough to tell a cooling yard from its hall: a value far from the surroundings'
+is refused, because temperatures are passed around as what they are not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import rasterio
+from odc.geo.geobox import GeoBox
+from rasterio.enums import Resampling
+from rasterio.errors import RasterioError
+from rasterio.vrt import WarpedVRT
+from rasterio.windows import Window
+
+from overwatt.aoi.errors import AssetReadError, GridError, ModelContractError
+from overwatt.aoi.file_signatures import raster_driver
+from overwatt.models.detector.card import ModelCard
+from overwatt.workflows.io.images import DECODE_ROWS, check_complete, check_size, ground_gsd, reason
+
+if TYPE_CHECKING:
+    from overwatt.workflows.run.cluster import Source
+
+MAX_GSD_M = 40.0
+"""Coarser pixels hold hall, yard and car park at once; the weights learned 3.5 to 30 m of point spread."""
+MAX_EXCESS_K = 200.0
+"""No roof, stack or yard is that far from its surroundings; an absolute temperature in kelvin is."""
+MAX_PIXELS = 400_000_000  # all are looked at once: 20 x 20 km at 1 m
+
+
+@dataclass(frozen=True)
+class ExcessRaster:
+    """A raster of thermal excess on the lattice of an image. Picklable; opened where it is read.
+
+    Attributes:
+        path: the file.
+        bands: how many it holds.
+        geobox: the image's lattice.
+    """
+
+    path: Path
+    bands: int
+    geobox: GeoBox
+    _open: dict[str, WarpedVRT] = field(default_factory=dict, compare=False, repr=False, hash=False)
+
+    def __getstate__(self) -> dict[str, object]:
+        return self.__dict__ | {"_open": {}}
+
+    def read(self, y0: int, x0: int, y1: int, x1: int) -> np.ndarray:
+        """Return (band, y, x) float32 kelvin above the surroundings of a window, NaN where not measured.
+
+        Raises:
+            AssetReadError: the file is truncated or damaged there.
+        """
+        ny, nx = self.geobox.shape
+        out = np.full((self.bands, y1 - y0, x1 - x0), np.nan, np.float32)
+        a0, b0, a1, b1 = max(y0, 0), max(x0, 0), min(y1, ny), min(x1, nx)
+        if a0 < a1 and b0 < b1:
+            try:
+                out[:, a0 - y0 : a1 - y0, b0 - x0 : b1 - x0] = self._warped().read(
+                    window=Window(b0, a0, b1 - b0, a1 - a0)
+                )
+            except (RasterioError, OSError) as error:
+                raise AssetReadError(
+                    f"{self.path.name}: cannot be read at rows {a0}-{a1}, columns {b0}-{b1} ({reason(error)}); "
+                    "the file is truncated or damaged",
+                    str(self.path),
+                    (a0, b0, a1, b1),
+                ) from error
+        return out
+
+    def _warped(self) -> WarpedVRT:
+        if "raster" not in self._open:
+            source = rasterio.open(self.path, driver="GTiff")
+            self._open["raster"] = WarpedVRT(
+                source,
+                crs=str(self.geobox.crs),
+                transform=self.geobox.affine,
+                height=int(self.geobox.shape[0]),
+                width=int(self.geobox.shape[1]),
+                resampling=Resampling.bilinear,
+                tolerance=1e-6,  # pixels: as good as exact, so no seam between windows; 0 is refused by GDAL
+                src_nodata=np.nan if source.nodata is None else source.nodata,
+                nodata=np.nan,
+                dtype="float32",
+            )
+        return self._open["raster"]
+
+
+@dataclass(frozen=True)
+class WithThermal:
+    """Optical pixels with the thermal bands after them; a `Source` as any other."""
+
+    optical: Source
+    thermal: ExcessRaster
+
+    @property
+    def name(self) -> str:
+        """Of the optical imagery."""
+        return self.optical.name
+
+    @property
+    def remote(self) -> bool:
+        """Whether the optical imagery is read across a network."""
+        return self.optical.remote
+
+    @property
+    def geobox(self) -> GeoBox | None:
+        """Lattice."""
+        return self.optical.geobox
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(ny, nx) of the lattice."""
+        return self.optical.shape
+
+    @property
+    def gsd_m(self) -> float:
+        """Metres a pixel."""
+        return self.optical.gsd_m
+
+    def read(self, y0: int, x0: int, y1: int, x1: int) -> tuple[np.ndarray, np.ndarray]:
+        """Values (band, y, x) float32, optical 0..1, then thermal in kelvin or NaN; valid (y, x) of the optical ones.
+
+        Raises:
+            AssetReadError: a file is truncated or damaged there.
+        """
+        values, valid = self.optical.read(y0, x0, y1, x1)
+        return np.concatenate([values, self.thermal.read(y0, x0, y1, x1)]), valid
+
+
+def open_excess(path: Path, source: Source, card: ModelCard) -> ExcessRaster:
+    """Open a raster of thermal excess for an image and weights, checking header and values.
+
+    Args:
+        path: GeoTIFF of floating-point numbers, kelvin above the surroundings; a band for each of the card's.
+        source: the optical imagery.
+        card: of the weights.
+
+    Raises:
+        ModelContractError: the weights take no thermal bands, or another number; pixels over `MAX_GSD_M`.
+        AssetReadError: missing, damaged, too large, not floating-point, nothing measured or absurd values.
+        GridError: it or the image has no CRS, or it lies elsewhere.
+    """
+    if not card.thermal_bands:
+        raise ModelContractError(
+            f"thermal {path.name}: weights '{card.name}' take no thermal bands; give weights that do (--weights) "
+            "or leave the thermal file out"
+        )
+    if source.geobox is None:
+        raise GridError(f"thermal {path.name}: image {source.name} has no CRS, so it cannot be laid on it; give it one")
+    if not path.is_file():
+        raise AssetReadError(f"thermal {path}: no such file", str(path))
+    if raster_driver(path) != "GTiff":
+        raise AssetReadError(f"thermal {path.name}: not a GeoTIFF by its first bytes; convert it (gdal_translate)")
+    try:
+        with rasterio.open(path, driver="GTiff") as file:
+            _check_header(file, path, source, card)
+            _check_values(file, path)
+            return ExcessRaster(path.resolve(), file.count, source.geobox)
+    except (RasterioError, OSError) as error:
+        raise AssetReadError(
+            f"thermal {path.name}: cannot be read ({reason(error)}); it is truncated or damaged", str(path)
+        ) from error
+
+
+def _check_header(file: rasterio.DatasetReader, path: Path, source: Source, card: ModelCard) -> None:
+    check_size(file, path)
+    if file.width * file.height > MAX_PIXELS:
+        raise AssetReadError(
+            f"thermal {path.name}: {file.width} x {file.height} pixels, the limit is {MAX_PIXELS:,}; crop it"
+        )
+    if wrong := sorted({d for d in file.dtypes if not np.issubdtype(np.dtype(d), np.floating)}):
+        raise AssetReadError(
+            f"thermal {path.name}: holds {wrong[0]}; give floating-point kelvin above the surroundings, not counts"
+        )
+    if file.count != len(card.thermal_bands):
+        raise ModelContractError(
+            f"thermal {path.name}: {file.count} bands; weights '{card.name}' take {', '.join(card.thermal_bands)}"
+        )
+    if file.crs is None:
+        raise GridError(f"thermal {path.name}: no CRS; give it one (gdal_edit.py -a_srs EPSG:… {path.name})")
+    gsd_m, _ = ground_gsd(file, path.name)
+    if gsd_m > MAX_GSD_M:
+        raise ModelContractError(
+            f"thermal {path.name}: {gsd_m:.0f} m a pixel, the limit is {MAX_GSD_M:g} m; public thermal satellites are "
+            "too coarse for the detector: give their looks as thermal.stack"
+        )
+    own = GeoBox((file.height, file.width), file.transform, file.crs.to_wkt()).geographic_extent
+    assert source.geobox is not None
+    if not own.intersects(source.geobox.geographic_extent):
+        raise GridError(f"thermal {path.name}: lies outside of image {source.name}; give one of the same place")
+    check_complete(file, path)
+
+
+def _check_values(file: rasterio.DatasetReader, path: Path) -> None:
+    measured = False
+    for y in range(0, file.height, DECODE_ROWS):
+        rows = Window(0, y, file.width, min(DECODE_ROWS, file.height - y))
+        values = np.ma.filled(file.read(window=rows, masked=True).astype(np.float32), np.nan)
+        far = np.abs(values) > MAX_EXCESS_K
+        if far.any():
+            raise AssetReadError(
+                f"thermal {path.name}: holds {values[far][0]:g}, beyond {MAX_EXCESS_K:g} K; give kelvin above the "
+                "surroundings, not temperatures, and state nodata"
+            )
+        measured |= bool(np.isfinite(values).any())
+    if not measured:
+        raise AssetReadError(f"thermal {path.name}: every pixel is nodata; leave it out")

@@ -1,0 +1,102 @@
+"""Outlines between files, map and pixels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pyogrio
+import shapely
+from odc.geo.geobox import GeoBox
+from pyproj import CRS, Transformer
+
+from overwatt.aoi.errors import GridError, RegistryError, nearest
+from overwatt.aoi.file_signatures import is_plain_vector
+from overwatt.models.evaluation.metrics import Outline
+from overwatt.pipeline.detection.footprints import DetectSettings, join, near_void, tile_parts
+from overwatt.workflows.io.images import Image
+
+CLASSES = ("data_center", "other_building", "cooling_equipment", "unknown")
+MAX_BYTES = 500_000_000
+
+
+def to_pixels(geometry: gpd.GeoSeries, image: Image) -> list[shapely.Geometry]:
+    """Map WGS84 geometries to the image's pixels (x = column, y = row); unchanged without georeference."""
+    box = image.geobox
+    if box is None:
+        return list(geometry)
+    return lonlat_to_pixels(list(geometry), box)
+
+
+def lonlat_to_pixels(geometry: list[shapely.Geometry], box: GeoBox) -> list[shapely.Geometry]:
+    """Map WGS84 geometries to pixels of a grid."""
+    to = Transformer.from_crs(CRS.from_user_input("OGC:CRS84"), CRS.from_user_input(str(box.crs)), always_xy=True)
+    inverse = ~box.affine
+
+    def move(xy: np.ndarray) -> np.ndarray:
+        x, y = to.transform(xy[:, 0], xy[:, 1])
+        return np.column_stack([inverse.a * x + inverse.b * y + inverse.c, inverse.d * x + inverse.e * y + inverse.f])
+
+    return [shapely.transform(g, move) for g in geometry]
+
+
+def read_vector(path: Path) -> gpd.GeoDataFrame:
+    """Read a vector file into WGS84.
+
+    Raises:
+        RegistryError: missing, unreadable, too large, or without CRS.
+    """
+    if not path.is_file():
+        raise RegistryError(f"{path}: no such file")
+    if path.stat().st_size > MAX_BYTES:
+        raise RegistryError(f"{path.name}: larger than {MAX_BYTES / 1e6:.0f} MB")
+    if not is_plain_vector(path):
+        raise RegistryError(f"{path.name}: not GeoJSON, GeoPackage, KML or GeoParquet by its first bytes")
+    try:
+        frame = gpd.read_file(path, engine="pyogrio")
+    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, ValueError) as error:
+        raise RegistryError(f"{path.name}: not a readable vector file") from error
+    if not isinstance(frame, gpd.GeoDataFrame):
+        raise RegistryError(f"{path.name}: holds no geometries")
+    if frame.crs is None:
+        raise GridError(f"{path.name}: no CRS")
+    return frame.to_crs("OGC:CRS84")
+
+
+def outlines_px(path: Path, image: Image) -> list[Outline]:
+    """Read labelled outlines into the image's pixels.
+
+    Raises:
+        RegistryError: no `class` column, an unknown class, or geometries that are not polygons.
+    """
+    frame = read_vector(path)
+    if "class" not in frame:
+        raise RegistryError(f"{path.name}: no property 'class'; {nearest('class', [str(c) for c in frame.columns])}")
+    if wrong := sorted(set(map(str, frame["class"])) - set(CLASSES)):
+        raise RegistryError(f"{path.name}: class '{wrong[0]}'; {nearest(wrong[0], CLASSES)}")
+    if not frame.geometry.geom_type.isin(["Polygon", "MultiPolygon"]).all():
+        raise RegistryError(f"{path.name}: labels are polygons; found {sorted(set(frame.geometry.geom_type.dropna()))}")
+    shapes = [shapely.make_valid(g) for g in to_pixels(frame.geometry, image)]
+    return [Outline(str(k), g) for k, g in zip(frame["class"], shapes, strict=True) if not g.is_empty]
+
+
+def footprints_of(
+    probability: np.ndarray,
+    valid: np.ndarray,
+    image: Image,
+    settings: DetectSettings,
+    measured: np.ndarray | None = None,
+) -> gpd.GeoDataFrame:
+    """Footprints of a whole image in memory: one tile, the same two steps as a run."""
+    void = near_void(np.pad(valid, 1))[1:-1, 1:-1]
+    part = tile_parts(probability, valid, (0, 0), "r000c000", void, settings, image.gsd_m, measured)
+    box = image.geobox
+    return join(
+        [part],
+        transform=box.affine if box is not None else None,
+        crs=str(box.crs) if box is not None else None,
+        gsd_m=image.gsd_m,
+        scene=image.name,
+        settings=settings,
+    )

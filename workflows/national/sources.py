@@ -1,0 +1,350 @@
+"""The files a national training set is made from: registries, footprints, counties.
+
+In: paths from a settings file. Out: outlines of data centers, zones where nothing is known, large
+roofs, counties; all in degrees. Registries are small and read whole. Footprint files may hold
+millions of buildings: they are read in batches, and only what lies near the places of interest
+and is large enough is kept, so memory follows what is kept and not the file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import geopandas as gpd
+import numpy as np
+import pyarrow
+import pyarrow.dataset
+import pyarrow.parquet
+import pyogrio
+import shapely
+from pyproj import CRS
+from shapely.geometry import LineString, Point, Polygon
+from shapely.geometry.base import BaseGeometry
+
+from overwatt.aoi.errors import GridError, RegistryError, nearest
+from overwatt.aoi.file_signatures import head_of, is_plain_vector
+from overwatt.models.training.sampling_design import areas_m2, county_of, grown, roof_ids
+from overwatt.workflows.io.vectors import read_vector
+
+RegistryFormat = Literal["auto", "im3", "osm", "own"]
+Batches = Iterator[np.ndarray]
+
+MAX_REGISTRY_BYTES = 500 * 2**20
+MAX_ROOFS = 5_000_000
+"""Roofs kept in memory at once: about 5 GB."""
+_BATCH = 65_536
+_POLYGONS = (3, 6)  # shapely type ids of Polygon and MultiPolygon
+# The same building in two files: most of it lies within the registry's outline.
+_SAME_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class Registry:
+    """What a registry of data centers says.
+
+    Attributes:
+        outlines: polygons of buildings that are data centers.
+        zones: ground in which some building is a data center and none is outlined: 'unknown'.
+    """
+
+    outlines: tuple[BaseGeometry, ...]
+    zones: tuple[BaseGeometry, ...]
+
+
+@dataclass(frozen=True)
+class Roofs:
+    """Building outlines of a footprint file: ids, polygons (object array) and areas in m² (float64)."""
+
+    ids: tuple[str, ...]
+    shapes: np.ndarray
+    area_m2: np.ndarray
+
+
+def read_registry(path: Path, layout: RegistryFormat, *, point_zone_m: float) -> Registry:
+    """Read data-center outlines.
+
+    Building polygons are outlines. Campus land is a zone, and a point is a zone of `point_zone_m`
+    around it, unless an outline lies there and so stands for it.
+
+    Args:
+        path: IM3 footprints, an Overpass answer (`out geom`), or an own file of polygons and points;
+            an own file may state `class`: data_center or unknown.
+        layout: of the file; 'auto' tells them apart by their keys.
+        point_zone_m: radius of the zone around a point.
+
+    Raises:
+        RegistryError: unreadable, or not of that layout.
+    """
+    elements = _overpass(path)
+    if layout == "osm" and elements is None and not is_plain_vector(path):
+        raise RegistryError(f"{path.name}: neither Overpass JSON nor a vector file")
+    known = None if elements is None else [(g, _osm_kind(g, tags)) for g, tags in elements]
+    rows = _vector_rows(path, layout) if known is None else known
+    outlines = [_valid(g) for g, kind in rows if kind == "building"]
+    campuses = [_valid(g) for g, kind in rows if kind == "campus"]
+    points = [g for g, kind in rows if kind == "point"]
+    tree = shapely.STRtree(outlines)
+    bare = [c for c in campuses if not c.is_empty]
+    discs = [
+        disc
+        for point, disc in zip(points, grown(points, point_zone_m), strict=True)
+        if not len(tree.query(point, predicate="intersects"))
+    ]
+    return Registry(tuple(g for g in outlines if not g.is_empty), (*bare, *discs))
+
+
+def read_counties(path: Path, key: str) -> dict[str, BaseGeometry]:
+    """Read counties, or whatever places splits are cut by.
+
+    Args:
+        path: GeoJSON, GeoPackage or GeoParquet.
+        key: column that names each one; parts of one name are united.
+
+    Raises:
+        RegistryError: unreadable, no such column, or a county without name or polygon.
+    """
+    frame = _parquet_frame(path) if _is_parquet(path) else read_vector(path)
+    if key not in frame:
+        known = [str(c) for c in frame.columns if c != "geometry"]
+        raise RegistryError(f"{path.name}: no column '{key}'; {nearest(key, known)}")
+    if frame[key].isna().any():
+        raise RegistryError(f"{path.name}: a county has no '{key}'")
+    shapes = [_valid(g) for g in frame.geometry]
+    if any(g.is_empty or g.area == 0 for g in shapes):
+        raise RegistryError(f"{path.name}: counties are polygons; one is empty, a point or a line")
+    parts: dict[str, list[BaseGeometry]] = {}
+    for name, shape in zip(frame[key].astype(str), shapes, strict=True):
+        parts.setdefault(name.strip(), []).append(shape)
+    return {name: pieces[0] if len(pieces) == 1 else shapely.union_all(pieces) for name, pieces in parts.items()}
+
+
+def read_roofs(
+    paths: Sequence[Path], places: Sequence[BaseGeometry], *, min_area_m2: float, say: Callable[[str], None]
+) -> Roofs:
+    """Read the buildings that touch one of the places and have at least an area, each once.
+
+    Args:
+        paths: Overture GeoParquet, Microsoft GeoJSON or GeoJSONL, an Overpass answer, GeoPackage.
+        places: polygons in degrees.
+        min_area_m2: smaller ones are left out.
+        say: receives progress.
+
+    Raises:
+        RegistryError: a file is unreadable, not in degrees, or too much is left.
+    """
+    if not places:
+        return Roofs((), np.empty(0, object), np.empty(0))
+    tree = shapely.STRtree(list(places))
+    found: dict[str, tuple[BaseGeometry, float]] = {}
+    for path in paths:
+        seen, kept = 0, len(found)
+        for shapes in _batches(path, tree.geometries):
+            seen += len(shapes)
+            area = areas_m2(shapes)
+            large = np.flatnonzero(area >= min_area_m2)
+            near = large[np.unique(tree.query(shapes[large], predicate="intersects")[0])]
+            for i, name in zip(near.tolist(), roof_ids(shapes[near]), strict=True):
+                found.setdefault(name, (_valid(shapes[i]), float(area[i])))
+            if len(found) > MAX_ROOFS:
+                raise RegistryError(
+                    f"{path.name}: more than {MAX_ROOFS:,} roofs remain; raise sampling.min_area_m2 "
+                    "or name fewer counties"
+                )
+        say(f"{path.name}: {seen:,} buildings read, {len(found) - kept:,} kept")
+    names = sorted(found)
+    shapes = np.empty(len(names), object)
+    shapes[:] = [found[n][0] for n in names]
+    return Roofs(tuple(names), shapes, np.array([found[n][1] for n in names]))
+
+
+def apart(roofs: Roofs, registry: Registry, clear_m: float) -> np.ndarray:
+    """Return which roofs (bool) lie at least `clear_m` from everything in the registry."""
+    around = grown([*registry.outlines, *registry.zones], clear_m)
+    return _untouched(roofs.shapes, around)
+
+
+def in_zone(roofs: Roofs, registry: Registry) -> np.ndarray:
+    """Return which roofs (bool) touch an unknown zone."""
+    return ~_untouched(roofs.shapes, registry.zones)
+
+
+def not_outlined(roofs: Roofs, registry: Registry) -> np.ndarray:
+    """Return which roofs (bool) are not the same building as one of the registry's outlines."""
+    other = np.ones(len(roofs.shapes), bool)
+    if not registry.outlines:
+        return other
+    tree = shapely.STRtree(list(registry.outlines))
+    at, which = tree.query(roofs.shapes, predicate="intersects")
+    shared = shapely.area(shapely.intersection(roofs.shapes[at], tree.geometries[which]))
+    other[at[shared >= _SAME_SHARE * shapely.area(roofs.shapes[at])]] = False
+    return other
+
+
+def counties_of(shapes: Sequence[BaseGeometry], counties: dict[str, BaseGeometry]) -> list[str | None]:
+    """The county of each shape, None outside of all."""
+    array = np.empty(len(shapes), object)
+    array[:] = list(shapes)
+    return county_of(array, counties)
+
+
+def _untouched(shapes: np.ndarray, around: Sequence[BaseGeometry]) -> np.ndarray:
+    free = np.ones(len(shapes), bool)
+    if len(around) and len(shapes):
+        free[shapely.STRtree(list(around)).query(shapes, predicate="intersects")[0]] = False
+    return free
+
+
+def _valid(shape: BaseGeometry | None) -> BaseGeometry:
+    """The polygonal part of a shape, made valid; empty where it has none."""
+    if shape is None or shape.is_empty:
+        return Polygon()
+    if shape.is_valid and shape.geom_type in ("Polygon", "MultiPolygon"):
+        return shape
+    parts = shapely.get_parts(shapely.make_valid(shape, method="structure"))
+    return shapely.union_all([p for p in parts if p.geom_type in ("Polygon", "MultiPolygon")] or [Polygon()])
+
+
+def _vector_rows(path: Path, layout: RegistryFormat) -> list[tuple[BaseGeometry, str]]:
+    frame = _parquet_frame(path) if _is_parquet(path) else read_vector(path)
+    column = {"im3": "type", "osm": "building", "own": "class"}.get(layout)
+    if layout == "auto":
+        column = next((c for c in ("type", "class") if c in frame), None)
+        column = None if column == "type" and not set(frame["type"]) <= {"building", "campus", "point"} else column
+    if layout == "im3" and "type" not in frame:
+        raise RegistryError(f"{path.name}: not IM3: no column 'type'; use format own")
+    words = list(frame[column].astype("string").fillna("")) if column in frame else [""] * len(frame)
+    rows = []
+    for shape, word in zip(frame.geometry, words, strict=True):
+        if shape is None or shape.is_empty:
+            continue
+        polygon = shape.geom_type in ("Polygon", "MultiPolygon")
+        land = word in ("", "no") if layout == "osm" else word in ("campus", "unknown")
+        if column == "class" and word not in ("", "data_center", "unknown"):
+            continue  # a labelled file may hold other classes as well
+        rows.append((shape, "point" if not polygon else "campus" if land else "building"))
+    return [(g if kind != "point" else shapely.point_on_surface(g), kind) for g, kind in rows]
+
+
+def _overpass(path: Path) -> list[tuple[BaseGeometry, dict[str, Any]]] | None:
+    """Elements of an Overpass answer as (geometry, tags); None where the file is something else."""
+    if not path.is_file():
+        raise RegistryError(f"{path}: no such file")
+    if path.suffix.lower() != ".json" or b'"elements"' not in head_of(path):
+        return None
+    if path.stat().st_size > MAX_REGISTRY_BYTES:
+        raise RegistryError(f"{path.name}: larger than {MAX_REGISTRY_BYTES // 2**20} MiB; split the extract")
+    try:
+        elements = json.loads(path.read_text(encoding="utf-8"))["elements"]
+        return [(g, dict(e.get("tags") or {})) for e in elements if (g := _osm_shape(e)) is not None]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise RegistryError(f"{path.name}: not an Overpass answer ({type(error).__name__})") from None
+
+
+def _osm_shape(element: dict[str, Any]) -> BaseGeometry | None:
+    """Polygon of a closed way or of a relation's outer and inner ways, else a point; None without a place."""
+    if line := _osm_line(element.get("geometry")):
+        return Polygon(line) if len(line) >= 4 and line[0] == line[-1] else LineString(line).centroid
+    members = [m for m in element.get("members") or [] if m.get("geometry")]
+    if members:
+        rings = {
+            role: shapely.get_parts(
+                shapely.polygonize([LineString(_osm_line(m["geometry"])) for m in members if m.get("role") == role])
+            )
+            for role in ("outer", "inner")
+        }
+        shape = shapely.difference(shapely.union_all(rings["outer"]), shapely.union_all(rings["inner"]))
+        if not shape.is_empty:
+            return shape
+    place = element.get("center") or element
+    return Point(float(place["lon"]), float(place["lat"])) if "lon" in place else None
+
+
+def _osm_line(points: Any) -> list[tuple[float, float]]:  # noqa: ANN401  # JSON is anything
+    return [(float(p["lon"]), float(p["lat"])) for p in points or [] if p]
+
+
+def _osm_kind(shape: BaseGeometry, tags: dict[str, Any]) -> str:
+    if shape.geom_type == "Point":
+        return "point"
+    return "building" if str(tags.get("building", "no")) != "no" else "campus"
+
+
+def _batches(path: Path, places: np.ndarray) -> Batches:
+    """Valid-or-not polygons of a file, batch by batch, at least those within the places' bounds."""
+    if not path.is_file():
+        raise RegistryError(f"{path}: no such file")
+    bounds = tuple(float(v) for v in shapely.total_bounds(places))
+    elements = _overpass(path)
+    try:
+        if elements is not None:
+            found = [g for g, tags in elements if _osm_kind(g, tags) == "building"]
+            yield from _polygons(np.array(found, dtype=object))
+        elif _is_parquet(path):
+            yield from _parquet_batches(path, bounds)
+        elif is_plain_vector(path):
+            yield from _ogr_batches(path, bounds)
+        else:
+            raise RegistryError(f"{path.name}: not GeoJSON, GeoJSONL, GeoPackage or GeoParquet by its first bytes")
+    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, pyarrow.ArrowException, ValueError) as error:
+        raise RegistryError(f"{path.name}: cannot be read: {' '.join(str(error).split())[:200]}") from None
+
+
+def _polygons(shapes: np.ndarray) -> Batches:
+    shapes = shapes[np.isin(shapely.get_type_id(shapes), _POLYGONS)] if len(shapes) else shapes
+    shapes = shapes[np.isfinite(shapely.bounds(shapes)).all(axis=1)] if len(shapes) else shapes
+    if len(shapes):
+        yield shapes
+
+
+def _ogr_batches(path: Path, bounds: tuple[float, ...]) -> Batches:
+    with pyogrio.raw.open_arrow(path, columns=[], bbox=bounds, batch_size=_BATCH, use_pyarrow=True) as (meta, reader):
+        _check_degrees(path, meta["crs"])
+        name = meta["geometry_name"] or "wkb_geometry"
+        for batch in reader:
+            yield from _polygons(shapely.from_wkb(batch.column(name).to_numpy(zero_copy_only=False)))
+
+
+def _parquet_batches(path: Path, bounds: tuple[float, ...]) -> Batches:
+    file = pyarrow.parquet.ParquetFile(path)
+    geo = json.loads((file.schema_arrow.metadata or {}).get(b"geo", b"{}"))
+    name = geo.get("primary_column", "geometry")
+    if name not in file.schema_arrow.names:
+        raise RegistryError(f"{path.name}: not GeoParquet: no column '{name}'")
+    column = geo.get("columns", {}).get(name, {})
+    if column.get("encoding", "WKB") != "WKB":
+        raise RegistryError(f"{path.name}: geometries are {column['encoding']}; write them as WKB")
+    if column.get("crs"):  # absent means OGC:CRS84
+        _check_degrees(path, CRS.from_json_dict(column["crs"]))
+    where = None
+    if "bbox" in file.schema_arrow.names:  # lets row groups elsewhere be skipped
+        west, south, east, north = bounds
+        box = [pyarrow.dataset.field("bbox", k) for k in ("xmin", "ymin", "xmax", "ymax")]
+        where = (box[0] <= east) & (box[1] <= north) & (box[2] >= west) & (box[3] >= south)
+    for batch in pyarrow.dataset.dataset(path).to_batches(columns=[name], filter=where, batch_size=_BATCH):
+        yield from _polygons(shapely.from_wkb(batch.column(name).to_numpy(zero_copy_only=False)))
+
+
+def _parquet_frame(path: Path) -> gpd.GeoDataFrame:
+    if path.stat().st_size > MAX_REGISTRY_BYTES:
+        raise RegistryError(f"{path.name}: larger than {MAX_REGISTRY_BYTES // 2**20} MiB")
+    try:
+        frame = gpd.read_parquet(path)
+    except (ValueError, pyarrow.ArrowException, OSError) as error:
+        raise RegistryError(f"{path.name}: not GeoParquet: {' '.join(str(error).split())[:200]}") from None
+    return frame.to_crs("OGC:CRS84")
+
+
+def _is_parquet(path: Path) -> bool:
+    return path.is_file() and head_of(path).startswith(b"PAR1")
+
+
+def _check_degrees(path: Path, crs: object) -> None:
+    if crs is None:
+        raise GridError(f"{path.name}: no CRS")
+    stated = CRS.from_user_input(crs)
+    if not stated.is_geographic:
+        raise GridError(f"{path.name}: in '{stated.name}'; footprints are read in degrees (ogr2ogr -t_srs EPSG:4326)")

@@ -1,0 +1,114 @@
+"""One tile of a national training set: labels burnt, files written, its row of the index.
+
+In: fetched pixels and outlines in degrees. Out: two GeoTIFFs laid out as `overwatt.models.training.tileset` reads
+them, and the columns of the index that follow from the pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+import shapely
+from rasterio.features import rasterize
+from shapely.geometry.base import BaseGeometry
+
+from overwatt.aoi.errors import OverwattError
+from overwatt.models.training import tileset
+from overwatt.models.training.samples import DATA_CENTER, IGNORE, OTHER
+from overwatt.workflows.io import run_folder
+from overwatt.workflows.io.vectors import lonlat_to_pixels
+from overwatt.workflows.national.imagery import TilePixels
+
+Shapes = Sequence[BaseGeometry]
+
+
+def burn(shape: tuple[int, int], centers: Shapes, others: Shapes, unknown: Shapes) -> np.ndarray:
+    """Return the mask of a tile, (3, y, x) uint16: building, cooling, instance.
+
+    Other buildings lie undermost, unknown ground above them, data centers on top. Cooling equipment
+    is in no registry: all of it is unknown. Instances count from 1, data centers last.
+
+    Args:
+        shape: (ny, nx).
+        centers: outlines of data centers in pixels (x = column, y = row).
+        others: of other buildings, the same.
+        unknown: ground of which nothing is known, the same.
+    """
+    layers = np.zeros((3, *shape), np.uint16)
+    layers[1] = IGNORE
+    for shapes, code in ((others, OTHER), (unknown, IGNORE), (centers, DATA_CENTER)):
+        if len(shapes):
+            layers[0][rasterize(list(shapes), shape, dtype="uint8") > 0] = code
+    if halls := [(g, n) for n, g in enumerate([*others, *centers], start=1)]:
+        layers[2] = rasterize(halls, shape, dtype="uint16")
+    layers[2][~np.isin(layers[0], (OTHER, DATA_CENTER))] = 0
+    return layers
+
+
+def write(
+    out: Path, tile_id: str, pixels: TilePixels, centers: Shapes, others: Shapes, unknown: Shapes
+) -> dict[str, Any]:
+    """Burn and store a tile.
+
+    Args:
+        out: folder of the set.
+        tile_id: names the files.
+        pixels: imagery.
+        centers: outlines of data centers in degrees.
+        others: of other buildings, in degrees.
+        unknown: ground of which nothing is known, in degrees.
+
+    Returns:
+        The columns of the index that follow from pixels and labels, JSON values; `geometry` as WKT.
+    """
+    moved = [lonlat_to_pixels(list(shapes), pixels.geobox) for shapes in (centers, others, unknown)]
+    mask = burn(pixels.valid.shape, *moved)
+    mask[:2, ~pixels.valid] = IGNORE
+    mask[2, ~pixels.valid] = 0
+    optical = np.where(pixels.valid, pixels.optical, np.uint8(0))
+    picture = np.concatenate([optical, pixels.valid[None].astype(np.uint8) * np.uint8(255)])
+    row = {"tile_id": tile_id, "path": f"pictures/{tile_id}.tif", "mask_path": f"masks/{tile_id}.tif"}
+    _write(out / row["path"], picture, tileset.PICTURE_BANDS, pixels, photometric="RGB")
+    _write(out / row["mask_path"], mask, tileset.MASK_BANDS, pixels)
+    box, gsd_m = pixels.geobox, float(pixels.geobox.resolution.x)
+    building = mask[0][pixels.valid]
+    return row | {
+        "image": " ".join(pixels.items),
+        "image_sha256": run_folder.key(*pixels.hrefs),
+        "pixels_sha256": tileset.pixels_sha256(optical, pixels.valid),
+        "crs": str(box.crs),
+        "gsd_m": gsd_m,
+        "row_px": round(-box.affine.f / gsd_m),
+        "col_px": round(box.affine.c / gsd_m),
+        "valid_px": int(pixels.valid.sum()),
+        "background_px": int((building == 0).sum()),
+        "other_building_px": int((building == OTHER).sum()),
+        "data_center_px": int((building == DATA_CENTER).sum()),
+        "cooling_equipment_px": 0,
+        "unknown_px": int((building == IGNORE).sum()),
+        "geometry": shapely.to_wkt(box.extent.to_crs("EPSG:4326").geom, rounding_precision=8),
+    }
+
+
+def intact(out: Path, row: dict[str, Any]) -> bool:
+    """Whether a tile's files are there and readable."""
+    try:
+        tileset.read_tile(out, row)
+    except OverwattError:
+        return False
+    return True
+
+
+def _write(path: Path, layers: np.ndarray, names: tuple[str, ...], pixels: TilePixels, **extra: str) -> None:
+    profile = {
+        "driver": "GTiff", "count": len(layers), "height": layers.shape[1], "width": layers.shape[2],
+        "dtype": layers.dtype, "compress": "deflate", "crs": str(pixels.geobox.crs),
+        "transform": pixels.geobox.affine, **extra,
+    }  # fmt: skip
+    with run_folder.written(path) as part, rasterio.open(part, "w", **profile) as file:
+        file.write(layers)
+        file.descriptions = names

@@ -1,0 +1,269 @@
+"""What a run leaves behind: probability raster, tables in three formats, report.
+
+In: tables and pictures of a run. Out: files in the run folder. The same tables give the same
+bytes; nothing here computes a result.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import warnings
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import rasterio
+import rasterio.shutil
+import shapely
+import xarray as xr
+from affine import Affine
+from odc.geo.geobox import GeoBox
+from rasterio.windows import Window
+
+from overwatt.aoi.errors import AssetReadError, CatalogError
+from overwatt.pipeline import coverage
+from overwatt.pipeline.inspection import rank_stability
+from overwatt.pipeline.report import page, rasters
+from overwatt.pipeline.report.page import ReportData
+from overwatt.workflows.config.run import Workflow
+from overwatt.workflows.io import registries, run_folder
+from overwatt.workflows.io.images import Image
+from overwatt.workflows.io.stac_source import StacSource
+from overwatt.workflows.io.vectors import lonlat_to_pixels
+
+if TYPE_CHECKING:
+    from overwatt.workflows.run.runner import Inputs, Tables
+
+BASEMAP_PX = 1600
+LIMITS = (
+    "Imagery can help police 1e26 FLOP and partly 1e25; below that it is blind: such a site needs less than "
+    "10 MW and looks like any other building.",
+    "A site that is not listed may still exist: in places without imagery, below the detector's size, under "
+    "another roof, underground, or because the detector missed it. p_detect here rests on coverage alone.",
+    "Power comes from footprint and cooling-equipment area. It is what the site could carry, not what it draws; "
+    "empty halls look the same.",
+    "Compute assumes a chip mix by year. Which share of the load is AI is not visible and dominates the spread.",
+    "The class of a building is the detector's judgement, trained on simulated scenes and one district in Virginia.",
+    "A discrepancy is a question, not a finding: registries err in position, date and naming "
+    "more often than sites hide.",
+)
+
+
+class ProbabilityRaster:
+    """Probabilities of all tiles as a Cloud Optimised GeoTIFF, written tile by tile.
+
+    Bands are `store.RASTER_BANDS`, uint8, probability times 255; masked where nothing was looked at.
+    """
+
+    def __init__(self, folder: Path, source: Image | StacSource, cores: list[tuple[int, int, int, int]]) -> None:
+        assert source.geobox is not None
+        self.target = folder / "probability.tif"
+        self.scratch = folder / f".probability.tif.{os.getpid()}.part.scratch"
+        self.y0, self.x0 = min(c[0] for c in cores), min(c[1] for c in cores)
+        ny, nx = max(c[2] for c in cores) - self.y0, max(c[3] for c in cores) - self.x0
+        folder.mkdir(parents=True, exist_ok=True)
+        self._env = rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True, GDAL_NUM_THREADS=1)
+        self._env.__enter__()
+        self._file = rasterio.open(
+            self.scratch, "w", driver="GTiff", dtype="uint8", count=len(run_folder.RASTER_BANDS), height=ny, width=nx,
+            crs=str(source.geobox.crs), transform=source.geobox.affine * Affine.translation(self.x0, self.y0),
+            tiled=True, blockxsize=512, blockysize=512, compress="lzw", BIGTIFF="IF_SAFER",
+        )  # fmt: skip
+        self._file.descriptions = run_folder.RASTER_BANDS
+        self._file.update_tags(units="probability x 255")
+
+    def __enter__(self) -> ProbabilityRaster:
+        return self
+
+    def put(self, core: tuple[int, int, int, int], probability: np.ndarray, valid: np.ndarray) -> None:
+        """Write one tile: (band, y, x) uint8 and (y, x) bool."""
+        window = Window(core[1] - self.x0, core[0] - self.y0, core[3] - core[1], core[2] - core[0])
+        self._file.write(probability, window=window)
+        self._file.write_mask(valid, window=window)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+        try:
+            if kind is None:
+                with run_folder.written(self.target) as part:
+                    rasterio.shutil.copy(
+                        self.scratch, part, driver="COG", compress="DEFLATE", blocksize=512,
+                        overview_resampling="average", overview_compress="DEFLATE", num_threads="1",
+                    )  # fmt: skip
+        finally:
+            self.scratch.unlink(missing_ok=True)
+            self._env.__exit__(kind, value, trace)
+
+
+def write(folder: Path, workflow: Workflow, inputs: Inputs, tables: Tables, outcomes: list[dict[str, Any]]) -> None:
+    """Write every table, the GeoPackage and the report."""
+    spatial = {
+        "footprints": run_folder.hilbert_sorted(tables.footprints),
+        "sites": tables.sites,
+        "declared": tables.declared,
+        "ledger": tables.ledger,
+        "looked_at": tables.looked_at,
+        "not_looked_at": tables.not_looked_at,
+    }
+    for name, frame in spatial.items():
+        run_folder.write_table(folder, name, frame)
+    for name, plain in {"thermal": tables.thermal, "thermal_looks": tables.thermal_looks}.items():
+        run_folder.write_table(folder, name, plain)
+    registries.write_kept(folder, inputs.kept_aside)
+    run_folder.write_geopackage(folder / "overwatt.gpkg", spatial)
+    run_folder.write_text(folder / "report.html", page.render(report_data(workflow, inputs, tables, outcomes)))
+
+
+def report_data(workflow: Workflow, inputs: Inputs, tables: Tables, outcomes: list[dict[str, Any]]) -> ReportData:
+    """Gather what the report shows."""
+    source = inputs.source
+    basemap, chips = None, {}
+    if source is not None and source.geobox is not None:
+        rgb, valid, box = _decimated(source, outcomes)
+        basemap = rasters.to_web_mercator(rgb, valid, box, BASEMAP_PX)
+        chips = _chips(source, tables, workflow.report.chips)
+    elif inputs.stack_box is not None and inputs.known_sites is not None:
+        rgb, valid = _heat_picture(inputs.stack)
+        basemap = rasters.to_web_mercator(rgb, valid, inputs.stack_box, BASEMAP_PX)
+        for name, shape in zip(inputs.known_sites["site_id"], inputs.known_sites.geometry, strict=True):
+            chips[str(name)] = rasters.chip(
+                rgb,
+                valid,
+                inputs.stack_box,
+                tables.footprints,
+                shape,
+                margin_m=1000.0,
+                declared=tables.declared,
+            )
+    looked_km2 = coverage.looked_area_km2(tables.looked_at) if len(tables.looked_at) else 0.0
+    failed = [o for o in outcomes if o["outcome"] == "failed"]
+    facts = {
+        "Imagery": source.name if source else "none: known sites were examined",
+        "Area looked at": f"{looked_km2:,.2f} km²" if source else "the surroundings of the known sites",
+        "Tiles": f"{len(outcomes) - len(failed)} done, {len(failed)} failed" if source else "none",
+        "Weights": f"{inputs.card.name} {inputs.card.version} (sha256 {inputs.card.weights_sha256[:12]})",
+        "Scores of the weights": _scores(inputs),
+        "Prior": f"{workflow.prior:g} of large roofs in the area are taken to be data centers",
+        "Year of chips and power density": str(workflow.year),
+        "Declared": f"{workflow.declared.path.name if workflow.declared.path else 'no registry given'}, "
+        f"{len(tables.declared)} facilities in or near the area"
+        + (f", {len(inputs.kept_aside)} rows kept aside (kept_aside.csv)" if len(inputs.kept_aside) else ""),
+        "Order of the list": str(
+            rank_stability.stability(tables.ledger, tables.sites, tables.declared)["statement"]
+            if len(tables.ledger)
+            else "nothing is listed"
+        ),
+        "Thermal looks": str(len(inputs.stack_files)) if inputs.stack_files else "none",
+        "Thermal excess in the detector": inputs.heat.path.name if inputs.heat else "none",
+        "Code": run_folder.code_version(),
+    }
+    credits = {str(v) for v in tables.declared["licence"].dropna()} if len(tables.declared) else set()
+    return ReportData(
+        title=workflow.title or workflow.name,
+        area_name=inputs.area.name if inputs.area else workflow.name,
+        created=pd.Timestamp.now("UTC").date().isoformat(),
+        simulated=workflow.simulated,
+        sites=tables.sites,
+        footprints=tables.footprints,
+        declared=tables.declared,
+        ledger=tables.ledger,
+        looked_at=tables.looked_at,
+        thermal=tables.thermal,
+        thermal_looks=tables.thermal_looks,
+        not_looked_at=tables.not_looked_at,
+        basemap=basemap,
+        chips=chips,
+        facts=facts,
+        limits=[*LIMITS, *inputs.card.limits],
+        attribution=[*workflow.attribution, *sorted(credits), "Map display: Leaflet (BSD-2-Clause)"],
+    )
+
+
+def _heat_picture(stack: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
+    """Median surface temperature over the looks in grey, black to white from the 2nd to the 98th percentile."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # pixels without any look
+        median = np.nanmedian(stack.to_numpy(), axis=0)
+    valid = np.isfinite(median)
+    low, high = np.percentile(median[valid], (2, 98)) if valid.any() else (0.0, 1.0)
+    grey = np.clip((np.where(valid, median, low) - low) / max(high - low, 1e-6), 0, 1)
+    return np.repeat(np.rint(grey * 255).astype(np.uint8)[None], 3, axis=0), valid
+
+
+def _scores(inputs: Inputs) -> str:
+    cv = inputs.card.scores.get("independent_labels, unlabelled background")
+    if not isinstance(cv, dict):
+        return "none recorded in the card"
+    center = cv["data_center"]
+    low, high = center["interval"]["dice"]
+    return (
+        f"spatial cross-validation on Ashburn: data-center Dice {center['dice']:.2f} "
+        f"(95% interval {low:.2f}-{high:.2f}), "
+        f"object F1 {center['object_f1']:.2f}; elsewhere not measured"
+    )
+
+
+def _decimated(source: Image | StacSource, outcomes: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray, GeoBox]:
+    """The looked-at part of the image, averaged down to about `BASEMAP_PX`, in pieces; void where a read fails."""
+    assert source.geobox is not None
+    cores = [o["core"] for o in outcomes]
+    y0, x0 = min(c[0] for c in cores), min(c[1] for c in cores)
+    y1, x1 = max(c[2] for c in cores), max(c[3] for c in cores)
+    step = max(1, -(-max(y1 - y0, x1 - x0) // BASEMAP_PX))
+    ny, nx = -(-(y1 - y0) // step), -(-(x1 - x0) // step)
+    rgb, valid = np.zeros((3, ny, nx), np.uint8), np.zeros((ny, nx), bool)
+    rows = max(step, 512 // step * step)
+    for a in range(0, ny * step, rows):
+        for b in range(0, nx * step, rows):
+            h, w = min(rows, ny * step - a), min(rows, nx * step - b)
+            try:
+                values, seen = source.read(y0 + a, x0 + b, y0 + a + h, x0 + b + w)
+            except (AssetReadError, CatalogError):  # its tile is reported as failed
+                continue
+            weight = seen.reshape(h // step, step, w // step, step).sum((1, 3))
+            total = values[:3].reshape(-1, h // step, step, w // step, step).sum((2, 4))
+            part = (slice(a // step, (a + h) // step), slice(b // step, (b + w) // step))
+            rgb[:, *part] = np.rint(total / np.maximum(weight, 1) * 255).astype(np.uint8)
+            valid[part] = weight > 0
+    affine = source.geobox.affine * Affine.translation(x0, y0) * Affine.scale(step)
+    return rgb, valid, GeoBox((ny, nx), affine, source.geobox.crs)
+
+
+def _chips(source: Image | StacSource, tables: Tables, limit: int) -> dict[str, bytes]:
+    """Image chips of the ledger's entries, by rank: of the site, or of the declared place that was looked at."""
+    chips: dict[str, bytes] = {}
+    site_shape = dict(zip(tables.sites["site_id"], tables.sites.geometry, strict=True)) if len(tables.sites) else {}
+    declared_shape = (
+        dict(zip(tables.declared["declared_id"], tables.declared.geometry, strict=True)) if len(tables.declared) else {}
+    )
+    for row in tables.ledger.sort_values("rank").itertuples():
+        if len(chips) >= limit:
+            break
+        name, shapes = (row.site_id, site_shape) if not pd.isna(row.site_id) else (row.declared_id, declared_shape)
+        if name in chips or name not in shapes:
+            continue
+        with contextlib.suppress(AssetReadError, CatalogError):  # no picture, then: its tile is reported as failed
+            chips[str(name)] = _chip(source, shapes[name], tables)
+    return chips
+
+
+def _chip(source: Image | StacSource, shape: shapely.Geometry, tables: Tables, margin_m: float = 150.0) -> bytes:
+    assert source.geobox is not None
+    pixels = lonlat_to_pixels([shape], source.geobox)[0]
+    left, top, right, bottom = pixels.bounds
+    side = max(right - left, bottom - top) + 2 * margin_m / source.gsd_m
+    x0, y0 = int((left + right - side) / 2), int((top + bottom - side) / 2)
+    n = int(np.ceil(side))
+    values, valid = source.read(y0, x0, y0 + n, x0 + n)
+    box = GeoBox((n, n), source.geobox.affine * Affine.translation(x0, y0), source.geobox.crs)
+    near = shapely.box(*shape.bounds).buffer(0.02)  # degrees: generous, only to keep the drawing list short
+    return rasters.chip(
+        np.rint(values[:3] * 255).astype(np.uint8), valid, box,
+        tables.footprints[tables.footprints.intersects(near)], shape,
+        declared=tables.declared[tables.declared.intersects(near)] if len(tables.declared) else None,
+    )  # fmt: skip

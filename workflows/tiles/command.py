@@ -1,0 +1,110 @@
+"""What `overwatt tiles` does with its options: cut labels, cut findings, or check an index.
+
+In: options as they were typed. Out: the summary that `--json` prints, and lines for people.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from overwatt.aoi.errors import ConfigError
+from overwatt.models.training.spatial_splits import SPLITS
+from overwatt.workflows.tiles.cut import Progress, check_leaks, cut
+from overwatt.workflows.tiles.from_dispositions import KINDS, cut_dispositions
+from overwatt.workflows.tiles.labels import parse_class_map, parse_label_file
+from overwatt.workflows.tiles.splits import TileSettings
+
+FROM_FINDINGS = (1.0, 0.0, 0.0)  # findings are few and dear: all of them are learned from unless asked otherwise
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of the command; `shares` as typed, None where a default depends on what is done."""
+
+    size_px: int = 512
+    overlap_px: int = 0
+    gsd_m: float | None = None
+    tile_gsd_m: float | None = None
+    split_by: str = "place"
+    shares: str | None = None
+    guard_m: float | None = None
+    seed: int = 0
+    unlabelled: str = "background"
+    empty: bool = False
+    licence: str = ""
+    attribution: str = ""
+    workers: int = 1
+
+
+def run(
+    images: Sequence[Path],
+    labels: Sequence[str],
+    out: Path | None,
+    options: Options,
+    *,
+    run_folder: Path | None,
+    dispositions: Path | None,
+    check: Sequence[Path],
+    class_map: Sequence[str],
+    say: Callable[[str], None],
+    tick: Callable[[int, int, int], None],
+) -> dict[str, Any]:
+    """Do what the options ask for.
+
+    Raises:
+        OverwattError: options that do not go together, or unusable inputs.
+    """
+    if check:
+        if images or labels or dispositions:
+            raise ConfigError("--check looks at finished tiles alone; run it without images, --labels, --dispositions")
+        return check_leaks(check, options.guard_m)
+    if out is None:
+        raise ConfigError("--out: say which folder the tiles go to")
+    if (run_folder is None) != (dispositions is None):
+        raise ConfigError("--run and --dispositions go together: findings, and the run whose sites they judge")
+    if dispositions is not None and labels:
+        raise ConfigError("--labels and --dispositions: one of them at a time, into folders of their own")
+    progress = Progress(say=say, tick=tick)
+    if dispositions is not None and run_folder is not None:
+        if options.split_by != "place" or options.empty:
+            raise ConfigError("--split-by, --empty: of no use with --dispositions, which cut what was inspected")
+        settings = _settings(options, FROM_FINDINGS)
+        return cut_dispositions(run_folder, dispositions, out, settings, images=images, progress=progress)
+    files = [parse_label_file(text) for text in labels]
+    return cut(images, files, out, _settings(options, None), class_map=parse_class_map(class_map), progress=progress)
+
+
+def lines(result: dict[str, Any]) -> list[str]:
+    """A summary as lines for people."""
+    if "by_kind" in result:
+        found = ", ".join(f"{n} {kind}" for kind, n in sorted(result["by_kind"].items())) or "none"
+        return [f"{result['tiles']} tiles; leaks: {found}", *result["first"]]
+    tiles = result["tiles"]
+    out = [f"{tiles['written']} tiles written, {tiles['reused']} kept, {tiles['failed']} failed"]
+    for split in SPLITS:
+        s = result["splits"][split]
+        out.append(f"  {split:5s} {s['tiles']} tiles, {s['places']} places, {s['data_centers']} data centers labelled")
+    if "dispositions" in result:
+        d = result["dispositions"]
+        kinds = ", ".join(f"{d['kinds'][k]} {k.replace('_', ' ')}" for k in KINDS)
+        out.append(f"findings: {d['read']} read, {d['superseded']} superseded, {d['ignored']} ignored; {kinds}")
+    out += [f"failed: {text}" for text in result["failures"]]
+    out += [f"note: {text}" for text in result["warnings"]]
+    return [*out, "leaks between splits: none found", f"index: {result['index']}"]
+
+
+def _settings(options: Options, shares: tuple[float, float, float] | None) -> TileSettings:
+    chosen = dict(options.__dict__)
+    given, guard_m = chosen.pop("shares"), chosen.pop("guard_m")
+    if given is not None:
+        try:
+            train, val, test = (float(v) for v in given.split(","))
+        except ValueError as error:
+            raise ConfigError(f"--shares '{given}': three numbers, train,val,test, such as 0.7,0.15,0.15") from error
+        shares = (train, val, test)
+    chosen |= {} if shares is None else {"shares": shares}
+    chosen |= {} if guard_m is None else {"guard_m": guard_m}
+    return TileSettings(**chosen)

@@ -1,0 +1,309 @@
+"""`overwatt tiles`: from imagery and labels to a folder of training tiles, split by place.
+
+In: opened images and one table of labels (workflows/tiles/labels.py). Out: GeoTIFF tiles and an
+index (models/training/tileset.py). Labels closer than a link form a site, a site is in one split, and a
+pixel goes to a split only where it is nearer to that split's labels than to any other split's by
+the guard g: if d_T(p) - d_S(p) >= g and d_S(q) - d_T(q) >= g then |pq| >= g, because a distance
+changes by at most |pq| from p to q. So tiles of different splits keep the guard by construction,
+also where a district is one carpet of buildings; the leak check at the end does not rely on it.
+A tile is named by a hash of what it is cut from, so a stopped command finishes the rest, and
+neither the order of files nor the number of workers shows in the result.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import shapely
+
+from overwatt.aoi.errors import AssetReadError, ConfigError, RegistryError
+from overwatt.models.training import tileset
+from overwatt.models.training.spatial_splits import DEGREE_M, SPLITS, Leak, leaks
+from overwatt.workflows.io import run_folder
+from overwatt.workflows.io.images import Image
+from overwatt.workflows.io.vectors import to_pixels
+from overwatt.workflows.tiles.files import CutSettings, Job, Plan, cell_px, cut_plan
+from overwatt.workflows.tiles.labels import LabelFile, read_labels
+from overwatt.workflows.tiles.splits import (
+    CELL_M,
+    TileSettings,
+    check_settings,
+    extent_of,
+    on_image,
+    open_images,
+    with_empty_images,
+    with_splits,
+)
+
+Say = Callable[[str], None]
+Tick = Callable[[int, int, int], None]  # done, failed, total
+_CHUNK = 32  # tiles a task: small enough for a steady bar, large enough to amortise the task
+_OURS = re.compile(r"^[0-9a-f]{24}\.tif$")
+
+
+@dataclass
+class Progress:
+    """Where progress goes: `say` a line, `tick` after every tile looked at."""
+
+    say: Say = lambda text: None
+    tick: Tick = field(default=lambda done, failed, total: None)
+
+
+def cut(
+    images: Sequence[Path],
+    label_files: Sequence[LabelFile],
+    out: Path,
+    settings: TileSettings,
+    *,
+    class_map: dict[str, str] | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Cut training tiles; everything is opened and checked before anything is written.
+
+    Returns:
+        A summary for `--json`: index, tiles {written, reused, failed}, splits, places, warnings.
+
+    Raises:
+        OverwattError: an option, an image or a label file is unusable, or labels lie on no image.
+    """
+    check_settings(settings)
+    progress = progress or Progress()
+    opened = open_images(images, settings)
+    frames = []
+    for file in label_files:
+        frame = read_labels(file, opened, class_map or {})
+        if not len(frame):
+            raise RegistryError(f"{file.path.name}: holds no labels")
+        if not any(on_image(frame, image).any() for image in opened):
+            raise RegistryError(
+                f"{file.path.name}: none of its {len(frame)} labels lies on {_names(opened)}; "
+                "check their coordinates, or name the image they were drawn on"
+            )
+        frames.append(frame)
+    if not frames:
+        raise ConfigError("--labels: no label file given")
+    labels = gpd.GeoDataFrame(pd.concat(frames, ignore_index=True), crs="OGC:CRS84")
+    return cut_labels(opened, labels, out, settings, progress=progress)
+
+
+def cut_labels(
+    images: Sequence[Image],
+    labels: gpd.GeoDataFrame,
+    out: Path,
+    settings: TileSettings,
+    *,
+    progress: Progress,
+    plan: Callable[[gpd.GeoDataFrame], list[Plan]] | None = None,
+) -> dict[str, Any]:
+    """The same from opened images and a table of labels.
+
+    Args:
+        images: opened images.
+        labels: as `read_labels` gives them.
+        out: output folder.
+        settings: how to cut.
+        progress: where progress goes.
+        plan: from the labels with their sites, places and splits to the tiles wanted; a regular
+            cover of the labelled ground if absent.
+    """
+    placed = with_splits(with_empty_images(images, labels) if settings.empty else labels, images, settings)
+    plans = plan(placed) if plan else [p for i, image in enumerate(images) for p in _cover(i, image, settings)]
+    progress.say(f"{len(placed)} labels, {placed['site'].nunique()} sites, {placed['place'].nunique()} places")
+    jobs = [_job(image, placed, settings, out) for image in images]
+    with run_folder.locked(out):
+        rows, reused, failures = _run(jobs, plans, settings.workers, progress)
+        if not rows and failures:
+            raise AssetReadError(failures[0])
+        if not rows:
+            raise ConfigError(
+                "no tile holds a labelled pixel with imagery; check that the labels lie on the images "
+                + ("" if settings.unlabelled == "background" else "and that not all of them are unknown")
+            )
+        index = tileset.conform(sorted(rows.values(), key=lambda r: (r["rank"], r["tile_id"])))
+        _check(index, settings)
+        _remove_stale(out, set(index["tile_id"]))
+        path = out / tileset.INDEX_NAME
+        with run_folder.written(path) as part:
+            index.to_parquet(part, compression="zstd", write_covering_bbox=True, schema_version="1.1.0")
+    return _summary(path, index, placed, reused, failures, settings)
+
+
+def check_leaks(indices: Sequence[Path], guard_m: float | None) -> dict[str, Any]:
+    """Check finished indices, alone or together, for leaks between their splits."""
+    found = tileset.check(indices, guard_m)
+    tiles = sum(len(tileset.read_index(p)) for p in indices)
+    return {"tiles": tiles, "leaks": len(found), "by_kind": dict(Counter(k.kind for k in found)),
+            "first": leak_lines(found)[:20]}  # fmt: skip
+
+
+def leak_lines(found: Sequence[Leak]) -> list[str]:
+    """Leaks as lines for people."""
+    return [f"{k.kind}: tiles {k.first} and {k.second}, {k.detail}" for k in found]
+
+
+def _names(images: Sequence[Image]) -> str:
+    names = sorted(i.name for i in images)
+    return f"image {names[0]}" if len(names) == 1 else f"any of {len(names)} images ({', '.join(names[:3])}, …)"
+
+
+def _cover(number: int, image: Image, settings: TileSettings) -> Iterator[Plan]:
+    """A regular cover of an image; the last tile of a row is moved inside."""
+    size, stride = settings.size_px, settings.size_px - settings.overlap_px
+    starts = [sorted({max(0, min(a, n - size)) for a in range(0, n, stride)}) for n in image.shape]
+    for row in starts[0]:
+        for col in starts[1]:
+            yield Plan(number, row, col)
+
+
+def _job(image: Image, labels: gpd.GeoDataFrame, settings: TileSettings, out: Path) -> Job:
+    """What the tiles of one image are cut with: the labels that can matter to it, in its pixels."""
+    reach_m = float(np.hypot(*image.shape)) * image.gsd_m * 1.02 + 2 * settings.guard_m + 100
+    if image.geobox is None:
+        near = labels[(labels["image"] == image.name).to_numpy()]
+    else:
+        near = labels[(labels["image"] == "").to_numpy() & _within_reach(labels, extent_of(image), reach_m)]
+    order = np.argsort([g.wkb for g in near.geometry], kind="stable")
+    near = near.iloc[order]
+    frame = pd.DataFrame(near.drop(columns="geometry"))
+    cut_settings = CutSettings(
+        settings.size_px, cell_px(image.gsd_m, CELL_M), settings.guard_m, settings.unlabelled == "ignore",
+        settings.empty, settings.licence, settings.attribution,
+    )  # fmt: skip
+    keep = ["class", "split", "site", "place", "cooling", "source", "licence", "attribution"]
+    return Job(image, tuple(to_pixels(near.geometry, image)), frame[keep].reset_index(drop=True), cut_settings, out)
+
+
+def _within_reach(labels: gpd.GeoDataFrame, extent: shapely.Geometry, reach_m: float) -> np.ndarray:
+    """Which labels' boxes may lie within reach of an extent; some further ones are among them."""
+    west, south, east, north = extent.bounds
+    left, low, right, high = labels.bounds.to_numpy().T
+    up = reach_m / DEGREE_M
+    side = up / np.cos(np.radians(min(max(abs(south), abs(north)) + up, 89.0)))
+    apart = np.abs(((left + right) / 2 - (west + east) / 2 + 180) % 360 - 180)
+    return (high >= south - up) & (low <= north + up) & (apart <= (right - left + east - west) / 2 + side)
+
+
+def _run(
+    jobs: list[Job], plans: list[Plan], workers: int, progress: Progress
+) -> tuple[dict[str, dict[str, Any]], int, list[str]]:
+    """Cut all planned tiles; rows by tile id, number reused, and failures in words."""
+    rows: dict[str, dict[str, Any]] = {}
+    reused, failures, looked = 0, [], 0
+    by_image: dict[int, list[Plan]] = {}
+    for plan in plans:
+        by_image.setdefault(plan.image, []).append(plan)
+    chunks = [
+        (jobs[number], own[a : a + (_CHUNK if workers > 1 else 1)])
+        for number, own in sorted(by_image.items())
+        for a in range(0, len(own), _CHUNK if workers > 1 else 1)
+    ]
+
+    def take(results: list[tuple[list[dict[str, Any]], int, str]]) -> None:
+        nonlocal reused, looked
+        for found, kept, failure in results:
+            for row in found:
+                best = rows.setdefault(row["tile_id"], row)
+                if row["rank"] < best["rank"]:
+                    rows[row["tile_id"]] = row
+            reused += kept
+            looked += 1
+            failures.extend([failure] if failure else [])
+            progress.tick(looked - len(failures), len(failures), len(plans))
+
+    if workers == 1:
+        for chunk in chunks:
+            take(_cut_chunk(chunk))
+    else:
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            try:
+                for results in pool.map(_cut_chunk, chunks):
+                    take(results)
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+    return rows, reused, sorted(failures)
+
+
+def _cut_chunk(chunk: tuple[Job, list[Plan]]) -> list[tuple[list[dict[str, Any]], int, str]]:
+    job, plans = chunk
+    out = []
+    for plan in plans:
+        try:
+            rows, kept = cut_plan(job, plan)
+            out.append((rows, kept, ""))
+        except AssetReadError as error:
+            out.append(([], 0, str(error)))
+    return out
+
+
+def _check(index: gpd.GeoDataFrame, settings: TileSettings) -> None:
+    found = leaks(index, settings.guard_m)
+    same = [k for k in found if k.kind == "pixels"]
+    if same:  # the same picture under two names, or at two places: the one leak that inputs can bring about
+        image = dict(zip(index["tile_id"], index["image"], strict=True))
+        raise ConfigError(
+            f"images {image[same[0].first]} and {image[same[0].second]} hold the same pixels but fall into "
+            "different splits; give one of them only"
+        )
+    if found:
+        raise RuntimeError(f"the splits leak: {leak_lines(found)[0]}")
+
+
+def _remove_stale(out: Path, current: set[str]) -> None:
+    """Remove tiles of earlier cuts that the new index does not name; other files are left alone."""
+    for folder in ("pictures", "masks"):
+        for path in (out / folder).glob("*.tif"):
+            if _OURS.match(path.name) and path.stem not in current:
+                path.unlink()
+        for path in (out / folder).glob(".*.part"):  # half-written when an earlier command was killed
+            path.unlink()
+
+
+def _summary(
+    path: Path,
+    index: gpd.GeoDataFrame,
+    placed: gpd.GeoDataFrame,
+    reused: int,
+    failures: list[str],
+    settings: TileSettings,
+) -> dict[str, Any]:
+    splits = {
+        s: {
+            "tiles": int((index["split"] == s).sum()),
+            "places": int(placed.loc[placed["split"] == s, "place"].nunique()),
+            "data_centers": int(((placed["split"] == s) & (placed["class"] == "data_center")).sum()),
+        }
+        for s in SPLITS
+    }
+    warnings = []
+    for s, share in zip(SPLITS, settings.shares, strict=True):
+        if share > 0 and not splits[s]["tiles"]:
+            warnings.append(
+                f"split '{s}' is empty: {placed['place'].nunique()} places at a guard of {settings.guard_m:g} m; "
+                "add imagery of other places, or lower --guard-m"
+            )
+        elif share > 0 and not splits[s]["data_centers"]:
+            warnings.append(f"split '{s}' holds no data center")
+    if not (index["licence"] != "").all():
+        warnings.append("some tiles state no licence; give that of the imagery with --licence")
+    if not placed["cooling"].any():
+        warnings.append("no label file draws cooling equipment: it is unknown everywhere, not absent")
+    return {
+        "index": str(path),
+        "tiles": {"written": len(index) - reused, "reused": reused, "failed": len(failures)},
+        "splits": splits,
+        "labels": {str(k): int(n) for k, n in placed["class"].value_counts().items()},
+        "leaks": 0,
+        "failures": failures,
+        "warnings": warnings,
+    }

@@ -1,0 +1,225 @@
+"""Inspectors' findings become labels: a dispositions table and the run it judges in, training tiles out.
+
+In: a dispositions table (workflows/io/dispositions.py) and a run folder. Out: a folder of tiles
+(workflows/tiles/cut.py) in order of use: what the run had wrongly taken for a data center, the surest
+mistakes first; then what was confirmed; then what it had missed. Only what an inspector judged is
+a label, with a strip of background around an outline drawn by hand; all else is unknown, cooling
+equipment too, which nobody inspected.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pyarrow
+import shapely
+from pyproj import CRS, Transformer
+
+from overwatt.aoi.errors import ConfigError, GridError, RegistryError, nearest
+from overwatt.workflows.config.yaml import MAX_BYTES as MAX_MANIFEST_BYTES
+from overwatt.workflows.io.dispositions import latest, read_dispositions
+from overwatt.workflows.io.images import Image, content_sha256
+from overwatt.workflows.io.vectors import to_pixels
+from overwatt.workflows.tiles.cut import Progress, cut_labels
+from overwatt.workflows.tiles.files import Plan
+from overwatt.workflows.tiles.splits import TileSettings, check_settings, open_images
+
+_NEEDED = {"sites": ("site_id", "p_data_center"), "footprints": ("class",)}
+KINDS = ("hard_negative", "confirmed", "missed")
+RING_M = 20.0  # ground beside a drawn outline that counts as background: a road's width, rarely a neighbour
+
+
+def cut_dispositions(
+    run: Path,
+    dispositions: Path,
+    out: Path,
+    settings: TileSettings,
+    *,
+    images: Sequence[Path] = (),
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Turn dispositions into training tiles.
+
+    Args:
+        run: run folder, as `overwatt run` writes it.
+        dispositions: the inspectors' table.
+        out: output folder.
+        settings: how to cut; what has no finding is unknown whatever they say.
+        images: imagery to cut from, where not the run's own image file.
+        progress: where progress goes.
+
+    Returns:
+        The summary of `tiles.cut` with `dispositions`: how many of each finding, superseded, ignored.
+
+    Raises:
+        OverwattError: a file is unusable, or a finding names a site that the run does not have.
+    """
+    check_settings(settings)
+    sites, footprints = _run_table(run, "sites"), _run_table(run, "footprints")
+    given = read_dispositions(dispositions)
+    judged = latest(given)
+    opened = open_images(images or [_run_image(run)], settings)
+    if any(i.geobox is None for i in opened):
+        raise GridError("dispositions: the imagery has no georeference, so no site can be placed on it")
+    verdicts, inked = verdicts_of(judged, sites, footprints, dispositions.name)
+    ignored = int((judged["class"] == "unknown").sum())
+    if not len(verdicts):
+        raise ConfigError(
+            f"{dispositions.name}: nothing to learn from: {len(judged)} findings, all refused or undetermined"
+        )
+    manifest = content_sha256(run / "manifest.json") if (run / "manifest.json").is_file() else ""
+    outside: list[str] = []
+
+    def plan(placed: gpd.GeoDataFrame) -> list[Plan]:
+        split = dict(zip(placed["disposition_id"], placed["split"], strict=True))
+        plans = []
+        for rank, v in enumerate(verdicts.to_dict("records"), 1):
+            extra = {k: v[k] for k in ("kind", "disposition_id", "site_id", "finding", "p_data_center")}
+            extra |= {"rank": rank, "run": manifest}
+            spots = [p for i, image in enumerate(opened) for p in _over(i, image, v["geometry"], settings.size_px)]
+            if not spots:
+                outside.append(v["disposition_id"])
+            plans += [Plan(i, row, col, split[v["disposition_id"]], extra) for i, row, col in spots]
+        return plans
+
+    strict = TileSettings(**{**settings.__dict__, "unlabelled": "ignore", "empty": False})
+    result = cut_labels(opened, inked, out, strict, progress=progress or Progress(), plan=plan)
+    result["dispositions"] = {
+        "read": len(given),
+        "superseded": len(given) - len(judged),
+        "findings": dict(Counter(judged["finding"])),
+        "kinds": {k: int((verdicts["kind"] == k).sum()) for k in KINDS},
+        "ignored": ignored,
+    }
+    if ignored:
+        result["warnings"].append(f"{ignored} findings are refused or undetermined: that ground stays unknown")
+    if outside:
+        result["warnings"].append(f"{len(outside)} findings lie outside of the imagery: {', '.join(outside[:5])}")
+    return result
+
+
+def verdicts_of(
+    judged: gpd.GeoDataFrame, sites: gpd.GeoDataFrame, footprints: gpd.GeoDataFrame, name: str
+) -> tuple[gpd.GeoDataFrame, gpd.GeoDataFrame]:
+    """From findings to what is learned from, in order of use, and to the labels of the ground.
+
+    An outline that an inspector drew replaces the run's footprints of the site.
+
+    Returns:
+        verdicts: kind, disposition_id, site_id, finding, p_data_center, geometry; in order of use.
+        labels: as `labels_in.read_labels` gives them, with disposition_id.
+    """
+    known = {str(s): i for i, s in enumerate(sites["site_id"])}
+    halls = footprints[footprints["class"] == "data_center"]
+    tree = shapely.STRtree(halls.geometry.to_numpy())
+    rows, labels = [], []
+    for d in judged.to_dict("records"):
+        site, drawn = d["site_id"], d["geometry"]
+        if site is not None and site not in known:
+            if drawn is None:
+                where = f"{name}: disposition '{d['disposition_id']}'"
+                raise RegistryError(f"{where}: site '{site}' is not in the run; {nearest(site, known)}")
+            site = None  # named by the inspector, not by the run
+        p = None if site is None else float(sites["p_data_center"].iloc[known[site]])
+        shapes = [drawn] if drawn is not None else _halls_of(sites.geometry.iloc[known[str(site)]], halls, tree)
+        # the edge of a footprint is the network's own guess: only a drawn one says where background begins
+        ring = [("background", _ring(shapes))] if drawn is not None else []
+        for klass, shape in [(d["class"], s) for s in shapes] + ring:
+            labels.append({"geometry": shape, "class": klass, "disposition_id": d["disposition_id"]})
+        if d["class"] == "unknown":
+            continue
+        kind = "hard_negative" if d["class"] == "not_data_center" else "missed" if site is None else "confirmed"
+        rows.append(
+            {
+                "kind": kind,
+                "disposition_id": d["disposition_id"],
+                "site_id": d["site_id"],
+                "finding": d["finding"],
+                "p_data_center": p,
+                "geometry": shapely.union_all(shapes),
+            }
+        )
+    # a hard negative without a site of the run is no mistake of its: last of its kind
+    rows.sort(key=lambda r: (KINDS.index(r["kind"]), -(r["p_data_center"] or 0.0), r["disposition_id"]))
+    table = gpd.GeoDataFrame(pd.DataFrame(labels), geometry="geometry", crs="OGC:CRS84")
+    table = table.assign(image="", cooling=False, source=name, licence="", attribution="")
+    columns = ["kind", "disposition_id", "site_id", "finding", "p_data_center", "geometry"]
+    verdicts = gpd.GeoDataFrame(pd.DataFrame(rows, columns=columns), geometry="geometry", crs="OGC:CRS84")
+    return verdicts, table
+
+
+def _halls_of(site: shapely.Geometry, halls: gpd.GeoDataFrame, tree: shapely.STRtree) -> list[shapely.Geometry]:
+    """The run's data-center buildings of a site: those that its outline is made of."""
+    found = [halls.geometry.iloc[int(i)] for i in np.sort(tree.query(site, predicate="intersects"))]
+    return [g for g in found if site.intersection(g).area >= 0.5 * g.area] or [site]
+
+
+def _ring(shapes: Sequence[shapely.Geometry]) -> shapely.Geometry:
+    """Ground around outlines, lon/lat; drawn under them, so that it need not spare them."""
+    whole = shapely.union_all(shapes)
+    centre = whole.centroid
+    local = CRS.from_user_input(f"+proj=aeqd +lat_0={centre.y:.6f} +lon_0={centre.x:.6f} +datum=WGS84")
+    to = Transformer.from_crs(CRS.from_user_input("OGC:CRS84"), local, always_xy=True)
+    grown = shapely.transform(whole, lambda xy: np.column_stack(to.transform(xy[:, 0], xy[:, 1]))).buffer(RING_M)
+
+    def back(xy: np.ndarray) -> np.ndarray:
+        return np.column_stack(to.transform(xy[:, 0], xy[:, 1], direction="INVERSE"))
+
+    return shapely.transform(grown, back)
+
+
+def _over(number: int, image: Image, shape: shapely.Geometry, size_px: int) -> list[tuple[int, int, int]]:
+    """Fewest tiles of a regular cover, centred on a shape, of an image that it lies on."""
+    px = to_pixels(gpd.GeoSeries([shape], crs="OGC:CRS84"), image)[0]
+    ny, nx = image.shape
+    if not px.intersects(shapely.box(0, 0, nx, ny)):
+        return []
+    left, top, right, bottom = px.bounds
+    starts = []
+    for low, high in ((top, bottom), (left, right)):
+        n = max(1, int(np.ceil((high - low) / size_px)))
+        begin = (low + high - n * size_px) / 2
+        starts.append([round(begin + k * size_px) for k in range(n)])
+    return [(number, row, col) for row in starts[0] for col in starts[1]]
+
+
+def _run_table(run: Path, name: str) -> gpd.GeoDataFrame:
+    """A table of a run; of its columns only those used here are asked for, so that older runs serve too."""
+    path = run / f"{name}.parquet"
+    if not path.is_file():
+        raise RegistryError(f"--run {run}: no {name}.parquet in it; give the folder that `overwatt run` wrote")
+    try:
+        frame = gpd.read_parquet(path).to_crs("OGC:CRS84")
+    except (ValueError, pyarrow.ArrowException, OSError) as error:
+        raise RegistryError(f"{path}: not a table of {name} as `overwatt run` writes it") from error
+    if missing := [c for c in _NEEDED[name] if c not in frame]:
+        raise RegistryError(f"{path}: no column '{missing[0]}'; not a table of {name} as `overwatt run` writes it")
+    return frame.reset_index(drop=True)
+
+
+def _run_image(run: Path) -> Path:
+    """The image that a run looked at, unchanged since."""
+    path = run / "manifest.json"
+    if not path.is_file() or path.stat().st_size > 100 * MAX_MANIFEST_BYTES:
+        raise RegistryError(f"--run {run}: no readable manifest.json in it; give the folder that `overwatt run` wrote")
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        image, sha = manifest["parameters"]["imagery"]["path"], manifest["inputs"]["imagery"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise RegistryError(
+            f"--run {run}: manifest.json does not say which image was looked at; name the image"
+        ) from error
+    if not isinstance(image, str):
+        raise ConfigError(f"--run {run}: its imagery came from a catalogue; name image files of the same ground")
+    if not Path(image).is_file():
+        raise ConfigError(f"--run {run}: its image {image} is not there any more; name the image")
+    if content_sha256(Path(image)) != sha:
+        raise ConfigError(f"--run {run}: its image {image} has changed since; run again, or name the image of then")
+    return Path(image)

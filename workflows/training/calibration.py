@@ -1,0 +1,113 @@
+"""Calibration on simulated scenes: of objects without heat measured and, where there is a thermal band, with.
+
+In: a trained network and simulated scenes that it has not learned from. Out: what goes into its card.
+With a thermal band the same scenes are looked at twice, with it and as if nothing had been measured, so
+the two calibrations and their scores differ by heat alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import shapely
+from rasterio.features import shapes
+
+from overwatt.models.detector import calibration
+from overwatt.models.detector.card import Calibration, ModelCard
+from overwatt.models.detector.inference import Detector, Read, predict
+from overwatt.models.detector.network import SiteNet
+from overwatt.models.evaluation.metrics import Outline
+from overwatt.models.training.samples import DATA_CENTER, OTHER, Picture
+from overwatt.pipeline.detection.footprints import DetectSettings, join, near_void, tile_parts
+from overwatt.pipeline.sites.clustering import p_data_center
+from overwatt.workflows.training.cross_validation import objects, offset_for
+
+CLASSES = {OTHER: "other_building", DATA_CENTER: "data_center"}
+
+
+def calibrate(net: SiteNet, card: ModelCard, pictures: list[Picture]) -> dict[str, Any]:
+    """Fit the calibrations on held-out scenes.
+
+    Args:
+        net: the trained network.
+        card: its card, for normalisation.
+        pictures: scenes of ground sizes that the network works at.
+
+    Returns:
+        Fields of the card: `offset` and `calibration` (both without heat), `calibration_thermal` (with,
+        where there is a band), `scores`: of each the number of objects and data centers, Brier score, that of the share
+        of data centers alone, and AUC.
+    """
+    detector = Detector.of(net, card.model_copy(update={"offset": 0.0}))
+    seen = _pooled(detector, pictures, heat=False)
+    offset = offset_for(card, *seen)
+    without, plain = _fitted(*seen, offset)
+    if not card.thermal_bands:
+        return {"offset": offset, "calibration": without, "scores": {"held-out simulated scenes": plain}}
+    with_heat, hot = _fitted(*_pooled(detector, pictures, heat=True), offset)
+    scores = {"held-out simulated scenes, without heat": plain, "held-out simulated scenes, with heat": hot}
+    return {"offset": offset, "calibration": without, "calibration_thermal": with_heat, "scores": scores}
+
+
+def _pooled(detector: Detector, pictures: list[Picture], *, heat: bool) -> tuple[np.ndarray, np.ndarray]:
+    found = [_objects(detector, p, heat=heat) for p in pictures]
+    return np.concatenate([f[0] for f in found]), np.concatenate([f[1] for f in found])
+
+
+def _fitted(score: np.ndarray, center: np.ndarray, offset: float) -> tuple[Calibration, dict[str, Any]]:
+    score = calibration.shifted(score, offset)
+    fitted = calibration.fit(score, center)
+    measures: dict[str, Any] = {"objects": len(center), "data_centers": int(center.sum())}
+    if 0 < center.sum() < len(center):
+        p = p_data_center(score, fitted, fitted.prevalence)
+        ahead = score[center][:, None] - score[~center][None]
+        measures |= {
+            "brier": round(calibration.brier(p, center), 4),
+            "brier_share_only": round(float(center.mean() * (1 - center.mean())), 4),
+            "auc": round(float((ahead > 0).mean() + (ahead == 0).mean() / 2), 4),
+        }
+    return fitted, measures
+
+
+def _objects(detector: Detector, picture: Picture, *, heat: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Data-center score (n,) of what is found in a picture, and whether it is one (n,) bool."""
+    ny, nx = picture.valid.shape
+    settings = DetectSettings.of(detector.card)
+    probability, valid = predict(detector, _reader(picture, heat=heat), (0, 0, ny, nx), picture.gsd_m)
+    void = near_void(np.pad(valid, 1))[1:-1, 1:-1]
+    part = tile_parts(probability, valid, (0, 0), "", void, settings, picture.gsd_m)
+    frame = join([part], transform=None, crs=None, gsd_m=picture.gsd_m, scene=picture.name, settings=settings)
+    predicted = [Outline(k, g) for k, g in zip(frame["class"], frame.geometry, strict=True)]
+    nowhere = np.zeros((ny, nx), int)
+    score, center, _ = objects(predicted, frame["score"].to_numpy(), _labels(picture), nowhere)
+    return score, center
+
+
+def _reader(picture: Picture, *, heat: bool) -> Read:
+    """Windows of a picture as of an image; what lies outside is not valid."""
+    values = picture.optical.astype(np.float32) / 255
+    if heat and picture.thermal is not None:
+        values = np.concatenate([values, picture.thermal])
+    ny, nx = picture.valid.shape
+
+    def read(y0: int, x0: int, y1: int, x1: int) -> tuple[np.ndarray, np.ndarray]:
+        out, valid = np.zeros((len(values), y1 - y0, x1 - x0), np.float32), np.zeros((y1 - y0, x1 - x0), bool)
+        a0, b0, a1, b1 = max(y0, 0), max(x0, 0), min(y1, ny), min(x1, nx)
+        if a0 < a1 and b0 < b1:
+            inner = (slice(a0 - y0, a1 - y0), slice(b0 - x0, b1 - x0))
+            out[:, *inner], valid[inner] = values[:, a0:a1, b0:b1], picture.valid[a0:a1, b0:b1]
+        return out, valid
+
+    return read
+
+
+def _labels(picture: Picture) -> list[Outline]:
+    """Outlines of a scene's buildings of known class, in pixels."""
+    known = np.isin(picture.building, tuple(CLASSES)) & picture.valid
+    number = picture.building if picture.instance is None else picture.instance
+    code = np.where(known, number.astype(np.int32) * 4 + picture.building, 0)  # number and class in one
+    return [
+        Outline(CLASSES[int(v) % 4], shapely.geometry.shape(g))
+        for g, v in shapes(code.astype(np.int32), mask=known, connectivity=4)
+    ]

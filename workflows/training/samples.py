@@ -1,0 +1,216 @@
+"""The pictures that a training learns from: outlined imagery, simulated scenes, negatives, tiles.
+
+In: parts of a training file. Out: `Picture`s. Simulated scenes are rendered once, side by side,
+and kept in the output folder, where a resumed training finds them. Their thermal excess is what heat
+sources and ground show together: sources alone would give the label away.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import rasterio
+import shapely
+from rasterio.errors import NotGeoreferencedWarning
+from rasterio.features import rasterize
+from scipy import ndimage
+
+from overwatt.aoi.errors import AssetReadError, ConfigError, GridError
+from overwatt.aoi.file_signatures import raster_driver
+from overwatt.models.evaluation.metrics import Outline
+from overwatt.models.simulate import Scene, excess_k, ground_contrast_k, training_scene
+from overwatt.models.simulate.thermal import SENSOR_RANGE_M
+from overwatt.models.training.samples import DATA_CENTER, IGNORE, NOT_CENTER, OTHER, Picture
+from overwatt.workflows.config.training import LandCoverSettings, NegativeSettings, SimulatedSettings
+from overwatt.workflows.io import run_folder
+from overwatt.workflows.io.images import Image
+from overwatt.workflows.io.vectors import read_vector, to_pixels
+
+Say = Callable[[str], None]
+MAX_SIDE_PX = 2048
+"""Largest side of a picture of a mosaic."""
+PIXEL_PER_PSF = 0.6
+"""Pixel of a thermal sensor against the width of its point spread; own choice, as of well-sampled ones."""
+_LAYERS = ("optical", "building", "cooling", "instance", "unit")
+
+
+def outlined(
+    image: Image, outlines: list[Outline], name: str, weight: float, scale: tuple[float, float] | None = None
+) -> Picture:
+    """Read a whole picture and burn its outlines; what is not outlined counts as background."""
+    ny, nx = image.shape
+    values, valid = image.read(0, 0, ny, nx)
+
+    def burn(order: dict[str, int]) -> np.ndarray:
+        shapes = [(o.polygon, code) for klass, code in order.items() for o in outlines if o.klass == klass]
+        return rasterize(shapes, (ny, nx), dtype="uint8") if shapes else np.zeros((ny, nx), np.uint8)
+
+    building = burn({"unknown": IGNORE, "other_building": OTHER, "data_center": DATA_CENTER})
+    cooling = burn({"unknown": IGNORE, "cooling_equipment": 1})
+    halls = [(o.polygon, n) for n, o in enumerate(outlines, 1) if o.klass in ("other_building", "data_center")]
+    instance = rasterize(halls, (ny, nx), dtype="uint16") if halls else np.zeros((ny, nx), np.uint16)
+    pixels = np.rint(values * 255).astype(np.uint8)
+    return Picture(
+        name, pixels, valid, building, cooling, weight, gsd_m=image.gsd_m, instance=instance, scale=scale
+    )  # fmt: skip
+
+
+def simulated(settings: SimulatedSettings, folder: Path, say: Say) -> list[Picture]:
+    """Render the simulated scenes into `folder`, or read them from there; scene i depends on seed + i alone.
+
+    Those to learn from come first, then those held out.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    todo = []
+    for i in range(settings.tiles + settings.held_out):
+        gsd_m = settings.gsds_m[i % len(settings.gsds_m)]
+        psf_m = settings.psfs_m[i % len(settings.psfs_m)] if settings.psfs_m else None
+        heat = f"-heat{psf_m:g}" if psf_m else ""
+        path = folder / f"{run_folder.simulator_version()}-{settings.seed + i}-{settings.size_px}-{gsd_m:g}{heat}.npz"
+        todo.append((path, settings.seed + i, settings.size_px, gsd_m, psf_m))
+    missing = [t for t in todo if not t[0].is_file()]
+    if missing:
+        with ProcessPoolExecutor(len(os.sched_getaffinity(0)), mp_context=get_context("spawn")) as pool:
+            for n, _ in enumerate(pool.map(_render, missing), 1):
+                if n % 20 == 0:
+                    say(f"simulated scenes: {n} of {len(missing)}")
+    return [_scene(path, gsd_m, settings) for path, _, _, gsd_m, _ in todo]
+
+
+def _render(job: tuple[Path, int, int, float, float | None]) -> None:
+    path, seed, size_px, gsd_m, psf_m = job
+    scene = training_scene(seed, size_px, gsd_m)
+    layers = {name: getattr(scene, name) for name in _LAYERS}
+    if psf_m:
+        layers["thermal"] = _heat(scene, psf_m, seed)[None]
+    with run_folder.written(path) as part, part.open("wb") as file:
+        np.savez_compressed(file, **layers)
+
+
+def _heat(scene: Scene, psf_m: float, seed: int) -> np.ndarray:
+    """Thermal excess of a scene as a sensor shows it, its pixels brought to the scene's grid as on reading."""
+    low, high = SENSOR_RANGE_M
+    pixel_m, (ny, nx) = min(max(PIXEL_PER_PSF * psf_m, low), high), scene.building.shape
+    shown = excess_k(scene, psf_m, pixel_m, seed) + ground_contrast_k(scene, psf_m, pixel_m, seed)
+    step = max(pixel_m / scene.transform.a, 1.0)  # a sensor pixel in pixels of the scene
+
+    def middle(n: int) -> np.ndarray:
+        return np.minimum((np.arange(int(np.ceil(n / step))) + 0.5) * step, n - 1).astype(int)
+
+    pixels = shown[np.ix_(middle(ny), middle(nx))]
+    at = np.meshgrid((np.arange(ny) + 0.5) / step - 0.5, (np.arange(nx) + 0.5) / step - 0.5, indexing="ij")
+    drawn: np.ndarray = ndimage.map_coordinates(pixels, at, order=1, mode="nearest")
+    return drawn.astype(np.float32)
+
+
+def not_measured(pictures: list[Picture], thermal_bands: int) -> list[Picture]:
+    """Give pictures without thermal bands as many that are nowhere measured."""
+    if not thermal_bands:
+        return pictures
+    return [
+        p
+        if p.thermal is not None
+        else replace(p, thermal=np.broadcast_to(np.float32(np.nan), (thermal_bands, *p.valid.shape)))
+        for p in pictures
+    ]
+
+
+def _scene(path: Path, gsd_m: float, settings: SimulatedSettings) -> Picture:
+    with np.load(path, allow_pickle=False) as z:
+        layers = {name: z[name] for name in z.files}
+    return Picture(
+        path.stem,
+        valid=np.ones(layers["building"].shape, bool),
+        weight=settings.weight / settings.tiles,
+        gsd_m=gsd_m,
+        scale=settings.scale,
+        **layers,
+    )
+
+
+def mosaics(settings: NegativeSettings, folder: Path) -> list[Picture]:
+    """Put small pictures without a data center together, in the order of their names, classes mixed.
+
+    Nothing is said of them but that no pixel is a data center.
+
+    Raises:
+        ConfigError: the folder is missing or holds fewer pictures than one mosaic.
+        AssetReadError: a picture is damaged, huge, or not of three bands of bytes.
+    """
+    n = settings.side
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".png", ".jpg", ".jpeg", ".tif", ".tiff"))
+    if len(paths) < n * n:
+        raise ConfigError(f"negatives '{settings.name}': {len(paths)} pictures in {folder}, one mosaic takes {n * n}")
+    order = np.random.default_rng(0).permutation(len(paths))
+    pictures = []
+    count = len(paths) // (n * n)
+    for m in range(count):
+        parts = [_halved(paths[i]) for i in order[m * n * n : (m + 1) * n * n]]
+        side = min(min(p.shape[1:]) for p in parts)
+        rows = [np.concatenate([p[:, :side, :side] for p in parts[r * n : (r + 1) * n]], 2) for r in range(n)]
+        optical = np.concatenate(rows, 1)
+        building, cooling = (np.full(optical.shape[1:], v, np.uint8) for v in (NOT_CENTER, IGNORE))
+        pictures.append(
+            Picture(
+                f"{settings.name} {m}", optical, building > 0, building, cooling, settings.weight / count,
+                gsd_m=2 * settings.gsd_m, scale=settings.scale,
+            )
+        )  # fmt: skip
+    return pictures
+
+
+def land_cover(image: Image, classes: Path, known: Path | None, settings: LandCoverSettings) -> Picture:
+    """Read a picture and what its land cover tells: background outside of towns, no data center within.
+
+    Raises:
+        GridError: the land cover is not on the picture's own grid.
+        AssetReadError: it cannot be read.
+    """
+    ny, nx = image.shape
+    values, valid = image.read(0, 0, ny, nx)
+    driver = raster_driver(classes)
+    if driver is None:
+        raise AssetReadError(f"land cover {classes.name}: neither GeoTIFF, PNG, JPEG nor JPEG 2000 by its first bytes")
+    with rasterio.open(classes, driver=driver) as source:
+        box = image.geobox
+        if (
+            box is None or not image.native or source.shape != image.shape
+            or str(source.crs) != str(box.crs) or not source.transform.almost_equals(box.affine, 1e-6)
+        ):  # fmt: skip
+            raise GridError(f"land cover {classes.name}: not on the grid of image {image.name}")
+        built = np.isin(source.read(1), settings.built_up)
+    building = np.where(built, np.uint8(NOT_CENTER), np.uint8(0))
+    if known is not None:
+        frame = read_vector(known)
+        near = [shapely.buffer(g, settings.apart_m / image.gsd_m) for g in to_pixels(frame.geometry, image)]
+        if near:
+            building[rasterize(near, (ny, nx), dtype="uint8") > 0] = IGNORE
+    cooling = np.where(building == 0, np.uint8(0), np.uint8(IGNORE))
+    pixels = np.rint(values * 255).astype(np.uint8)
+    return Picture(
+        settings.name, pixels, valid, building, cooling, settings.weight, gsd_m=image.gsd_m, scale=settings.scale
+    )
+
+
+def _halved(path: Path) -> np.ndarray:
+    """Read a picture and average its pixels two by two, so that it may be sampled coarser without aliasing."""
+    driver = raster_driver(path)
+    if driver is None:
+        raise AssetReadError(f"image {path.name}: neither GeoTIFF, PNG, JPEG nor JPEG 2000 by its first bytes")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        opened = rasterio.open(path, driver=driver)
+    with opened as source:
+        if source.count < 3 or source.dtypes[0] != "uint8" or max(source.shape) > MAX_SIDE_PX:
+            raise AssetReadError(f"image {path.name}: needs three bands of bytes, at most {MAX_SIDE_PX} pixels a side")
+        pixels = source.read([1, 2, 3])
+    ny, nx = (v // 2 * 2 for v in pixels.shape[1:])
+    blocks = pixels[:, :ny, :nx].reshape(3, ny // 2, 2, nx // 2, 2).astype(np.float32)
+    return np.rint(blocks.mean((2, 4))).astype(np.uint8)

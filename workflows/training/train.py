@@ -1,0 +1,328 @@
+"""`overwatt train`: from a training file to weights with their card, or to cross-validated scores.
+
+In: a training file (pictures with outlines, simulated scenes, negatives, tiles, settings). Out, in
+the output folder: weights and card; or, with spatial folds, one set of weights a fold, the
+stitched out-of-fold probabilities, scores and calibration.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from overwatt.aoi.errors import ConfigError
+from overwatt.models.detector import card as cards
+from overwatt.models.detector import stac_mlm
+from overwatt.models.detector.card import Calibration, ModelCard, TrainingData
+from overwatt.models.detector.inference import CHANNELS, Detector, predict
+from overwatt.models.detector.network import SiteNet, widened
+from overwatt.models.training import out_of_distribution
+from overwatt.models.training.checkpoint import curve
+from overwatt.models.training.samples import Picture
+from overwatt.models.training.tileset import pictures_of
+from overwatt.models.training.train import TrainSettings, train
+from overwatt.workflows.config.training import PictureSettings, TrainingFile, resolve
+from overwatt.workflows.config.yaml import load_yaml
+from overwatt.workflows.io import run_folder
+from overwatt.workflows.io.images import Image, open_image
+from overwatt.workflows.io.vectors import outlines_px
+from overwatt.workflows.training import samples as sources
+from overwatt.workflows.training.calibration import calibrate
+from overwatt.workflows.training.cross_validation import blocks_of, score_stitched, without
+
+Say = Callable[[str], None]
+PRETRAINED = "pretrained.safetensors"
+
+
+def draft_card(file: TrainingFile) -> ModelCard:
+    """The card before training: the contract without hash, scores or calibration."""
+    return ModelCard(
+        name=file.name,
+        version=file.version,
+        created=datetime.now(UTC).date().isoformat(),
+        licence=file.licence,
+        width=file.training.width,
+        bands=file.bands,
+        thermal_bands=file.thermal_bands,
+        units=file.units,
+        gsd_m=file.gsd_m,
+        gsd_range_m=file.gsd_range_m,
+        native_range_m=file.native_range_m,
+        scoring=file.scoring,
+        mean=file.training.mean,
+        std=file.training.std,
+        limits=file.limits,
+    )
+
+
+def run(config: Path, out: Path, *, folds: str | None, say: Say, steps: int | None = None) -> dict[str, Any]:
+    """Train from a file.
+
+    Args:
+        config: the training file.
+        out: output folder; a stopped training is resumed from it.
+        folds: None for the weights themselves, 'spatial' for cross-validation.
+        say: receives progress lines.
+        steps: overrides the file's number of steps.
+
+    Returns:
+        A summary for `--json`.
+    """
+    if folds not in (None, "spatial"):
+        raise ConfigError(f"--folds '{folds}': only 'spatial' is offered; a random split would leak neighbours")
+    ready = _ready(config, out, steps, say)
+    file = ready.file
+    start = _start(ready, say)
+    if folds:
+        return _cross_validate(ready, start, say)
+    job = _Job("all pictures", ready.real, ready, start, out / "all.safetensors")
+    net = cards.load(_train(job, say))[0]
+    net = _count(ready, net, say)
+    update: dict[str, Any] = {"training": _provenance(ready)}
+    scores_path = out / "folds.json"
+    if scores_path.is_file():
+        cv = json.loads(scores_path.read_text())
+        update |= {"scores": cv["scores"], "calibration": Calibration(**cv["calibration"]), "offset": cv["offset"]}
+    if ready.held_out:
+        say(f"calibration on {len(ready.held_out)} simulated scenes")
+        fitted = calibrate(net, ready.card, ready.held_out)
+        update |= fitted | {"scores": update.get("scores", {}) | fitted["scores"]}
+    weights = out / f"{file.name}.safetensors"
+    saved = cards.save(net, ready.card.model_copy(update=update), weights)
+    stac_mlm.write(saved, weights, hyperparameters=file.training.model_dump())
+    return {"weights": str(weights), "sha256": saved.weights_sha256, "bytes": weights.stat().st_size}
+
+
+def first_round(config: Path, out: Path, *, say: Say, steps: int | None = None) -> Path:
+    """Do the first round alone, on simulated scenes; return its weights file, without scores or calibration.
+
+    Raises:
+        ConfigError: the file has no first round.
+    """
+    ready = _ready(config, out, steps, say)
+    if ready.file.pretraining is None:
+        raise ConfigError(f"{config.name}: no pretraining")
+    _start(ready, say)
+    return out / PRETRAINED
+
+
+def _ready(config: Path, out: Path, steps: int | None, say: Say) -> _Ready:
+    """Read a training file and everything that it names."""
+    file = load_yaml(config, TrainingFile)
+    if steps:
+        short = {"steps": steps}
+        rounds = {"training": file.training, "pretraining": file.pretraining}
+        file = file.model_copy(update={k: r.model_copy(update=short) for k, r in rounds.items() if r})
+        if file.counting:
+            counting = {"training": file.counting.training.model_copy(update=short)}
+            file = file.model_copy(update={"counting": file.counting.model_copy(update=counting)})
+    out.mkdir(parents=True, exist_ok=True)
+    return _gather(file, config.resolve().parent, out, say)
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A training file with its pictures: `real` has outlines, `more` is what every training adds."""
+
+    file: TrainingFile
+    base: Path
+    out: Path
+    card: ModelCard
+    images: list[tuple[PictureSettings, Image]]
+    real: list[Picture]
+    simulated: list[Picture]
+    more: list[Picture]
+    val: list[Picture]
+    held_out: list[Picture] = field(default_factory=list)
+    """Simulated scenes that are not learned from, for calibration."""
+
+
+def _gather(file: TrainingFile, base: Path, out: Path, say: Say) -> _Ready:
+    card, heat = draft_card(file), len(file.thermal_bands)
+    if heat and (heat > 1 or not file.simulated.psfs_m or not file.simulated.tiles or not file.simulated.held_out):
+        raise ConfigError("thermal_bands: give one, with simulated.psfs_m and tiles to learn it and held_out to fit it")
+    images, real = [], []
+    for p in file.pictures:
+        image = open_image(resolve(p.image, base), card)
+        images.append((p, image))
+        real.append(sources.outlined(image, outlines_px(resolve(p.outlines, base), image), p.name, p.weight, p.scale))
+    scenes = sources.simulated(file.simulated, out / "simulated", say) if file.simulated.tiles else []
+    simulated, held_out = scenes[: file.simulated.tiles], scenes[file.simulated.tiles :]
+    more = [p for n in file.negatives for p in sources.mosaics(n, resolve(n.images, base))]
+    for land in file.land_covers:
+        image = open_image(resolve(land.image, base), card)
+        known = resolve(land.data_centers, base) if land.data_centers else None
+        more.append(sources.land_cover(image, resolve(land.land_cover, base), known, land))
+    val: list[Picture] = []
+    for t in file.tiles:
+        pictures = pictures_of(resolve(t.index, base), t.split, weight=t.weight)
+        (val if t.split == "val" else more).extend(pictures)
+    real, more, val = (sources.not_measured(pictures, heat) for pictures in (real, more, val))
+    return _Ready(file, base, out, card, images, real, simulated, more, val, held_out)
+
+
+def _provenance(ready: _Ready) -> tuple[TrainingData, ...]:
+    file, found = ready.file, []
+    for p, image in ready.images:
+        extent = image.geobox.geographic_extent.boundingbox if image.geobox is not None else None
+        found.append(
+            TrainingData(
+                name=p.name,
+                licence=p.licence,
+                outlines=f"{Path(p.outlines).name}, drawn by hand from the picture",
+                image_sha256=image.sha256,
+                extent=tuple(round(v, 6) for v in extent) if extent else None,
+            )
+        )
+    if ready.simulated:
+        sim = file.simulated
+        name = f"{sim.tiles} simulated scenes at {', '.join(f'{g:g}' for g in sim.gsds_m)} m, seed {sim.seed}"
+        spread = ", ".join(f"{w:g}" for w in sim.psfs_m)
+        if ready.held_out:
+            name += f", and {len(ready.held_out)} more for calibration only"
+        if sim.psfs_m:
+            name += f"; thermal point spread {spread} m"
+        found.append(TrainingData(name=name, licence="Apache-2.0", outlines="exact, from the simulator"))
+    nothing = "none: known to hold no data center"
+    if file.counting:
+        fine = file.counting.simulated
+        name = f"{fine.tiles} simulated scenes at {', '.join(f'{g:g}' for g in fine.gsds_m)} m, seed {fine.seed}, "
+        name += "for counting machines alone"
+        found.append(TrainingData(name=name, licence="Apache-2.0", outlines="exact, from the simulator"))
+    found.extend(TrainingData(name=n.name, licence=n.licence, outlines=nothing) for n in file.negatives)
+    said = "land cover: open land is background, built-up land is no data center"
+    found.extend(TrainingData(name=c.name, licence=c.licence, outlines=said) for c in file.land_covers)
+    names = ((Path(t.index).name, t.split) for t in file.tiles)
+    found.extend(TrainingData(name=name, licence="see its index", outlines=f"split {split}") for name, split in names)
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One training: what to learn from, and the weights file that says it is done."""
+
+    what: str
+    real: list[Picture]
+    ready: _Ready
+    start: SiteNet | None
+    weights: Path
+    settings: TrainSettings | None = None
+    """Of a round on simulated scenes alone; None for the training itself."""
+    scenes: list[Picture] | None = None
+    """Simulated scenes of this round, where they are not those of the training."""
+
+
+def _train(job: _Job, say: Say) -> Path:
+    """Train unless done before; return the weights file."""
+    if not job.weights.is_file():
+        file, card, alone = job.ready.file, job.ready.card, job.settings is not None
+        settings = job.settings or file.training
+        scenes = job.ready.simulated if job.scenes is None else job.scenes
+        checkpoint = job.weights.with_suffix(".pt")
+        net = train(
+            [*job.real, *scenes, *([] if alone else job.ready.more)],
+            (*file.bands, *file.thermal_bands),
+            settings,
+            start=job.start,
+            checkpoint=checkpoint,
+            report=_reporter(job.what, say),
+            val=None if alone else job.ready.val or None,
+            log_dir=job.ready.out / "logs" / job.weights.stem if find_spec("tensorboard") else None,
+        )
+        if settings.learn == "all":
+            out_of_distribution.fit(net, card, job.real or job.ready.more)
+        cards.save(net, card, job.weights)
+        history = asdict(curve(checkpoint))
+        with run_folder.written(job.weights.with_suffix(".curve.json")) as part:
+            part.write_text(json.dumps(history) + "\n")
+        checkpoint.unlink(missing_ok=True)
+    return job.weights
+
+
+def _train_apart(job: _Job) -> Path:
+    """The same in a process of its own, which says its progress on standard error."""
+    return _train(job, lambda text: print(text, file=sys.stderr, flush=True))
+
+
+def _start(ready: _Ready, say: Say) -> SiteNet | None:
+    """Where every training starts: given weights, or a first round on simulated scenes alone.
+
+    No real pixel is in the first round, so all folds may start from it.
+    """
+    file = ready.file
+    start = None
+    if file.start:
+        start, card = cards.load(resolve(file.start, ready.base))
+        own, new = (*card.bands, *card.thermal_bands), (*file.bands, *file.thermal_bands)
+        start = start if own == new else widened(start, own, new)
+    if file.pretraining is None:
+        return start
+    job = _Job("simulated", [], ready, start, ready.out / PRETRAINED, file.pretraining)
+    return cards.load(_train(job, say))[0]
+
+
+def _count(ready: _Ready, net: SiteNet, say: Say) -> SiteNet:
+    """Teach a trained network to count machines, where the file asks for it."""
+    if ready.file.counting is None:
+        return net
+    scenes = sources.simulated(ready.file.counting.simulated, ready.out / "simulated", say)
+    scenes = [s for s in scenes if s.unit is not None and (s.unit == 1).any()]
+    scenes = sources.not_measured(scenes, len(ready.file.thermal_bands))
+    say(f"counting: machines in {len(scenes)} of {ready.file.counting.simulated.tiles} scenes")
+    job = _Job("counting", [], ready, net, ready.out / "counting.safetensors", ready.file.counting.training, scenes)
+    return cards.load(_train(job, say))[0]
+
+
+def _reporter(what: str, say: Say) -> Callable[[int, int, float], None]:
+    began = time.monotonic()
+    first: list[int] = []
+
+    def report(step: int, steps: int, loss: float) -> None:
+        first[:] = first or [step - 1]
+        if step % 20 == 0 or step == steps:
+            left = (time.monotonic() - began) / (step - first[0]) * (steps - step)
+            say(f"{what}: step {step} of {steps}, loss {loss:.3f}, {left / 60:.1f} min left")
+
+    return report
+
+
+def _cross_validate(ready: _Ready, start: SiteNet | None, say: Say) -> dict[str, Any]:
+    file, out = ready.file, ready.out
+    if len(ready.real) != 1:
+        raise ConfigError(f"--folds spatial: needs exactly one picture in the file, found {len(ready.real)}")
+    (settings, image), picture = ready.images[0], ready.real[0]
+    block = blocks_of(picture, file.folds)
+    guard_px = file.folds.guard_m / image.gsd_m
+    jobs = [
+        _Job(
+            f"fold {k + 1} of {file.folds.blocks}",
+            [without(picture, block == k, guard_px)],
+            ready,
+            start,
+            out / f"fold{k}.safetensors",
+        )
+        for k in range(file.folds.blocks)
+    ]
+    side_by_side = max(1, len(os.sched_getaffinity(0)) // file.training.threads)
+    with ProcessPoolExecutor(side_by_side, mp_context=get_context("spawn")) as pool:
+        trained = list(pool.map(_train_apart, jobs))
+    stitched = np.zeros((len(CHANNELS), *image.shape), np.uint8)
+    for k, weights in enumerate(trained):
+        net, card = cards.load(weights)
+        p, _ = predict(Detector.of(net, card), image.read, (0, 0, *image.shape), image.gsd_m)
+        stitched = np.where(block == k, p, stitched)
+    np.savez_compressed(out / "stitched.npz", probability=stitched, block=block)
+    say(f"{file.folds.blocks} folds done")
+    return score_stitched(stitched, block, picture, image, settings, ready.base, out, ready.card)
