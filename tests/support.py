@@ -14,8 +14,9 @@ import torch
 from affine import Affine
 from rasterio.errors import NotGeoreferencedWarning
 
-from overwatt.models.detector.card import ModelCard, save
+from overwatt.models.detector.card import ModelCard
 from overwatt.models.detector.network import SiteNet
+from overwatt.models.detector.weights import save
 
 ROOT = Path(__file__).resolve().parent.parent
 UTM_26N = "EPSG:32626"

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from overwatt.aoi.errors import ConfigError
-from overwatt.models.detector.card import ModelCard
+from overwatt.models.detector.card import OUTPUTS, ModelCard
 from overwatt.models.detector.inference import WINDOW_PX
-from overwatt.models.detector.network import NOVELTY_STRIDE, OUTPUTS
+from overwatt.models.detector.network import NOVELTY_STRIDE
 from overwatt.models.training.train import TrainSettings
 
 RGB = ("red", "green", "blue")

@@ -16,8 +16,9 @@ import numpy as np
 
 from benchmarks.real_data import real_data
 from overwatt.aoi.errors import ConfigError
-from overwatt.models.detector.card import ModelCard, normalise
+from overwatt.models.detector.card import ModelCard
 from overwatt.models.detector.inference import Detector, predict
+from overwatt.models.detector.weights import normalise
 from overwatt.models.training.samples import DATA_CENTER, IGNORE, NOT_CENTER, OTHER, Picture
 from overwatt.workflows.config.training import FoldSettings
 from overwatt.workflows.io.images import Image, open_image

@@ -1,30 +1,28 @@
-"""Weights and their card: what a set of weights may be used on, enforced.
+"""The card of a set of weights: which imagery the weights may be used on.
 
-In: a `.safetensors` file and the `.json` card of the same name. Out: a `ModelCard` and the
-tensors, or a `ModelContractError` that says what does not fit. A card states bands, units,
-ground sampling distance, normalisation, training data with licences, scores and calibration;
-the loader refuses imagery outside of what the card states. Nothing is unpickled.
+In: the `.json` file next to a `.safetensors` file. Out: a `ModelCard`, or a `ModelContractError` that
+says what does not fit. A card states bands, units, ground sampling distance, normalisation, training data with
+licences, scores and calibration; `check_fits` refuses imagery outside of it. The tensors themselves are read by
+`weights`; this module needs no torch, so that tables can be made without it.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Annotated, Literal
 
-import numpy as np
-import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
-from torch import Tensor
 
 from overwatt.aoi.errors import ModelContractError, nearest
-from overwatt.models.detector.network import OUTPUTS, SiteNet
 
-MAX_WEIGHTS_BYTES = 25_000_000
+OUTPUTS = ("background", "other_building", "data_center", "cooling_equipment", "interior", "unit")
+"""Outputs of the network, in order; the first weights had the first four only."""
+CHANNELS = (*OUTPUTS, "novelty", "evidence")
+"""Channels of an inference result, in order."""
+NOVELTY_STEP = 1 / 32
+"""Novelty per count of an inference result: 1, the level of the training ground, is 32 of 255 counts."""
+UNIT_GSD_M = 0.6
+"""Machines are counted where pixels are at most this large: a chiller is 2.3 m wide, the gaps are half of that."""
 MAX_CARD_BYTES = 1_000_000
 DEFAULT_WEIGHTS = Path(__file__).parents[1] / "weights" / "sitenet-aerial-v2.safetensors"
 
@@ -129,59 +127,6 @@ def check_fits(card: ModelCard, *, bands: tuple[str, ...], gsd_m: float, units: 
         raise ModelContractError(f"{source}: units '{units}', but weights '{card.name}' need '{card.units}'")
 
 
-def normalise(card: ModelCard, values: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """Scale to the network's input; a constant of the card, never of the tile.
-
-    Args:
-        card: the weights' card.
-        values: (band, y, x) float32: the card's optical bands, 0..1, in its order; then its thermal
-            bands, kelvin, in its order, or none of them. NaN in a thermal band: not measured there.
-        valid: (y, x) bool; elsewhere the input is zero, the mean of the training data.
-
-    Returns:
-        (channel, y, x) float32; a thermal band that is absent is zero.
-
-    Raises:
-        ModelContractError: another number of bands.
-    """
-    n = len(card.bands)
-    if len(values) not in (n, card.channels):
-        also = f", or {card.channels} with thermal" if card.thermal_bands else ""
-        raise ModelContractError(f"{len(values)} bands given, weights '{card.name}' take {n}{also}")
-    mean = np.asarray(card.mean, np.float32)[: len(values), None, None]
-    std = np.asarray(card.std, np.float32)[: len(values), None, None]
-    out = np.zeros((card.channels, *valid.shape), np.float32)
-    out[: len(values)] = np.where(valid, (values - mean) / std, np.float32(0))
-    out[n:][np.isnan(out[n:])] = 0
-    return out
-
-
-def save(net: SiteNet, card: ModelCard, path: Path) -> ModelCard:
-    """Write half-precision weights and the card beside them; return the card with its hash.
-
-    Raises:
-        ModelContractError: too large, or a weight half precision cannot hold (a diverged training).
-    """
-    tensors = {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in net.state_dict().items()}
-    _check_finite(tensors, path.name)
-    blob = save_tensors(tensors)
-    if len(blob) > MAX_WEIGHTS_BYTES:
-        raise ModelContractError(f"{path.name}: {len(blob) / 1e6:.1f} MB of weights, the limit is 25 MB")
-    found = {"weights_sha256": hashlib.sha256(blob).hexdigest(), "counting": net.counter is not None}
-    card = card.model_copy(update=found)
-    text = json.dumps(card.model_dump(), indent=1, allow_nan=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(blob)
-    path.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
-    return card
-
-
-def _check_finite(tensors: dict[str, Tensor], name: str) -> None:
-    for key, value in tensors.items():
-        if not bool(value.isfinite().all()):
-            raise ModelContractError(f"{name}: '{key}' holds values that are not finite in half precision; train again")
-
-
 def load_card(path: Path) -> ModelCard:
     """Read the card that belongs to a weights file.
 
@@ -201,35 +146,3 @@ def load_card(path: Path) -> ModelCard:
         first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": ("file",), "msg": "not text"}
         field = ".".join(str(p) for p in first["loc"])
         raise ModelContractError(f"{card_path.name}: field '{field}': {first['msg']}") from error
-
-
-def load(path: Path = DEFAULT_WEIGHTS) -> tuple[SiteNet, ModelCard]:
-    """Load network and card, in float32, in evaluation mode.
-
-    Raises:
-        ModelContractError: missing or oversized files, a hash that differs from the card's,
-            another architecture or other outputs, or tensors that do not fit.
-    """
-    card = load_card(path)
-    if path.stat().st_size > MAX_WEIGHTS_BYTES:
-        raise ModelContractError(f"{path.name}: {path.stat().st_size / 1e6:.1f} MB, the limit is 25 MB")
-    blob = path.read_bytes()
-    digest = hashlib.sha256(blob).hexdigest()
-    if digest != card.weights_sha256:
-        raise ModelContractError(
-            f"{path.name}: sha256 {digest[:12]}… differs from {card.weights_sha256[:12]}… in its card; "
-            "the file is damaged or the card is of other weights"
-        )
-    if card.outputs not in (OUTPUTS, OUTPUTS[:4]) or len(card.mean) != card.channels or len(card.std) != card.channels:
-        raise ModelContractError(f"{path.name}: outputs or normalisation in its card do not fit this version")
-    if card.calibration_thermal is not None and not card.thermal_bands:
-        raise ModelContractError(f"{path.name}: its card has a thermal calibration but no thermal bands")
-    net = SiteNet(card.channels, card.width, len(card.outputs), card.counting)
-    try:
-        tensors: dict[str, Tensor] = load_tensors(blob)
-        net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()})
-        _check_finite(tensors, path.name)
-    except (SafetensorError, RuntimeError, KeyError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ModelContractError(f"{path.name}: tensors do not fit the network ({reason})") from error
-    return net.eval().to(memory_format=torch.channels_last), card

@@ -23,9 +23,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from torchvision.ops import Conv2dNormActivation
 
-from overwatt.models.detector.network import SiteNet
+from overwatt.models.detector.network import ConvNormActivation, SiteNet
 
 _STAGES = ("up16", "up8", "up4", "up2", "up1")  # of the decoder, coarse to fine
 
@@ -88,14 +87,14 @@ class _Up(nn.Module):
 def _fold(module: nn.Module) -> None:
     """Replace every padding, convolution and batch norm below a module by one convolution."""
     for name, child in module.named_children():
-        if isinstance(child, nn.Sequential) and len(child) == 2 and isinstance(child[1], Conv2dNormActivation):
+        if isinstance(child, nn.Sequential) and len(child) == 2 and isinstance(child[1], ConvNormActivation):
             setattr(module, name, _folded(child[0], child[1]))
         else:
             _fold(child)
 
 
-def _folded(pad: nn.Module, layer: Conv2dNormActivation) -> nn.Sequential:
-    conv = fuse_conv_bn_eval(layer[0], layer[1])
+def _folded(pad: nn.Module, layer: ConvNormActivation) -> nn.Sequential:
+    conv = fuse_conv_bn_eval(cast(nn.Conv2d, layer[0]), cast(nn.BatchNorm2d, layer[1]))
     before, after, _, _ = pad.padding if isinstance(pad, nn.ZeroPad2d) else (0, 0, 0, 0)
     if after > before:
         front = after - before

@@ -18,26 +18,22 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from overwatt.aoi.grid import windows
-from overwatt.models.detector.card import DEFAULT_WEIGHTS, ModelCard, load, normalise
+from overwatt.models.detector.card import CHANNELS, DEFAULT_WEIGHTS, NOVELTY_STEP, OUTPUTS, UNIT_GSD_M, ModelCard
 from overwatt.models.detector.cpu_inference import arithmetic, fast
-from overwatt.models.detector.network import NOVELTY_STRIDE, OUTPUTS, SiteNet, probabilities
+from overwatt.models.detector.network import NOVELTY_STRIDE, SiteNet, probabilities
 from overwatt.models.detector.sensors import Profile
+from overwatt.models.detector.weights import load, normalise
 
 WINDOW_PX = 512
 CORE_PX = 384
 HALO_PX = (WINDOW_PX - CORE_PX) // 2  # 128 m at 2 m
 
-CHANNELS = (*OUTPUTS, "novelty", "evidence")
 PEAK_M = 24.0
 """Side of the square that evidence is averaged over: a row of rooftop chillers, a bay of a generator yard."""
-UNIT_GSD_M = 0.6
-"""Machines are counted where pixels are at most this: a chiller is 2.3 m wide, the gaps are half of that."""
 SECOND_LOOK_M = 1.5
 """Finer imagery is looked at a second time, at 1.5-3 m."""
 _BUILT, _BUILT_M2 = 0.25, 400.0  # no second look at windows with fewer square metres that may be a building
 _EQUIPMENT = 0.25  # machines are not looked for in a window without a pixel that may be equipment
-NOVELTY_STEP = 1 / 32
-"""Novelty a count: 1, as on the training ground, is 32 of 255 counts."""
 
 Read = Callable[[int, int, int, int], tuple[np.ndarray, np.ndarray]]
 """(y0, x0, y1, x1) of the image, possibly outside of it -> values (band, y, x) 0..1, valid (y, x)."""

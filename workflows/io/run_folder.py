@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 
 from overwatt.aoi.errors import ConfigError
-from overwatt.models.detector.network import OUTPUTS
+from overwatt.models.detector.card import OUTPUTS
 
 RASTER_BANDS = OUTPUTS[:4]
 """Bands of the probability raster of a run."""

@@ -32,7 +32,8 @@ from odc.geo.geobox import GeoBox
 from overwatt.aoi.area import Area
 from overwatt.aoi.errors import AssetReadError, CatalogError, ConfigError, ModelContractError, OverwattError, redact
 from overwatt.aoi.grid import Tile, area_mask
-from overwatt.models.detector.inference import CHANNELS, Detector, predict
+from overwatt.models.detector.card import CHANNELS
+from overwatt.models.detector.inference import Detector, predict
 from overwatt.pipeline.detection.footprints import KINDS, PART_COLUMNS, DetectSettings, near_void, tile_parts
 from overwatt.pipeline.detection.instances import SUMS
 from overwatt.workflows.io import run_folder

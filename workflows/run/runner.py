@@ -29,8 +29,9 @@ from rasterio.features import shapes
 from overwatt.aoi.area import Area, area_from_setting, check_size
 from overwatt.aoi.errors import ConfigError, GridError, OverwattError, redact
 from overwatt.aoi.grid import Tile, crop_to_area, tiles
-from overwatt.models.detector.card import ModelCard, load
+from overwatt.models.detector.card import ModelCard
 from overwatt.models.detector.sensors import weights_of
+from overwatt.models.detector.weights import load
 from overwatt.pipeline import coverage
 from overwatt.pipeline.compute import training_compute
 from overwatt.pipeline.declared import registry as declared

@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 
 from overwatt.aoi.errors import ConfigError
-from overwatt.models.detector import card as cards
 from overwatt.models.detector import stac_mlm
-from overwatt.models.detector.card import Calibration, ModelCard, TrainingData
-from overwatt.models.detector.inference import CHANNELS, Detector, predict
+from overwatt.models.detector import weights as weight_files
+from overwatt.models.detector.card import CHANNELS, Calibration, ModelCard, TrainingData
+from overwatt.models.detector.inference import Detector, predict
 from overwatt.models.detector.network import SiteNet, widened
 from overwatt.models.training import out_of_distribution
 from overwatt.models.training.checkpoint import curve
@@ -88,7 +88,7 @@ def run(config: Path, out: Path, *, folds: str | None, say: Say, steps: int | No
     if folds:
         return _cross_validate(ready, start, say)
     job = _Job("all pictures", ready.real, ready, start, out / "all.safetensors")
-    net = cards.load(_train(job, say))[0]
+    net = weight_files.load(_train(job, say))[0]
     net = _count(ready, net, say)
     update: dict[str, Any] = {"training": _provenance(ready)}
     scores_path = out / "folds.json"
@@ -100,7 +100,7 @@ def run(config: Path, out: Path, *, folds: str | None, say: Say, steps: int | No
         fitted = calibrate(net, ready.card, ready.held_out)
         update |= fitted | {"scores": update.get("scores", {}) | fitted["scores"]}
     weights = out / f"{file.name}.safetensors"
-    saved = cards.save(net, ready.card.model_copy(update=update), weights)
+    saved = weight_files.save(net, ready.card.model_copy(update=update), weights)
     stac_mlm.write(saved, weights, hyperparameters=file.training.model_dump())
     return {"weights": str(weights), "sha256": saved.weights_sha256, "bytes": weights.stat().st_size}
 
@@ -243,7 +243,7 @@ def _train(job: _Job, say: Say) -> Path:
         )
         if settings.learn == "all":
             out_of_distribution.fit(net, card, job.real or job.ready.more)
-        cards.save(net, card, job.weights)
+        weight_files.save(net, card, job.weights)
         history = asdict(curve(checkpoint))
         with run_folder.written(job.weights.with_suffix(".curve.json")) as part:
             part.write_text(json.dumps(history) + "\n")
@@ -264,13 +264,13 @@ def _start(ready: _Ready, say: Say) -> SiteNet | None:
     file = ready.file
     start = None
     if file.start:
-        start, card = cards.load(resolve(file.start, ready.base))
+        start, card = weight_files.load(resolve(file.start, ready.base))
         own, new = (*card.bands, *card.thermal_bands), (*file.bands, *file.thermal_bands)
         start = start if own == new else widened(start, own, new)
     if file.pretraining is None:
         return start
     job = _Job("simulated", [], ready, start, ready.out / PRETRAINED, file.pretraining)
-    return cards.load(_train(job, say))[0]
+    return weight_files.load(_train(job, say))[0]
 
 
 def _count(ready: _Ready, net: SiteNet, say: Say) -> SiteNet:
@@ -282,7 +282,7 @@ def _count(ready: _Ready, net: SiteNet, say: Say) -> SiteNet:
     scenes = sources.not_measured(scenes, len(ready.file.thermal_bands))
     say(f"counting: machines in {len(scenes)} of {ready.file.counting.simulated.tiles} scenes")
     job = _Job("counting", [], ready, net, ready.out / "counting.safetensors", ready.file.counting.training, scenes)
-    return cards.load(_train(job, say))[0]
+    return weight_files.load(_train(job, say))[0]
 
 
 def _reporter(what: str, say: Say) -> Callable[[int, int, float], None]:
@@ -320,7 +320,7 @@ def _cross_validate(ready: _Ready, start: SiteNet | None, say: Say) -> dict[str,
         trained = list(pool.map(_train_apart, jobs))
     stitched = np.zeros((len(CHANNELS), *image.shape), np.uint8)
     for k, weights in enumerate(trained):
-        net, card = cards.load(weights)
+        net, card = weight_files.load(weights)
         p, _ = predict(Detector.of(net, card), image.read, (0, 0, *image.shape), image.gsd_m)
         stitched = np.where(block == k, p, stitched)
     np.savez_compressed(out / "stitched.npz", probability=stitched, block=block)

@@ -13,7 +13,8 @@ from benchmarks.detector_speed import networks, scores, speed
 from benchmarks.detector_speed.networks import Rival, built, size_of
 from benchmarks.detector_speed.training import Learner, fit, settle
 from overwatt.aoi.errors import ConfigError
-from overwatt.models.detector.network import OUTPUTS, SiteNet
+from overwatt.models.detector.card import OUTPUTS
+from overwatt.models.detector.network import SiteNet
 from overwatt.models.training.samples import Picture, batch
 from overwatt.models.training.train import TrainSettings, train
 from overwatt.workflows.config.training import FoldSettings

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from safetensors.torch import save as save_tensors
 
 from overwatt.aoi.errors import ModelContractError
-from overwatt.models.detector import card as cards
-from overwatt.models.detector.card import Calibration, ModelCard, check_fits, load, load_card, normalise, save
+from overwatt.models.detector import weights as weight_files
+from overwatt.models.detector.card import Calibration, ModelCard, check_fits, load_card
 from overwatt.models.detector.network import SiteNet
+from overwatt.models.detector.weights import load, normalise, save
 
 RGB = ("red", "green", "blue")
 
@@ -167,7 +168,7 @@ def test_an_oversized_file_is_refused_before_it_is_read(weights):
 
 
 def test_oversized_weights_are_not_written(shipped, tmp_path, monkeypatch):
-    monkeypatch.setattr(cards, "MAX_WEIGHTS_BYTES", 1_000_000)
+    monkeypatch.setattr(weight_files, "MAX_WEIGHTS_BYTES", 1_000_000)
     with pytest.raises(ModelContractError, match="MB of weights, the limit"):
         save(shipped[0], make_card(), tmp_path / "large.safetensors")
     assert not list(tmp_path.iterdir())

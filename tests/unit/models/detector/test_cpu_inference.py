@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from overwatt.models.detector.card import DEFAULT_WEIGHTS, load
+from overwatt.models.detector.card import DEFAULT_WEIGHTS
 from overwatt.models.detector.cpu_inference import arithmetic, fast
 from overwatt.models.detector.network import NOVELTY_CHANNELS, SiteNet
+from overwatt.models.detector.weights import load
 
 
 def make_net(bands, width, outputs, seed=0):

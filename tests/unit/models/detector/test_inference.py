@@ -10,8 +10,8 @@ from torch import nn
 
 from overwatt.aoi.errors import GridError
 from overwatt.models.detector import inference as predictor
-from overwatt.models.detector.card import ModelCard
-from overwatt.models.detector.inference import CHANNELS, CORE_PX, HALO_PX, WINDOW_PX, Detector, predict, second_look
+from overwatt.models.detector.card import CHANNELS, ModelCard
+from overwatt.models.detector.inference import CORE_PX, HALO_PX, WINDOW_PX, Detector, predict, second_look
 from overwatt.models.detector.network import SiteNet
 
 GSD_M = 1.0

@@ -15,6 +15,7 @@ from overwatt.models.detector.network import (
     IMAGENET_SHA256,
     OUTPUTS,
     STRIDE,
+    ConvNormActivation,
     SiteNet,
     _conv,
     load_imagenet,
@@ -216,3 +217,24 @@ def test_a_widened_network_learns_from_the_new_band():
 def test_a_band_that_would_be_lost_is_said():
     with pytest.raises(ModelContractError, match="blue is missing"):
         widened(SiteNet(3, 4), ("red", "green", "blue"), ("red", "green", "heat"))
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "groups", "act", "dilation"),
+    [(3, 1, 1, True, 1), (5, 2, 8, True, 1), (1, 1, 1, False, 1), (3, 1, 1, True, 4)],
+)
+def test_the_convolution_block_is_torchvisions(kernel, stride, groups, act, dilation):
+    """Ours is written out because importing torchvision's operators is slow; names, values and gradients agree."""
+    from torchvision.ops import Conv2dNormActivation
+
+    theirs = Conv2dNormActivation(
+        8, 8, kernel, stride, padding=0, groups=groups, dilation=dilation,
+        norm_layer=lambda c: torch.nn.BatchNorm2d(c, eps=1e-3, momentum=0.01),
+        activation_layer=torch.nn.ReLU6 if act else None,
+    )  # fmt: skip
+    ours = ConvNormActivation(8, 8, kernel, stride, groups, act, dilation)
+    ours.load_state_dict(theirs.state_dict())
+    x = torch.randn(2, 8, 24, 24, generator=torch.Generator().manual_seed(1))
+    for mode in (True, False):
+        assert torch.equal(ours.train(mode)(x), theirs.train(mode)(x))
+    assert all(torch.equal(a, b) for a, b in zip(ours.buffers(), theirs.buffers(), strict=True))

@@ -12,9 +12,9 @@ from referencing import Registry, Resource
 from stac_model.schema import MLModelProperties
 
 from overwatt.aoi.errors import ModelContractError
-from overwatt.models.detector import card as cards
-from overwatt.models.detector.card import DEFAULT_WEIGHTS, ModelCard, TrainingData
-from overwatt.models.detector.network import OUTPUTS, SiteNet
+from overwatt.models.detector import weights as weight_files
+from overwatt.models.detector.card import DEFAULT_WEIGHTS, OUTPUTS, ModelCard, TrainingData, load_card
+from overwatt.models.detector.network import SiteNet
 from overwatt.models.detector.stac_mlm import MEANING, MLM_SCHEMA, mlm_item, write
 
 CORE = get_local_schema_cache()
@@ -53,21 +53,21 @@ def made(folder, name="small", **changes):
         "outputs": OUTPUTS,
     }  # fmt: skip
     path = folder / f"{name}.safetensors"
-    return cards.save(net, ModelCard(**(fields | changes)), path), path
+    return weight_files.save(net, ModelCard(**(fields | changes)), path), path
 
 
 def test_the_shipped_weights_have_a_valid_item():
-    data = check(mlm_item(cards.load_card(DEFAULT_WEIGHTS), DEFAULT_WEIGHTS))
+    data = check(mlm_item(load_card(DEFAULT_WEIGHTS), DEFAULT_WEIGHTS))
     asset = data["assets"]["weights"]
     assert asset["href"] == "./sitenet-aerial-v2.safetensors"
     assert asset["file:size"] == DEFAULT_WEIGHTS.stat().st_size
-    assert asset["file:checksum"] == "1220" + cards.load_card(DEFAULT_WEIGHTS).weights_sha256
+    assert asset["file:checksum"] == "1220" + load_card(DEFAULT_WEIGHTS).weights_sha256
     west, south, east, north = data["bbox"]
     assert -78 < west < east < -77
     assert 39 < south < north < 40
     scaling = data["properties"]["mlm:input"][0]["value_scaling"]
     assert scaling[0] == {"type": "z-score", "mean": pytest.approx(123.675), "stddev": pytest.approx(58.395)}
-    own = cards.load(DEFAULT_WEIGHTS)[0]
+    own = weight_files.load(DEFAULT_WEIGHTS)[0]
     assert data["properties"]["mlm:total_parameters"] == sum(p.numel() for p in own.parameters())
     shipped = DEFAULT_WEIGHTS.with_suffix(".stac.json")
     if shipped.is_file():  # what is shipped is what would be written

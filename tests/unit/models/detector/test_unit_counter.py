@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from overwatt.aoi.errors import ModelContractError
-from overwatt.models.detector import card as cards
-from overwatt.models.detector.card import ModelCard
+from overwatt.models.detector import weights as weight_files
+from overwatt.models.detector.card import CHANNELS, ModelCard
 from overwatt.models.detector.cpu_inference import fast
-from overwatt.models.detector.inference import CHANNELS, Detector
+from overwatt.models.detector.inference import Detector
 from overwatt.models.detector.network import SiteNet, widened
 from overwatt.models.training.samples import Picture, batch
 from overwatt.models.training.train import TrainSettings, train
@@ -88,7 +88,8 @@ def test_it_runs_where_pixels_are_fine_and_equipment_may_be(counted, gsd_m):
         for n in (start, net):
             with torch.no_grad():
                 n.head.bias[3] = equipment
-        x = [cards.normalise(CARD, bank(0).optical[:, :128, :128].astype(np.float32) / 255, np.ones((128, 128), bool))]
+        pixels = bank(0).optical[:, :128, :128].astype(np.float32) / 255
+        x = [weight_files.normalise(CARD, pixels, np.ones((128, 128), bool))]
         without, with_counter = (Detector.of(n, CARD, "cpu").windows(x, gsd_m)[0] for n in (start, net))
         channel = CHANNELS.index("unit")
         assert np.array_equal(without[channel], with_counter[channel]) != ran
@@ -98,9 +99,9 @@ def test_it_runs_where_pixels_are_fine_and_equipment_may_be(counted, gsd_m):
 
 def test_its_file_says_so_and_other_bands_keep_it(counted, tmp_path):
     _, net = counted
-    saved = cards.save(net, CARD, tmp_path / "w.safetensors")
+    saved = weight_files.save(net, CARD, tmp_path / "w.safetensors")
     assert saved.counting
-    again, card = cards.load(tmp_path / "w.safetensors")
+    again, card = weight_files.load(tmp_path / "w.safetensors")
     assert card.counting
     assert again.counter is not None
     wide = widened(again, RGB, ("blue", "green", "red", "heat"))
@@ -112,4 +113,4 @@ def test_its_file_says_so_and_other_bands_keep_it(counted, tmp_path):
     text = (tmp_path / "w.json").read_text().replace('"counting": true', '"counting": false')
     (tmp_path / "w.json").write_text(text)
     with pytest.raises(ModelContractError, match="do not fit"):
-        cards.load(tmp_path / "w.safetensors")
+        weight_files.load(tmp_path / "w.safetensors")

@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from overwatt.models.detector.card import ModelCard, load, save
+from overwatt.models.detector.card import ModelCard
 from overwatt.models.detector.network import NOVELTY_CHANNELS, SiteNet
+from overwatt.models.detector.weights import load, save
 from overwatt.models.training import out_of_distribution
 from overwatt.models.training.samples import IGNORE, Picture
 

@@ -11,7 +11,7 @@ from pyproj import Geod, Transformer
 from rasterio.features import rasterize, shapes
 
 from overwatt.aoi.grid import tiles
-from overwatt.models.detector.inference import CHANNELS
+from overwatt.models.detector.card import CHANNELS
 from overwatt.pipeline.detection.footprints import DetectSettings, join, near_void, tile_parts, to_lonlat
 from overwatt.pipeline.detection.regularization import regularise, simplify
 

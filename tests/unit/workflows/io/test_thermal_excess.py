@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from overwatt.aoi.errors import AssetReadError, GridError, ModelContractError
-from overwatt.models.detector.card import Calibration, ModelCard, load, load_card, save
+from overwatt.models.detector.card import Calibration, ModelCard, load_card
 from overwatt.models.detector.inference import Detector
 from overwatt.models.detector.network import widened
+from overwatt.models.detector.weights import load, save
 from overwatt.pipeline.detection.footprints import DetectSettings, join
 from overwatt.workflows.config.run import Workflow
 from overwatt.workflows.io.images import open_image

@@ -11,9 +11,8 @@ from affine import Affine
 from scipy import ndimage
 
 from overwatt.aoi.errors import ConfigError
-from overwatt.models.detector import card as cards
-from overwatt.models.detector.card import ModelCard
-from overwatt.models.detector.inference import CHANNELS
+from overwatt.models.detector import weights as weight_files
+from overwatt.models.detector.card import CHANNELS, ModelCard, load_card
 from overwatt.models.detector.network import SiteNet
 from overwatt.models.evaluation.metrics import Outline
 from overwatt.models.simulate import excess_k, training_scene
@@ -121,7 +120,7 @@ def test_train_from_a_file_cross_validates_and_records_it_in_the_card(tmp_path):
     folds = train.run(config, tmp_path / "out", folds="spatial", say=lines.append)
     assert set(folds["scores"]) >= {"own_outlines, unlabelled ignore", "independent_labels, unlabelled background"}
     first = train.run(config, tmp_path / "out", folds=None, say=lines.append)
-    card = cards.load_card(tmp_path / "out" / "tiny.safetensors")
+    card = load_card(tmp_path / "out" / "tiny.safetensors")
     assert card.scores == json.loads((tmp_path / "out" / "folds.json").read_text())["scores"]
     assert card.training[0].extent is not None
     assert card.training[0].image_sha256
@@ -180,7 +179,7 @@ def thermal_case(folder):
         units="display_uint8", gsd_m=2.0, gsd_range_m=(0.5, 2.9), native_range_m=(1.5, 2.9),
         mean=(0.4,) * 3, std=(0.2,) * 3,
     )  # fmt: skip
-    cards.save(SiteNet(3, 4).eval(), card, folder / "start.safetensors")
+    weight_files.save(SiteNet(3, 4).eval(), card, folder / "start.safetensors")
     config = write_case(folder)
     text = config.read_text().split("training:")[0]
     config.write_text(
@@ -200,7 +199,7 @@ training:
 def test_thermal_weights_go_on_from_optical_ones_and_carry_two_calibrations(tmp_path):
     lines: list[str] = []
     train.run(thermal_case(tmp_path), tmp_path / "out", folds=None, say=lines.append)
-    net, card = cards.load(tmp_path / "out" / "tiny.safetensors")
+    net, card = weight_files.load(tmp_path / "out" / "tiny.safetensors")
     assert net.bands == card.channels == 4
     assert card.mean[3] == 0
     assert card.std[3] == 3
