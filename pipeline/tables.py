@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import geopandas as gpd
+import numpy as np
 import pandas as pd
 
 QUANTILES = (0.025, 0.05, 0.10, 0.25, 0.50, 0.75, 0.90, 0.95, 0.975)
@@ -234,3 +235,21 @@ def conform(rows: pd.DataFrame | Sequence[dict[str, object]], table: str) -> gpd
         raise ValueError(f"table {table}: column 'geometry' is missing")
     geometry: Sequence[object] = list(frame["geometry"]) if "geometry" in frame else []
     return gpd.GeoDataFrame(result, geometry=gpd.GeoSeries(geometry, crs=CRS, index=frame.index), crs=CRS)
+
+
+def iso_days(values: pd.Series, *, end: bool = False) -> np.ndarray:
+    """Return ISO dates as (n,) datetime64[D], NaT where there is none.
+
+    Args:
+        values: texts; a year or a month stands for its first day, with `end` for its last.
+        end: the dates are the ends of periods.
+    """
+    if not values.notna().any():
+        return np.full(len(values), np.datetime64("NaT", "D"))
+    text = values.astype("string").str.strip().str.slice(0, 10)
+    start = pd.to_datetime(text, errors="coerce", format="ISO8601").to_numpy("datetime64[D]")
+    if not end:
+        return start
+    size = text.str.len().fillna(10).to_numpy(int)
+    last = [(s.astype(f"datetime64[{u}]") + 1).astype("datetime64[D]") - 1 for s, u in ((start, "Y"), (start, "M"))]
+    return np.where(size <= 4, last[0], np.where(size <= 7, last[1], start))

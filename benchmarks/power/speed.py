@@ -50,4 +50,4 @@ def quantiles(evidence: list[SiteEvidence], draws: int, seed: int) -> dict[str, 
     found = posterior.estimate(evidence, year=2026, seed=seed, draws=draws, words=False)
     done = training_compute.estimate(found, year=2026, words=False)
     stems = {"it_mw": found.it_mw, "facility_mw": found.facility_mw, "h100e": done.h100e, "flop": done.flop}
-    return {k: v for stem, array in stems.items() for k, v in training_compute.quantile_columns(stem, array).items()}
+    return {k: v for stem, array in stems.items() for k, v in quantiles.quantile_columns(stem, array).items()}

@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 from scipy.stats import t as student
 
 from benchmarks.reconcile.planted import Case
-from overwatt.pipeline.coverage import local_xy
+from overwatt.aoi.geodesy import local_xy
 from overwatt.pipeline.declared.names import label_terms
 from overwatt.pipeline.reconcile.assignment import assign
 from overwatt.pipeline.reconcile.records import declared_of, sites_of

@@ -35,7 +35,7 @@ import pandas as pd
 
 from benchmarks.real_data import real_data
 from benchmarks.reconcile import planted, rivals
-from overwatt.pipeline.coverage import centres
+from overwatt.aoi.geodesy import centres
 from overwatt.pipeline.declared import registry
 from overwatt.pipeline.reconcile import ledger as reconcile
 from overwatt.pipeline.reconcile.observed_sites import _sites, assumed_looked_at

@@ -19,10 +19,9 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 from shapely.affinity import translate
 
-from overwatt.pipeline.coverage import centres, local_frame
+from overwatt.aoi.geodesy import DEGREE_EQUATOR_M, EARTH_RADIUS_M, centres, local_frame, on_sphere
 from overwatt.pipeline.declared import registry
 from overwatt.pipeline.reconcile.observed_sites import _sites, assumed_looked_at
-from overwatt.pipeline.reconcile.records import on_sphere
 from overwatt.pipeline.tables import conform
 
 EDITS = ("delete", "move", "halve", "triple", "relabel", "split", "vague", "rename")
@@ -33,7 +32,6 @@ EXPECTED = {
 ERROR_M = {"rooftop": 30.0, "parcel": 200.0, "postcode": 1500.0, "city": 8000.0}
 REACH_M = 60.0
 """Buildings this near form one site: the default of the pipeline's workflows."""
-_DEGREE = 111_320.0
 
 
 @dataclass(frozen=True)
@@ -84,7 +82,7 @@ def base(folder: Path, registry_name: str = "im3", reach_m: float = REACH_M) -> 
 
 def _campuses(found: gpd.GeoDataFrame, reach_m: float) -> gpd.GeoDataFrame:
     middle = centres(found.geometry.to_numpy())
-    a, b = cKDTree(on_sphere(middle)).query_pairs(2.0 + reach_m / 1e3, output_type="ndarray").T
+    a, b = cKDTree(on_sphere(middle, EARTH_RADIUS_M / 1e3)).query_pairs(2.0 + reach_m / 1e3, output_type="ndarray").T
     shape = found.geometry.to_numpy()
     near = shapely.distance(local_frame(shape[a], *middle[a].T), local_frame(shape[b], *middle[a].T)) <= reach_m
     graph = coo_array((np.ones(int(near.sum())), (a[near], b[near])), shape=(len(found), len(found)))
@@ -123,7 +121,7 @@ def plant(
     size = 0.3 * (rng.standard_t(4, n) / np.sqrt(2) if other else rng.standard_normal(n))
     mid = centres(truth.geometry.to_numpy())
     seen = [
-        translate(g, dx / (_DEGREE * np.cos(np.radians(lat))), dy / _DEGREE)
+        translate(g, dx / (DEGREE_EQUATOR_M * np.cos(np.radians(lat))), dy / DEGREE_EQUATOR_M)
         for g, (dx, dy), (_, lat) in zip(truth.geometry, off, mid, strict=True)
     ]
     mw = truth["it_mw"].to_numpy(float) * np.exp(size)
@@ -142,7 +140,9 @@ def plant(
     for k, i in enumerate(at):
         angle, away = rng.uniform(0, 2 * np.pi), rng.uniform(500, 5000)
         dx, dy = away * np.cos(angle), away * np.sin(angle)
-        shape = translate(truth.geometry[i], dx / (_DEGREE * np.cos(np.radians(mid[i, 1]))), dy / _DEGREE)
+        shape = translate(
+            truth.geometry[i], dx / (DEGREE_EQUATOR_M * np.cos(np.radians(mid[i, 1]))), dy / DEGREE_EQUATOR_M
+        )
         rows.append({**rows[0], "site_id": f"F{k}", "geometry": shape, "mid": float(rng.choice(mw)),
                      "area": float(rng.choice(area)), "p": float(rng.uniform(0.3, 0.9)), "name": None,
                      "operator": None})  # fmt: skip
@@ -162,8 +162,8 @@ def plant(
         if edit[k] == "move":
             angle, away = rng.uniform(0, 2 * np.pi), rng.uniform(1500, 4500)
             spread = spread + away * np.array([np.cos(angle), np.sin(angle)])
-        lon = mid[k, 0] + spread[0] / (_DEGREE * np.cos(np.radians(mid[k, 1])))
-        lat = mid[k, 1] + spread[1] / _DEGREE
+        lon = mid[k, 0] + spread[0] / (DEGREE_EQUATOR_M * np.cos(np.radians(mid[k, 1])))
+        lat = mid[k, 1] + spread[1] / DEGREE_EQUATOR_M
         operator = truth["operator"][k]
         row = {
             "declared_id": f"D{k}", "position_error_m": error, "name": truth["name"][k],
@@ -176,7 +176,7 @@ def plant(
         }  # fmt: skip
         if edit[k] == "split":
             for part in (1, 2):
-                shift = rng.normal(0, 20.0, 2) / _DEGREE
+                shift = rng.normal(0, 20.0, 2) / DEGREE_EQUATOR_M
                 half = {**row, "declared_id": f"D{k}-{part}", "it_mw": row["it_mw"] / 2,
                         "footprint_m2": row["footprint_m2"] / 2 if footprints else None,
                         "geometry": shapely.Point(lon + shift[0], lat + shift[1])}  # fmt: skip

@@ -8,10 +8,8 @@ import pandas as pd
 from rapidfuzz import fuzz, process
 from scipy.spatial import cKDTree
 
-from overwatt.pipeline.coverage import centres
+from overwatt.aoi.geodesy import EARTH_RADIUS_M, centres, on_sphere
 from overwatt.pipeline.declared.names import plain
-
-_EARTH_M = 6_371_008.8
 
 
 def nearest(sites: gpd.GeoDataFrame, declared: gpd.GeoDataFrame) -> dict[str, str]:
@@ -82,5 +80,4 @@ def _texts(frame: pd.DataFrame) -> list[str]:
 
 
 def _ball(frame: gpd.GeoDataFrame) -> np.ndarray:
-    lon, lat = np.radians(centres(frame.geometry.to_numpy())).T
-    return _EARTH_M * np.column_stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
+    return on_sphere(centres(frame.geometry.to_numpy()), EARTH_RADIUS_M)

@@ -17,13 +17,13 @@ from itertools import combinations
 import geopandas as gpd
 import numpy as np
 import shapely
-from pyproj import CRS, Geod, Transformer
+from pyproj import CRS, Transformer
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from overwatt.aoi.geodesy import DEGREE_LATITUDE_M, GEOD
+
 SPLITS = ("train", "val", "test")
-_GEOD = Geod(ellps="WGS84")
-DEGREE_M = 110_574.0  # shortest degree of latitude on WGS84, at the equator
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def pairs_within(
     plane_a, plane_b = (_moved(g, to) for g in (a, b))
     lat = np.abs(shapely.bounds(a)[:, [1, 3]]).max(1) if len(a) else np.empty(0)
     # in Mercator a metre is at most 1 / cos(lat) long, taken at the highest latitude in reach
-    reach = (within_m + 1e-6) / np.cos(np.radians(np.minimum(np.nan_to_num(lat) + within_m / DEGREE_M, 89.0)))
+    reach = (within_m + 1e-6) / np.cos(np.radians(np.minimum(np.nan_to_num(lat) + within_m / DEGREE_LATITUDE_M, 89.0)))
     i, j = shapely.STRtree(plane_b).query(plane_a, predicate="dwithin", distance=reach)
     if second is None:
         i, j = i[i < j], j[i < j]
@@ -70,7 +70,7 @@ def pairs_within(
         return i.astype(int), j.astype(int), np.empty(0)
     ends = shapely.get_coordinates(shapely.shortest_line(plane_a[i], plane_b[j])).reshape(-1, 2, 2)
     lon, lat = to.transform(ends[..., 0], ends[..., 1], direction="INVERSE")
-    distance = np.asarray(_GEOD.inv(lon[:, 0], lat[:, 0], lon[:, 1], lat[:, 1])[2])
+    distance = np.asarray(GEOD.inv(lon[:, 0], lat[:, 0], lon[:, 1], lat[:, 1])[2])
     keep = np.flatnonzero(distance < within_m)
     keep = keep[np.lexsort((j[keep], i[keep]))]
     return i[keep], j[keep], distance[keep]

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import cache
 
 import geopandas as gpd
 import numpy as np
 import pandas as pd
+import pycountry
 import shapely
 from scipy.spatial import cKDTree
 
 from overwatt.aoi.errors import ConfigError
-from overwatt.pipeline.coverage import centres
-from overwatt.pipeline.reconcile.records import on_sphere
+from overwatt.aoi.geodesy import EARTH_RADIUS_M, centres, on_sphere
+from overwatt.pipeline.tables import iso_days
 
 RUN_DAYS = 90.0
 """Taken for a reported run whose dates are not stated: the period of column flop_90d; own choice."""
-_Z = {"p025": -1.959964, "p05": -1.644854, "p10": -1.281552, "p90": 1.281552, "p95": 1.644854, "p975": 1.959964}
 _REACH_M, _REACH_SIGMA, _MAX_ERROR_M = 500.0, 2.0, 1500.0  # chips are tied to a site within this; own choice
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069]")
 
@@ -27,30 +28,32 @@ def clean(text: object) -> str:
     return " ".join(_CONTROL.sub(" ", text).split())[:120] if isinstance(text, str) else ""
 
 
-_COUNTRY = {
-    name: code
-    for code, names in {
-        "US": "UNITED STATES|UNITED STATES OF AMERICA|USA",
-        "GB": "UNITED KINGDOM|UK|GREAT BRITAIN",
-        "CN": "CHINA|PEOPLE'S REPUBLIC OF CHINA|PRC",
-        "KR": "SOUTH KOREA|REPUBLIC OF KOREA|KOREA (REPUBLIC OF)|KOREA, REPUBLIC OF",
-        "AE": "UNITED ARAB EMIRATES|UAE", "RU": "RUSSIA|RUSSIAN FEDERATION", "VN": "VIETNAM|VIET NAM",
-        "TR": "TURKEY|TÜRKIYE", "SA": "SAUDI ARABIA", "DE": "GERMANY", "FR": "FRANCE", "NL": "NETHERLANDS",
-        "IE": "IRELAND", "JP": "JAPAN", "SG": "SINGAPORE", "IN": "INDIA", "CA": "CANADA", "AU": "AUSTRALIA",
-        "BR": "BRAZIL", "TW": "TAIWAN", "MY": "MALAYSIA", "ID": "INDONESIA", "NO": "NORWAY", "SE": "SWEDEN",
-        "FI": "FINLAND", "DK": "DENMARK", "ES": "SPAIN", "IT": "ITALY", "CH": "SWITZERLAND", "PL": "POLAND",
-        "IL": "ISRAEL", "QA": "QATAR", "MX": "MEXICO", "CL": "CHILE", "ZA": "SOUTH AFRICA", "HK": "HONG KONG",
-        "TH": "THAILAND",
-    }.items()
-    for name in names.split("|")
+_COUNTRY_NAMES = {
+    "UK": "GB", "GREAT BRITAIN": "GB", "PRC": "CN", "PEOPLES REPUBLIC OF CHINA": "CN", "UAE": "AE", "RUSSIA": "RU",
+    "SOUTH KOREA": "KR", "KOREA": "KR", "REPUBLIC OF KOREA": "KR", "KOREA (REPUBLIC OF)": "KR", "TURKEY": "TR",
 }  # fmt: skip
-"""Names that registries use for countries; others stay as they are."""
+"""Names in use that ISO 3166-1 does not list."""
+_AMBIGUOUS = frozenset({"GEORGIA"})
+"""A zone of this name may be the State of the US: it stays as it is."""
 
 
 def zone_name(text: object) -> str:
     """A zone's name in capitals without needless spaces ('us-va' is 'US-VA'), countries by their ISO 3166-1 code."""
     name = clean(text).upper()
-    return _COUNTRY.get(name.replace(".", "").removeprefix("THE "), name)
+    return _country_code(name.replace(".", "").replace("'", "").removeprefix("THE ")) or name
+
+
+@cache
+def _country_code(name: str) -> str:
+    """ISO 3166-1 alpha-2 code of a country's name in capitals; '' where it is no country's or a code itself."""
+    if name in _COUNTRY_NAMES:
+        return _COUNTRY_NAMES[name]
+    if len(name) < 3 or name in _AMBIGUOUS:  # two letters may be a State: VA, CA, DE
+        return ""
+    try:
+        return str(pycountry.countries.lookup(name).alpha_2)
+    except LookupError:
+        return ""
 
 
 def table_rows(ids: pd.Series, known: pd.Series) -> np.ndarray:
@@ -93,18 +96,6 @@ def number(values: pd.Series) -> np.ndarray:
     return out
 
 
-def spread(sites: gpd.GeoDataFrame, stem: str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Median of each site and ln-sd downwards and upwards: the widest that its quantiles show, (row,)."""
-    mid = np.nan_to_num(number(sites[f"{stem}_p50"])[rows])
-    sd = {-1: np.full(len(rows), 0.01), 1: np.full(len(rows), 0.01)}
-    with np.errstate(divide="ignore", invalid="ignore"):
-        for name, z in _Z.items():
-            value = np.nan_to_num(np.log(np.nan_to_num(number(sites[f"{stem}_{name}"])[rows]) / mid) / z, nan=np.inf)
-            side = -1 if z < 0 else 1
-            sd[side] = np.maximum(sd[side], value)
-    return mid, sd[-1], sd[1]
-
-
 def tied(declared: gpd.GeoDataFrame, rows: np.ndarray, sites: gpd.GeoDataFrame, place: np.ndarray) -> np.ndarray:
     """Place of the site that each of `rows` (chips, runs) clearly lies at, -1 where none or several, (row,)."""
     known = np.flatnonzero(place >= 0)
@@ -112,8 +103,10 @@ def tied(declared: gpd.GeoDataFrame, rows: np.ndarray, sites: gpd.GeoDataFrame, 
     if not len(known) or not len(rows):
         return out
     radius = 1e-3 * np.sqrt(np.maximum(number(sites["building_area_m2"])[known], 0.0))
-    tree = cKDTree(on_sphere(centres(sites.geometry.to_numpy()[known])))
-    away, near = tree.query(on_sphere(centres(declared.geometry.to_numpy()[rows])), k=min(8, len(known)))
+    tree = cKDTree(on_sphere(centres(sites.geometry.to_numpy()[known]), EARTH_RADIUS_M / 1e3))
+    away, near = tree.query(
+        on_sphere(centres(declared.geometry.to_numpy()[rows]), EARTH_RADIUS_M / 1e3), k=min(8, len(known))
+    )
     away, near = away.reshape(len(rows), -1), near.reshape(len(rows), -1)
     away = np.maximum(away - np.nan_to_num(radius)[near], 0.0)
     order = np.argsort(away, axis=1, kind="stable")
@@ -129,14 +122,7 @@ def tied(declared: gpd.GeoDataFrame, rows: np.ndarray, sites: gpd.GeoDataFrame, 
 
 def dates(values: pd.Series, *, last: bool) -> np.ndarray:
     """Days since 1970 of ISO dates, of a year or month its first or the day after its last, NaN where none, (n,)."""
-    text = values.astype("string").str.strip().str.slice(0, 10)
-    when = pd.to_datetime(text, format="ISO8601", errors="coerce", utc=True).dt.tz_localize(None)
-    day = when.to_numpy("datetime64[D]").astype("datetime64[D]")
-    if last:
-        size = text.str.len().fillna(10).to_numpy(int)
-        month = day.astype("datetime64[M]")
-        day = np.where(size <= 4, (month + 12).astype("datetime64[D]"),
-                       np.where(size <= 7, (month + 1).astype("datetime64[D]"), day + 1))  # fmt: skip
+    day = iso_days(values, end=last) + int(last)
     return np.where(np.isnat(day), np.nan, day.astype(np.int64).astype(float))
 
 

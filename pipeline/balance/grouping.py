@@ -21,7 +21,9 @@ from overwatt.aoi.errors import ConfigError
 from overwatt.pipeline.balance import columns
 from overwatt.pipeline.declared.names import plain
 from overwatt.pipeline.power.accelerators import find_chip, power_of_chips
-from overwatt.pipeline.reconcile.settings import MATCHED_KINDS_NOT, NOT_OPERATING, ReconcileSettings
+from overwatt.pipeline.quantiles import widest_spread
+from overwatt.pipeline.reconcile.settings import ReconcileSettings
+from overwatt.pipeline.vocabulary import NOT_OPERATING, PLACELESS_KINDS
 
 WORKLOAD_LN_SD = 0.67
 """Of reported training FLOP: within a factor 3 at 90% (Epoch AI's 'Confident'), ln 3 / 1.645."""
@@ -114,7 +116,7 @@ class Joined:
     @cached_property
     def of_use(self) -> np.ndarray:
         """Declarations of chips and runs."""
-        return np.isin(self.kind, list(MATCHED_KINDS_NOT))
+        return np.isin(self.kind, list(PLACELESS_KINDS))
 
     @cached_property
     def has_claim(self) -> np.ndarray:
@@ -179,7 +181,7 @@ class Joined:
         n, group, of = len(found), code[: len(decl)], code[len(decl) :]
         days = columns.days(self.declared, decl, group, n) if quantity == "flop" else np.full(n, columns.RUN_DAYS)
         p = np.where(self.has_claim[self.site_place[site]], 1.0, columns.number(self.sites["p_data_center"])[site])
-        median, low, high = columns.spread(self.sites, _STEM[quantity], site)
+        median, low, high = widest_spread(self.sites, _STEM[quantity], site)
         claims = Claims(group, value[decl], own[decl], common[decl], (self.decl_place < 0)[decl], self.idle[decl],
                         ((self.decl_place >= 0) & ~self._sited)[decl], self._cut[decl])  # fmt: skip
         sites = Seen(
@@ -322,7 +324,7 @@ def joined(
     site_place, decl_place = place[: len(sites)], place[len(sites) :]
     p_match = np.full(places, np.nan)
     np.fmax.at(p_match, site_place[i[both]], columns.number(ledger["p_match"])[both])
-    use = declared["kind"].astype("string").str.lower().isin(list(MATCHED_KINDS_NOT)).to_numpy(bool)
+    use = declared["kind"].astype("string").str.lower().isin(list(PLACELESS_KINDS)).to_numpy(bool)
     shape = declared.geometry.to_numpy()
     placed = ~(shapely.is_missing(shape) | shapely.is_empty(shape))
     decl_place[use & placed] = columns.tied(declared, np.flatnonzero(use & placed), sites, site_place)

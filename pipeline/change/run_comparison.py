@@ -16,16 +16,16 @@ import pandas as pd
 import shapely
 from scipy.spatial import cKDTree
 
+from overwatt.aoi.geodesy import EARTH_RADIUS_M, centres, local_frame, on_sphere
 from overwatt.models.reference import facts
-from overwatt.pipeline.coverage import centres, local_frame, looked_shares
+from overwatt.pipeline.coverage import looked_shares
+from overwatt.pipeline.quantiles import SCORE_OF, Z80
 from overwatt.pipeline.reconcile.assignment import assign
 
 CLASSES = ("new", "grown", "shrunk", "gone", "same", "only_newly_seen", "not_looked_at_again")
 NEAR_M = 100.0
 """Sites of two runs whose outlines lie within this are the same place: outlines differ by some 10 m."""
-_LOOKED, _PROBABLE, _Z = 0.8, 0.5, 1.645
-_Z80 = 1.2815515655446004
-_EARTH_M = 6_371_008.8
+_LOOKED, _PROBABLE = 0.8, 0.5
 
 
 def compare(
@@ -64,7 +64,9 @@ def _pairs(a: gpd.GeoDataFrame, b: gpd.GeoDataFrame) -> tuple[np.ndarray, np.nda
     shape_a, shape_b = a.geometry.to_numpy(), b.geometry.to_numpy()
     middle_a, middle_b = centres(shape_a), centres(shape_b)
     reach = NEAR_M + _radius(shape_a, middle_a).max() + _radius(shape_b, middle_b)
-    hits = cKDTree(_ball(middle_a)).query_ball_point(_ball(middle_b), 1.01 * reach, return_sorted=True)
+    hits = cKDTree(on_sphere(middle_a, EARTH_RADIUS_M)).query_ball_point(
+        on_sphere(middle_b, EARTH_RADIUS_M), 1.01 * reach, return_sorted=True
+    )
     i = np.array([k for row in hits for k in row], int)
     j = np.repeat(np.arange(len(hits)), [len(row) for row in hits]).astype(int)
     if not len(i):
@@ -82,7 +84,7 @@ def _pair(a: pd.Series, b: pd.Series) -> dict[str, object]:
     ratio = math.log(max(high, 1e-6) / max(low, 1e-6))
     common = facts.ratio("common_error").ln_sd
     own = [math.sqrt(max(0.0, _sd(r) ** 2 - common**2)) for r in (a, b)]
-    limit = max(_Z * math.hypot(*own), 0.05)
+    limit = max(SCORE_OF["p95"] * math.hypot(*own), 0.05)
     change = f"{low:.0f} to {high:.0f} MW of IT, a factor {math.exp(abs(ratio)):.2f}"
     if bool(a["on_border"]) or bool(b["on_border"]):
         klass, reason = "same", f"{change}; cut by the border of an image, so the powers are lower bounds"
@@ -115,14 +117,9 @@ def _alone(
 
 
 def _sd(row: pd.Series) -> float:
-    return math.log(max(row["it_mw_p90"], 1e-6) / max(row["it_mw_p10"], 1e-6)) / (2 * _Z80)
+    return math.log(max(row["it_mw_p90"], 1e-6) / max(row["it_mw_p10"], 1e-6)) / (2 * Z80)
 
 
 def _radius(shape: np.ndarray, middle: np.ndarray) -> np.ndarray:
     corners = np.abs(shapely.bounds(local_frame(shape, middle[:, 0], middle[:, 1])))
     return np.asarray(np.hypot(np.maximum(corners[:, 0], corners[:, 2]), np.maximum(corners[:, 1], corners[:, 3])))
-
-
-def _ball(lonlat: np.ndarray) -> np.ndarray:
-    lon, lat = np.radians(lonlat).T
-    return _EARTH_M * np.column_stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])

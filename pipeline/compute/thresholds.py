@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtr, ndtri
 
 from overwatt.aoi.errors import ConfigError
 from overwatt.models.reference import facts
 from overwatt.pipeline.compute.training_compute import power_needed_mw
-from overwatt.pipeline.tables import QUANTILE_NAMES, QUANTILES
+from overwatt.pipeline.quantiles import probability_above
+from overwatt.pipeline.tables import QUANTILE_NAMES
 
 THRESHOLDS_FLOP = (1e21, 1e22, 1e23, 1e24, 1e25, 1e26, 1e27)
 CHIPS = ("A100 SXM", "H100 SXM", "GB200 NVL72", "TPU v7", "Ascend 910C")
@@ -105,25 +105,6 @@ def sites_above(sites: pd.DataFrame, *, days: float = 90.0) -> pd.DataFrame:
     frame = pd.DataFrame({"site_id": sites["site_id"].astype(str).to_numpy(), "p_data_center": p, "flop_p50": q[:, 4]})
     frame = frame.assign(**columns)
     return frame.sort_values(["flop_p50", "site_id"], ascending=[False, True], kind="stable").reset_index(drop=True)
-
-
-def probability_above(quantiles: np.ndarray, flop: float) -> np.ndarray:
-    """Return the probability above `flop`, (site,) float64, from quantiles (site, 9) of overwatt.pipeline.tables."""
-    scores = ndtri(np.array(QUANTILES))
-    n, last = len(quantiles), len(QUANTILES) - 1
-    upper = (quantiles <= flop).sum(axis=1)
-    left = np.clip(upper - 1, 0, last - 1)
-    rows = np.arange(n)
-    a, b = quantiles[rows, left], quantiles[rows, left + 1]
-    log = a > 0
-    with np.errstate(divide="ignore", invalid="ignore"):
-        x = np.where(log, np.log(flop / np.where(log, a, 1.0)), flop - a)
-        width = np.where(log, np.log(np.where(log, b, 1.0) / np.where(log, a, 1.0)), b - a)
-        share = np.where(width > 0, x / np.where(width > 0, width, 1.0), np.where(x < 0, -np.inf, np.inf))
-        # no slope to carry on: all that is left lies on the near side
-        share = np.where((upper > last) & ~log, np.inf, share)
-        z = scores[left] + share * (scores[left + 1] - scores[left])
-    return np.asarray(1.0 - ndtr(z), dtype=np.float64)
 
 
 def sites_summary(above: pd.DataFrame, *, days: float = 90.0, limit: int = 1000) -> dict[str, Any]:

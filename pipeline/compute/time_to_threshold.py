@@ -1,4 +1,4 @@
-"""When: the date on which cumulative training FLOP of a site, or of several under one owner, passes F.
+"""When: the date on which cumulative training FLOP of a site, or of several together, passes F.
 
 In: sites with draws of FLOP a day at full capacity, and how far they are built. Out: the distribution of
 the crossing date. A site that is not in operation starts after a wait drawn from models.construction,
@@ -33,14 +33,12 @@ class SiteTrack:
         flop_per_day: (draw,) at full capacity; column j is one possible world.
         stage: 'land', 'roof', 'equipment' or 'operation'.
         seen: when the stage was first seen; for operation, since when it computes.
-        owner: who has it; sites of one owner, or on one network, may train together.
     """
 
     site_id: str
     flop_per_day: np.ndarray
     stage: str
     seen: date
-    owner: str = ""
 
 
 @dataclass(frozen=True)
@@ -135,19 +133,6 @@ def time_to_threshold(
         rates[k] = np.maximum(site.flop_per_day, 0.0)
     days = _crossing(starts, rates, flop)
     return _described(flop, tuple(s.site_id for s in sites), days, start, horizon_days)
-
-
-def by_owner(
-    sites: Sequence[SiteTrack], flop: float, *, start: date, seed: int = 0, horizon_days: float = 3650.0
-) -> dict[str, Crossing]:
-    """Return the crossing of every owner's sites together; sites without owner stand alone."""
-    groups: dict[str, list[SiteTrack]] = {}
-    for site in sites:
-        groups.setdefault(site.owner or site.site_id, []).append(site)
-    return {
-        name: time_to_threshold(own, flop, start=start, seed=seed, horizon_days=horizon_days)
-        for name, own in sorted(groups.items())
-    }
 
 
 def _crossing(starts: np.ndarray, rates: np.ndarray, flop: float) -> np.ndarray:

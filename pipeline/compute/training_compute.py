@@ -26,7 +26,8 @@ import pandas as pd
 from overwatt.aoi.errors import ConfigError, nearest
 from overwatt.models.reference import facts
 from overwatt.pipeline.power.posterior import POOL, PowerDraws, pool_slice
-from overwatt.pipeline.tables import QUANTILE_NAMES, QUANTILES, conform
+from overwatt.pipeline.quantiles import quantile_columns
+from overwatt.pipeline.tables import conform
 
 SECONDS_PER_DAY = 86_400.0
 FLOP_PER_TFLOP = 1e12
@@ -127,23 +128,6 @@ def per_it_mw(year: int, site_type: str = "unknown", country: str | None = None)
     return pools.h100e_per_it_mw, pools.h100e_per_it_mw * pools.flop_per_h100e_day
 
 
-def quantile_columns(stem: str, draws: np.ndarray) -> dict[str, np.ndarray]:
-    """Return columns `stem_p025` .. `stem_p975` of the tables, each (site,) float64.
-
-    Args:
-        stem: such as 'it_mw'.
-        draws: (site, draw).
-    """
-    if draws.shape[0] == 0:
-        return {f"{stem}_{name}": np.empty(0) for name in QUANTILE_NAMES}
-    place = np.array(QUANTILES) * (draws.shape[1] - 1)
-    low = np.floor(place).astype(int)
-    ordered = np.sort(draws, axis=1)
-    below, above = ordered[:, low].astype(float), ordered[:, np.minimum(low + 1, draws.shape[1] - 1)].astype(float)
-    values = (below + (place - low) * (above - below)).T
-    return {f"{stem}_{name}": row for name, row in zip(QUANTILE_NAMES, values, strict=True)}
-
-
 def attach(sites: gpd.GeoDataFrame, power: PowerDraws, compute: ComputeDraws) -> gpd.GeoDataFrame:
     """Return table `sites` with power, compute, seed and assumptions filled from the draws.
 
@@ -210,17 +194,6 @@ def power_needed_mw(
     facility_w = unit.facility_w or unit.w_it * facts.ratio("facility_per_it").median
     flop_per_chip = unit.bf16_tflop_s * FLOP_PER_TFLOP * mfu * availability * SECONDS_PER_DAY * days
     return flop / flop_per_chip * facility_w / (phi * u) / 1e6
-
-
-def probability_above(compute: ComputeDraws, flop: float) -> np.ndarray:
-    """Return the share of draws in which the run exceeds `flop`, (site,) float64."""
-    return (compute.flop > flop).mean(axis=1)
-
-
-def days_to_flop(compute: ComputeDraws, flop: float) -> np.ndarray:
-    """Return days of training until `flop`, (site, draw) float64; infinite where phi is 0."""
-    per_day = compute.flop / compute.days
-    return np.divide(flop, per_day, out=np.full_like(per_day, np.inf), where=per_day > 0)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ import pandas as pd
 from overwatt.aoi.errors import RegistryError
 from overwatt.pipeline.declared.facility_formats import EPOCH_ERROR_M, EPOCH_FILES, EPOCH_LICENCE
 from overwatt.pipeline.declared.names import plain, similarity
-from overwatt.pipeline.declared.parsing import POSITION_ERROR_M, as_number, as_text
+from overwatt.pipeline.declared.parsing import as_number, as_text
+from overwatt.pipeline.vocabulary import POSITION_ERROR_M
 from overwatt.workflows.io.tabular import read_csv, require
 
 CERTAINTY = {"Confirmed": 0.95, "Likely": 0.7, "Unlikely": 0.1}

@@ -17,12 +17,11 @@ import pandas as pd
 import shapely
 from scipy.spatial import cKDTree
 
-from overwatt.pipeline.coverage import centres, local_frame
+from overwatt.aoi.geodesy import DEGREE_EQUATOR_M, EARTH_RADIUS_M, centres, local_frame, on_sphere
 from overwatt.pipeline.declared.names import plain, similarities
-from overwatt.pipeline.declared.parsing import NOWHERE_KINDS, on_sphere
 from overwatt.pipeline.tables import CRS, conform, empty
+from overwatt.pipeline.vocabulary import PLACELESS_KINDS
 
-_EARTH_M = 6_371_008.8  # mean radius; candidates only, never a reported distance
 _SIGMAS, _SIGMAS_UNNAMED = 3.0, 1.0
 _FAR_M = 8000.0  # no farther apart than this, however vague: beyond, a name is not enough
 _UNNAMED_M = 300.0  # rows without labels are joined only if placed better than this
@@ -96,15 +95,15 @@ def _groups(frame: pd.DataFrame) -> np.ndarray:
 def _pairs(frame: pd.DataFrame, source: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return pairs (a < b) of rows of different sources that may be one facility, and their score."""
     shape = frame["geometry"].to_numpy(object)
-    placed = np.flatnonzero(~shapely.is_empty(shape) & ~frame["kind"].isin(NOWHERE_KINDS).to_numpy(bool))
+    placed = np.flatnonzero(~shapely.is_empty(shape) & ~frame["kind"].isin(PLACELESS_KINDS).to_numpy(bool))
     none = np.zeros(0, int)
     if len(placed) < 2 or len(np.unique(source[placed])) < 2:
         return none, none, np.zeros(0)
     middle = np.full((len(frame), 2), np.nan)
     middle[placed] = centres(shape[placed])
-    at = on_sphere(middle[:, 0], middle[:, 1]) * _EARTH_M
+    at = on_sphere(middle, EARTH_RADIUS_M)
     west, south, east, north = shapely.bounds(shape).T
-    reach = np.nan_to_num(np.minimum(np.hypot(east - west, north - south) * 111_320.0 / 2.0, 5000.0))
+    reach = np.nan_to_num(np.minimum(np.hypot(east - west, north - south) * DEGREE_EQUATOR_M / 2.0, 5000.0))
     error = frame["position_error_m"].to_numpy(float)
     a, b = _near(placed, at, reach, error, source)
     gap = np.empty(len(a))

@@ -17,14 +17,14 @@ import pandas as pd
 import shapely
 
 from overwatt.aoi.errors import RegistryError
+from overwatt.aoi.geodesy import outline_m2
 from overwatt.pipeline.declared.parsing import (
     CAMPUS_ERROR_SHARE,
-    POSITION_ERROR_M,
     as_number,
     as_text,
     digits_error_m,
-    outline_m2,
 )
+from overwatt.pipeline.vocabulary import POSITION_ERROR_M
 from overwatt.workflows.io.tabular import read_csv, read_json, read_vector, require, rows_of
 
 ODBL = "ODbL 1.0, © OpenStreetMap contributors"

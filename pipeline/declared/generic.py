@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 
 from overwatt.aoi.errors import RegistryError, nearest
-from overwatt.pipeline.declared.parsing import NOWHERE_KINDS, Column, texts
+from overwatt.pipeline.declared.parsing import Column, texts
+from overwatt.pipeline.vocabulary import PLACELESS_KINDS
 from overwatt.workflows.io.tabular import FAULT, TABLE_SUFFIXES, read_csv, read_json, read_vector, rows_of
 
 _ALIASES = {
@@ -67,7 +68,7 @@ def table(file: Path, columns: Mapping[str, str] | None = None, keep_all: bool =
         column |= {"operator": next((lower[b] for b in ("buyer", "purchaser", "importer", "consignee", "customer")
                                      if b in lower), column["operator"])}  # fmt: skip
     kind = _kind(column, lower)
-    if kind in NOWHERE_KINDS:
+    if kind in PLACELESS_KINDS:
         if "valid_from" not in column and (dated := [lower[d] for d in _DATED if d in lower]):
             column["valid_from"] = dated[0]
         free = "chip" if kind == "chips" else "name"
@@ -81,7 +82,7 @@ def table(file: Path, columns: Mapping[str, str] | None = None, keep_all: bool =
             "rename it to it_mw or facility_mw"
         )
     placed = "geometry" in column or {"lon", "lat"} <= column.keys()
-    if not placed and (keep_all or not (kind in NOWHERE_KINDS or _some_nowhere(frame, column))):
+    if not placed and (keep_all or not (kind in PLACELESS_KINDS or _some_nowhere(frame, column))):
         raise RegistryError(
             f"registry '{file.name}' has no coordinates: it needs columns lon and lat, or geometry; "
             f"its columns are {', '.join(names) or 'none'}"
@@ -143,7 +144,7 @@ def _kind(column: dict[str, str], lower: dict[str, str]) -> str:
 
 
 def _some_nowhere(frame: pd.DataFrame, column: dict[str, str]) -> bool:
-    return "kind" in column and bool({str(k).strip().lower() for k in frame[column["kind"]].unique()} & NOWHERE_KINDS)
+    return "kind" in column and bool({str(k).strip().lower() for k in frame[column["kind"]].unique()} & PLACELESS_KINDS)
 
 
 def _facility_mw(out: pd.DataFrame, file: Path) -> pd.DataFrame:

@@ -21,22 +21,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import shapely
-from pyproj import Geod
 from shapely.geometry.base import BaseGeometry
 
 from overwatt.aoi.errors import RegistryError
-
-POSITION_ERROR_M = {"rooftop": 30.0, "parcel": 200.0, "postcode": 1500.0, "city": 8000.0, "vague": 25_000.0}
-"""One sigma by kind of coordinate, m (domain 6.1, block 2)."""
-
-DEGREE_M = 111_320.0
-"""A degree of the equator, m: how far one unit of the last digit reaches."""
+from overwatt.aoi.geodesy import DEGREE_EQUATOR_M, chord, on_sphere
+from overwatt.pipeline.vocabulary import POSITION_ERROR_M
 
 CAMPUS_ERROR_SHARE = 0.1
 """Of a campus outline's side: parcels are drawn to a few per cent, buildings apart; own choice."""
-
-NOWHERE_KINDS = frozenset({"chips", "workload"})
-"""Kinds that may state no place: they count in balances, with an empty point."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]+")
 _DATE = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?$")
@@ -44,13 +36,7 @@ _NUMBERS_ONLY = re.compile(r"(\d{1,4})([./-])(\d{1,2})\2(\d{1,4})(?:[ T].*)?$")
 _RANGE = re.compile(r"(approx|about|circa|ca\.|~|≈|up to|[<>≤≥])|\d\s*(-|–|—|to)\s*\d", re.IGNORECASE)
 _SWAP_KM, _ALONE_KM = 50.0, 500.0  # own choices, see Column.swapped
 _YEARS = (1900, 2200)  # dates of validity; own choice
-_GEOD = Geod(ellps="WGS84")
 _Record = dict[str, Any]
-
-
-def outline_m2(geometry: BaseGeometry) -> float:
-    """Geodesic area, m2."""
-    return abs(float(_GEOD.geometry_area_perimeter(shapely.force_2d(geometry))[0]))
 
 
 def as_text(value: object) -> str | None:
@@ -165,7 +151,7 @@ def as_geometry(record: _Record, file: Path, n: int) -> BaseGeometry:
 def digits_error_m(lon: object, lat: object) -> float:
     """One unit of the last digit that either coordinate shows, m (0.01 degrees: 1.1 km)."""
     digits = max(len(str(v).partition(".")[2].rstrip("0")) for v in (lon, lat))
-    return min(DEGREE_M * 10.0**-digits, POSITION_ERROR_M["vague"])
+    return min(DEGREE_EQUATOR_M * 10.0**-digits, POSITION_ERROR_M["vague"])
 
 
 class Column:
@@ -279,11 +265,11 @@ class Column:
         if len(points) < 5:
             return
         xy = shapely.get_coordinates(shape[points])
-        tree = cKDTree(on_sphere(xy[:, 0], xy[:, 1]))
+        tree = cKDTree(on_sphere(xy))
         back = np.flatnonzero(np.abs(xy[:, 0]) <= 90)
-        away, near = tree.query(on_sphere(xy[back, 1], xy[back, 0]), k=3, distance_upper_bound=_chord(_SWAP_KM))
+        away, near = tree.query(on_sphere(xy[back][:, ::-1]), k=3, distance_upper_bound=chord(1e3 * _SWAP_KM))
         back, near = back[np.isfinite(away[:, 2])], near[np.isfinite(away[:, 2])]
-        here = tree.query_ball_point(on_sphere(xy[back, 0], xy[back, 1]), _chord(_SWAP_KM), return_length=True)
+        here = tree.query_ball_point(on_sphere(xy[back]), chord(1e3 * _SWAP_KM), return_length=True)
         back, near = back[here <= max(3, len(points) // 50)], near[here <= max(3, len(points) // 50)]
         # rows that were swapped alike lie together: they do not speak for each other
         sure = np.ones(len(points), bool)
@@ -291,8 +277,8 @@ class Column:
         if not len(back) or not sure.any():
             return
         cells = np.unique(np.round(xy[sure], 1), axis=0)
-        lone = cKDTree(on_sphere(cells[:, 0], cells[:, 1])).query(on_sphere(xy[back, 0], xy[back, 1]))[0]
-        lone = (lone > _chord(_ALONE_KM)) & sure[near].all(axis=1)
+        lone = cKDTree(on_sphere(cells)).query(on_sphere(xy[back]))[0]
+        lone = (lone > chord(1e3 * _ALONE_KM)) & sure[near].all(axis=1)
         for k, close in zip(back[lone].tolist(), near[lone], strict=True):
             if zone[points[k]] is None or zone[points[k]] in zone[points[close]]:
                 self.note(
@@ -300,16 +286,6 @@ class Column:
                     f"registry '{self.file.name}', row {self.row[points[k]]}: {xy[k, 0]:g}, {xy[k, 1]:g} lies far from "
                     "all other rows, and among them with lon and lat changed; are they swapped?",
                 )
-
-
-def on_sphere(lon: np.ndarray, lat: np.ndarray) -> np.ndarray:
-    """Return (n, 3) unit vectors of degrees."""
-    x, y = np.radians(lon), np.radians(lat)
-    return np.column_stack([np.cos(y) * np.cos(x), np.cos(y) * np.sin(x), np.sin(y)])
-
-
-def _chord(km: float) -> float:
-    return 2.0 * math.sin(km / 6371.0088 / 2.0)
 
 
 def _float(text: str | None) -> float:

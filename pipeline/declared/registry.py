@@ -26,26 +26,22 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from overwatt.aoi.errors import RegistryError, nearest
-from overwatt.pipeline.coverage import centres, local_frame
+from overwatt.aoi.geodesy import DEGREE_EQUATOR_M, centres, local_frame, outline_m2
 from overwatt.pipeline.declared import chip_formats, facility_formats, generic
 from overwatt.pipeline.declared.deduplication import merge
 from overwatt.pipeline.declared.parsing import (
     CAMPUS_ERROR_SHARE,
-    DEGREE_M,
-    NOWHERE_KINDS,
-    POSITION_ERROR_M,
     Column,
     as_geometry,
     as_number,
     as_text,
-    outline_m2,
     texts,
 )
 from overwatt.pipeline.tables import CRS, conform
+from overwatt.pipeline.vocabulary import PLACELESS_KINDS, POSITION_ERROR_M, STATUS_WORDS
 
 __all__ = [
     "MAX_BYTES",
-    "POSITION_ERROR_M",
     "Format",
     "as_geometry",
     "as_number",
@@ -84,13 +80,7 @@ _HEADERS = {
     "Number of Units source": "chip_quantities",
     "Training compute (FLOP)": "workloads",
 }
-_STATUS = {
-    "operational": "operational|operating|active|in use|in operation|open|running|built|existing",
-    "construction": "construction|under construction|being built|building",
-    "planned": "planned|proposed|permitted|announced|approved",
-    "closed": "closed|decommissioned|retired|shut down|inactive|demolished|disused|abandoned",
-}
-_STATUS_OF = {word: status for status, words in _STATUS.items() for word in words.split("|")}
+_STATUS_OF = {word: status for status, words in STATUS_WORDS.items() for word in words.split("|")}
 _NUMBERS = (
     "it_mw",
     "facility_mw",
@@ -225,7 +215,7 @@ def _table(
         return texts(frame[name]) if name in frame else blank
 
     kind = _cased(text("kind"), "facility")
-    shape = check.places(frame, np.isin(kind, list(NOWHERE_KINDS)))
+    shape = check.places(frame, np.isin(kind, list(PLACELESS_KINDS)))
     given = text("declared_id")
     ids = np.where(given == blank, row.astype(str).astype(object), given)
     number = {c: check.numbers(frame[c].to_numpy(), c) if c in frame else np.full(n, np.nan) for c in _NUMBERS}
@@ -313,6 +303,7 @@ def _usual_error_m(frame: pd.DataFrame, shape: np.ndarray, outline: np.ndarray, 
         told = [t or repr(v) for t, v in zip(shown, xy[:, k].tolist(), strict=True)]
         digits[points] = np.maximum(digits[points], [len(t.partition(".")[2].rstrip("0")) for t in told])
     point_m = np.maximum(
-        POSITION_ERROR_M["parcel"], np.minimum(DEGREE_M * 10.0 ** -digits.astype(float), POSITION_ERROR_M["vague"])
+        POSITION_ERROR_M["parcel"],
+        np.minimum(DEGREE_EQUATOR_M * 10.0 ** -digits.astype(float), POSITION_ERROR_M["vague"]),
     )
     return np.where(outline, np.maximum(POSITION_ERROR_M["rooftop"], CAMPUS_ERROR_SHARE * np.sqrt(area_m2)), point_m)

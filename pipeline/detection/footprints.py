@@ -24,19 +24,18 @@ import numpy as np
 import pandas as pd
 import shapely
 from affine import Affine
-from pyproj import CRS, Geod, Transformer
 from rasterio.features import shapes
 from scipy import ndimage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from overwatt.aoi.geodesy import GEOD, to_lonlat
 from overwatt.models.detector import calibration
 from overwatt.models.detector.card import NOVELTY_STEP, UNIT_GSD_M, ModelCard
 from overwatt.pipeline.detection.instances import SUMS, separate
 from overwatt.pipeline.detection.regularization import regularise, simplify
 from overwatt.pipeline.tables import conform
 
-GEOD = Geod(ellps="WGS84")
 PART_COLUMNS = ("kind", "geometry", *SUMS, "tile", "on_border")
 KINDS = ("building", "cooling", "interior", "unit")
 
@@ -286,17 +285,3 @@ def _anchors(polygons: np.ndarray) -> np.ndarray:
 def _canonical(polygons: np.ndarray) -> np.ndarray:
     """One form for one point set: rings start at their smallest vertex, no vertex within an edge."""
     return shapely.normalize(shapely.simplify(shapely.normalize(polygons), 0))
-
-
-def to_lonlat(geometry: list[shapely.Polygon], transform: Affine | None, crs: str | None) -> list[shapely.Polygon]:
-    """Pixels -> map -> WGS84 longitude, latitude; without CRS pixels stay pixels."""
-    if crs is None or transform is None:
-        return geometry
-    to = Transformer.from_crs(CRS.from_user_input(crs), CRS.from_user_input("OGC:CRS84"), always_xy=True)
-
-    def move(xy: np.ndarray) -> np.ndarray:
-        x = transform.a * xy[:, 0] + transform.b * xy[:, 1] + transform.c
-        y = transform.d * xy[:, 0] + transform.e * xy[:, 1] + transform.f
-        return np.column_stack(to.transform(x, y))
-
-    return [shapely.transform(g, move) for g in geometry]

@@ -27,17 +27,18 @@ import math
 
 import geopandas as gpd
 import numpy as np
-from scipy.special import ndtr
+from scipy.special import ndtr, ndtri
 from scipy.stats import rankdata
 
 from overwatt.pipeline.inspection import undeclared_compute
 from overwatt.pipeline.inspection.undeclared_compute import UNIT, Basis
+from overwatt.pipeline.quantiles import SCORE_OF
 
 WORLDS, RESAMPLES, SEED = 4000, 200, 5
 RESAMPLED, REPORTED = 1200, 1000
 FLIP = 1.0 / 3.0
 TOP = 10
-_Z_FLIP, _Z_95 = 0.4307273, 1.6448536  # normal quantiles of 2/3 and 0.95
+_Z_FLIP = float(ndtri(2 / 3))  # two entries change places in a third of the draws
 _ORDERED_WORLDS = 400
 
 
@@ -93,8 +94,8 @@ def places(
     """
     n = len(order)
     own = np.arange(1, n + 1)
-    low = 1 + np.searchsorted(-expected, -(expected + _Z_95 * error), side="left")
-    high = np.searchsorted(-expected, -(expected - _Z_95 * error), side="right")
+    low = 1 + np.searchsorted(-expected, -(expected + SCORE_OF["p95"] * error), side="left")
+    high = np.searchsorted(-expected, -(expected - SCORE_OF["p95"] * error), side="right")
     first = order[: min(RESAMPLED, int(np.count_nonzero(expected > 0)))]
     means = np.empty((0, RESAMPLES))
     if len(first):

@@ -32,7 +32,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 
 import geopandas as gpd
 import numpy as np
@@ -40,8 +39,9 @@ import pandas as pd
 from scipy.special import ndtri
 
 from overwatt.aoi.errors import RegistryError
-from overwatt.pipeline.reconcile.settings import NOT_OPERATING
-from overwatt.pipeline.tables import QUANTILE_NAMES, QUANTILES
+from overwatt.pipeline.quantiles import curve, ln_sd, quantiles_of
+from overwatt.pipeline.tables import QUANTILE_NAMES
+from overwatt.pipeline.vocabulary import NOT_OPERATING
 
 SHARE = {"status_mismatch": 0.25, "type_mismatch": 0.5, "below_declared": 0.05, "not_seen": 0.05}
 """Base rates, judgements until dispositions exist to fit them. A building that is finished
@@ -68,9 +68,6 @@ CLASSES = (
 )
 """Classes in the order in which equals are listed."""
 _UNDECLARED, _ABOVE, _TYPE, _STATUS, _POSITION, _NOT_SEEN, _BELOW, _MATCHED = range(8)
-_Z = ndtri(np.array(QUANTILES))
-_Z90, _P50, _P90 = _Z[6], 4, 6
-_LOG_MAX = 36.0  # exp(36) = 4e15 units: far beyond any compute; sums of squares stay within float32
 _CHUNK = 64  # rows whose draws fit a core's cache
 _LEVELS = 20
 _U = (np.arange(DRAWS) + 0.5) / DRAWS
@@ -144,10 +141,11 @@ def basis(ledger: gpd.GeoDataFrame, sites: gpd.GeoDataFrame, declared: gpd.GeoDa
     if lost.any():
         name = "".join(c for c in str(site_ids[lost][0])[:60] if c.isprintable())
         raise RegistryError(f"ledger: site_id '{name}' is not in the table of sites; give the sites of the same run")
-    flop, it_mw = (_quantiles(sites, stem, unit) for stem, unit in (("flop_90d", UNIT), ("it_mw", 1.0)))
+    flop, it_mw = (quantiles_of(sites, stem, unit) for stem, unit in (("flop_90d", UNIT), ("it_mw", 1.0)))
     own_mw, seen_mw = number("declared_it_mw"), number("it_mw_p50")
     stated = own_mw[~np.isnan(own_mw)]
-    usual_mw = float(np.median(stated)) if len(stated) else float(np.median(it_mw[:, _P50])) if len(it_mw) else 0.0
+    middle = QUANTILE_NAMES.index("p50")
+    usual_mw = float(np.median(stated)) if len(stated) else float(np.median(it_mw[:, middle])) if len(it_mw) else 0.0
     whole = _sums(decl_ids, seen_mw) / np.where(seen_mw > 0, seen_mw, np.nan)
     declared_mw = np.where(klass == _NOT_SEEN, np.where(np.isnan(own_mw), usual_mw, own_mw), _sums(site_ids, own_mw))
     alone = np.nan_to_num(1.0 - np.nan_to_num(number("p_match")))
@@ -213,54 +211,13 @@ def shared(b: Basis, rows: np.ndarray) -> np.ndarray:
     """
     sd = np.full(len(rows), RATIO_LN_SD)
     on = b.site[rows] >= 0
-    sd[on] = _ln_sd(b.flop[b.site[rows][on]])
+    sd[on] = ln_sd(b.flop[b.site[rows][on]])
     return np.minimum(1.0, SHARED_LN_SD / np.maximum(sd, 1e-9))
-
-
-def curve(quantiles: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Return values at normal scores, (row, score) float32, from the nine quantiles of `tables.QUANTILES`.
-
-    Args:
-        quantiles: (row, 9) float32, >= 0, ascending.
-        scores: (score,) ascending.
-    """
-    q = quantiles
-    log = np.log(np.maximum(q, np.float32(1e-30)))
-    slope = np.diff(log, axis=1) / np.diff(_Z).astype(np.float32)
-    out = np.empty((len(q), len(scores)), np.float32)
-    edges = [0, *np.searchsorted(scores, _Z), len(scores)]
-    pieces = [(k, slice(a, b)) for k, (a, b) in enumerate(pairwise(edges)) if a < b]
-    for k, at in pieces:
-        knot, piece = max(k - 1, 0), min(max(k - 1, 0), 7)
-        np.multiply(slope[:, piece, None], (scores[at] - _Z[knot]).astype(np.float32), out=out[:, at])
-        out[:, at] += log[:, knot, None]
-    np.minimum(out, np.float32(_LOG_MAX), out=out)
-    np.exp(out, out=out)
-    if not (q <= 0).any():
-        return out
-    for k, at in pieces:
-        zero = np.flatnonzero(q[:, min(max(k - 1, 0), 7)] <= 0)
-        if not len(zero):
-            continue
-        if k in (0, 9):
-            out[zero, at] = 0.0 if k == 0 else q[zero, 8, None]
-        else:
-            step = ((scores[at] - _Z[k - 1]) / (_Z[k] - _Z[k - 1])).astype(np.float32)
-            out[zero, at] = q[zero, k, None] * step
-    return out
 
 
 def _chunks(rows: np.ndarray) -> Iterator[np.ndarray]:
     for start in range(0, len(rows), _CHUNK):
         yield rows[start : start + _CHUNK]
-
-
-def _quantiles(sites: gpd.GeoDataFrame, stem: str, unit: float) -> np.ndarray:
-    """The nine quantiles as (site, 9) float32 in `unit`, made ascending and finite."""
-    out = np.empty((len(sites), len(QUANTILE_NAMES)), np.float32)
-    for k, name in enumerate(QUANTILE_NAMES):
-        out[:, k] = np.clip(np.nan_to_num(sites[f"{stem}_{name}"].to_numpy(float) / unit), 0.0, 1e15)
-    return np.asarray(np.maximum.accumulate(out, axis=1))
 
 
 def _sums(key: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -285,14 +242,7 @@ def _usual(flop: np.ndarray, it_mw: np.ndarray) -> float:
     return float(np.median(np.concatenate(ratios))) if ratios else FLOP_90D_PER_MW / UNIT
 
 
-def _ln_sd(quantiles: np.ndarray) -> np.ndarray:
-    """Spread of the logarithm from median to p90, (n,); 10 where the median is 0. The lower half may be zeros."""
-    mid, high = quantiles[:, _P50].astype(float), quantiles[:, _P90].astype(float)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(mid > 0, np.log(high / mid) / _Z90, 10.0)
-
-
 def _copula(b: Basis, rows: np.ndarray) -> np.ndarray:
     """Correlation of ln P and ln C of each row's site in steps of 1 / _LEVELS, (n,) int64."""
-    power, compute = _ln_sd(b.it_mw[b.site[rows]]), _ln_sd(b.flop[b.site[rows]])
+    power, compute = ln_sd(b.it_mw[b.site[rows]]), ln_sd(b.flop[b.site[rows]])
     return np.rint(_LEVELS * np.clip(power / np.maximum(compute, 1e-9), 0.0, 1.0)).astype(np.int64)

@@ -17,8 +17,9 @@ from scipy.spatial import cKDTree
 from overwatt.pipeline.coverage import BASIS
 from overwatt.pipeline.reconcile.linkage import Matches, Pairs
 from overwatt.pipeline.reconcile.records import Declared, Sites, distances_m
-from overwatt.pipeline.reconcile.settings import MIN_MW, NOT_OPERATING, ReconcileSettings
+from overwatt.pipeline.reconcile.settings import MIN_MW, ReconcileSettings
 from overwatt.pipeline.reconcile.wording import above_or_below, alternatives, km, limits, status_checks
+from overwatt.pipeline.vocabulary import NOT_OPERATING
 
 _NOTHING = "Nothing to settle."
 _SETTLES = {

@@ -32,10 +32,10 @@ from overwatt.pipeline.coverage import looked_shares
 from overwatt.pipeline.reconcile import entries, linkage
 from overwatt.pipeline.reconcile.entries import entry_id
 from overwatt.pipeline.reconcile.records import declared_of, sites_of
-from overwatt.pipeline.reconcile.settings import DEFAULTS, NOT_OPERATING, ReconcileSettings
+from overwatt.pipeline.reconcile.settings import DEFAULTS, ReconcileSettings
 from overwatt.pipeline.tables import conform, empty
 
-__all__ = ["DEFAULTS", "NOT_OPERATING", "ReconcileSettings", "entry_id", "not_looked_at", "reconcile"]
+__all__ = ["DEFAULTS", "ReconcileSettings", "entry_id", "not_looked_at", "reconcile"]
 
 
 def reconcile(

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from overwatt.pipeline.coverage import local_xy
+from overwatt.aoi.geodesy import local_xy
 from overwatt.pipeline.reconcile.records import Declared, Sites
 from overwatt.pipeline.reconcile.settings import MIN_MW, ReconcileSettings
 

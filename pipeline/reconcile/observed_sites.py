@@ -17,11 +17,12 @@ import pandas as pd
 import shapely
 
 from overwatt.aoi.errors import RegistryError
+from overwatt.aoi.geodesy import centres, outline_m2
 from overwatt.models.reference import facts
 from overwatt.pipeline.compute import training_compute
-from overwatt.pipeline.coverage import centres
-from overwatt.pipeline.declared import generic, registry
+from overwatt.pipeline.declared import generic
 from overwatt.pipeline.declared.parsing import Column, texts
+from overwatt.pipeline.quantiles import SCORES, Z80
 from overwatt.pipeline.tables import QUANTILE_NAMES, QUANTILES, SCHEMAS, conform
 
 _GUESS_MW, _GUESS_LN_SD = 20.0, 1.2  # power of a data center of unknown size; own choice
@@ -29,7 +30,6 @@ _LN_SD = 0.35  # of a stated IT power without quantiles; own choice
 _P = 0.95  # of a row that somebody calls a site; own choice
 _YEAR = 2026
 _CELL_DEGREES = 1.0
-_Z = np.array([-1.959964, -1.644854, -1.281552, -0.674490, 0.0, 0.674490, 1.281552, 1.644854, 1.959964])
 
 
 def read(path: Path) -> tuple[gpd.GeoDataFrame, pd.DataFrame, pd.DataFrame]:
@@ -90,11 +90,11 @@ def read(path: Path) -> tuple[gpd.GeoDataFrame, pd.DataFrame, pd.DataFrame]:
             f"{path.name}: no usable row; the first: {'; '.join(aside['reason'][:1]) or 'there is none'}"
         )
     with np.errstate(divide="ignore", invalid="ignore"):
-        stated = np.log(high / low) / (2 * 1.2815515655446004)
+        stated = np.log(high / low) / (2 * Z80)
     spread = np.where((low > 0) & (high > low), stated, _LN_SD)
     area = np.where(number["building_area_m2"] > 0, number["building_area_m2"], number["footprint_m2"])
     outline = np.flatnonzero(np.isnan(area) & usable & (shapely.get_type_id(shape) > 0))
-    area[outline] = [registry.outline_m2(g) for g in shape[outline]]
+    area[outline] = [outline_m2(g) for g in shape[outline]]
     table = pd.DataFrame({
         "site_id": name, "geometry": shape, "mid": np.where(np.isnan(mid), _GUESS_MW, mid),
         "spread": np.where(np.isnan(mid), _GUESS_LN_SD, spread), "p": np.where(np.isnan(p), _P, p),
@@ -115,7 +115,7 @@ def _sites(frame: pd.DataFrame) -> gpd.GeoDataFrame:
     shapes = frame["geometry"].to_numpy(object)
     middle = centres(shapes)
     mid, spread = frame["mid"].to_numpy(float), np.round(frame["spread"].to_numpy(float), 2)
-    it = mid[:, None] * np.exp(np.maximum(spread, 0.01)[:, None] * _Z)
+    it = mid[:, None] * np.exp(np.maximum(spread, 0.01)[:, None] * SCORES)
     columns: dict[str, object] = {
         "site_id": frame["site_id"], "p_data_center": frame["p"], "prior": _P, "lon": middle[:, 0], "lat": middle[:, 1],
         "buildings": 1, "building_area_m2": frame["area"], "cooling_objects": frame["cooling"].astype(int),

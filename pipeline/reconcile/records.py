@@ -18,18 +18,18 @@ import shapely
 from scipy.spatial import cKDTree
 
 from overwatt.aoi.errors import RegistryError
-from overwatt.pipeline.coverage import centres, local_frame, local_xy, looked_shares
+from overwatt.aoi.geodesy import EARTH_RADIUS_M, centres, local_frame, local_xy, on_sphere
+from overwatt.pipeline.coverage import looked_shares
+from overwatt.pipeline.quantiles import Z80
 from overwatt.pipeline.reconcile.settings import (
-    CONTRADICTED,
-    MATCHED_KINDS_NOT,
     MIN_MW,
-    NOT_OPERATING,
     ReconcileSettings,
 )
+from overwatt.pipeline.tables import iso_days
+from overwatt.pipeline.vocabulary import NOT_OPERATING, OTHER_USES, PLACELESS_KINDS
 
-EARTH_KM = 6371.0088  # mean radius; densities and candidate radii only, never a reported distance
+EARTH_KM = EARTH_RADIUS_M / 1e3
 MAX_DENSITY_KM2 = 200.0  # five neighbours within 90 m; coincident points would make it infinite
-_Z80 = 1.2815515655446004  # standard normal quantile at 0.9: p10 to p90 spans twice this
 _LABELS = ("name", "operator", "identifier", "zone", "plant_known")
 
 
@@ -147,10 +147,10 @@ def sites_of(frame: gpd.GeoDataFrame, labels: pd.DataFrame | None = None) -> Sit
     return Sites(
         id=frame["site_id"].to_numpy(object), at=shapes_of(frame), p=number["p_data_center"], prior=number["prior"],
         it_mw=number["it_mw_p50"], it_low=number["it_mw_p10"], it_high=number["it_mw_p90"],
-        ln_sd=np.log(high / low) / (2 * _Z80), buildings=number["buildings"], building_m2=number["building_area_m2"],
+        ln_sd=np.log(high / low) / (2 * Z80), buildings=number["buildings"], building_m2=number["building_area_m2"],
         cooling=number["cooling_objects"], cooling_m2=number["cooling_area_m2"],
         equipped=plant & (number["buildings"] >= 1), plant_known=known,
-        on_border=frame["on_border"].to_numpy(bool), date=dates(frame, "image_date"), labels=own,
+        on_border=frame["on_border"].to_numpy(bool), date=_dates(frame, "image_date"), labels=own,
     )  # fmt: skip
 
 
@@ -167,7 +167,7 @@ def declared_of(frame: gpd.GeoDataFrame, looked_at: gpd.GeoDataFrame, settings: 
         raise RegistryError(f"declared_id '{twice.iloc[0]}' occurs twice: put each registry's name before its ids")
     shape = frame.geometry.to_numpy()
     placed = ~(shapely.is_missing(shape) | shapely.is_empty(shape))
-    frame = _in_order(frame[placed & ~frame["kind"].isin(MATCHED_KINDS_NOT).to_numpy(bool)], "declared_id")
+    frame = _in_order(frame[placed & ~frame["kind"].isin(PLACELESS_KINDS).to_numpy(bool)], "declared_id")
     error_m = frame["position_error_m"].to_numpy(float)
     it, facility = (frame[c].to_numpy(float) for c in ("it_mw", "facility_mw"))
     from_facility = np.isnan(it)
@@ -182,7 +182,7 @@ def declared_of(frame: gpd.GeoDataFrame, looked_at: gpd.GeoDataFrame, settings: 
         outline_m2=frame["area_m2"].to_numpy(float), footprint_m2=frame["footprint_m2"].to_numpy(float),
         looked=looked, p_missed=1.0 - looked * (1.0 - missed), kind=_words(frame, "kind"),
         odd_use=odd_use(_words(frame, "kind")),
-        status=_words(frame, "status"), since=dates(frame, "valid_from"), until=dates(frame, "valid_to", end=True),
+        status=_words(frame, "status"), since=_dates(frame, "valid_from"), until=_dates(frame, "valid_to", end=True),
         zone=_words(frame, "zone"),
         labels=pd.DataFrame({k: _words(frame, k) for k in ("name", "operator", "declared_id")}),
     )  # fmt: skip
@@ -204,7 +204,7 @@ def shapes_of(frame: gpd.GeoDataFrame) -> Shapes:
         radius[some] = np.hypot(np.maximum(corners[:, 0], corners[:, 2]), np.maximum(corners[:, 1], corners[:, 3]))
         area[some] = shapely.area(hull)
         edge[some] = np.where(area[some] > 0, shapely.length(hull), 2.0 * shapely.length(hull))
-    return Shapes(shape, centre, area, edge, radius, on_sphere(centre))
+    return Shapes(shape, centre, area, edge, radius, on_sphere(centre, EARTH_KM))
 
 
 def distances_m(a: Shapes, i: np.ndarray, b: Shapes, j: np.ndarray) -> np.ndarray:
@@ -246,25 +246,6 @@ def share_inside(a: Shapes, i: np.ndarray, b: Shapes, j: np.ndarray) -> np.ndarr
     return np.where(area > 0, part, shapely.contains(other, one))
 
 
-def on_sphere(lonlat: np.ndarray) -> np.ndarray:
-    """Points on a sphere in km, shape (n, 3): chords are distances, with no seam at 180 degrees."""
-    lon, lat = np.radians(lonlat).T
-    return EARTH_KM * np.column_stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
-
-
-def dates(frame: pd.DataFrame, column: str, end: bool = False) -> np.ndarray:
-    """Return ISO dates as (n,) datetime64[D], NaT where there is none; '2024' is its first day, or last with `end`."""
-    if column not in frame or not frame[column].notna().any():
-        return np.full(len(frame), np.datetime64("NaT", "D"))
-    text = frame[column].astype("string").str.slice(0, 10)
-    start = pd.to_datetime(text, errors="coerce", format="ISO8601").to_numpy("datetime64[D]")
-    if not end:
-        return start
-    size = text.str.len().fillna(0).to_numpy(int)
-    last = [(s.astype(f"datetime64[{u}]") + 1).astype("datetime64[D]") - 1 for s, u in ((start, "Y"), (start, "M"))]
-    return np.where(size == 4, last[0], np.where(size == 7, last[1], start))
-
-
 def _background(values: np.ndarray, least: float) -> tuple[float, float]:
     """Median and spread of ln over all sites; 0.8: MW per building, p10 31 to p90 171 (domain table 0, 6)."""
     ln_all = np.log(np.maximum(values, least))
@@ -274,7 +255,7 @@ def _background(values: np.ndarray, least: float) -> tuple[float, float]:
 def odd_use(kinds: np.ndarray) -> np.ndarray:
     """Whether a data center with cooling plant contradicts the declared use, (n,); 'data storage' it does not."""
     words = {k: frozenset(re.findall(r"[a-z]+", k.lower())) for k in set(kinds.tolist()) if isinstance(k, str)}
-    odd = {k: bool(w & CONTRADICTED) and not w & {"data", "server", "datacenter"} for k, w in words.items()}
+    odd = {k: bool(w & OTHER_USES) and not w & {"data", "server", "datacenter"} for k, w in words.items()}
     return np.array([odd.get(k, False) for k in kinds.tolist()], bool)
 
 
@@ -292,3 +273,8 @@ def _words(frame: pd.DataFrame, column: str) -> np.ndarray[Any, Any]:
     known = ~pd.isna(values)
     out[known] = values[known]
     return out
+
+
+def _dates(frame: pd.DataFrame, column: str, end: bool = False) -> np.ndarray:
+    """Dates of a column, NaT where the table has none."""
+    return iso_days(frame[column], end=end) if column in frame else np.full(len(frame), np.datetime64("NaT", "D"))

@@ -7,15 +7,6 @@ from dataclasses import dataclass
 
 from overwatt.aoi.errors import ConfigError
 
-NOT_OPERATING = frozenset({"planned", "construction", "closed"})
-MATCHED_KINDS_NOT = frozenset({"chips", "workload"})
-"""Kinds of declaration that say what is used and not where a facility stands: they enter balances only."""
-CONTRADICTED = frozenset({
-    "warehouse", "warehousing", "storage", "logistics", "distribution", "fulfilment", "fulfillment", "depot", "factory",
-    "manufacturing", "workshop", "office", "offices", "retail", "shop", "shopping", "mall", "supermarket", "mine",
-    "mining", "farm", "school", "hospital", "hotel", "housing", "residential", "vacant", "parking",
-})  # fmt: skip
-"""Words of declared uses that a data-center building with cooling plant contradicts; 'cloud' no image contradicts."""
 MIN_MW = 0.1
 """Below any optical floor (domain table 0, 7): keeps logarithms finite."""
 

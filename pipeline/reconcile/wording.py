@@ -8,7 +8,7 @@ import numpy as np
 
 from overwatt.pipeline.reconcile.linkage import Pairs
 from overwatt.pipeline.reconcile.records import Declared, Sites
-from overwatt.pipeline.reconcile.settings import NOT_OPERATING
+from overwatt.pipeline.vocabulary import NOT_OPERATING
 
 _LEAST_P = 0.01  # fainter alternatives are not named
 _NAMED = 3

@@ -21,7 +21,8 @@ import pandas as pd
 import shapely
 
 from overwatt.aoi.errors import redact
-from overwatt.pipeline.coverage import centres, looked_area_km2
+from overwatt.aoi.geodesy import centres
+from overwatt.pipeline.coverage import looked_area_km2
 from overwatt.pipeline.report import rasters, wording
 from overwatt.pipeline.report.figures import power_intervals
 from overwatt.pipeline.tables import QUANTILE_NAMES

@@ -23,7 +23,7 @@ from pyproj import Transformer
 from rasterio.warp import Resampling, reproject
 from shapely.geometry.base import BaseGeometry
 
-from overwatt.pipeline.coverage import centres
+from overwatt.aoi.geodesy import centres
 
 OUTLINE_RGB = {
     "other_building": (166, 196, 168),

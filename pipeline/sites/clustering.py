@@ -17,16 +17,13 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import shapely
-from pyproj import Geod
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from overwatt.aoi.errors import ConfigError
+from overwatt.aoi.geodesy import DEGREE_LATITUDE_M, GEOD
 from overwatt.models.detector.calibration import logit
 from overwatt.models.detector.card import Calibration
-
-GEOD = Geod(ellps="WGS84")
-_METRES_PER_DEGREE = 110_574.0  # the smallest length of a degree on WGS84, so search boxes err outward
 
 
 def p_data_center(score: np.ndarray, calibration: Calibration, prior: float) -> np.ndarray:
@@ -155,7 +152,7 @@ def _within(a: np.ndarray, b: np.ndarray, reach_m: float) -> tuple[np.ndarray, n
     if not len(a) or not len(b):
         return none, none, np.empty(0)
     bounds = shapely.bounds(a)
-    dy = reach_m / _METRES_PER_DEGREE
+    dy = reach_m / DEGREE_LATITUDE_M
     dx = dy / np.maximum(np.cos(np.radians(np.abs(bounds[:, [1, 3]]).max(1))), 0.01)
     grown = shapely.box(bounds[:, 0] - dx, bounds[:, 1] - dy, bounds[:, 2] + dx, bounds[:, 3] + dy)
     tree = shapely.STRtree(b)

@@ -22,7 +22,7 @@ import numpy as np
 import rasterio
 from affine import Affine
 from odc.geo.geobox import GeoBox
-from pyproj import CRS, Geod, Transformer
+from pyproj import CRS, Transformer
 from rasterio.enums import ColorInterp, Interleaving, Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.vrt import WarpedVRT
@@ -30,13 +30,13 @@ from rasterio.windows import Window
 
 from overwatt.aoi.errors import AssetReadError, GridError
 from overwatt.aoi.file_signatures import raster_driver
+from overwatt.aoi.geodesy import GEOD
 from overwatt.models.detector.card import ModelCard, check_fits
 
 MAX_PIXELS = 40_000_000_000  # read in windows
 MAX_PIXELS_UNTILED = 400_000_000  # PNG and JPEG decode whole: 1.2 GB of RGB
 DECODE_ROWS = 512
 _ALIASES = {"r": "red", "g": "green", "b": "blue", "nir08": "nir"}
-_GEOD = Geod(ellps="WGS84")
 
 
 def content_sha256(path: Path) -> str:
@@ -321,8 +321,8 @@ def ground_gsd(source: rasterio.DatasetReader, name: str) -> tuple[float, bool]:
     lon, lat = to.transform([p[0] for p in points], [p[1] for p in points])
     if not np.isfinite([*lon, *lat]).all() or t.determinant == 0:
         raise GridError(f"image {name}: its georeference maps to no place on Earth; check its CRS {source.crs}")
-    dx = _GEOD.inv(lon[0], lat[0], lon[1], lat[1])[2]
-    dy = _GEOD.inv(lon[0], lat[0], lon[2], lat[2])[2]
+    dx = GEOD.inv(lon[0], lat[0], lon[1], lat[1])[2]
+    dy = GEOD.inv(lon[0], lat[0], lon[2], lat[2])[2]
     gsd = math.sqrt(dx * dy)
     square = abs(dx / dy - 1) < 0.01 and t.b == 0 and t.d == 0 and t.e < 0 < t.a
     return gsd, bool(square and source.crs.is_projected and abs(gsd / t.a - 1) < 0.01)

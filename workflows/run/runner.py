@@ -28,6 +28,7 @@ from rasterio.features import shapes
 
 from overwatt.aoi.area import Area, area_from_setting, check_size
 from overwatt.aoi.errors import ConfigError, GridError, OverwattError, redact
+from overwatt.aoi.geodesy import to_lonlat
 from overwatt.aoi.grid import Tile, crop_to_area, tiles
 from overwatt.models.detector.card import ModelCard
 from overwatt.models.detector.sensors import weights_of
@@ -359,7 +360,7 @@ def _cell(tile: Tile, source: Image | StacSource, valid: np.ndarray | None, reas
         # a notch of a pixel or two at the edge of the imagery is no place for a data center to hide
         seen = shapely.make_valid(shapely.simplify(shapely.union_all(big), 1.5)) if big else shapely.Polygon()
     assert source.geobox is not None
-    mapped = detect.to_lonlat([seen], source.geobox.affine, str(source.geobox.crs))[0]
+    mapped = to_lonlat([seen], source.geobox.affine, str(source.geobox.crs))[0]
     imaged = 0.0 if valid is None else float(valid.mean())
     return {
         "cell": tile.name,

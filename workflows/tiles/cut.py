@@ -27,8 +27,9 @@ import pandas as pd
 import shapely
 
 from overwatt.aoi.errors import AssetReadError, ConfigError, RegistryError
+from overwatt.aoi.geodesy import DEGREE_LATITUDE_M
 from overwatt.models.training import tileset
-from overwatt.models.training.spatial_splits import DEGREE_M, SPLITS, Leak, leaks
+from overwatt.models.training.spatial_splits import SPLITS, Leak, leaks
 from overwatt.workflows.io import run_folder
 from overwatt.workflows.io.images import Image
 from overwatt.workflows.io.vectors import to_pixels
@@ -187,7 +188,7 @@ def _within_reach(labels: gpd.GeoDataFrame, extent: shapely.Geometry, reach_m: f
     """Which labels' boxes may lie within reach of an extent; some further ones are among them."""
     west, south, east, north = extent.bounds
     left, low, right, high = labels.bounds.to_numpy().T
-    up = reach_m / DEGREE_M
+    up = reach_m / DEGREE_LATITUDE_M
     side = up / np.cos(np.radians(min(max(abs(south), abs(north)) + up, 89.0)))
     apart = np.abs(((left + right) / 2 - (west + east) / 2 + 180) % 360 - 180)
     return (high >= south - up) & (low <= north + up) & (apart <= (right - left + east - west) / 2 + side)

@@ -23,9 +23,9 @@ from rasterio.features import rasterize, shapes
 from shapely.geometry import shape as as_shape
 
 from overwatt.aoi.errors import AssetReadError
+from overwatt.aoi.geodesy import to_lonlat
 from overwatt.models.training import tileset
 from overwatt.models.training.samples import DATA_CENTER, IGNORE, NOT_CENTER, OTHER
-from overwatt.pipeline.detection.footprints import to_lonlat
 from overwatt.workflows.io import run_folder
 from overwatt.workflows.io.images import Image
 

@@ -17,10 +17,10 @@ import pandas as pd
 import shapely
 
 from overwatt.aoi.errors import ConfigError, nearest
+from overwatt.aoi.geodesy import to_lonlat
 from overwatt.models.detector.card import ModelCard
 from overwatt.models.training import tileset
 from overwatt.models.training.spatial_splits import SPLITS, assign, sites_of
-from overwatt.pipeline.detection.footprints import to_lonlat
 from overwatt.workflows.io.images import Image, check_any_valid, open_image
 
 CELL_M = 8.0

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyproj import Geod
 
+from overwatt.aoi import geodesy
 from overwatt.pipeline import coverage
 from overwatt.pipeline.tables import CRS, conform, empty
 
@@ -32,12 +33,12 @@ def cells(*boxes, failed=(), unscreened=()):
 @given(st.floats(-179, 179), st.floats(-60, 60), st.floats(0, 360), st.floats(10, 15_000), st.floats(200, 3000))
 def test_frame_keeps_areas_and_nearby_distances(lon, lat, azimuth, distance, size):
     lon1, lat1, _ = GEOD.fwd(lon, lat, azimuth, distance)
-    a, b = coverage.local_frame(np.array([shapely.Point(lon, lat), shapely.Point(lon1, lat1)]), lon, lat)
+    a, b = geodesy.local_frame(np.array([shapely.Point(lon, lat), shapely.Point(lon1, lat1)]), lon, lat)
     assert shapely.distance(a, b) == pytest.approx(distance, rel=5e-3)
     half = size / 2 / 111_000
     box = shapely.box(lon1 - half, lat1 - half, lon1 + half, lat1 + half)
     area = abs(GEOD.geometry_area_perimeter(box)[0])
-    assert coverage.local_frame(np.array([box]), lon, lat)[0].area == pytest.approx(area, rel=1e-5)
+    assert geodesy.local_frame(np.array([box]), lon, lat)[0].area == pytest.approx(area, rel=1e-5)
 
 
 def test_half_of_an_outline_was_looked_at():
@@ -87,16 +88,8 @@ def test_place_on_the_antimeridian():
         0.47, abs=0.03
     )
     split = shapely.MultiPolygon([shapely.box(179.99, -17, 180, -16.99), shapely.box(-180, -17, -179.99, -16.99)])
-    assert abs(coverage.centres(np.array([split]))[0, 0]) == pytest.approx(180.0)
+    assert abs(geodesy.centres(np.array([split]))[0, 0]) == pytest.approx(180.0)
     assert coverage.looked_share(split, 30.0, looked.iloc[1:]) == pytest.approx(0.5, abs=1e-6)
-
-
-def test_p_detect_is_coverage_only_and_says_so():
-    looked = cells((9.9, 49.9, 10.1, 50.1))
-    point = shapely.Point(10.0, 50.0)
-    assert coverage.p_detect(1.0, "facility", point, 50.0, looked) == pytest.approx(1.0)
-    assert coverage.p_detect(None, "facility", shapely.Point(11.0, 50.0), 50.0, looked) == 0.0
-    assert coverage.BASIS == "coverage only"
 
 
 def test_with_looked_at_fills_the_column_row_by_row():

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import lognorm, norm
 
 from overwatt.aoi.errors import ConfigError
+from overwatt.pipeline import quantiles
 from overwatt.pipeline.compute import ai_models, evasion, thresholds
 from overwatt.pipeline.report.figures import thresholds as thresholds_plot
 from overwatt.pipeline.tables import QUANTILE_NAMES, QUANTILES
@@ -178,12 +179,12 @@ def test_a_log_normal_site_gives_its_own_probabilities(shift, sd, days):
 def test_laws_of_probability_above(values):
     q = np.sort(np.array(values))[None, :]
     grid = np.sort(np.concatenate([np.geomspace(1e17, 1e30, 40), q[0][q[0] > 0]]))
-    p = np.array([thresholds.probability_above(q, f)[0] for f in grid])
+    p = np.array([quantiles.probability_above(q, f)[0] for f in grid])
     assert ((p >= 0) & (p <= 1)).all()
     assert (np.diff(p) <= 1e-12).all()
     for i, value in enumerate(q[0]):
         if value > 0 and (q[0] == value).sum() == 1 and not (i == 8 and q[0][7] == 0):
-            assert thresholds.probability_above(q, value)[0] == pytest.approx(1 - QUANTILES[i])
+            assert quantiles.probability_above(q, value)[0] == pytest.approx(1 - QUANTILES[i])
 
 
 def test_sites_against_thresholds():

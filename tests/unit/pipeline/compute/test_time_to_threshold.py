@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 
 from overwatt.aoi.errors import ConfigError
 from overwatt.models.capacity.construction_delay import fit, hazards, waits
-from overwatt.pipeline.compute.time_to_threshold import SiteTrack, by_owner, stage_delays, time_to_threshold
+from overwatt.pipeline.compute.time_to_threshold import SiteTrack, stage_delays, time_to_threshold
 
 LIGHT = settings(max_examples=30, deadline=None)
 START = date(2026, 1, 1)
 stages = st.sampled_from(["land", "roof", "equipment", "operation"])
 
 
-def track(name="a", rate=1e23, stage="operation", seen=START, owner="", draws=400):
-    return SiteTrack(name, np.full(draws, rate), stage, seen, owner)
+def track(name="a", rate=1e23, stage="operation", seen=START, draws=400):
+    return SiteTrack(name, np.full(draws, rate), stage, seen)
 
 
 @given(st.floats(1e20, 1e26), st.floats(1e22, 1e28))
@@ -70,12 +70,6 @@ def test_waits_given_the_time_spent(stage, spent):
     assert (found >= 0).all()
     assert np.isfinite(found).all()
     np.testing.assert_array_equal(found, stage_delays(stage, spent, 500, 3))
-
-
-def test_owners_are_kept_apart():
-    found = by_owner([track("a", owner="x"), track("b", owner="x"), track("c")], 1e25, start=START)
-    assert {k: v.sites for k, v in found.items()} == {"x": ("a", "b"), "c": ("c",)}
-    assert found["x"].days == pytest.approx(found["c"].days / 2)
 
 
 @pytest.mark.parametrize(

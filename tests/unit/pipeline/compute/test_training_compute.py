@@ -9,6 +9,7 @@ from shapely.geometry import box
 
 from overwatt.aoi.errors import ConfigError
 from overwatt.models.reference import facts
+from overwatt.pipeline import quantiles
 from overwatt.pipeline.compute import training_compute
 from overwatt.pipeline.power import posterior
 from overwatt.pipeline.power.posterior import SiteEvidence
@@ -173,7 +174,7 @@ def test_a_site_does_not_depend_on_the_others():
 @given(st.integers(0, 2**31), st.integers(1, 40))
 def test_quantiles_are_ordered_and_named_as_the_tables_want(seed, draws):
     values = np.random.default_rng(seed).lognormal(size=(3, draws))
-    columns = training_compute.quantile_columns("it_mw", values)
+    columns = quantiles.quantile_columns("it_mw", values)
     assert list(columns) == [f"it_mw_{n}" for n in QUANTILE_NAMES]
     assert (np.diff(np.stack(list(columns.values())), axis=0) >= 0).all()
     np.testing.assert_allclose(columns["it_mw_p50"], np.median(values, axis=1))
@@ -230,15 +231,6 @@ def test_attach_refuses_other_rows(ids):
     draws = draws_of()
     with pytest.raises(ValueError, match=r"power draws|sites"):
         training_compute.attach(_sites(ids), draws, training_compute.estimate(draws, year=2025))
-
-
-def test_threshold_and_time_to_it_agree():
-    site = training_compute.estimate(draws_of(), year=2025, days=90)
-    above = training_compute.probability_above(site, 1e25)
-    days = training_compute.days_to_flop(site, 1e25)
-    np.testing.assert_allclose(above, (days < 90).mean(axis=1))
-    assert np.isinf(days).any()  # draws in which the site is a mine
-    assert (np.diff([training_compute.probability_above(site, f)[0] for f in (1e23, 1e25, 1e27)]) <= 0).all()
 
 
 def test_power_needed_scales_with_its_shares():
