@@ -23,7 +23,8 @@ import shapely
 
 from benchmarks.real_data import real_data
 from overwatt.aoi.errors import RegistryError
-from overwatt.pipeline.declared import registry
+from overwatt.pipeline.declared import deduplication
+from overwatt.workflows.io import registries
 
 FILES = (
     "im3_footprints.geojson",
@@ -48,7 +49,7 @@ def load(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         aside: list[tuple[int, str, str]] = []
         begun = time.perf_counter()
         try:
-            table = registry.read(folder / name, aside=aside)
+            table = registries.read(folder / name, aside=aside)
         except RegistryError as error:
             figures[name] = {"rows": len(aside), "used": 0, "aside": _reasons(aside), "error": str(error)}
             continue
@@ -73,7 +74,7 @@ def joins(tables: dict[str, Any]) -> dict[str, Any]:
     """Return how many rows of the four registries of facilities are one, by pair of sources."""
     chosen = [tables[name] for name in MERGED if name in tables]
     begun = time.perf_counter()
-    merged = registry.merge(chosen)
+    merged = deduplication.merge_registries(chosen)
     pairs: Counter[str] = Counter()
     for source, also in zip(merged["source"], merged["also"], strict=True):
         if not pd.isna(also):
@@ -98,7 +99,7 @@ def swapped(table: pd.DataFrame, seed: int = 7) -> dict[str, int]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "swapped.csv"
         pd.DataFrame({"id": np.arange(len(xy)), "lon": xy[:, 0], "lat": xy[:, 1]}).to_csv(file, index=False)
-        registry.read(file, aside=aside)
+        registries.read(file, aside=aside)
     found = {int(row) - 1 for row, _, _ in aside}
     right = len(found & set(turned.tolist()))
     return {"swapped": _SWAPPED, "noticed": right, "true_rows_put_aside": len(found) - right}

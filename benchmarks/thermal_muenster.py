@@ -32,7 +32,7 @@ from rasterio.features import shapes
 from scipy.signal import fftconvolve
 from shapely.geometry import shape
 
-from overwatt.pipeline.sites.thermal_anomaly import COUPLING_K_M2_PER_MW, FLOOR_SIGMAS, MAD_TO_SD, evidence
+from overwatt.pipeline.sites.thermal_anomaly import COUPLING_K_M2_PER_MW, FLOOR_SIGMAS, MAD_TO_SD, thermal_anomaly
 from overwatt.workflows.io.temperature_stack import load_stack
 
 SEED, CONTROLS = 20260801, 300
@@ -107,7 +107,7 @@ def study(scene: Scene, count: int) -> tuple[dict, pd.DataFrame, dict[tuple[str,
     """Return (result, looks of the data centers, looks of the controls by site and kind)."""
     # the data centers themselves, with a footprint of blur, are no background for anything
     keep_out = pd.concat([scene.water[["geometry"]], scene.sites.buffer(100.0).to_frame("geometry")])
-    table, looks = evidence(scene.stack, scene.grid, scene.sites, exclude=keep_out, daytime=True)
+    table, looks = thermal_anomaly(scene.stack, scene.grid, scene.sites, exclude=keep_out, daytime=True)
     rng = np.random.default_rng(SEED)
     controls: dict[tuple[str, str], pd.DataFrame] = {}
     rows = []
@@ -143,7 +143,7 @@ def study(scene: Scene, count: int) -> tuple[dict, pd.DataFrame, dict[tuple[str,
 
 def evidence_looks(scene: Scene, places: gpd.GeoDataFrame, keep_out: gpd.GeoDataFrame) -> pd.DataFrame:
     """Return the used looks of `evidence` at these places."""
-    _, looks = evidence(scene.stack, scene.grid, places, exclude=keep_out)
+    _, looks = thermal_anomaly(scene.stack, scene.grid, places, exclude=keep_out)
     return looks[looks["used"]]
 
 
@@ -175,7 +175,7 @@ def _floor_from_controls(scene: Scene, places: gpd.GeoDataFrame, keep_out: gpd.G
     The check on `floor_mw`, which assumes independent sensor footprints: here nothing is assumed but S.
     """
     discs = places.set_geometry(places.buffer(SITE_RADIUS_M + 100.0))
-    table, _ = evidence(scene.stack, scene.grid, discs, exclude=keep_out, ring_inner_m=50.0, ring_outer_m=650.0)
+    table, _ = thermal_anomaly(scene.stack, scene.grid, discs, exclude=keep_out, ring_inner_m=50.0, ring_outer_m=650.0)
     e = table["lst_excess_k"].dropna() * discs.area.iloc[0]
     sd = MAD_TO_SD * float((e - e.median()).abs().median())
     return FLOOR_SIGMAS * sd / COUPLING_K_M2_PER_MW

@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from overwatt.pipeline.compute.single_site import estimate
+from overwatt.pipeline.compute.single_site import estimate_site
 
 IMAGES = Path(__file__).parent / "images"
 CASES = {
@@ -91,7 +91,7 @@ def budget() -> Figure:
     """Share of the variance of IT power and FLOP by source, for four sites."""
     figure = Figure(figsize=(10.4, 6.4), layout="constrained")
     for axes, (name, given) in zip(figure.subplots(2, 2).flat, CASES.items(), strict=True):
-        found = estimate(given)
+        found = estimate_site(given)
         names = list(dict.fromkeys([*found["error_budget_flop"], *found["error_budget"]]))
         names = [n for n in names if max(found[k].get(n, 0) for k in ("error_budget", "error_budget_flop")) > 0.01]
         for k, (key, label) in enumerate((("error_budget", "IT power"), ("error_budget_flop", "FLOP, if any AI"))):
@@ -108,7 +108,7 @@ def budget() -> Figure:
 
 def sensitivity() -> Figure:
     """What one standard deviation of each assumption does to FLOP of the third case."""
-    found = estimate(CASES["60 chillers of 28 m2, footprint, 40 generators"])
+    found = estimate_site(CASES["60 chillers of 28 m2, footprint, 40 generators"])
     q = found["flop"]
     total = math.log(q["p90"] / q["p10"]) / 2.563
     items = [(k, math.exp(total * math.sqrt(v))) for k, v in found["error_budget_flop"].items() if v > 0.002]

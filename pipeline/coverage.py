@@ -15,14 +15,17 @@ import math
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 import shapely
 from shapely.geometry.base import BaseGeometry
 
 from overwatt.aoi.geodesy import DEGREE_LATITUDE_M, centres, local_frame
+from overwatt.pipeline.tables import conform
 
 BASIS = "coverage only"
 """What `p_detect` rests on; goes into every list that shows it."""
 
+_CELL_DEGREES = 1.0  # of assumed cells; own choice
 _MIN_RADIUS_M = 30.0  # rooftop class of position errors (domain 6.1): a point is never smaller
 _MAX_RADIUS_M = 50_000.0  # two sigma of the vaguest class, 25 km (domain 6.1)
 
@@ -99,7 +102,7 @@ def looked_shares(places: np.ndarray, position_error_m: np.ndarray, looked_at: g
     return np.clip(shares, 0.0, 1.0)
 
 
-def with_looked_at(declared: gpd.GeoDataFrame, looked_at: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+def looked_at_share(declared: gpd.GeoDataFrame, looked_at: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     """Return the table `declared` with its column `looked_at` filled: share of each place looked at."""
     places = declared.geometry.to_numpy()
     shares = looked_shares(places, declared["position_error_m"].to_numpy(float), looked_at)
@@ -122,3 +125,22 @@ def _screened(looked_at: gpd.GeoDataFrame) -> np.ndarray:
     usable = looked_at["screened"].to_numpy(bool) & ~looked_at["failed"].to_numpy(bool)
     usable &= ~(shapely.is_missing(geometry) | shapely.is_empty(geometry))
     return np.asarray(shapely.make_valid(geometry[usable]), dtype=object)
+
+
+def assumed_looked_at(sites: gpd.GeoDataFrame, margin_degrees: float = 0.05) -> gpd.GeoDataFrame:
+    """Return table `looked_at` that takes the neighbourhood of the observed sites as looked at, in cells.
+
+    An assumption for tables that come without one: the hull of all sites with a margin of some 5 km. It
+    makes 'not seen' evidence where it may not be: whoever uses it must say so.
+    """
+    hull = shapely.convex_hull(shapely.multipoints(centres(sites.geometry.to_numpy()))).buffer(margin_degrees)
+    hull = shapely.intersection(hull, shapely.box(-180.0, -90.0, 180.0, 90.0))
+    west, south, east, north = shapely.bounds(hull)
+    step = max(_CELL_DEGREES, (east - west) / 200, (north - south) / 200)
+    lon, lat = (a.ravel() for a in np.meshgrid(np.arange(west, east, step), np.arange(south, north, step)))
+    cells = shapely.intersection(shapely.box(lon, lat, lon + step, lat + step), hull)
+    cells = cells[shapely.area(cells) > 0]
+    rows = pd.DataFrame({"cell": [f"assumed-{k}" for k in range(len(cells))], "imaged": 1.0, "clear_looks": 1,
+                         "screened": True, "failed": False,
+                         "reason": "assumed: no table of what was looked at was given"})  # fmt: skip
+    return conform(gpd.GeoDataFrame(rows, geometry=cells, crs="OGC:CRS84"), "looked_at")

@@ -190,7 +190,7 @@ SCHEMAS: dict[str, tuple[Column, ...]] = {
     ),
 }
 
-_GEOMETRY = frozenset({"footprints", "sites", "declared", "ledger", "looked_at"})
+WITH_GEOMETRY = frozenset({"footprints", "sites", "declared", "ledger", "looked_at"})
 
 
 def empty(table: str) -> gpd.GeoDataFrame | pd.DataFrame:
@@ -211,7 +211,7 @@ def conform(rows: pd.DataFrame | Sequence[dict[str, object]], table: str) -> gpd
     schema = SCHEMAS[table]
     frame = pd.DataFrame(rows).reset_index(drop=True)
     names = [c.name for c in schema]
-    known = set(names) | ({"geometry"} if table in _GEOMETRY else set())
+    known = set(names) | ({"geometry"} if table in WITH_GEOMETRY else set())
     if unknown := sorted(set(frame.columns) - known):
         raise ValueError(f"table {table}: unknown column(s) {unknown}")
     out: dict[str, pd.Series] = {}
@@ -229,7 +229,7 @@ def conform(rows: pd.DataFrame | Sequence[dict[str, object]], table: str) -> gpd
             raise ValueError(f"table {table}: column '{column.name}' has nulls")
         out[column.name] = series.astype(pd.api.types.pandas_dtype(column.dtype))
     result = pd.DataFrame(out, columns=names, index=frame.index)
-    if table not in _GEOMETRY:
+    if table not in WITH_GEOMETRY:
         return result
     if "geometry" not in frame and len(frame):
         raise ValueError(f"table {table}: column 'geometry' is missing")

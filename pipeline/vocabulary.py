@@ -6,6 +6,14 @@ The classes of ledger entries are in `overwatt.pipeline.tables`, with the schema
 
 from __future__ import annotations
 
+from typing import Literal
+
+RegistryFormat = Literal[
+    "auto", "generic", "im3", "osm", "epa", "epoch", "peeringdb", "cloud_regions", "gpu_clusters", "chip_quantities",
+    "workloads",
+]  # fmt: skip
+"""Layouts of registries that can be asked for; `auto` tells the layout by the content."""
+
 NOT_OPERATING = frozenset({"planned", "construction", "closed"})
 """Statuses of a declaration whose facility need not be visible or run."""
 

@@ -29,6 +29,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from dask.system import CPU_COUNT
 
 from benchmarks.detector_speed.networks import Rival, built, card_of, size_of
 from benchmarks.detector_speed.scores import dice_simulated, real_district, shipped
@@ -55,7 +56,7 @@ def compare(options: argparse.Namespace, width: int, say: Callable[[str], None])
     """Train ours from random weights and from ImageNet, and the rival, on the same batches; score them."""
     settings = TrainSettings(
         seed=1, steps=options.steps, batch=options.batch, crop_px=options.crop_px, width=width, imagenet=False,
-        threads=len(os.sched_getaffinity(0)),
+        threads=CPU_COUNT,
     )  # fmt: skip
     card, folds = card_of(settings), FoldSettings()
     real = real_district(card, folds, options.block, REAL_SHARE)
@@ -154,7 +155,7 @@ def run(options: argparse.Namespace, say: Callable[[str], None]) -> dict[str, An
         **from_folds,
         "speed": timed | {"load_average": [round(load_before, 2), round(os.getloadavg()[0], 2)]},
         "networks": networks,
-        "machine": {"cores": len(os.sched_getaffinity(0)), "torch": torch.__version__,
+        "machine": {"cores": CPU_COUNT, "torch": torch.__version__,
                     "processor": torch.backends.cpu.get_cpu_capability(), "precision": "float32"},
         "rival": "U-Net, ResNet-18, segmentation-models-pytorch, encoder_weights=None: no model hub can be reached",
         "simulated": "the scenes of the training and of every result called simulated; speed is on random pixels",

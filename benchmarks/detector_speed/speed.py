@@ -5,7 +5,6 @@ In: two networks. Out: medians and ratios by round: one thread, all cores, and t
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from statistics import median
@@ -13,6 +12,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from dask.system import CPU_COUNT
 from torch import Tensor, nn
 
 from benchmarks.detector_speed.networks import Rival
@@ -89,7 +89,7 @@ def speed(ours: SiteNet, rival: Rival, card: ModelCard, rounds: int, side_px: in
     run = Detector.of(ours, card, "cpu")
     rivals = Detector(cast(SiteNet, rival.eval()), card, "cpu", "float32", run.batch)
     pixels = np.random.default_rng(0).random((3, side_px, side_px), np.float32)
-    cores, mpx = len(os.sched_getaffinity(0)), WINDOW_PX**2 / 1e6
+    cores, mpx = CPU_COUNT, WINDOW_PX**2 / 1e6
 
     def read(y0: int, x0: int, y1: int, x1: int) -> tuple[np.ndarray, np.ndarray]:
         y, x = np.arange(y0, y1) % side_px, np.arange(x0, x1) % side_px

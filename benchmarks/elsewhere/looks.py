@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import shapely
 import torch
+from dask.system import CPU_COUNT
 
 from benchmarks.elsewhere.frames import PIN, Frame
 from overwatt.models.detector.inference import Detector, predict
@@ -59,7 +59,7 @@ class Look:
 def look_at_all(frames: list[Frame], weights: Path) -> list[Look | None]:
     """Run weights on frames, a process a core, in the order given; says its progress on standard error."""
     began, looks = time.monotonic(), []
-    cores = len(os.sched_getaffinity(0))
+    cores = CPU_COUNT
     with ProcessPoolExecutor(cores, get_context("spawn"), initializer=_load, initargs=(weights,)) as pool:
         for i, found in enumerate(pool.map(_look, frames, chunksize=8), 1):
             looks.append(found)

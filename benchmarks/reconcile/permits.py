@@ -36,9 +36,9 @@ import pandas as pd
 from benchmarks.real_data import real_data
 from benchmarks.reconcile import planted, rivals
 from overwatt.aoi.geodesy import centres
-from overwatt.pipeline.declared import registry
 from overwatt.pipeline.reconcile import ledger as reconcile
 from overwatt.pipeline.reconcile.observed_sites import _sites, assumed_looked_at
+from overwatt.workflows.io import registries
 
 JUDGED = Path(__file__).with_name("permit_pairs.csv")
 PERMITS = "epa_echo_naics_518210.json"
@@ -66,7 +66,7 @@ def tables(folder: Path) -> Tables:
         "area": base["area_m2"], "cooling": 0, "cooling_m2": 0.0, "name": base["name"], "operator": base["operator"],
     })  # fmt: skip
     sites = _sites(frame)
-    permits = registry.read(folder / PERMITS, aside=[])
+    permits = registries.read(folder / PERMITS, aside=[])
     return Tables(sites, frame[["site_id", "name", "operator"]], permits, assumed_looked_at(sites))
 
 

@@ -20,9 +20,9 @@ from scipy.spatial import cKDTree
 from shapely.affinity import translate
 
 from overwatt.aoi.geodesy import DEGREE_EQUATOR_M, EARTH_RADIUS_M, centres, local_frame, on_sphere
-from overwatt.pipeline.declared import registry
 from overwatt.pipeline.reconcile.observed_sites import _sites, assumed_looked_at
 from overwatt.pipeline.tables import conform
+from overwatt.workflows.io import registries
 
 EDITS = ("delete", "move", "halve", "triple", "relabel", "split", "vague", "rename")
 EXPECTED = {
@@ -70,11 +70,11 @@ def base(folder: Path, registry_name: str = "im3", reach_m: float = REACH_M) -> 
     """
     rng = np.random.default_rng(5)
     if registry_name == "osm":
-        found = registry.read(folder / "osm_world_overpass.json", aside=[])
+        found = registries.read(folder / "osm_world_overpass.json", aside=[])
         found = found[found["status"] == "operational"].reset_index(drop=True)
         found["area_m2"] = np.exp(rng.normal(np.log(8000), 0.8, len(found)))
     else:
-        found = registry.read(folder / "im3_footprints.geojson")
+        found = registries.read(folder / "im3_footprints.geojson")
         found = found[(found.geometry.geom_type != "Point") & (found["area_m2"] >= 1500)].reset_index(drop=True)
     found["it_mw"] = found["area_m2"] / 1000.0 * 1.5 * np.exp(0.6 * rng.standard_normal(len(found))) / 1.3
     return _campuses(found, reach_m) if reach_m else found

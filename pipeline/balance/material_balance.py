@@ -48,7 +48,7 @@ _SURE = 0.5  # a site's own balance needs a pairing at least this probable; own 
 _FLOOR = 1e-9
 
 
-def balances(
+def material_balance(
     ledger: gpd.GeoDataFrame,
     sites: gpd.GeoDataFrame,
     declared: gpd.GeoDataFrame,

@@ -28,7 +28,7 @@ NEAR_M = 100.0
 _LOOKED, _PROBABLE = 0.8, 0.5
 
 
-def compare(
+def compare_runs(
     earlier: gpd.GeoDataFrame, later: gpd.GeoDataFrame, looked_earlier: gpd.GeoDataFrame, looked_later: gpd.GeoDataFrame
 ) -> gpd.GeoDataFrame:
     """Return the rows: class, site_id_a, site_id_b, it_mw_a, it_mw_b (medians, MW), ln_ratio, limit, reason, geometry.

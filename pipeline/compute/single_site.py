@@ -80,7 +80,7 @@ _RESERVED = (
 _MAX_TEXT = 2000
 
 
-def estimate(given: Mapping[str, Any], *, days: int = 90, seed: int = 0, draws: int = 16_384) -> dict[str, Any]:
+def estimate_site(given: Mapping[str, Any], *, days: int = 90, seed: int = 0, draws: int = 16_384) -> dict[str, Any]:
     """Return the estimate of one site as plain values.
 
     Args:

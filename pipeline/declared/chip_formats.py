@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import re
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -18,8 +17,8 @@ from overwatt.aoi.errors import RegistryError
 from overwatt.pipeline.declared.facility_formats import EPOCH_ERROR_M, EPOCH_FILES, EPOCH_LICENCE
 from overwatt.pipeline.declared.names import plain, similarity
 from overwatt.pipeline.declared.parsing import as_number, as_text
+from overwatt.pipeline.declared.received import Received, require
 from overwatt.pipeline.vocabulary import POSITION_ERROR_M
-from overwatt.workflows.io.tabular import read_csv, require
 
 CERTAINTY = {"Confirmed": 0.95, "Likely": 0.7, "Unlikely": 0.1}
 """Reliability by Epoch's word for whether a cluster exists; Epoch gives no shares, own choice."""
@@ -38,7 +37,7 @@ _NUMBERED = re.compile(r"\d+ \w")
 _Sites = list[dict[str, Any]]
 
 
-def gpu_clusters(file: Path) -> pd.DataFrame:
+def gpu_clusters(given: Received) -> pd.DataFrame:
     """Epoch AI's GPU clusters as kind `chips`.
 
     Power is facility power: Epoch's calculated value is chips x TDP x 1.82 x PUE (domain 1.1; 700,000 GB200 of
@@ -47,12 +46,12 @@ def gpu_clusters(file: Path) -> pd.DataFrame:
     chips again. What Epoch marks as a possible duplicate is put aside. A place is the coordinates in its location,
     else the site of `epoch_site_coordinates.csv` beside it that has its address or its name.
     """
-    frame = read_csv(file)
-    require(file, frame, ("Name", "Status", "Certainty", "Chip type (primary)", "First Operational Date"))
+    frame = given.table
+    require(given.name, frame, ("Name", "Status", "Certainty", "Chip type (primary)", "First Operational Date"))
     rows = frame.to_dict("records")
     again = frame["Name"].duplicated(keep=False).tolist()
     begins = dict(zip(frame["Name"], frame["First Operational Date"], strict=True))
-    sites, found = _sites(file), dict[tuple[Any, ...], Any]()
+    sites, found = _sites(given), dict[tuple[Any, ...], Any]()
     out = []
     for n, r in enumerate(rows, start=1):
         key = tuple(as_text(r.get(c)) for c in ("Location", "Name"))
@@ -64,7 +63,9 @@ def gpu_clusters(file: Path) -> pd.DataFrame:
             of = as_text(r.get("Possible Duplicate Of"))
             left_out = f"Epoch marks it as a possible duplicate{f' of {of[:80]}' if of else ''}"
         try:
-            chips = [as_number(r.get(c), file, n, c) for c in ("Total number of AI chips", "Chip quantity (primary)")]
+            chips = [
+                as_number(r.get(c), given.name, n, c) for c in ("Total number of AI chips", "Chip quantity (primary)")
+            ]
         except RegistryError as error:
             chips, fault = [None], fault or str(error)
         out.append(
@@ -94,11 +95,11 @@ def gpu_clusters(file: Path) -> pd.DataFrame:
     return pd.DataFrame(out)
 
 
-def chip_quantities(file: Path) -> pd.DataFrame:
+def chip_quantities(given: Received) -> pd.DataFrame:
     """Epoch AI's chips by data center and date as kind `chips`, placed by the site coordinates beside the file."""
-    frame = read_csv(file)
-    require(file, frame, ("Data center", "Date", "Chip type", "Number of Units"))
-    site = {s["Name"]: s for s in _sites(file)}
+    frame = given.table
+    require(given.name, frame, ("Data center", "Date", "Chip type", "Number of Units"))
+    site = {s["Name"]: s for s in _sites(given)}
     out = []
     for n, r in enumerate(frame.to_dict("records"), start=1):
         at = site.get(r["Data center"], {})
@@ -126,14 +127,14 @@ def chip_quantities(file: Path) -> pd.DataFrame:
     return pd.DataFrame(out)
 
 
-def notable_models(file: Path) -> pd.DataFrame:
+def notable_models(given: Received) -> pd.DataFrame:
     """Epoch AI's notable models as kind `workload`: FLOP, organisation, hardware; published on `valid_from`.
 
     The run ended before that day; where it ran is not stated, so the point is empty. The zone is the country of
     the organisation, not of the site.
     """
-    frame = read_csv(file)
-    require(file, frame, ("Model", "Publication date", "Training compute (FLOP)"))
+    frame = given.table
+    require(given.name, frame, ("Model", "Publication date", "Training compute (FLOP)"))
     get = frame.get
     empty = pd.Series([""] * len(frame), index=frame.index)
     return pd.DataFrame(
@@ -156,12 +157,13 @@ def notable_models(file: Path) -> pd.DataFrame:
     )
 
 
-def _sites(file: Path) -> _Sites:
-    beside = file.with_name(EPOCH_FILES["where"])
-    if not beside.is_file():
+def _sites(given: Received) -> _Sites:
+    """Rows of Epoch's site coordinates, where they lie beside the registry."""
+    name = EPOCH_FILES["where"]
+    if name not in given.beside:
         return []
-    frame = read_csv(beside)
-    require(beside, frame, ("Name", "lon", "lat", "coord_precision"))
+    frame = given.beside[name]
+    require(name, frame, ("Name", "lon", "lat", "coord_precision"))
     return [{str(k): v for k, v in r.items()} for r in frame.to_dict("records")]
 
 

@@ -34,7 +34,7 @@ _TOGETHER = ("status", "valid_from", "valid_to")  # a status without its own dat
 _SHAPE = ("geometry", "position_error_m", "area_m2")
 
 
-def merge(tables: Sequence[gpd.GeoDataFrame]) -> gpd.GeoDataFrame:
+def merge_registries(tables: Sequence[gpd.GeoDataFrame]) -> gpd.GeoDataFrame:
     """Return the tables `declared` as one, rows of different sources that are one facility joined.
 
     The row with the smallest position error gives place and outline; of the rest the first known value counts, in

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,8 +24,8 @@ from overwatt.pipeline.declared.parsing import (
     as_text,
     digits_error_m,
 )
+from overwatt.pipeline.declared.received import Received, require
 from overwatt.pipeline.vocabulary import POSITION_ERROR_M
-from overwatt.workflows.io.tabular import read_csv, read_json, read_vector, require, rows_of
 
 ODBL = "ODbL 1.0, © OpenStreetMap contributors"
 RELIABILITY = {
@@ -51,16 +51,16 @@ _PEERINGDB_STATUS = {"ok": "operational", "pending": "planned", "deleted": "clos
 _POWER_GRID = frozenset({"line", "minor_line", "substation", "cable", "tower", "pole", "plant", "generator"})
 
 
-def im3(file: Path) -> pd.DataFrame:
+def im3(given: Received) -> pd.DataFrame:
     """A campus that holds a mapped building is left out: its buildings stand for it.
 
     IM3 maps some campuses twice, as land and as buildings; keeping both would declare one
     facility twice. The land without buildings stays, because nothing else declares it.
     """
-    frame = read_vector(file)
+    frame = given.table
     if missing := {"type", "sqft", "name", "operator", "geometry"} - set(frame.columns):
         raise RegistryError(
-            f"registry '{file.name}' is not IM3: column '{min(missing)}' is missing; use format generic"
+            f"registry '{given.name}' is not IM3: column '{min(missing)}' is missing; use format generic"
         )
     whole = frame["geometry"].to_numpy(object)
     geometry = shapely.make_valid(whole)
@@ -104,17 +104,17 @@ def _us_state(code: object) -> str | None:
     return f"US-{text.upper()}" if text and re.fullmatch(r"[A-Za-z]{2}", text) else None
 
 
-def osm(file: Path) -> pd.DataFrame:
+def osm(given: Received) -> pd.DataFrame:
     """Overpass JSON; lines and substations of the power grid are put aside: they declare no data center."""
-    content = read_json(file)
+    content = given.content
     elements = content.get("elements") if isinstance(content, dict) else None
     if not isinstance(elements, list):
-        raise RegistryError(f"registry '{file.name}' is not Overpass JSON: key 'elements' is missing")
-    return pd.DataFrame([_element(e, n, file) for n, e in enumerate(elements, start=1)])
+        raise RegistryError(f"registry '{given.name}' is not Overpass JSON: key 'elements' is missing")
+    return pd.DataFrame([_element(e, n, given.name) for n, e in enumerate(elements, start=1)])
 
 
-def _element(element: dict[str, Any] | object, n: int, file: Path) -> dict[str, Any]:
-    where = f"registry '{file.name}', row {n}"
+def _element(element: dict[str, Any] | object, n: int, source: str) -> dict[str, Any]:
+    where = f"registry '{source}', row {n}"
     tags = element.get("tags") or {} if isinstance(element, dict) else None
     if not isinstance(element, dict) or not isinstance(tags, dict):
         return {"row": n, "fault": f"{where}: not an OpenStreetMap element"}
@@ -156,9 +156,9 @@ def _osm_status(tags: dict[str, Any]) -> str:
     return "planned" if keys & {"planned", "proposed"} else "operational"
 
 
-def epa(file: Path) -> pd.DataFrame:
+def epa(given: Received) -> pd.DataFrame:
     """ECHO facility search: air permits (of backup generators, mostly), so kind `power`; no MW is stated."""
-    facilities = rows_of(read_json(file), file, "Results.Facilities", "an ECHO answer")
+    facilities = given.rows("Results.Facilities", "an ECHO answer")
     places = [(as_text(f.get("FacLon") or f.get("FacLong")), as_text(f.get("FacLat"))) for f in facilities]
     shared = pd.Series(places, dtype=object).duplicated(keep=False).tolist()
     return pd.DataFrame(
@@ -182,27 +182,28 @@ def epa(file: Path) -> pd.DataFrame:
     )
 
 
-def epoch(file: Path) -> pd.DataFrame:
+def epoch(given: Received) -> pd.DataFrame:
     """Epoch's "Current power (MW)" is IT power; 0 means that nothing runs yet."""
-    files = {key: file.with_name(name) for key, name in EPOCH_FILES.items()}
-    if file.name not in EPOCH_FILES.values():
-        files["what" if "Current H100 equivalents" in "".join(read_csv(file).columns) else "where"] = file
-    if absent := [f.name for f in files.values() if not f.is_file()]:
+    own = given.table
+    tables = {key: given.beside.get(name) for key, name in EPOCH_FILES.items()}
+    tables["what" if "Current H100 equivalents" in own else "where"] = own
+    where, what = tables["where"], tables["what"]
+    if where is None or what is None:
+        absent = EPOCH_FILES["where" if where is None else "what"]
         raise RegistryError(
-            f"registry '{file.name}': '{absent[0]}' must lie beside it (coordinates and power are two files)"
+            f"registry '{given.name}': '{absent}' must lie beside it (coordinates and power are two files)"
         )
-    where, what = (read_csv(files[key]) for key in ("where", "what"))
-    require(files["where"], where, ("coord_precision", "Name", "lon", "lat"))
-    require(files["what"], what, ("Name", "Current power (MW)"))
+    require(given.name if where is own else EPOCH_FILES["where"], where, ("coord_precision", "Name", "lon", "lat"))
+    require(given.name if what is own else EPOCH_FILES["what"], what, ("Name", "Current power (MW)"))
     power = dict(zip(what["Name"], what["Current power (MW)"], strict=True))
-    return pd.DataFrame([_epoch_site(r, n, power, file) for n, r in enumerate(_records(where), start=1)])
+    return pd.DataFrame([_epoch_site(r, n, power, given.name) for n, r in enumerate(_records(where), start=1)])
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(k): v for k, v in r.items()} for r in frame.to_dict("records")]
 
 
-def _epoch_site(row: dict[str, Any], n: int, power: dict[str, str], file: Path) -> dict[str, Any]:
+def _epoch_site(row: dict[str, Any], n: int, power: dict[str, str], source: str) -> dict[str, Any]:
     out = {
         "row": n,
         "declared_id": row["Name"],
@@ -217,20 +218,20 @@ def _epoch_site(row: dict[str, Any], n: int, power: dict[str, str], file: Path) 
         "reliability": RELIABILITY["epoch"],
     }
     try:
-        mw = as_number(power.get(row["Name"]), file, n, "Current power (MW)")
+        mw = as_number(power.get(row["Name"]), source, n, "Current power (MW)")
     except RegistryError as error:
         return out | {"fault": str(error)}
     return out | {"it_mw": mw or None, "status": None if mw is None else "construction" if mw == 0 else "operational"}
 
 
-def peeringdb(file: Path) -> pd.DataFrame:
+def peeringdb(given: Received) -> pd.DataFrame:
     """Answer of GET https://www.peeringdb.com/api/fac: {"data": [...]}; rows may lack coordinates.
 
     Fields as documented there; its status is that of the record (ok, pending, deleted), and no date of it is kept.
     Coordinates are geocoded from the address: a parcel, unless there is no street (then the city's).
     """
-    content = read_json(file)
-    rows = rows_of({"data": content} if isinstance(content, list) else content, file, "data", "a PeeringDB answer")
+    listed = isinstance(given.content, list)
+    rows = (replace(given, content={"data": given.content}) if listed else given).rows("data", "a PeeringDB answer")
     return pd.DataFrame(
         [
             {
@@ -260,11 +261,10 @@ def _peeringdb_zone(row: dict[str, Any]) -> str | None:
     return f"{country}-{state}" if country == "US" and state and len(state) == 2 else country
 
 
-def cloud_regions(file: Path) -> pd.DataFrame:
+def cloud_regions(given: Received) -> pd.DataFrame:
     """Regions that clouds publish, {"regions": [{provider, name, label, lat, lng}]}: a city each, not a building."""
-    content = read_json(file)
-    rows = rows_of(content, file, "regions", "a list of cloud regions")
-    attribution = as_text(content.get("attribution")) if isinstance(content, dict) else None
+    rows = given.rows("regions", "a list of cloud regions")
+    attribution = as_text(given.content.get("attribution")) if isinstance(given.content, dict) else None
     return pd.DataFrame(
         [
             {

@@ -9,15 +9,15 @@ generators or a grid connection; else of facilities, unless its own column `kind
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from overwatt.aoi.errors import RegistryError, nearest
-from overwatt.pipeline.declared.parsing import Column, texts
+from overwatt.pipeline.declared.parsing import texts
+from overwatt.pipeline.declared.received import FAULT, Received
+from overwatt.pipeline.declared.validation import RowValidator
 from overwatt.pipeline.vocabulary import PLACELESS_KINDS
-from overwatt.workflows.io.tabular import FAULT, TABLE_SUFFIXES, read_csv, read_json, read_vector, rows_of
 
 _ALIASES = {
     "lon": ("lon", "longitude", "long", "lng", "x", "lon_deg", "faclong"),
@@ -48,11 +48,11 @@ TARGETS = (*_ALIASES, *_SAME_NAME, *_POWER, "area_m2")
 """Names a column map may give."""
 
 
-def table(file: Path, columns: Mapping[str, str] | None = None, keep_all: bool = False) -> pd.DataFrame:
+def table(given: Received, columns: Mapping[str, str] | None = None, keep_all: bool = False) -> pd.DataFrame:
     """Return a received table under our names, one row a row of the file; `row` counts from 1.
 
     Args:
-        file: the table.
+        given: the table.
         columns: {our name: column of the file}, any case; goes before what the names themselves say.
         keep_all: keep columns of other names too, in lower case, and do not ask what bare power means.
 
@@ -60,10 +60,10 @@ def table(file: Path, columns: Mapping[str, str] | None = None, keep_all: bool =
         RegistryError: unreadable file, unknown name or absent column in the map, power that may be IT or
             facility, or no coordinates in a table of facilities.
     """
-    frame = _opened(file)
+    frame = given.table
     lower = {str(c).strip().lower(): c for c in frame.columns}
     names = [n for n in lower if not n.startswith("\0")]
-    column = _named(file, lower, columns or {}, names)
+    column = _named(given.name, lower, columns or {}, names)
     if "operator" in column and "counterparty" in column and not columns:
         column |= {"operator": next((lower[b] for b in ("buyer", "purchaser", "importer", "consignee", "customer")
                                      if b in lower), column["operator"])}  # fmt: skip
@@ -78,13 +78,13 @@ def table(file: Path, columns: Mapping[str, str] | None = None, keep_all: bool =
     stated = {"it_mw", "facility_mw", *_POWER} & column.keys()
     if not keep_all and not stated and (bare := [lower[b] for b in _BARE_POWER if b in lower]):
         raise RegistryError(
-            f"registry '{file.name}', column '{bare[0]}': not clear whether IT or facility power; "
+            f"registry '{given.name}', column '{bare[0]}': not clear whether IT or facility power; "
             "rename it to it_mw or facility_mw"
         )
     placed = "geometry" in column or {"lon", "lat"} <= column.keys()
     if not placed and (keep_all or not (kind in PLACELESS_KINDS or _some_nowhere(frame, column))):
         raise RegistryError(
-            f"registry '{file.name}' has no coordinates: it needs columns lon and lat, or geometry; "
+            f"registry '{given.name}' has no coordinates: it needs columns lon and lat, or geometry; "
             f"its columns are {', '.join(names) or 'none'}"
         )
     out = pd.DataFrame(index=frame.index)
@@ -96,24 +96,13 @@ def table(file: Path, columns: Mapping[str, str] | None = None, keep_all: bool =
     if FAULT in frame:
         out["fault"] = frame[FAULT]
     if not keep_all:
-        out = _facility_mw(out, file)
+        out = _facility_mw(out, given.name)
         own = texts(out["kind"]) if "kind" in out else np.full(len(out), None, object)
         out["kind"] = [k or kind for k in own]
     return out
 
 
-def _opened(file: Path) -> pd.DataFrame:
-    if file.suffix.lower() in TABLE_SUFFIXES:
-        return read_csv(file)
-    if file.suffix.lower() == ".json":
-        with file.open("rb") as stream:
-            listed = stream.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
-        if listed:
-            return pd.DataFrame(rows_of({"rows": read_json(file)}, file, "rows", "a list of objects"))
-    return read_vector(file)
-
-
-def _named(file: Path, lower: dict[str, str], given: Mapping[str, str], names: list[str]) -> dict[str, str]:
+def _named(source: str, lower: dict[str, str], given: Mapping[str, str], names: list[str]) -> dict[str, str]:
     column = {}
     taken = set()
     for target, source in given.items():
@@ -121,7 +110,7 @@ def _named(file: Path, lower: dict[str, str], given: Mapping[str, str], names: l
             raise RegistryError(f"columns: '{target}' is no name of ours: {nearest(str(target), TARGETS)}")
         if str(source).strip().lower() not in lower:
             raise RegistryError(
-                f"registry '{file.name}': column '{source}' given for '{target}' is not there: "
+                f"registry '{source}': column '{source}' given for '{target}' is not there: "
                 f"{nearest(str(source), names)}"
             )
         column[target] = lower[str(source).strip().lower()]
@@ -147,7 +136,7 @@ def _some_nowhere(frame: pd.DataFrame, column: dict[str, str]) -> bool:
     return "kind" in column and bool({str(k).strip().lower() for k in frame[column["kind"]].unique()} & PLACELESS_KINDS)
 
 
-def _facility_mw(out: pd.DataFrame, file: Path) -> pd.DataFrame:
+def _facility_mw(out: pd.DataFrame, source: str) -> pd.DataFrame:
     """Facility power of rows that state none: grid connection as it is, generators by domain 4.3.
 
     n generators x 2.5 MW, or their nameplate, x 0.7 (spares and derating; ln-sd 0.35). A connection is a cap.
@@ -155,7 +144,7 @@ def _facility_mw(out: pd.DataFrame, file: Path) -> pd.DataFrame:
     have = [c for c in _POWER if c in out]
     if not have:
         return out
-    check = Column(file, out["row"].to_numpy(), out["fault"].to_numpy() if "fault" in out else None)
+    check = RowValidator(source, out["row"].to_numpy(), out["fault"].to_numpy() if "fault" in out else None)
     factor = {"grid_mw": 1.0, "generator_mw": _GENERATOR_SHARE, "generators": _GENERATOR_MW * _GENERATOR_SHARE}
     mw = pd.Series(np.nan, out.index)
     for name in have:

@@ -16,8 +16,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, Literal
 
 import geopandas as gpd
 import numpy as np
@@ -28,40 +26,17 @@ from shapely.geometry.base import BaseGeometry
 from overwatt.aoi.errors import RegistryError, nearest
 from overwatt.aoi.geodesy import DEGREE_EQUATOR_M, centres, local_frame, outline_m2
 from overwatt.pipeline.declared import chip_formats, facility_formats, generic
-from overwatt.pipeline.declared.deduplication import merge
 from overwatt.pipeline.declared.parsing import (
     CAMPUS_ERROR_SHARE,
-    Column,
-    as_geometry,
-    as_number,
     as_text,
     texts,
 )
+from overwatt.pipeline.declared.received import Received
+from overwatt.pipeline.declared.validation import RowValidator
 from overwatt.pipeline.tables import CRS, conform
 from overwatt.pipeline.vocabulary import PLACELESS_KINDS, POSITION_ERROR_M, STATUS_WORDS
 
-__all__ = [
-    "MAX_BYTES",
-    "Format",
-    "as_geometry",
-    "as_number",
-    "as_text",
-    "merge",
-    "outline_m2",
-    "read",
-    "records",
-    "within",
-]
-
-Format = Literal[
-    "auto", "generic", "im3", "osm", "epa", "epoch", "peeringdb", "cloud_regions", "gpu_clusters", "chip_quantities",
-    "workloads",
-]  # fmt: skip
-
-MAX_BYTES = 500 * 2**20
-"""Larger files are refused: the largest open registry is under 2 MB, so it is the wrong file."""
-
-_READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
+LAYOUTS: dict[str, Callable[[Received], pd.DataFrame]] = {
     "generic": generic.table,
     "im3": facility_formats.im3,
     "osm": facility_formats.osm,
@@ -72,13 +47,6 @@ _READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
     "gpu_clusters": chip_formats.gpu_clusters,
     "chip_quantities": chip_formats.chip_quantities,
     "workloads": chip_formats.notable_models,
-}
-_HEADERS = {
-    "coord_precision": "epoch",
-    "Current H100 equivalents": "epoch",
-    "First Operational Date": "gpu_clusters",
-    "Number of Units source": "chip_quantities",
-    "Training compute (FLOP)": "workloads",
 }
 _STATUS_OF = {word: status for status, words in STATUS_WORDS.items() for word in words.split("|")}
 _NUMBERS = (
@@ -91,21 +59,20 @@ _NUMBERS = (
     "training_flop",
     "reliability",
 )
-_HEAD_BYTES = 65_536  # of a file, to tell its layout
 
 
-def read(
-    path: str | Path,
-    format: Format = "auto",
+def normalize_registry(
+    given: Received,
+    layout: str,
     default_position_error_m: float | None = None,
     aside: list[tuple[int, str, str]] | None = None,
     columns: Mapping[str, str] | None = None,
 ) -> gpd.GeoDataFrame:
-    """Return the registry at `path` as the table `declared`.
+    """Return a received registry as the table `declared`.
 
     Args:
-        path: the file; for `epoch` either of the two CSV files, the other lying beside it.
-        format: layout, or `auto` to tell it from the content.
+        given: the registry, opened.
+        layout: one of `LAYOUTS`.
         default_position_error_m: 1-sigma position error of rows that state none, m; without
             it the error follows from source, geometry and, for points, coordinate digits.
         aside: takes rows that cannot be used as (row, id, reason); without it the first such row is an error.
@@ -114,43 +81,21 @@ def read(
     Chips and workloads without a place have an empty point and 25 km: they count in balances only.
 
     Raises:
-        RegistryError: unreadable, too large or empty file; no coordinates, or out of range;
+        RegistryError: an unknown layout; no rows; no coordinates, or out of range;
             repeated id; a number that is none or negative; a date that is none.
     """
-    file = Path(path)
-    if format != "auto" and format not in _READERS:
-        raise RegistryError(f"declared.format '{format}' is unknown: {nearest(format, ['auto', *_READERS])}")
+    if layout not in LAYOUTS:
+        raise RegistryError(f"declared.format '{layout}' is unknown: {nearest(layout, ['auto', *LAYOUTS])}")
     if default_position_error_m is not None and not 0 < default_position_error_m < math.inf:
         raise RegistryError(
             f"default_position_error_m = {default_position_error_m}: must be a positive length in metres"
         )
-    if not file.is_file():
-        raise RegistryError(f"registry '{file}' is not a file: check declared.path")
-    if (size := file.stat().st_size) > MAX_BYTES:
-        raise RegistryError(
-            f"registry '{file.name}' has {size / 2**20:.0f} MB, the limit is {MAX_BYTES // 2**20} MB: "
-            "cut it to the area"
-        )
-    if columns and format not in ("auto", "generic"):
-        raise RegistryError(f"columns: a column map is for format generic, not '{format}'; leave one of them out")
-    layout = "generic" if columns else (_guess(file) if format == "auto" else format)
-    frame = generic.table(file, columns) if columns else _READERS[layout](file)
+    if columns and layout != "generic":
+        raise RegistryError(f"columns: a column map is for format generic, not '{layout}'; leave one of them out")
+    frame = generic.table(given, columns) if layout == "generic" else LAYOUTS[layout](given)
     if not len(frame):
-        raise RegistryError(f"registry '{file.name}' has no rows: nothing is declared in it")
-    return _table(frame, file, default_position_error_m, aside)
-
-
-def records(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of any table with coordinates as they are, under our names where these are known; key 'row'.
-
-    A row that could not be read has its reason under 'fault', which `as_geometry` raises.
-    """
-    frame = generic.table(path, keep_all=True)
-    if "geometry" in frame and {"lon", "lat"} <= set(frame):
-        given = frame["geometry"].notna()
-        frame = frame.assign(**{c: frame[c].astype(object).where(~given, None) for c in ("lon", "lat")})
-    columns = {c: frame[c].tolist() for c in frame.columns}
-    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        raise RegistryError(f"registry '{given.name}' has no rows: nothing is declared in it")
+    return _table(frame, given.name, default_position_error_m, aside)
 
 
 def within(declared: gpd.GeoDataFrame, area: BaseGeometry, margin_m: float = 0.0) -> gpd.GeoDataFrame:
@@ -173,42 +118,18 @@ def within(declared: gpd.GeoDataFrame, area: BaseGeometry, margin_m: float = 0.0
     return declared[(gap_m <= margin_m) | shapely.intersects(geometry, area)].reset_index(drop=True)
 
 
-def _guess(file: Path) -> str:
-    with file.open("rb") as stream:
-        head = stream.read(_HEAD_BYTES).decode("utf-8", errors="replace")
-    suffix = file.suffix.lower()
-    if suffix in (".csv", ".txt", ".tsv"):
-        first = head.splitlines()[0] if head.strip() else ""
-        names = {name.strip(' "\ufeff') for name in first.split(",")}
-        return next((format for name, format in _HEADERS.items() if name in names), "generic")
-    if suffix in (".json", ".geojson"):
-        if '"sqft"' in head and '"state_abb"' in head:
-            return "im3"
-        if '"FeatureCollection"' in head:
-            return "generic"
-        if '"elements"' in head or "Overpass" in head:
-            return "osm"
-        if '"RegistryID"' in head:
-            return "epa"
-        if '"org_name"' in head and '"latitude"' in head:
-            return "peeringdb"
-        if '"regions"' in head and '"provider"' in head:
-            return "cloud_regions"
-    return "generic"
-
-
 def _table(
-    frame: pd.DataFrame, file: Path, default_error_m: float | None, aside: list[tuple[int, str, str]] | None = None
+    frame: pd.DataFrame, source: str, default_error_m: float | None, aside: list[tuple[int, str, str]] | None = None
 ) -> gpd.GeoDataFrame:
     if "left_out" in frame:
         out = frame["left_out"].notna()
         if aside is not None:
             for n, name, why in zip(*(frame.loc[out, c] for c in ("row", "declared_id", "left_out")), strict=True):
-                aside.append((int(n), as_text(name) or "", f"registry '{file.name}', row {n}: left out: {why}"))
+                aside.append((int(n), as_text(name) or "", f"registry '{source}', row {n}: left out: {why}"))
         frame = frame[~out].reset_index(drop=True)
     n = len(frame)
     row = frame["row"].to_numpy(int)
-    check = Column(file, row, frame["fault"].to_numpy(object) if "fault" in frame else None)
+    check = RowValidator(source, row, frame["fault"].to_numpy(object) if "fault" in frame else None)
     blank = np.full(n, None, dtype=object)
 
     def text(name: str) -> np.ndarray:
@@ -220,16 +141,16 @@ def _table(
     ids = np.where(given == blank, row.astype(str).astype(object), given)
     number = {c: check.numbers(frame[c].to_numpy(), c) if c in frame else np.full(n, np.nan) for c in _NUMBERS}
     for k in np.flatnonzero(number["position_error_m"] == 0).tolist():
-        check.note(k, f"registry '{file.name}', row {row[k]}, column 'position_error_m': 0 is not possible; "
+        check.note(k, f"registry '{source}', row {row[k]}, column 'position_error_m': 0 is not possible; "
                       "leave it empty if unknown")  # fmt: skip
     for k in np.flatnonzero(number["reliability"] > 1).tolist():
-        check.note(k, f"registry '{file.name}', row {row[k]}, column 'reliability': "
+        check.note(k, f"registry '{source}', row {row[k]}, column 'reliability': "
                       f"{number['reliability'][k]:g} is above 1; give a share")  # fmt: skip
     date = {c: check.dates(frame[c].to_numpy(object), c) if c in frame else blank for c in ("valid_from", "valid_to")}
     for k in np.flatnonzero((date["valid_from"] != blank) & (date["valid_to"] != blank)).tolist():
         first, last = date["valid_from"][k], date["valid_to"][k]
         if last < first[: len(last)]:
-            check.note(k, f"registry '{file.name}', row {row[k]}: valid_to {last} lies before valid_from {first}")
+            check.note(k, f"registry '{source}', row {row[k]}: valid_to {last} lies before valid_from {first}")
     zone = text("zone")
     check.swapped(shape, zone)
     _repeated(check, ids)
@@ -239,9 +160,7 @@ def _table(
     if aside is not None:
         aside.extend((int(row[k]), given[k] or "", str(check.reason[k])) for k in bad.tolist())
     if len(bad) == n:
-        raise RegistryError(
-            f"registry '{file.name}' has no usable row; the first: {check.reason[0] if n else 'left out'}"
-        )
+        raise RegistryError(f"registry '{source}' has no usable row; the first: {check.reason[0] if n else 'left out'}")
     ok = check.reason == blank
     status = _cased(text("status"), None)
     usual = frame["usual_error_m"].to_numpy(float) if "usual_error_m" in frame else np.full(n, np.nan)
@@ -263,7 +182,7 @@ def _table(
             "area_m2": np.where((area > 0) | ~outline, area, side2),
             "status": [_STATUS_OF.get(s, s) for s in status],
             "zone": zone,
-            "source": _or(text("source"), as_text(file.name) or "registry"),
+            "source": _or(text("source"), as_text(source) or "registry"),
             "geometry": shape,
         }
     )
@@ -278,7 +197,7 @@ def _or(words: np.ndarray, default: str) -> np.ndarray:
     return np.array([w or default for w in words.tolist()] + [None], dtype=object)[:-1]
 
 
-def _repeated(check: Column, ids: np.ndarray) -> None:
+def _repeated(check: RowValidator, ids: np.ndarray) -> None:
     """Put aside every row whose id an earlier usable row has."""
     usable = np.flatnonzero([r is None for r in check.reason])
     code, _ = pd.factorize(ids[usable])
@@ -286,7 +205,7 @@ def _repeated(check: Column, ids: np.ndarray) -> None:
     first[code[::-1]] = usable[::-1]
     for k in usable[first[code] != usable].tolist():
         earlier = check.row[first[code[np.searchsorted(usable, k)]]]
-        check.note(k, f"registry '{check.file.name}', row {check.row[k]}: id '{ids[k][:60]}' is already that "
+        check.note(k, f"registry '{check.source}', row {check.row[k]}: id '{ids[k][:60]}' is already that "
                       f"of row {earlier}; ids must differ")  # fmt: skip
 
 

@@ -1,154 +1,35 @@
-"""From probabilities to polygons: footprints of buildings and cooling equipment.
+"""From the regions of all tiles to one table of footprints.
 
-In: class probabilities of tiles, as integers 0..255. Out: one table of footprints. Two steps:
+In: tables of `vectorize_tile`. Out: table `footprints`. Regions that share an edge across tile borders become one
+object. Only then touching buildings are separated, machines are counted, and class, score and geometry are decided;
+last, objects are put into canonical order and their outlines are straightened.
 
-1. `tile_parts`: the connected regions of one tile as polygons on pixel edges, with integer
-   sums of the probabilities over their pixels;
-2. `join`: parts that share an edge across tile borders become one object. Only now touching
-   buildings are told apart, machines are counted, and class, score and geometry are decided;
-   then objects are put into canonical order and their outlines are straightened.
-
-Pixel-edge polygons and integer sums are exact, so the result does not depend on how the area
-was cut into tiles: the same objects, bit for bit. A region is a building where building
-probability (other + data center) exceeds that of background; whether it is a data center is
-decided for the object as a whole, by the evidence in its interior: its mean, or its strongest place.
+Whether a building is a data center is decided for the object as a whole, by the evidence in its interior: its mean,
+or its strongest place.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import geopandas as gpd
 import numpy as np
 import pandas as pd
 import shapely
 from affine import Affine
-from rasterio.features import shapes
-from scipy import ndimage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from overwatt.aoi.geodesy import GEOD, to_lonlat
 from overwatt.models.detector import calibration
-from overwatt.models.detector.card import NOVELTY_STEP, UNIT_GSD_M, ModelCard
+from overwatt.models.detector.card import NOVELTY_STEP, UNIT_GSD_M
 from overwatt.pipeline.detection.instances import SUMS, separate
 from overwatt.pipeline.detection.regularization import regularise, simplify
+from overwatt.pipeline.detection.vectorization import KINDS, DetectSettings
 from overwatt.pipeline.tables import conform
 
-PART_COLUMNS = ("kind", "geometry", *SUMS, "tile", "on_border")
-KINDS = ("building", "cooling", "interior", "unit")
 
-
-@dataclass(frozen=True)
-class DetectSettings:
-    """Thresholds of the step from probabilities to objects.
-
-    Attributes:
-        building: building probability a pixel needs, 0..1.
-        cooling: equipment probability a pixel needs, 0..1.
-        min_building_m2: smaller regions are dropped; the network learned buildings of >= 400 m2.
-        min_cooling_m2: the same for equipment; two chillers of 2.4 x 6 m.
-        simplify_m: tolerance of the outlines.
-        interior: interior probability a pixel needs, 0..1.
-        min_interior_m2: smaller interiors do not make a building of their own.
-        peak: the score is the strongest evidence in an object, not the mean.
-        offset: log-odds of the strongest evidence at which the score is 0.5.
-    """
-
-    building: float = 0.5
-    cooling: float = 0.5
-    min_building_m2: float = 400.0
-    min_cooling_m2: float = 30.0
-    simplify_m: float = 1.0
-    interior: float = 0.5
-    min_interior_m2: float = 200.0
-    peak: bool = False
-    offset: float = 0.0
-
-    @classmethod
-    def of(cls, card: ModelCard, building: float = 0.5, cooling: float = 0.5) -> DetectSettings:
-        """Thresholds with the scoring that the weights' card asks for."""
-        return cls(building=building, cooling=cooling, peak=card.scoring == "peak", offset=card.offset)
-
-
-def near_void(valid: np.ndarray) -> np.ndarray:
-    """Mark valid pixels beside one without imagery, diagonals included; the array's own edge does not count.
-
-    Args:
-        valid: (y, x) bool, with a margin of one pixel around the part of interest where that matters.
-    """
-    return valid & ~ndimage.binary_erosion(valid, np.ones((3, 3), bool), border_value=1)
-
-
-def tile_parts(
-    probability: np.ndarray,
-    valid: np.ndarray,
-    origin: tuple[int, int],
-    tile: str,
-    near_void: np.ndarray,
-    settings: DetectSettings,
-    gsd_m: float,
-    measured: np.ndarray | None = None,
-) -> pd.DataFrame:
-    """Return the regions of one tile.
-
-    Args:
-        probability: (channel, y, x) uint8 in the order of `overwatt.models.detector.inference.CHANNELS`.
-        valid: (y, x) bool.
-        origin: (row, column) of the tile's first pixel in the image.
-        tile: its name.
-        near_void: (y, x) bool, True at valid pixels beside a pixel without imagery.
-        settings: thresholds.
-        gsd_m: metres a pixel.
-        measured: (y, x) bool, True where the network saw a thermal band; None: nowhere.
-
-    Returns:
-        One row a region: kind (of `KINDS`), geometry in image pixels (x = column, y = row, on
-        pixel edges), pixels, sum_p, max_p (sum, maximum of the class's probability: data center among buildings,
-        or equipment), sum_novelty, sum_thermal (pixels measured), tile, on_border.
-    """
-    p = probability.astype(np.int64)
-    build = p[1] + p[2]
-    masks = {
-        "building": (build > settings.building * 255) & valid,
-        "cooling": (p[3] > settings.cooling * 255) & valid,
-    }
-    masks["interior"] = masks["building"] & (p[4] > settings.interior * 255)
-    if gsd_m <= UNIT_GSD_M:
-        masks["unit"] = masks["cooling"] & (p[5] > 127)
-    value = {"building": p[7], "cooling": p[3], "interior": p[7], "unit": p[5]}
-    heat = np.zeros(valid.shape, bool) if measured is None else measured
-    rows: list[dict[str, object]] = []
-    shift = Affine.translation(origin[1], origin[0])
-    for kind, mask in masks.items():
-        if not mask.any():
-            continue
-        labels, count = ndimage.label(mask)
-        flat = labels.ravel()
-        sums = {
-            "pixels": np.bincount(flat, minlength=count + 1),
-            "sum_p": np.bincount(flat, weights=value[kind].ravel(), minlength=count + 1),
-            "max_p": ndimage.maximum(value[kind], labels, np.arange(count + 1)),
-            "sum_novelty": np.bincount(flat, weights=p[6].ravel(), minlength=count + 1),
-            "sum_thermal": np.bincount(flat, weights=heat.ravel(), minlength=count + 1),
-        }
-        void = np.bincount(flat, weights=near_void.ravel(), minlength=count + 1) > 0
-        for geometry, label in shapes(labels.astype(np.int32), mask=mask, connectivity=4, transform=shift):
-            i = int(label)
-            rows.append(
-                {
-                    "kind": kind,
-                    "geometry": shapely.geometry.shape(geometry),
-                    **{name: int(values[i]) for name, values in sums.items()},
-                    "tile": tile,
-                    "on_border": bool(void[i]),
-                }
-            )
-    return pd.DataFrame(rows, columns=list(PART_COLUMNS))
-
-
-def join(
+def merge_footprints(
     parts: Sequence[pd.DataFrame],
     *,
     transform: Affine | None,
@@ -160,7 +41,7 @@ def join(
     """Join the parts of all tiles into footprints.
 
     Args:
-        parts: tables of `tile_parts`, in any order.
+        parts: tables of `vectorize_tile`, in any order.
         transform: pixel to map coordinates.
         crs: the map's CRS; None for an image without georeference, whose footprints stay in pixels.
         gsd_m: metres a pixel, used for the size thresholds and without georeference for areas.

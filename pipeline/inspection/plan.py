@@ -19,6 +19,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from scipy.optimize import linprog
 from scipy.sparse import coo_array, csr_array, hstack, vstack
 
@@ -50,6 +51,12 @@ class Places:
     cost: np.ndarray
     stratum: tuple[str, ...]
 
+    @classmethod
+    def of(cls, candidates: pd.DataFrame) -> Places:
+        """Return the rows of a table as `inspection_candidates` gives it."""
+        score, value, seen, cost = (candidates[c].to_numpy(float) for c in ("score", "value", "seen", "cost"))
+        return cls(tuple(candidates["place"]), score, value, seen, cost, tuple(candidates["stratum"]))
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -73,6 +80,31 @@ class Plan:
     naive: float
     naive_top: float
     budget: float
+
+
+def plan_inspections(candidates: pd.DataFrame, budget: float, *, floor: float = 0.02, seed: int = 0) -> pd.DataFrame:
+    """Return the candidates with `probability` of inspection and `visit`, drawn with `seed`; likeliest first.
+
+    Args:
+        candidates: as `inspection_candidates` gives them.
+        budget: total cost of inspections.
+        floor: share of the budget that each stratum gets at least.
+        seed: of the draw; announce it before the draw.
+
+    Raises:
+        ConfigError: see `plan`.
+    """
+    places = Places.of(candidates)
+    found = plan(places, budget, floor=floor)
+    return with_draw(candidates, found, draw(places, found.q, seed))
+
+
+def with_draw(candidates: pd.DataFrame, found: Plan, visits: list[str]) -> pd.DataFrame:
+    """Return place, stratum, probability, score, value, visit; likeliest first, ties by name."""
+    table = candidates[["place", "stratum", "score", "value"]].astype({"place": "string", "stratum": "string"})
+    table.insert(2, "probability", np.round(found.q, 6))
+    table["visit"] = table["place"].isin(set(visits)).to_numpy(bool)
+    return table.sort_values(["probability", "place"], ascending=[False, True], kind="stable")
 
 
 def plan(places: Places, budget: float, *, floor: float = 0.02, naive: float = NAIVE) -> Plan:

@@ -38,7 +38,7 @@ from overwatt.pipeline.inspection.false_discovery import false_discovery, runnin
 from overwatt.pipeline.inspection.undeclared_compute import CLASSES, FLOP_90D_PER_MW, SHARE, UNIT, Basis
 from overwatt.pipeline.tables import conform
 
-__all__ = ["FLOP_90D_PER_MW", "SHARE", "p_over", "rank"]
+__all__ = ["FLOP_90D_PER_MW", "SHARE", "p_over", "rank_discrepancies"]
 
 _DAYS = 90.0
 _LEVELS = (0.05, 0.50, 0.95)
@@ -46,7 +46,7 @@ _LEVEL_NAMES = ("p05", "p50", "p95")
 _FLOP = (1e25, 1e26)
 
 
-def rank(
+def rank_discrepancies(
     ledger: gpd.GeoDataFrame,
     sites: gpd.GeoDataFrame,
     declared: gpd.GeoDataFrame | None = None,

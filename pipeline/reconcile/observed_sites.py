@@ -9,7 +9,6 @@ and the rows kept aside with their reason. Where no power is given a wide guess 
 from __future__ import annotations
 
 from functools import lru_cache
-from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
@@ -21,7 +20,9 @@ from overwatt.aoi.geodesy import centres, outline_m2
 from overwatt.models.reference import facts
 from overwatt.pipeline.compute import training_compute
 from overwatt.pipeline.declared import generic
-from overwatt.pipeline.declared.parsing import Column, texts
+from overwatt.pipeline.declared.parsing import texts
+from overwatt.pipeline.declared.received import Received
+from overwatt.pipeline.declared.validation import RowValidator
 from overwatt.pipeline.quantiles import SCORES, Z80
 from overwatt.pipeline.tables import QUANTILE_NAMES, QUANTILES, SCHEMAS, conform
 
@@ -29,29 +30,22 @@ _GUESS_MW, _GUESS_LN_SD = 20.0, 1.2  # power of a data center of unknown size; o
 _LN_SD = 0.35  # of a stated IT power without quantiles; own choice
 _P = 0.95  # of a row that somebody calls a site; own choice
 _YEAR = 2026
-_CELL_DEGREES = 1.0
 
 
-def read(path: Path) -> tuple[gpd.GeoDataFrame, pd.DataFrame, pd.DataFrame]:
-    """Return table `sites`, labels (site_id, name, operator, identifier), and rows kept aside (row, id, reason).
+def normalize(given: Received) -> tuple[gpd.GeoDataFrame, pd.DataFrame, pd.DataFrame]:
+    """Return table `sites`, labels (site_id, name, operator, identifier), and rejected rows (row, id, reason).
 
     Raises:
-        RegistryError: the file cannot be read, has no coordinates, or no usable row.
+        RegistryError: no coordinates, or no usable row.
     """
-    if not path.is_file():
-        raise RegistryError(f"{path}: no such file; `overwatt run` writes sites.parquet")
-    if path.suffix.lower() in (".parquet", ".geoparquet", ".pq"):
-        try:
-            frame = gpd.read_parquet(path)
-        except Exception:
-            frame = None
-        needed = {c.name for c in SCHEMAS["sites"] if c.before is None and not c.nullable}
-        if frame is not None and needed <= set(frame.columns):
-            found = conform(frame, "sites")
-            return found, pd.DataFrame({"site_id": found["site_id"]}), _aside([])
-    frame = generic.table(path, keep_all=True)
+    own = given.frame
+    needed = {c.name for c in SCHEMAS["sites"] if c.before is None and not c.nullable}
+    if isinstance(own, gpd.GeoDataFrame) and needed <= set(own.columns):
+        found = conform(own, "sites")
+        return found, pd.DataFrame({"site_id": found["site_id"]}), _aside([])
+    frame = generic.table(given, keep_all=True)
     n = len(frame)
-    rows = Column(path, frame["row"].to_numpy(), frame["fault"].to_numpy() if "fault" in frame else None)
+    rows = RowValidator(given.name, frame["row"].to_numpy(), frame["fault"].to_numpy() if "fault" in frame else None)
 
     def words(*names: str) -> np.ndarray:
         """Text of the first column that has any, row by row; None where empty."""
@@ -87,7 +81,7 @@ def read(path: Path) -> tuple[gpd.GeoDataFrame, pd.DataFrame, pd.DataFrame]:
     aside = _aside([(int(frame["row"].iloc[k]), str(name[k]), str(rows.reason[k])) for k in bad])
     if not len(good):
         raise RegistryError(
-            f"{path.name}: no usable row; the first: {'; '.join(aside['reason'][:1]) or 'there is none'}"
+            f"{given.name}: no usable row; the first: {'; '.join(aside['reason'][:1]) or 'there is none'}"
         )
     with np.errstate(divide="ignore", invalid="ignore"):
         stated = np.log(high / low) / (2 * Z80)
@@ -143,22 +137,3 @@ def _factors(spread: float) -> np.ndarray:
 
 def _aside(rows: list[tuple[int, str, str]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["row", "id", "reason"])
-
-
-def assumed_looked_at(sites: gpd.GeoDataFrame, margin_degrees: float = 0.05) -> gpd.GeoDataFrame:
-    """Return table `looked_at` that takes the neighbourhood of the observed sites as looked at, in cells.
-
-    An assumption for tables that come without one: the hull of all sites with a margin of some 5 km. It
-    makes 'not seen' evidence where it may not be: whoever uses it must say so.
-    """
-    hull = shapely.convex_hull(shapely.multipoints(centres(sites.geometry.to_numpy()))).buffer(margin_degrees)
-    hull = shapely.intersection(hull, shapely.box(-180.0, -90.0, 180.0, 90.0))
-    west, south, east, north = shapely.bounds(hull)
-    step = max(_CELL_DEGREES, (east - west) / 200, (north - south) / 200)
-    lon, lat = (a.ravel() for a in np.meshgrid(np.arange(west, east, step), np.arange(south, north, step)))
-    cells = shapely.intersection(shapely.box(lon, lat, lon + step, lat + step), hull)
-    cells = cells[shapely.area(cells) > 0]
-    rows = pd.DataFrame({"cell": [f"assumed-{k}" for k in range(len(cells))], "imaged": 1.0, "clear_looks": 1,
-                         "screened": True, "failed": False,
-                         "reason": "assumed: no table of what was looked at was given"})  # fmt: skip
-    return conform(gpd.GeoDataFrame(rows, geometry=cells, crs="OGC:CRS84"), "looked_at")

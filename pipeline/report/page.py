@@ -24,10 +24,7 @@ from xstatic.pkg import leaflet
 
 from overwatt.pipeline.report import context as view
 from overwatt.pipeline.report import wording
-from overwatt.pipeline.report.figures.power_intervals import interval_plot
-from overwatt.pipeline.report.rasters import Basemap, chip, overlay, to_web_mercator
-
-__all__ = ["Basemap", "ReportData", "chip", "interval_plot", "overlay", "render", "to_web_mercator"]
+from overwatt.pipeline.report.rasters import Basemap
 
 _HERE = Path(__file__).parent
 
@@ -75,7 +72,7 @@ class ReportData:
     attribution: Sequence[str] = ()
 
 
-def render(data: ReportData) -> str:
+def render_report(data: ReportData) -> str:
     """Return the report as the text of one self-contained HTML page; the same data, the same text."""
     style = _inline(_leaflet("leaflet.css") + _read("report.css"))
     scripts = [_inline(_leaflet("leaflet.js")), _inline(_read("report.js"))]

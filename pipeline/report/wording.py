@@ -151,3 +151,18 @@ def next_step(row: dict[str, Any]) -> str:
     if low is not None and high is not None and low < high:
         said.append(f"Rank {low} to {high} when drawn again.")
     return " ".join(said)
+
+
+LIMITS = (
+    "Imagery can help police 1e26 FLOP and partly 1e25; below that it is blind: such a site needs less than "
+    "10 MW and looks like any other building.",
+    "A site that is not listed may still exist: in places without imagery, below the detector's size, under "
+    "another roof, underground, or because the detector missed it. p_detect here rests on coverage alone.",
+    "Power comes from footprint and cooling-equipment area. It is what the site could carry, not what it draws; "
+    "empty halls look the same.",
+    "Compute assumes a chip mix by year. Which share of the load is AI is not visible and dominates the spread.",
+    "The class of a building is the detector's judgement, trained on simulated scenes and one district in Virginia.",
+    "A discrepancy is a question, not a finding: registries err in position, date and naming "
+    "more often than sites hide.",
+)
+"""How the numbers of a report could be wrong, and what imagery cannot verify."""

@@ -48,7 +48,7 @@ def p_data_center(score: np.ndarray, calibration: Calibration, prior: float) -> 
     return 1 / (1 + np.exp(-z))
 
 
-def build(
+def cluster_sites(
     footprints: gpd.GeoDataFrame,
     *,
     reach_m: float,

@@ -66,7 +66,7 @@ class _Place:
     heat_area_m2: float  # site and one sensor footprint around it: where the point spread puts its heat
 
 
-def evidence(
+def thermal_anomaly(
     stack: xr.DataArray,
     geobox: GeoBox,
     sites: gpd.GeoDataFrame,

@@ -19,7 +19,7 @@ from odc.geo.geobox import GeoBox
 from PIL import Image
 from shapely.geometry import Point, box
 
-from overwatt.pipeline.report.page import ReportData, render
+from overwatt.pipeline.report.page import ReportData, render_report
 from overwatt.pipeline.report.rasters import chip, to_web_mercator
 from overwatt.pipeline.tables import QUANTILE_NAMES, conform, empty
 
@@ -157,7 +157,7 @@ def ask(tmp_path: Path, page: str, script: str, *options: str) -> object:
 
 @pytest.fixture(scope="module")
 def page() -> str:
-    return render(report())
+    return render_report(report())
 
 
 def test_draws_without_errors_and_runs_no_text(tmp_path: Path, page: str) -> None:
@@ -274,7 +274,7 @@ def test_without_imagery_or_sites_the_map_still_opens(tmp_path: Path) -> None:
     data = report()
     names = ("sites", "footprints", "declared", "ledger", "looked_at")
     bare = replace(data, basemap=None, chips={}, **{name: empty(name) for name in names})
-    assert ask(tmp_path, render(bare), "return document.documentElement.dataset.map;") == "drawn"
+    assert ask(tmp_path, render_report(bare), "return document.documentElement.dataset.map;") == "drawn"
 
 
 @pytest.mark.slow
@@ -283,6 +283,6 @@ def test_five_hundred_sites_stay_usable(tmp_path: Path) -> None:
       var start = performance.now(), head = document.querySelectorAll("#ledger th button")[4];
       head.click(); document.body.offsetHeight;
       return [performance.now() - start, document.querySelectorAll(".pin").length];"""
-    took_ms, pins = ask(tmp_path, render(report(500)), script)  # type: ignore[misc]
+    took_ms, pins = ask(tmp_path, render_report(report(500)), script)  # type: ignore[misc]
     assert pins == 501
     assert took_ms < 5000

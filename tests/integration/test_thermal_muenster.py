@@ -7,7 +7,7 @@ from pathlib import Path
 import geopandas as gpd
 import pytest
 
-from overwatt.pipeline.sites.thermal_anomaly import evidence
+from overwatt.pipeline.sites.thermal_anomaly import thermal_anomaly
 from overwatt.workflows.io.temperature_stack import load_stack
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +25,7 @@ def test_real_looks_give_evidence_for_all_three_sites():
     assert 275 < float(stack.median()) < 315
     sites = gpd.read_file(DATA / "known_datacenters.geojson")
     sites["site_id"] = sites["name"]
-    table, looks = evidence(stack, grid, sites, daytime=True)
+    table, looks = thermal_anomaly(stack, grid, sites, daytime=True)
     assert list(table["looks_used"]) == [12, 12, 12]
     assert looks["used"].all()
     # day scenes of a city: nothing below hundreds of megawatts can be told, and no site stands out

@@ -13,18 +13,16 @@ from typing import Any
 
 import geopandas as gpd
 import pandas as pd
-import pyarrow
 
 from overwatt.aoi.errors import ConfigError
-from overwatt.pipeline import tables
 from overwatt.pipeline.compute import ai_models, evasion, thresholds
 from overwatt.pipeline.report.figures import thresholds as thresholds_plot
 from overwatt.workflows.io import run_folder as store
+from overwatt.workflows.io.run_folder import read_table
 
 MAX_SITES = 1000
 """Sites in the JSON, those with the largest FLOP first; thresholds_sites.csv has all."""
 _LINES = 15
-_HEARD = "facilities/epoch_notable_models.csv"
 
 
 def run(
@@ -33,7 +31,7 @@ def run(
     """Return the result as plain JSON values; write files where `out` is given.
 
     Args:
-        models: CSV of AI models; None takes the shared data's, and leaves the part out where there is none.
+        models: CSV of AI models; None leaves that part out.
         run_folder: folder that `overwatt run` wrote, with sites.parquet.
         days: length of a training run.
         doubling_months: months in which algorithms halve the FLOP that a capability needs.
@@ -228,13 +226,7 @@ def _gaming_lines(found: dict[str, Any], days: str) -> list[str]:
 
 
 def _sites(folder: Path) -> gpd.GeoDataFrame:
-    path = folder / "sites.parquet"
-    if not path.is_file():
-        raise ConfigError(f"--run {folder}: holds no sites.parquet; give a folder that `overwatt run` wrote")
-    try:
-        return tables.conform(gpd.read_parquet(path), "sites")
-    except (ValueError, TypeError, pyarrow.ArrowException, OSError) as error:
-        raise ConfigError(f"--run {path}: not a table of sites as `overwatt run` writes it") from error
+    return read_table(folder / "sites.parquet", "sites")
 
 
 def _csv(above: pd.DataFrame) -> str:

@@ -5,106 +5,75 @@ Every flag says its unit; a JSON file of the same fields may be given instead, f
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, TypeAlias
 
 import typer
 
-from overwatt.aoi.errors import ConfigError
+from overwatt.workflows.cli.common import Json, show
 
-_MAX_BYTES = 1_000_000
 Number: TypeAlias = float | None
 Count: TypeAlias = int | None
 Text: TypeAlias = str | None
 opt = typer.Option
 
 
-def read_site(path: Path) -> dict[str, Any]:
-    """Return the JSON object of a site's fields.
-
-    Raises:
-        ConfigError: the file is not there, too large, or no JSON object.
-    """
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise ConfigError(f"{path}: more than {_MAX_BYTES:,} bytes; give the fields of one site")
-        found = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: cannot be read as JSON ({type(error).__name__})") from error
-    if not isinstance(found, dict):
-        raise ConfigError(f'{path}: holds no JSON object; give one site\'s fields, such as {{"chillers": 121}}')
-    return found
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command()(estimate)
 
 
-def register(app: typer.Typer, show: Callable[[dict[str, Any], bool, list[str]], None]) -> None:
-    """Add the command to `app`; `show` prints a result, as JSON or as lines."""
+def estimate(
+    site: Annotated[
+        Path | None, typer.Argument(help="JSON file of one site's fields (docs/howto/estimate.md).")
+    ] = None,
+    name: Annotated[Text, opt("--name", help="Name of the site.")] = None,
+    footprint_m2: Annotated[Number, opt("--footprint-m2", help="Footprint of the buildings, m2.")] = None,
+    storeys: Annotated[Number, opt("--storeys", help="Mean number of storeys.")] = None,
+    buildings: Annotated[Count, opt("--buildings", help="Finished data-center buildings, number.")] = None,
+    cooling_area_m2: Annotated[Number, opt("--cooling-area-m2", help="Outlined cooling equipment, m2.")] = None,
+    gsd_m: Annotated[Number, opt("--gsd-m", help="Metres a pixel of that outline.")] = None,
+    chillers: Annotated[Count, opt("--chillers", help="Air-cooled chillers, number.")] = None,
+    chiller_fans: Annotated[Count, opt("--chiller-fans", help="Fans of one chiller, number.")] = None,
+    chiller_area_m2: Annotated[Number, opt("--chiller-area-m2", help="Plan area of one chiller, m2.")] = None,
+    cooling_tower_cells: Annotated[Count, opt("--tower-cells", help="Cooling-tower cells, number.")] = None,
+    tower_fan_diameter_m: Annotated[Number, opt("--tower-fan-diameter-m", help="Fan diameter of one cell, m.")] = None,
+    tower_cell_area_m2: Annotated[Number, opt("--tower-cell-area-m2", help="Plan area of one cell, m2.")] = None,
+    tower_height_m: Annotated[Number, opt("--tower-height-m", help="Height of one cell, m.")] = None,
+    dry_coolers: Annotated[Count, opt("--dry-coolers", help="Dry coolers, number.")] = None,
+    generators: Annotated[Count, opt("--generators", help="Back-up generators, number.")] = None,
+    generator_mw: Annotated[Number, opt("--generator-mw", help="Nameplate of one generator, MW.")] = None,
+    substation_mva: Annotated[Number, opt("--substation-mva", help="Transformers in all, MVA: a cap.")] = None,
+    turbines_mw: Annotated[Number, opt("--turbines-mw", help="Own generation without a grid, MW: a cap.")] = None,
+    cooling: Annotated[Text, opt("--cooling", help="air_chiller, water, direct_air or liquid.")] = None,
+    operator: Annotated[Text, opt("--operator", help="Who runs it.")] = None,
+    site_type: Annotated[Text, opt("--site-type", help="ai, cloud, enterprise, mine or unknown.")] = None,
+    building_class: Annotated[Text, opt("--building-class", help="Class of models/reference.")] = None,
+    chips: Annotated[Text, opt("--chips", help="NAME:NUMBER, several with commas.")] = None,
+    when: Annotated[Text, opt("--date", help="YYYY, YYYY-MM or YYYY-MM-DD.")] = None,
+    country: Annotated[Text, opt("--country", help="ISO 3166 alpha-2 code.")] = None,
+    climate: Annotated[Text, opt("--climate", help="temperate or hot, for the annual PUE.")] = None,
+    stage: Annotated[Text, opt("--stage", help="land, roof, equipment or operation, on the date.")] = None,
+    stage_seen: Annotated[Text, opt("--stage-seen", help="YYYY-MM-DD that stage was first seen.")] = None,
+    days: Annotated[int, typer.Option("--days", help="Length of a training run, days.")] = 90,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the draws.")] = 0,
+    page: Annotated[Path | None, typer.Option("--html", help="Write a page with a plot to this file.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Power and compute of one site from counts, a footprint or chips, with the error budget."""
+    from overwatt.workflows.assess import estimate
 
-    @app.command()
-    def estimate(
-        site: Annotated[
-            Path | None, typer.Argument(help="JSON file of one site's fields (docs/howto/estimate.md).")
-        ] = None,
-        name: Annotated[Text, opt("--name", help="Name of the site.")] = None,
-        footprint_m2: Annotated[Number, opt("--footprint-m2", help="Footprint of the buildings, m2.")] = None,
-        storeys: Annotated[Number, opt("--storeys", help="Mean number of storeys.")] = None,
-        buildings: Annotated[Count, opt("--buildings", help="Finished data-center buildings, number.")] = None,
-        cooling_area_m2: Annotated[Number, opt("--cooling-area-m2", help="Outlined cooling equipment, m2.")] = None,
-        gsd_m: Annotated[Number, opt("--gsd-m", help="Metres a pixel of that outline.")] = None,
-        chillers: Annotated[Count, opt("--chillers", help="Air-cooled chillers, number.")] = None,
-        chiller_fans: Annotated[Count, opt("--chiller-fans", help="Fans of one chiller, number.")] = None,
-        chiller_area_m2: Annotated[Number, opt("--chiller-area-m2", help="Plan area of one chiller, m2.")] = None,
-        cooling_tower_cells: Annotated[Count, opt("--tower-cells", help="Cooling-tower cells, number.")] = None,
-        tower_fan_diameter_m: Annotated[
-            Number, opt("--tower-fan-diameter-m", help="Fan diameter of one cell, m.")
-        ] = None,
-        tower_cell_area_m2: Annotated[Number, opt("--tower-cell-area-m2", help="Plan area of one cell, m2.")] = None,
-        tower_height_m: Annotated[Number, opt("--tower-height-m", help="Height of one cell, m.")] = None,
-        dry_coolers: Annotated[Count, opt("--dry-coolers", help="Dry coolers, number.")] = None,
-        generators: Annotated[Count, opt("--generators", help="Back-up generators, number.")] = None,
-        generator_mw: Annotated[Number, opt("--generator-mw", help="Nameplate of one generator, MW.")] = None,
-        substation_mva: Annotated[Number, opt("--substation-mva", help="Transformers in all, MVA: a cap.")] = None,
-        turbines_mw: Annotated[Number, opt("--turbines-mw", help="Own generation without a grid, MW: a cap.")] = None,
-        cooling: Annotated[Text, opt("--cooling", help="air_chiller, water, direct_air or liquid.")] = None,
-        operator: Annotated[Text, opt("--operator", help="Who runs it.")] = None,
-        site_type: Annotated[Text, opt("--site-type", help="ai, cloud, enterprise, mine or unknown.")] = None,
-        building_class: Annotated[Text, opt("--building-class", help="Class of models/reference.")] = None,
-        chips: Annotated[Text, opt("--chips", help="NAME:NUMBER, several with commas.")] = None,
-        when: Annotated[Text, opt("--date", help="YYYY, YYYY-MM or YYYY-MM-DD.")] = None,
-        country: Annotated[Text, opt("--country", help="ISO 3166 alpha-2 code.")] = None,
-        climate: Annotated[Text, opt("--climate", help="temperate or hot, for the annual PUE.")] = None,
-        stage: Annotated[Text, opt("--stage", help="land, roof, equipment or operation, on the date.")] = None,
-        stage_seen: Annotated[Text, opt("--stage-seen", help="YYYY-MM-DD that stage was first seen.")] = None,
-        days: Annotated[int, typer.Option("--days", help="Length of a training run, days.")] = 90,
-        seed: Annotated[int, typer.Option("--seed", help="Seed of the draws.")] = 0,
-        page: Annotated[Path | None, typer.Option("--html", help="Write a page with a plot to this file.")] = None,
-        as_json: Annotated[
-            bool, typer.Option("--json", help="Print one JSON object as the last line of standard output.")
-        ] = False,
-    ) -> None:
-        """Power and compute of one site from counts, a footprint or chips, with the error budget."""
-        from overwatt.pipeline.compute import single_site as estimates
-        from overwatt.pipeline.report.figures import single_site
-
-        typed = {
-            "name": name, "footprint_m2": footprint_m2, "storeys": storeys, "buildings": buildings,
-            "cooling_area_m2": cooling_area_m2, "gsd_m": gsd_m, "chillers": chillers, "chiller_fans": chiller_fans,
-            "chiller_area_m2": chiller_area_m2, "cooling_tower_cells": cooling_tower_cells,
-            "tower_fan_diameter_m": tower_fan_diameter_m, "tower_cell_area_m2": tower_cell_area_m2,
-            "tower_height_m": tower_height_m, "dry_coolers": dry_coolers, "generators": generators,
-            "generator_mw": generator_mw, "substation_mva": substation_mva, "turbines_mw": turbines_mw,
-            "cooling": cooling, "operator": operator, "site_type": site_type, "building_class": building_class,
-            "chips": chips, "date": when, "country": country,
-            "climate": climate, "stage": stage, "stage_seen": stage_seen,
-        }  # fmt: skip
-        given = {} if site is None else estimates.fields(read_site(site))
-        given |= {k: v for k, v in typed.items() if v is not None}
-        result = estimates.estimate(given, days=days, seed=seed)
-        if page is not None:
-            try:
-                page.parent.mkdir(parents=True, exist_ok=True)
-                page.write_text(single_site.page(result), encoding="utf-8")
-            except OSError as error:
-                raise ConfigError(f"--html {page}: cannot be written ({type(error).__name__})") from error
-        show(result, as_json, single_site.lines(result))
+    typed = {
+        "name": name, "footprint_m2": footprint_m2, "storeys": storeys, "buildings": buildings,
+        "cooling_area_m2": cooling_area_m2, "gsd_m": gsd_m, "chillers": chillers, "chiller_fans": chiller_fans,
+        "chiller_area_m2": chiller_area_m2, "cooling_tower_cells": cooling_tower_cells,
+        "tower_fan_diameter_m": tower_fan_diameter_m, "tower_cell_area_m2": tower_cell_area_m2,
+        "tower_height_m": tower_height_m, "dry_coolers": dry_coolers, "generators": generators,
+        "generator_mw": generator_mw, "substation_mva": substation_mva, "turbines_mw": turbines_mw,
+        "cooling": cooling, "operator": operator, "site_type": site_type, "building_class": building_class,
+        "chips": chips, "date": when, "country": country,
+        "climate": climate, "stage": stage, "stage_seen": stage_seen,
+    }  # fmt: skip
+    typed = {name: value for name, value in typed.items() if value is not None}
+    result = estimate.run(site, typed, days=days, seed=seed, page=page)
+    show(result, as_json, estimate.lines(result))

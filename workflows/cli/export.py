@@ -2,40 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from overwatt.workflows.cli.common import Json, show
 
-def register(app: typer.Typer, show: Callable[[dict[str, Any], bool, list[str]], None]) -> None:
-    """Add the command to `app`; `show` prints a result, as JSON or as lines."""
 
-    @app.command()
-    def export(
-        run_or_ledger: Annotated[Path, typer.Argument(help="Run folder, or a ledger.parquet.")],
-        out: Annotated[Path | None, typer.Option("--out", help="Output folder; `export` beside the ledger.")] = None,
-        top: Annotated[int | None, typer.Option("--top", help="Only so many entries, by rank; all if absent.")] = None,
-        observed: Annotated[
-            Path | None,
-            typer.Option("--observed", help="Table of sites, where sites.parquet is not beside the ledger."),
-        ] = None,
-        declared: Annotated[
-            Path | None, typer.Option("--declared", help="Registry, where declared.parquet is not beside the ledger.")
-        ] = None,
-        as_json: Annotated[
-            bool, typer.Option("--json", help="Print one JSON object as the last line of standard output.")
-        ] = False,
-    ) -> None:
-        """Write the inspection list as CSV, XLSX, GeoPackage with styles, KML and GeoJSON."""
-        from overwatt.workflows.export import inspection_list
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command()(export)
 
-        result = inspection_list.run(run_or_ledger, out, top=top, observed=observed, declared=declared)
-        counts = ", ".join(f"{n} {c}" for c, n in result["counts"].items() if n)
-        lines = [f"{result['entries']} of {result['of']} entries ({counts or 'none'}), {result['columns']} columns"]
-        lines += [f"  {path}" for path in result["files"].values()]
-        if result["left_out"]:
-            lines.append(f"not there, so their columns are left out: {', '.join(result['left_out'])}")
-        lines += [f"note: {text}" for text in result["warnings"]]
-        show(result, as_json, lines)
+
+def export(
+    run_or_ledger: Annotated[Path, typer.Argument(help="Run folder, or a ledger.parquet.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Output folder; `export` beside the ledger.")] = None,
+    top: Annotated[int | None, typer.Option("--top", help="Only so many entries, by rank; all if absent.")] = None,
+    observed: Annotated[
+        Path | None,
+        typer.Option("--observed", help="Table of sites, where sites.parquet is not beside the ledger."),
+    ] = None,
+    declared: Annotated[
+        Path | None, typer.Option("--declared", help="Registry, where declared.parquet is not beside the ledger.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write the inspection list as CSV, XLSX, GeoPackage with styles, KML and GeoJSON."""
+    from overwatt.workflows.export import inspection_list
+
+    result = inspection_list.run(run_or_ledger, out, top=top, observed=observed, declared=declared)
+    counts = ", ".join(f"{n} {c}" for c, n in result["counts"].items() if n)
+    lines = [f"{result['entries']} of {result['of']} entries ({counts or 'none'}), {result['columns']} columns"]
+    lines += [f"  {path}" for path in result["files"].values()]
+    if result["left_out"]:
+        lines.append(f"not there, so their columns are left out: {', '.join(result['left_out'])}")
+    lines += [f"note: {text}" for text in result["warnings"]]
+    show(result, as_json, lines)

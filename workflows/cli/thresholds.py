@@ -2,38 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from overwatt.workflows.cli.common import Json, show
 
-def register(app: typer.Typer, show: Callable[[dict[str, Any], bool, list[str]], None]) -> None:
-    """Add the command to `app`; `show` prints a result, as JSON or as lines."""
 
-    @app.command()
-    def thresholds(
-        models: Annotated[
-            Path | None,
-            typer.Option(
-                "--models", help="CSV of AI models and their compute (Epoch AI); the shared data's if absent."
-            ),
-        ] = None,
-        run: Annotated[
-            Path | None, typer.Option("--run", help="Run folder whose sites are held against thresholds.")
-        ] = None,
-        days: Annotated[float, typer.Option("--days", help="Length of a training run, days.")] = 90.0,
-        doubling_months: Annotated[
-            float, typer.Option("--doubling-months", help="Months in which algorithms halve the FLOP needed.")
-        ] = 8.0,
-        out: Annotated[Path | None, typer.Option("--out", help="Output folder: plot, tables, JSON.")] = None,
-        as_json: Annotated[
-            bool, typer.Option("--json", help="Print one JSON object as the last line of standard output.")
-        ] = False,
-    ) -> None:
-        """Hold FLOP thresholds against real models, power, sites of a run, and ways around them."""
-        from overwatt.workflows.assess import thresholds as thresholds_command
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command()(thresholds)
 
-        result = thresholds_command.run(models, run, days=days, doubling_months=doubling_months, out=out)
-        show(result, as_json, thresholds_command.lines(result))
+
+def thresholds(
+    models: Annotated[
+        Path | None,
+        typer.Option("--models", help="CSV of AI models and their compute, as Epoch AI publishes it."),
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option("--run", help="Run folder whose sites are held against thresholds.")
+    ] = None,
+    days: Annotated[float, typer.Option("--days", help="Length of a training run, days.")] = 90.0,
+    doubling_months: Annotated[
+        float, typer.Option("--doubling-months", help="Months in which algorithms halve the FLOP needed.")
+    ] = 8.0,
+    out: Annotated[Path | None, typer.Option("--out", help="Output folder: plot, tables, JSON.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Hold FLOP thresholds against real models, power, sites of a run, and ways around them."""
+    from overwatt.workflows.assess import thresholds as thresholds_command
+
+    result = thresholds_command.run(models, run, days=days, doubling_months=doubling_months, out=out)
+    show(result, as_json, thresholds_command.lines(result))

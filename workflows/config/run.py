@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from overwatt.aoi.errors import ConfigError
-from overwatt.pipeline.declared.registry import Format
+from overwatt.pipeline.vocabulary import RegistryFormat
 from overwatt.workflows.config.yaml import apply_set, read_yaml, validate
 
 _PATH_KEYS = ("path", "stack", "weights", "sites", "thermal_excess", "also")
@@ -63,7 +63,7 @@ class DeclaredSettings(_Frozen):
     path: Path | None = Field(
         default=None, description="GeoJSON, GeoPackage, CSV, GeoParquet; or JSON of a known source"
     )
-    format: Format = Field(default="auto", description="layout of the file")
+    format: RegistryFormat = Field(default="auto", description="layout of the file")
     also: tuple[Path, ...] = Field(
         default=(), description="further registries, layouts told by content; one facility in several is joined"
     )

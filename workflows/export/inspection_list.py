@@ -12,6 +12,7 @@ from typing import Any
 from overwatt.aoi.errors import ConfigError
 from overwatt.pipeline import tables
 from overwatt.pipeline.coverage import BASIS
+from overwatt.pipeline.report.wording import LIMITS
 from overwatt.workflows.export import gis, spreadsheet
 from overwatt.workflows.export import table as export_table
 from overwatt.workflows.export.fields import FIELDS, OUTCOME, SOURCES, WORDING
@@ -78,8 +79,6 @@ def run(
 
 def words(inputs: Inputs, listed: int) -> list[tuple[str, str]]:
     """Return what is said of the list: what it rests on, what it can and cannot say; (subject, words)."""
-    from overwatt.workflows.run.results import LIMITS  # loads the report
-
     ledger, manifest = inputs.ledger, inputs.manifest
     parameters = manifest.get("parameters") if isinstance(manifest.get("parameters"), dict) else {}
     assert isinstance(parameters, dict)

@@ -17,14 +17,15 @@ from typing import Any
 import geopandas as gpd
 import numpy as np
 import pandas as pd
-import pyarrow
 import shapely
 
 from overwatt.aoi.errors import ConfigError, RegistryError
 from overwatt.pipeline import tables
 from overwatt.pipeline.reconcile.settings import ReconcileSettings
 from overwatt.workflows.export.fields import FIELDS, SOURCES, SURE, Field
+from overwatt.workflows.io import registries
 from overwatt.workflows.io.dispositions import latest, read_dispositions
+from overwatt.workflows.io.run_folder import read_table
 
 DIGITS = 6
 """Significant digits of figures in the list; the ledger itself holds all."""
@@ -244,20 +245,11 @@ def _beside(table: pd.DataFrame, key: str) -> pd.DataFrame:
 
 
 def _foreign(file: Path, name: str) -> gpd.GeoDataFrame:
-    from overwatt.pipeline.declared import registry  # only here: a list of a run needs neither
-    from overwatt.pipeline.reconcile import observed_sites
-
-    return observed_sites.read(file)[0] if name == "sites" else registry.read(file, aside=[])
+    return registries.read_observed(file)[0] if name == "sites" else registries.read(file, aside=[])
 
 
 def _table(file: Path, name: str) -> gpd.GeoDataFrame | None:
-    if not file.is_file():
-        return None
-    try:
-        flat = name == "thermal"
-        return tables.conform(pd.read_parquet(file) if flat else gpd.read_parquet(file), name)
-    except (ValueError, TypeError, pyarrow.ArrowException, OSError) as error:
-        raise ConfigError(f"{file.name}: not a table of {name} as `overwatt run` writes it") from error
+    return read_table(file, name) if file.is_file() else None
 
 
 def _plan(file: Path) -> pd.DataFrame:

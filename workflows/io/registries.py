@@ -1,21 +1,44 @@
-"""Registries of a workflow or a command: one or several files in, one table out, and the rows that were kept aside."""
+"""Registries as files: the layout is told, the file opened, and its rows brought to the table `declared`.
+
+In: one or several files. Out: one table `declared`, duplicates across sources joined, and the rejected rows with
+their reasons. Start with `read_all`; `overwatt.pipeline.declared.registry.normalize` understands what is opened here.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import cast
 
 import geopandas as gpd
 import pandas as pd
 
-from overwatt.pipeline.declared import registry
+from overwatt.aoi.errors import RegistryError, nearest
+from overwatt.pipeline.declared import deduplication, registry
+from overwatt.pipeline.declared.facility_formats import EPOCH_FILES
+from overwatt.pipeline.declared.received import Received
+from overwatt.pipeline.reconcile import observed_sites
 from overwatt.workflows.io import run_folder
+from overwatt.workflows.io.tabular import TABLE_SUFFIXES, read_csv, read_json, read_vector
 
 KEPT = ("table", "row", "id", "reason")
+"""Columns of the table of rejected rows."""
+MAX_BYTES = 500 * 2**20
+"""Larger files are refused: the largest open registry is under 2 MB, so it is the wrong file."""
+
+_JSON_ANSWERS = frozenset({"osm", "epa", "peeringdb", "cloud_regions"})  # not tables
+_EPOCH = frozenset({"epoch", "gpu_clusters", "chip_quantities"})  # their tables lie beside each other
+_HEADERS = {
+    "coord_precision": "epoch",
+    "Current H100 equivalents": "epoch",
+    "First Operational Date": "gpu_clusters",
+    "Number of Units source": "chip_quantities",
+    "Training compute (FLOP)": "workloads",
+}
+"""Layout of a CSV by a column that only it has."""
+_HEAD_BYTES = 65_536  # of a file, to tell its layout
 
 
-def read(
+def read_all(
     path: Path,
     also: Sequence[Path] = (),
     *,
@@ -23,7 +46,7 @@ def read(
     position_error_m: float | None = None,
     columns: Mapping[str, str] | None = None,
 ) -> tuple[gpd.GeoDataFrame, pd.DataFrame]:
-    """Return the table `declared` of all files, duplicates across sources joined, and the rows kept aside.
+    """Return the table `declared` of all files, duplicates across sources joined, and the rejected rows.
 
     Args:
         path: the registry.
@@ -38,11 +61,113 @@ def read(
     found, kept = [], []
     for k, file in enumerate((path, *also)):
         aside: list[tuple[int, str, str]] = []
-        own = cast(registry.Format, format if k == 0 else "auto")
-        found.append(registry.read(file, own, position_error_m, aside, columns if k == 0 else None))
+        own = format if k == 0 else "auto"
+        found.append(read(file, own, position_error_m, aside, columns if k == 0 else None))
         kept.append(pd.DataFrame(aside, columns=["row", "id", "reason"]).assign(table=file.name))
-    table = registry.merge(found) if len(found) > 1 else found[0]
+    table = deduplication.merge_registries(found) if len(found) > 1 else found[0]
     return table, pd.concat(kept, ignore_index=True)[list(KEPT)]
+
+
+def read(
+    path: str | Path,
+    format: str = "auto",
+    default_position_error_m: float | None = None,
+    aside: list[tuple[int, str, str]] | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> gpd.GeoDataFrame:
+    """Return one registry as the table `declared`.
+
+    Args:
+        path: the file; for `epoch` either of the two CSV files, the other lying beside it.
+        format: a layout, or `auto`.
+        default_position_error_m: as for `overwatt.pipeline.declared.registry.normalize`, like the next two.
+        aside: takes rejected rows.
+        columns: {our name: column of the file}.
+
+    Raises:
+        RegistryError: unreadable, too large or empty file, or what `normalize` refuses.
+    """
+    file = Path(path)
+    if format != "auto" and format not in registry.LAYOUTS:
+        raise RegistryError(f"declared.format '{format}' is unknown: {nearest(format, ['auto', *registry.LAYOUTS])}")
+    layout = "generic" if columns and format == "auto" else format
+    _check_size(file)
+    if layout == "auto":
+        layout = guess(file)
+    return registry.normalize_registry(open_registry(file, layout), layout, default_position_error_m, aside, columns)
+
+
+def read_observed(path: Path) -> tuple[gpd.GeoDataFrame, pd.DataFrame, pd.DataFrame]:
+    """Return a table of observed sites as `overwatt.pipeline.reconcile.observed_sites.normalize` does.
+
+    Raises:
+        RegistryError: it cannot be read, has no coordinates, or no usable row.
+    """
+    if not path.is_file():
+        raise RegistryError(f"{path}: no such file; `overwatt run` writes sites.parquet")
+    return observed_sites.normalize(open_registry(path))
+
+
+def open_registry(file: Path, layout: str = "generic") -> Received:
+    """Open a file as its layout needs it.
+
+    Raises:
+        RegistryError: it cannot be read.
+    """
+    _check_size(file)
+    suffix = file.suffix.lower()
+    if layout in _JSON_ANSWERS:
+        return Received(file.name, content=read_json(file))
+    if suffix == ".json" and layout == "generic":
+        with file.open("rb") as stream:
+            listed = stream.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
+        if listed:
+            rows = Received(file.name, content={"rows": read_json(file)}).rows("rows", "a list of objects")
+            return Received(file.name, frame=pd.DataFrame(rows))
+    if suffix in TABLE_SUFFIXES or layout in _EPOCH or layout == "workloads":
+        return Received(file.name, frame=read_csv(file), beside=_beside(file) if layout in _EPOCH else {})
+    return Received(file.name, frame=read_vector(file))
+
+
+def _beside(file: Path) -> dict[str, pd.DataFrame]:
+    """Epoch's other tables in the same folder."""
+    others = [file.with_name(name) for name in EPOCH_FILES.values() if name != file.name]
+    return {other.name: read_csv(other) for other in others if other.is_file()}
+
+
+def _check_size(file: Path) -> None:
+    if not file.is_file():
+        raise RegistryError(f"registry '{file}' is not a file: check declared.path")
+    if (size := file.stat().st_size) > MAX_BYTES:
+        raise RegistryError(
+            f"registry '{file.name}' has {size / 2**20:.0f} MB, the limit is {MAX_BYTES // 2**20} MB: "
+            "cut it to the area"
+        )
+
+
+def guess(file: Path) -> str:
+    """Tell the layout of a file by its first 64 KiB; `generic` where nothing speaks for another."""
+    with file.open("rb") as stream:
+        head = stream.read(_HEAD_BYTES).decode("utf-8", errors="replace")
+    suffix = file.suffix.lower()
+    if suffix in TABLE_SUFFIXES:
+        first = head.splitlines()[0] if head.strip() else ""
+        names = {name.strip(' "\ufeff') for name in first.split(",")}
+        return next((format for name, format in _HEADERS.items() if name in names), "generic")
+    if suffix in (".json", ".geojson"):
+        if '"sqft"' in head and '"state_abb"' in head:
+            return "im3"
+        if '"FeatureCollection"' in head:
+            return "generic"
+        if '"elements"' in head or "Overpass" in head:
+            return "osm"
+        if '"RegistryID"' in head:
+            return "epa"
+        if '"org_name"' in head and '"latitude"' in head:
+            return "peeringdb"
+        if '"regions"' in head and '"provider"' in head:
+            return "cloud_regions"
+    return "generic"
 
 
 def write_kept(folder: Path, kept: pd.DataFrame) -> Path:

@@ -21,9 +21,11 @@ from zipfile import BadZipFile
 import geopandas as gpd
 import numpy as np
 import pandas as pd
+import pyarrow
 
 from overwatt.aoi.errors import ConfigError
 from overwatt.models.detector.card import OUTPUTS
+from overwatt.pipeline import tables
 
 RASTER_BANDS = OUTPUTS[:4]
 """Bands of the probability raster of a run."""
@@ -173,6 +175,25 @@ def write_table(folder: Path, name: str, frame: gpd.GeoDataFrame | pd.DataFrame)
     with written(paths[1]) as part:
         defuse(flat).to_csv(part, index=False)
     return paths
+
+
+def read_table(file: Path, name: str) -> gpd.GeoDataFrame:
+    """Read a table that a run wrote, checked against its schema.
+
+    Args:
+        file: the Parquet file.
+        name: of the table, a key of `overwatt.pipeline.tables.SCHEMAS`.
+
+    Raises:
+        ConfigError: there is no such file, or it is another table.
+    """
+    if not file.is_file():
+        raise ConfigError(f"{file}: no such file; give a folder that `overwatt run` or `overwatt reconcile` wrote")
+    try:
+        flat = name not in tables.WITH_GEOMETRY
+        return tables.conform(pd.read_parquet(file) if flat else gpd.read_parquet(file), name)
+    except (ValueError, TypeError, pyarrow.ArrowException, OSError) as error:
+        raise ConfigError(f"{file.name}: not a table of {name} as `overwatt run` writes it") from error
 
 
 def hilbert_sorted(frame: gpd.GeoDataFrame) -> gpd.GeoDataFrame:

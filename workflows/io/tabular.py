@@ -11,22 +11,19 @@ import csv as csvs
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import geopandas as gpd
 import pandas as pd
 import pyarrow as pa
 import pyogrio
 
-from overwatt.aoi.errors import RegistryError, nearest
+from overwatt.aoi.errors import RegistryError
 from overwatt.aoi.file_signatures import is_plain_vector
 from overwatt.pipeline.declared.parsing import as_text
+from overwatt.pipeline.declared.received import FAULT
 from overwatt.pipeline.tables import CRS
 
 TABLE_SUFFIXES = (".csv", ".txt", ".tsv")
-FAULT = "\0fault"
-"""Column that holds why a line could not be read; no file can have it, names are cleaned."""
-
 _CHUNK = 50_000  # rows turned to Arrow at once
 _FIELD_LIMIT = 16 * 2**20  # characters of one cell: an outline as WKT
 _NOT_CP1252 = frozenset(b"\x81\x8d\x8f\x90\x9d")
@@ -195,21 +192,3 @@ def read_json(file: Path) -> object:
         return json.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise unreadable(file, error) from error
-
-
-def rows_of(content: object, file: Path, key: str, what: str) -> list[dict[str, Any]]:
-    """Return the list of objects under `key` (a dotted path) of a JSON answer; RegistryError if it is not there."""
-    found = content
-    for part in key.split("."):
-        found = found.get(part) if isinstance(found, dict) else None
-    if not isinstance(found, list) or not all(isinstance(f, dict) for f in found):
-        raise RegistryError(f"registry '{file.name}' is not {what}: '{key}' is missing")
-    return found
-
-
-def require(file: Path, frame: pd.DataFrame, columns: Iterable[str]) -> None:
-    """Raise RegistryError naming the first of `columns` that the table lacks."""
-    for column in columns:
-        if column not in frame:
-            near = nearest(column, [str(c) for c in frame.columns if not str(c).startswith("\0")])
-            raise RegistryError(f"registry '{file.name}': column '{column}' is missing: {near}")

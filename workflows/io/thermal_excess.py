@@ -28,7 +28,7 @@ from overwatt.models.detector.card import ModelCard
 from overwatt.workflows.io.images import DECODE_ROWS, check_complete, check_size, ground_gsd, reason
 
 if TYPE_CHECKING:
-    from overwatt.workflows.run.cluster import Source
+    from overwatt.workflows.io.source import Source
 
 MAX_GSD_M = 40.0
 """Coarser pixels hold hall, yard and car park at once; the weights learned 3.5 to 30 m of point spread."""

@@ -14,7 +14,8 @@ from pyproj import CRS, Transformer
 from overwatt.aoi.errors import GridError, RegistryError, nearest
 from overwatt.aoi.file_signatures import is_plain_vector
 from overwatt.models.evaluation.metrics import Outline
-from overwatt.pipeline.detection.footprints import DetectSettings, join, near_void, tile_parts
+from overwatt.pipeline.detection.footprints import merge_footprints
+from overwatt.pipeline.detection.vectorization import DetectSettings, near_void, vectorize_tile
 from overwatt.workflows.io.images import Image
 
 CLASSES = ("data_center", "other_building", "cooling_equipment", "unknown")
@@ -90,9 +91,9 @@ def footprints_of(
 ) -> gpd.GeoDataFrame:
     """Footprints of a whole image in memory: one tile, the same two steps as a run."""
     void = near_void(np.pad(valid, 1))[1:-1, 1:-1]
-    part = tile_parts(probability, valid, (0, 0), "r000c000", void, settings, image.gsd_m, measured)
+    part = vectorize_tile(probability, valid, (0, 0), "r000c000", void, settings, image.gsd_m, measured)
     box = image.geobox
-    return join(
+    return merge_footprints(
         [part],
         transform=box.affine if box is not None else None,
         crs=str(box.crs) if box is not None else None,

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import signal
 import threading
 import uuid
@@ -19,13 +18,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import shapely
 import stamina
 import torch
+from dask.system import CPU_COUNT
 from distributed import Client, LocalCluster, WorkerPlugin, as_completed
 from odc.geo.geobox import GeoBox
 
@@ -34,50 +34,15 @@ from overwatt.aoi.errors import AssetReadError, CatalogError, ConfigError, Model
 from overwatt.aoi.grid import Tile, area_mask
 from overwatt.models.detector.card import CHANNELS
 from overwatt.models.detector.inference import Detector, predict
-from overwatt.pipeline.detection.footprints import KINDS, PART_COLUMNS, DetectSettings, near_void, tile_parts
 from overwatt.pipeline.detection.instances import SUMS
+from overwatt.pipeline.detection.vectorization import KINDS, PART_COLUMNS, DetectSettings, near_void, vectorize_tile
 from overwatt.workflows.io import run_folder
+from overwatt.workflows.io.source import Source
 
 Arrays = dict[str, np.ndarray]
 _STATE: dict[str, tuple[Job, Detector]] = {}  # by run
 _ONE = threading.Lock()
 IN_FLIGHT = 2  # tiles a worker: one computing, one waiting
-
-
-class Source(Protocol):
-    """Pixels on a lattice, from a file or a catalogue."""
-
-    @property
-    def name(self) -> str:
-        """File or collection."""
-        ...
-
-    @property
-    def remote(self) -> bool:
-        """Whether reads cross a network and may be tried again."""
-        ...
-
-    @property
-    def geobox(self) -> GeoBox | None:
-        """Lattice; None without georeference."""
-        ...
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(ny, nx) of the lattice."""
-        ...
-
-    @property
-    def gsd_m(self) -> float:
-        """Metres a pixel."""
-        ...
-
-    def read(self, y0: int, x0: int, y1: int, x1: int) -> tuple[np.ndarray, np.ndarray]:
-        """Values (band, y, x) float32 0..1 and valid (y, x) of a window, which may reach outside.
-
-        Thermal bands may follow the optical ones, in kelvin above the surroundings, NaN where not measured.
-        """
-        ...
 
 
 @dataclass(frozen=True)
@@ -143,7 +108,7 @@ def look(job: Job, detector: Detector, tile: Tile) -> Arrays:
         valid = valid & seen
         probability = probability * valid
     void = near_void(margin)[1:-1, 1:-1]
-    parts = tile_parts(probability, valid, (y0, x0), tile.name, void, job.settings, job.source.gsd_m, measured)
+    parts = vectorize_tile(probability, valid, (y0, x0), tile.name, void, job.settings, job.source.gsd_m, measured)
     return {"probability": probability[: len(run_folder.RASTER_BANDS)], "valid": np.packbits(valid), **_pack(parts)}
 
 
@@ -212,7 +177,7 @@ def workers(job: Job, scheduler: str | None, wanted: int) -> Iterator[tuple[Work
         if scheduler:
             client = stack.enter_context(_connect(scheduler))
         else:
-            cores = 1 if torch.cuda.is_available() else len(os.sched_getaffinity(0))
+            cores = 1 if torch.cuda.is_available() else CPU_COUNT
             cluster = stack.enter_context(_local(max(1, min(cores, wanted))))
             client = stack.enter_context(Client(cluster))
         run = f"overwatt-{uuid.uuid4().hex}"

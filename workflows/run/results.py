@@ -7,97 +7,31 @@ bytes; nothing here computes a result.
 from __future__ import annotations
 
 import contextlib
-import os
 import warnings
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import rasterio
-import rasterio.shutil
 import shapely
 import xarray as xr
 from affine import Affine
 from odc.geo.geobox import GeoBox
-from rasterio.windows import Window
 
 from overwatt.aoi.errors import AssetReadError, CatalogError
 from overwatt.pipeline import coverage
 from overwatt.pipeline.inspection import rank_stability
-from overwatt.pipeline.report import page, rasters
+from overwatt.pipeline.report import page, rasters, wording
 from overwatt.pipeline.report.page import ReportData
 from overwatt.workflows.config.run import Workflow
 from overwatt.workflows.io import registries, run_folder
 from overwatt.workflows.io.images import Image
 from overwatt.workflows.io.stac_source import StacSource
 from overwatt.workflows.io.vectors import lonlat_to_pixels
-
-if TYPE_CHECKING:
-    from overwatt.workflows.run.runner import Inputs, Tables
+from overwatt.workflows.run.analysis import Tables
+from overwatt.workflows.run.inputs import Inputs
 
 BASEMAP_PX = 1600
-LIMITS = (
-    "Imagery can help police 1e26 FLOP and partly 1e25; below that it is blind: such a site needs less than "
-    "10 MW and looks like any other building.",
-    "A site that is not listed may still exist: in places without imagery, below the detector's size, under "
-    "another roof, underground, or because the detector missed it. p_detect here rests on coverage alone.",
-    "Power comes from footprint and cooling-equipment area. It is what the site could carry, not what it draws; "
-    "empty halls look the same.",
-    "Compute assumes a chip mix by year. Which share of the load is AI is not visible and dominates the spread.",
-    "The class of a building is the detector's judgement, trained on simulated scenes and one district in Virginia.",
-    "A discrepancy is a question, not a finding: registries err in position, date and naming "
-    "more often than sites hide.",
-)
-
-
-class ProbabilityRaster:
-    """Probabilities of all tiles as a Cloud Optimised GeoTIFF, written tile by tile.
-
-    Bands are `store.RASTER_BANDS`, uint8, probability times 255; masked where nothing was looked at.
-    """
-
-    def __init__(self, folder: Path, source: Image | StacSource, cores: list[tuple[int, int, int, int]]) -> None:
-        assert source.geobox is not None
-        self.target = folder / "probability.tif"
-        self.scratch = folder / f".probability.tif.{os.getpid()}.part.scratch"
-        self.y0, self.x0 = min(c[0] for c in cores), min(c[1] for c in cores)
-        ny, nx = max(c[2] for c in cores) - self.y0, max(c[3] for c in cores) - self.x0
-        folder.mkdir(parents=True, exist_ok=True)
-        self._env = rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True, GDAL_NUM_THREADS=1)
-        self._env.__enter__()
-        self._file = rasterio.open(
-            self.scratch, "w", driver="GTiff", dtype="uint8", count=len(run_folder.RASTER_BANDS), height=ny, width=nx,
-            crs=str(source.geobox.crs), transform=source.geobox.affine * Affine.translation(self.x0, self.y0),
-            tiled=True, blockxsize=512, blockysize=512, compress="lzw", BIGTIFF="IF_SAFER",
-        )  # fmt: skip
-        self._file.descriptions = run_folder.RASTER_BANDS
-        self._file.update_tags(units="probability x 255")
-
-    def __enter__(self) -> ProbabilityRaster:
-        return self
-
-    def put(self, core: tuple[int, int, int, int], probability: np.ndarray, valid: np.ndarray) -> None:
-        """Write one tile: (band, y, x) uint8 and (y, x) bool."""
-        window = Window(core[1] - self.x0, core[0] - self.y0, core[3] - core[1], core[2] - core[0])
-        self._file.write(probability, window=window)
-        self._file.write_mask(valid, window=window)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.close()
-        try:
-            if kind is None:
-                with run_folder.written(self.target) as part:
-                    rasterio.shutil.copy(
-                        self.scratch, part, driver="COG", compress="DEFLATE", blocksize=512,
-                        overview_resampling="average", overview_compress="DEFLATE", num_threads="1",
-                    )  # fmt: skip
-        finally:
-            self.scratch.unlink(missing_ok=True)
-            self._env.__exit__(kind, value, trace)
 
 
 def write(folder: Path, workflow: Workflow, inputs: Inputs, tables: Tables, outcomes: list[dict[str, Any]]) -> None:
@@ -116,7 +50,7 @@ def write(folder: Path, workflow: Workflow, inputs: Inputs, tables: Tables, outc
         run_folder.write_table(folder, name, plain)
     registries.write_kept(folder, inputs.kept_aside)
     run_folder.write_geopackage(folder / "overwatt.gpkg", spatial)
-    run_folder.write_text(folder / "report.html", page.render(report_data(workflow, inputs, tables, outcomes)))
+    run_folder.write_text(folder / "report.html", page.render_report(report_data(workflow, inputs, tables, outcomes)))
 
 
 def report_data(workflow: Workflow, inputs: Inputs, tables: Tables, outcomes: list[dict[str, Any]]) -> ReportData:
@@ -179,7 +113,7 @@ def report_data(workflow: Workflow, inputs: Inputs, tables: Tables, outcomes: li
         basemap=basemap,
         chips=chips,
         facts=facts,
-        limits=[*LIMITS, *inputs.card.limits],
+        limits=[*wording.LIMITS, *inputs.card.limits],
         attribution=[*workflow.attribution, *sorted(credits), "Map display: Leaflet (BSD-2-Clause)"],
     )
 

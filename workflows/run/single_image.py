@@ -14,7 +14,7 @@ from overwatt.aoi.errors import ConfigError
 from overwatt.models.detector.card import ModelCard
 from overwatt.models.detector.inference import Detector, predict
 from overwatt.models.detector.sensors import weights_of
-from overwatt.pipeline.detection.footprints import DetectSettings
+from overwatt.pipeline.detection.vectorization import DetectSettings
 from overwatt.workflows.io import run_folder
 from overwatt.workflows.io.images import Image, check_any_valid, open_image
 from overwatt.workflows.io.thermal_excess import ExcessRaster, WithThermal, open_excess

@@ -19,7 +19,8 @@ from overwatt.models.detector.inference import Detector, Read, predict
 from overwatt.models.detector.network import SiteNet
 from overwatt.models.evaluation.metrics import Outline
 from overwatt.models.training.samples import DATA_CENTER, OTHER, Picture
-from overwatt.pipeline.detection.footprints import DetectSettings, join, near_void, tile_parts
+from overwatt.pipeline.detection.footprints import merge_footprints
+from overwatt.pipeline.detection.vectorization import DetectSettings, near_void, vectorize_tile
 from overwatt.pipeline.sites.clustering import p_data_center
 from overwatt.workflows.training.cross_validation import objects, offset_for
 
@@ -76,8 +77,10 @@ def _objects(detector: Detector, picture: Picture, *, heat: bool) -> tuple[np.nd
     settings = DetectSettings.of(detector.card)
     probability, valid = predict(detector, _reader(picture, heat=heat), (0, 0, ny, nx), picture.gsd_m)
     void = near_void(np.pad(valid, 1))[1:-1, 1:-1]
-    part = tile_parts(probability, valid, (0, 0), "", void, settings, picture.gsd_m)
-    frame = join([part], transform=None, crs=None, gsd_m=picture.gsd_m, scene=picture.name, settings=settings)
+    part = vectorize_tile(probability, valid, (0, 0), "", void, settings, picture.gsd_m)
+    frame = merge_footprints(
+        [part], transform=None, crs=None, gsd_m=picture.gsd_m, scene=picture.name, settings=settings
+    )
     predicted = [Outline(k, g) for k, g in zip(frame["class"], frame.geometry, strict=True)]
     nowhere = np.zeros((ny, nx), int)
     score, center, _ = objects(predicted, frame["score"].to_numpy(), _labels(picture), nowhere)

@@ -23,7 +23,7 @@ from overwatt.models.detector import calibration
 from overwatt.models.detector.card import ModelCard
 from overwatt.models.evaluation.metrics import Outline, Unlabelled, score
 from overwatt.models.training.samples import IGNORE, Picture
-from overwatt.pipeline.detection.footprints import DetectSettings
+from overwatt.pipeline.detection.vectorization import DetectSettings
 from overwatt.workflows.config.training import FoldSettings, PictureSettings, resolve
 from overwatt.workflows.io.images import Image
 from overwatt.workflows.io.vectors import footprints_of, outlines_px, to_pixels

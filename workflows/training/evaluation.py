@@ -23,7 +23,7 @@ from overwatt.models.evaluation.metrics import Judged, Outline, Unlabelled, scor
 from overwatt.models.evaluation.paired_bootstrap import Scene, compare, labels_of, summary
 from overwatt.models.training.samples import IGNORE, Picture
 from overwatt.models.training.tileset import PICTURE_BANDS, pictures_of, read_index
-from overwatt.pipeline.detection.footprints import DetectSettings
+from overwatt.pipeline.detection.vectorization import DetectSettings
 from overwatt.pipeline.report import rasters
 from overwatt.workflows.io import run_folder
 from overwatt.workflows.io.images import Image, check_any_valid, open_image

@@ -15,7 +15,8 @@ from rasterio.features import rasterize
 
 from overwatt.models.detector.inference import Detector, Read, predict
 from overwatt.models.training.samples import DATA_CENTER, OTHER, Picture
-from overwatt.pipeline.detection.footprints import DetectSettings, join, near_void, tile_parts
+from overwatt.pipeline.detection.footprints import merge_footprints
+from overwatt.pipeline.detection.vectorization import DetectSettings, near_void, vectorize_tile
 
 COVERED = 0.3
 """Share of an object that labelled buildings must cover for it to be one of them."""
@@ -54,8 +55,10 @@ def footprints_on(detector: Detector, picture: Picture) -> gpd.GeoDataFrame:
     probability, valid = predict(detector, reader(picture), (0, 0, *picture.valid.shape), picture.gsd_m)
     settings = DetectSettings.of(detector.card)
     void = near_void(np.pad(valid, 1))[1:-1, 1:-1]
-    part = tile_parts(probability, valid, (0, 0), "r000c000", void, settings, picture.gsd_m)
-    return join([part], transform=None, crs=None, gsd_m=picture.gsd_m, scene=picture.name, settings=settings)
+    part = vectorize_tile(probability, valid, (0, 0), "r000c000", void, settings, picture.gsd_m)
+    return merge_footprints(
+        [part], transform=None, crs=None, gsd_m=picture.gsd_m, scene=picture.name, settings=settings
+    )
 
 
 def objects_on(detector: Detector, pictures: Sequence[Picture]) -> Objects:

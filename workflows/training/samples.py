@@ -7,7 +7,6 @@ sources and ground show together: sources alone would give the label away.
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -18,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import rasterio
 import shapely
+from dask.system import CPU_COUNT
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.features import rasterize
 from scipy import ndimage
@@ -77,7 +77,7 @@ def simulated(settings: SimulatedSettings, folder: Path, say: Say) -> list[Pictu
         todo.append((path, settings.seed + i, settings.size_px, gsd_m, psf_m))
     missing = [t for t in todo if not t[0].is_file()]
     if missing:
-        with ProcessPoolExecutor(len(os.sched_getaffinity(0)), mp_context=get_context("spawn")) as pool:
+        with ProcessPoolExecutor(CPU_COUNT, mp_context=get_context("spawn")) as pool:
             for n, _ in enumerate(pool.map(_render, missing), 1):
                 if n % 20 == 0:
                     say(f"simulated scenes: {n} of {len(missing)}")

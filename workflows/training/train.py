@@ -8,7 +8,6 @@ stitched out-of-fold probabilities, scores and calibration.
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from dask.system import CPU_COUNT
 
 from overwatt.aoi.errors import ConfigError
 from overwatt.models.detector import stac_mlm
@@ -315,7 +315,7 @@ def _cross_validate(ready: _Ready, start: SiteNet | None, say: Say) -> dict[str,
         )
         for k in range(file.folds.blocks)
     ]
-    side_by_side = max(1, len(os.sched_getaffinity(0)) // file.training.threads)
+    side_by_side = max(1, CPU_COUNT // file.training.threads)
     with ProcessPoolExecutor(side_by_side, mp_context=get_context("spawn")) as pool:
         trained = list(pool.map(_train_apart, jobs))
     stitched = np.zeros((len(CHANNELS), *image.shape), np.uint8)

@@ -10,9 +10,6 @@ import io
 import math
 from typing import Any
 
-from matplotlib import rc_context
-from matplotlib.figure import Figure
-
 _WIDTH = 44
 _NAMES = {"it_mw": "IT power, MW", "facility_mw": "facility power, MW", "h100e": "H100 equivalents", "flop": "FLOP"}
 
@@ -62,6 +59,9 @@ def page(result: dict[str, Any]) -> str:
 
 def svg(result: dict[str, Any]) -> str:
     """Return intervals of the four quantities and the three budgets as SVG."""
+    from matplotlib import rc_context  # slow to import, and only pages have a plot
+    from matplotlib.figure import Figure
+
     with rc_context({"svg.hashsalt": "overwatt", "svg.fonttype": "none", "font.size": 9.0}):
         figure = Figure(figsize=(9.5, 4.2), layout="constrained")
         left, right = figure.subplots(1, 2, width_ratios=(1, 1.2))

@@ -104,7 +104,7 @@ def test_with_looked_at_fills_the_column_row_by_row():
         ),
         "declared",
     )
-    assert coverage.with_looked_at(declared, looked)["looked_at"].tolist() == pytest.approx([1.0, 0.0])
+    assert coverage.looked_at_share(declared, looked)["looked_at"].tolist() == pytest.approx([1.0, 0.0])
     assert declared["looked_at"].isna().all()
 
 

@@ -66,7 +66,7 @@ def owned(mw: list[float], declared: list[float], **more: object) -> tuple:
 
 
 def test_one_site_by_hand() -> None:
-    found = row(material_balance.balances(*owned([100.0], [30.0])), "site")
+    found = row(material_balance.material_balance(*owned([100.0], [30.0])), "site")
     z = np.log(100 / 30) / np.hypot(0.3, 0.15)
     assert found["z"] == pytest.approx(z, rel=0.01)
     assert found["flagged"] and found["difference"] == pytest.approx(70.0)
@@ -75,7 +75,7 @@ def test_one_site_by_hand() -> None:
 
 
 def test_common_error_does_not_average_out() -> None:
-    many = row(material_balance.balances(*owned([10.0] * 200, [10.0] * 200)), "owner")
+    many = row(material_balance.material_balance(*owned([10.0] * 200, [10.0] * 200)), "owner")
     assert 0.20 <= many["observed_sigma"] / many["observed"] < 0.21
     assert many["declared_sigma"] / many["declared"] < 0.02
     assert not many["flagged"]
@@ -84,12 +84,12 @@ def test_common_error_does_not_average_out() -> None:
 def test_levels_and_facility_power() -> None:
     ledger, sites, claims = owned([50.0, 60.0], [50.0, 60.0])
     claims = claims.assign(facility_mw=claims["it_mw"] * 1.3, it_mw=np.nan)
-    out = material_balance.balances(ledger, sites, claims)
+    out = material_balance.material_balance(ledger, sites, claims)
     assert list(out["level"]) == ["site", "site", "owner", "zone"]
     assert row(out, "owner")["name"] == "acme" and row(out, "zone")["name"] == "US-VA"
     assert row(out, "owner")["declared"] == pytest.approx(110.0)
     assert row(out, "owner")["declared_sigma"] > 11.0  # the ratio's error is common
-    assert list(material_balance.balances(ledger, sites, claims, by="zone")["level"]) == ["zone"]
+    assert list(material_balance.material_balance(ledger, sites, claims, by="zone")["level"]) == ["zone"]
 
 
 def test_places_not_looked_at_and_not_in_operation_are_not_missing() -> None:
@@ -99,7 +99,7 @@ def test_places_not_looked_at_and_not_in_operation_are_not_missing() -> None:
          {"id": "plan", "it_mw": 900.0, "operator": "A", "status": "planned"}],
         [("S", "D"), (None, "plan")],
     )  # fmt: skip
-    found = row(material_balance.balances(ledger, sites, claims), "owner")
+    found = row(material_balance.material_balance(ledger, sites, claims), "owner")
     assert found["declared"] == 50.0 and not found["flagged"]
     assert "1 declared place(s) were not looked at" in found["sentence"]
 
@@ -110,7 +110,7 @@ def test_misses_by_chance_are_no_question_but_many_are() -> None:
         gone = [{"id": f"N{k}", "it_mw": 50.0, "operator": "A"} for k in range(unseen)]
         pairs = [(f"S{k}", f"D{k}") for k in range(4)] + [(None, f"N{k}") for k in range(unseen)]
         sites = [{"id": f"S{k}", "mw": 10.0, "sd": 0.25} for k in range(4)]
-        return row(material_balance.balances(*make(sites, seen + gone, pairs)), "owner")
+        return row(material_balance.material_balance(*make(sites, seen + gone, pairs)), "owner")
 
     assert not found(1)["flagged"] and found(1)["declared"] == 90.0 and found(1)["reason"]
     assert found(8)["flagged"] and found(8)["z"] < -3
@@ -121,7 +121,8 @@ def test_undeclared_sites_count_and_may_be_false() -> None:
         sites = [{"id": "S", "mw": 10.0}] + [{"id": f"U{k}", "mw": 40.0, "owner": "A", "p": 0.95} for k in range(extra)]
         pairs = [("S", "D")] + [(f"U{k}", None) for k in range(extra)]
         return row(
-            material_balance.balances(*make(sites, [{"id": "D", "it_mw": 10.0, "operator": "A"}], pairs)), "owner"
+            material_balance.material_balance(*make(sites, [{"id": "D", "it_mw": 10.0, "operator": "A"}], pairs)),
+            "owner",
         )
 
     sums = [found(k)["observed"] for k in range(7)]
@@ -134,18 +135,18 @@ def test_chips_with_and_without_a_place() -> None:
     chips = {"id": "C", "kind": "chips", "chip": "H100", "chips": 100_000, "operator": "A", "zone": "X"}
     facility = {"id": "D", "it_mw": 20.0, "operator": "A", "zone": "X"}
     tables_ = make([{"id": "S", "mw": 20.0}], [facility, {**chips, "at": shapely.Point()}], [("S", "D")])
-    free = material_balance.balances(*tables_)
+    free = material_balance.material_balance(*tables_)
     assert row(free, "owner", "h100e")["declared"] == pytest.approx(1e5, rel=1e-3)
     assert 120 < row(free, "owner", "it_mw_of_chips")["declared"] < 180  # 1.2 to 1.8 kW all in
     assert not row(free, "zone", "it_mw_of_chips")["flagged"]  # they may stand elsewhere
     assert not len(free[(free["level"] == "site") & (free["quantity"] == "h100e")])
-    whole = material_balance.balances(*tables_, everywhere=True)
+    whole = material_balance.material_balance(*tables_, everywhere=True)
     assert row(whole, "zone", "it_mw_of_chips")["flagged"]
     elsewhere = {**chips, "at": shapely.Point(0, 40)}
-    placed = material_balance.balances(*make([{"id": "S", "mw": 20.0}], [facility, elsewhere], [("S", "D")]))
+    placed = material_balance.material_balance(*make([{"id": "S", "mw": 20.0}], [facility, elsewhere], [("S", "D")]))
     assert row(placed, "site", "it_mw_of_chips")["flagged"]
     unknown = make([{"id": "S", "mw": 20.0}], [facility, {**chips, "chip": "=cmd|x"}], [("S", "D")])
-    assert set(material_balance.balances(*unknown)["quantity"]) == {"it_mw"}
+    assert set(material_balance.material_balance(*unknown)["quantity"]) == {"it_mw"}
 
 
 def test_runs_are_laid_against_their_days() -> None:
@@ -155,7 +156,7 @@ def test_runs_are_laid_against_their_days() -> None:
         data = make(
             [{"id": "S", "mw": 20.0, "sd": 0.25}], [{"id": "D", "it_mw": 20.0, "operator": "A"}, run], [("S", "D")]
         )
-        return row(material_balance.balances(*data), "site", "flop")
+        return row(material_balance.material_balance(*data), "site", "flop")
 
     short, long = z("2026-01-01", "2026-01-30"), z("2026-01-01", "2026-12-26")
     assert long["observed"] == pytest.approx(12 * short["observed"])
@@ -167,7 +168,7 @@ def test_zones_as_polygons() -> None:
     ledger, sites, claims = owned([10.0, 20.0], [10.0, 20.0])
     zones = gpd.GeoDataFrame({"name": ["west", "east"]}, geometry=[shapely.box(-1, 39, 0.05, 41),
                              shapely.box(0.05, 39, 1, 41)], crs="OGC:CRS84")  # fmt: skip
-    out = material_balance.balances(ledger, sites, claims, by=["zone"], zones=zones)
+    out = material_balance.material_balance(ledger, sites, claims, by=["zone"], zones=zones)
     assert dict(zip(out["name"], out["observed"], strict=True)) == pytest.approx({"EAST": 20.0, "WEST": 10.0})
 
 
@@ -177,26 +178,26 @@ def test_a_shared_site_is_divided_and_uncertain_pairs_are_left() -> None:
         [{"id": "D1", "it_mw": 75.0, "operator": "A"}, {"id": "D2", "it_mw": 25.0, "operator": "B"}],
         [("S", "D1"), ("S", "D2")],
     )
-    out = material_balance.balances(ledger, sites, claims)
+    out = material_balance.material_balance(ledger, sites, claims)
     owners = out[out["level"] == "owner"]
     assert list(owners["observed"]) == pytest.approx([75.0, 25.0])
-    low = material_balance.balances(ledger.assign(p_match=0.2), sites, claims)
+    low = material_balance.material_balance(ledger.assign(p_match=0.2), sites, claims)
     assert np.isnan(row(low, "site")["z"]) and "uncertain" in row(low, "site")["reason"]
 
 
 def test_arguments_and_empty_tables() -> None:
     data = owned([1.0], [1.0])
     with pytest.raises(ConfigError, match="by 'town'"):
-        material_balance.balances(*data, by=["town"])
+        material_balance.material_balance(*data, by=["town"])
     with pytest.raises(ConfigError, match="YYYY-MM-DD"):
-        material_balance.balances(*data, at="soon")
+        material_balance.material_balance(*data, at="soon")
     with pytest.raises(ConfigError, match="name"):
-        material_balance.balances(*data, zones=data[1][["geometry"]])
+        material_balance.material_balance(*data, zones=data[1][["geometry"]])
     with pytest.raises(ConfigError, match="not in its table"):
-        material_balance.balances(data[0].assign(site_id="other"), *data[1:])
-    empty = material_balance.balances(tables.empty("ledger"), tables.empty("sites"), tables.empty("declared"))
+        material_balance.material_balance(data[0].assign(site_id="other"), *data[1:])
+    empty = material_balance.material_balance(tables.empty("ledger"), tables.empty("sites"), tables.empty("declared"))
     assert list(empty.columns) == list(material_balance.COLUMNS) and empty.empty
-    only = material_balance.balances(tables.empty("ledger"), tables.empty("sites"), data[2])
+    only = material_balance.material_balance(tables.empty("ledger"), tables.empty("sites"), data[2])
     assert only.empty or not only["flagged"].any()
 
 
@@ -207,13 +208,13 @@ def test_arguments_and_empty_tables() -> None:
 def test_laws(pairs: list[tuple[float, float]], factor: float, random: Random) -> None:
     seen, told = [list(v) for v in zip(*pairs, strict=True)]
     ledger, sites, claims = owned(seen, told)
-    base = material_balance.balances(ledger, sites, claims)
-    scaled = material_balance.balances(*owned([v * factor for v in seen], [v * factor for v in told]))
+    base = material_balance.material_balance(ledger, sites, claims)
+    scaled = material_balance.material_balance(*owned([v * factor for v in seen], [v * factor for v in told]))
     np.testing.assert_allclose(scaled["z"], base["z"], atol=1e-6)
     np.testing.assert_allclose(scaled["observed"], factor * base["observed"], rtol=1e-9)
     order = list(range(len(seen)))
     random.shuffle(order)
-    again = material_balance.balances(ledger.iloc[order], sites.iloc[order[::-1]], claims.iloc[order])
+    again = material_balance.material_balance(ledger.iloc[order], sites.iloc[order[::-1]], claims.iloc[order])
     pd.testing.assert_frame_equal(base, again, rtol=1e-9)
 
 

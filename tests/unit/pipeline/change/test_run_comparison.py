@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from overwatt.pipeline.change.run_comparison import compare
+from overwatt.pipeline.change.run_comparison import compare_runs
 from overwatt.pipeline.reconcile.observed_sites import _sites, assumed_looked_at
 from overwatt.workflows.cli.main import app
 
@@ -43,7 +43,7 @@ runs = st.lists(st.tuples(st.integers(0, 40), st.floats(1, 500)), max_size=8, un
 @LIGHT
 @given(runs.filter(bool))
 def test_a_run_against_itself_is_the_same(rows):
-    found = compare(sites(rows), sites(rows), looked(), looked())
+    found = compare_runs(sites(rows), sites(rows), looked(), looked())
     assert set(found["class"]) == {"same"}
     assert (found["site_id_a"] == found["site_id_b"]).all()
 
@@ -51,8 +51,8 @@ def test_a_run_against_itself_is_the_same(rows):
 @LIGHT
 @given(runs.filter(bool), runs.filter(bool))
 def test_swapped_runs_swap_their_classes(one, two):
-    there = compare(sites(one), sites(two), looked(), looked())["class"].value_counts().to_dict()
-    back = compare(sites(two), sites(one), looked(), looked())["class"].value_counts().to_dict()
+    there = compare_runs(sites(one), sites(two), looked(), looked())["class"].value_counts().to_dict()
+    back = compare_runs(sites(two), sites(one), looked(), looked())["class"].value_counts().to_dict()
     swap = {"new": "gone", "gone": "new", "grown": "shrunk", "shrunk": "grown", "same": "same"}
     assert {swap[k]: v for k, v in there.items()} == back
 
@@ -63,27 +63,28 @@ def test_the_order_of_rows_does_not_matter(rows, random):
     mixed = random.sample(rows, len(rows))
     other = [(n, x, mw * 3) for n, x, mw in rows]
     pd.testing.assert_frame_equal(
-        pd.DataFrame(compare(sites(rows), sites(other), looked(), looked())),
-        pd.DataFrame(compare(sites(mixed), sites(other[::-1]), looked(), looked())),
+        pd.DataFrame(compare_runs(sites(rows), sites(other), looked(), looked())),
+        pd.DataFrame(compare_runs(sites(mixed), sites(other[::-1]), looked(), looked())),
     )
 
 
 @pytest.mark.parametrize(("factor", "klass"), [(1.1, "same"), (3.0, "grown"), (0.3, "shrunk")])
 def test_differences_smaller_than_the_errors_are_none(factor, klass):
-    found = compare(sites([("a", 0, 50)]), sites([("b", 0, 50 * factor)]), looked(), looked())
+    found = compare_runs(sites([("a", 0, 50)]), sites([("b", 0, 50 * factor)]), looked(), looked())
     assert found["class"].tolist() == [klass]
 
 
 def test_what_was_not_looked_at_is_neither_new_nor_gone():
     one, two = sites([("a", 0, 50), ("b", 100, 50)]), sites([("a", 0, 50), ("c", 50, 50)])
     here = looked(-1, 0.2)
-    found = dict(zip(*(compare(one, two, here, here)[c] for c in ("reason", "class")), strict=True))
+    found = dict(zip(*(compare_runs(one, two, here, here)[c] for c in ("reason", "class")), strict=True))
     assert sorted(found.values()) == ["not_looked_at_again", "only_newly_seen", "same"]
 
 
 def test_a_narrow_estimate_sees_smaller_changes():
     wide, narrow = (
-        compare(sites([("a", 0, 50)], s), sites([("a", 0, 70)], s), looked(), looked())["limit"][0] for s in (0.5, 0.25)
+        compare_runs(sites([("a", 0, 50)], s), sites([("a", 0, 70)], s), looked(), looked())["limit"][0]
+        for s in (0.5, 0.25)
     )
     assert narrow < wide
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from overwatt.aoi.errors import ConfigError
 from overwatt.pipeline.compute import training_compute
-from overwatt.pipeline.compute.single_site import estimate, fields
+from overwatt.pipeline.compute.single_site import estimate_site, fields
 from overwatt.pipeline.power import posterior
 from overwatt.pipeline.power.evidence import SiteEvidence
 from overwatt.pipeline.power.evidence_models import case
@@ -64,8 +64,8 @@ def test_power_stays_below_a_cap(mva):
 
 
 def test_evidence_far_above_its_supply_is_a_question():
-    assert any("its supply carries" in q for q in estimate({"chillers": 150, "substation_mva": 20})["questions"])
-    assert not estimate({"chillers": 150, "substation_mva": 400})["questions"]
+    assert any("its supply carries" in q for q in estimate_site({"chillers": 150, "substation_mva": 20})["questions"])
+    assert not estimate_site({"chillers": 150, "substation_mva": 400})["questions"]
 
 
 def test_a_cap_far_above_says_nothing():
@@ -99,38 +99,40 @@ def test_a_country_has_its_own_chips():
 
 
 def test_a_mine_has_no_ai_and_says_so():
-    found = estimate({"chillers": 50, "site_type": "mine"})
+    found = estimate_site({"chillers": 50, "site_type": "mine"})
     assert found["h100e"]["p975"] == found["flop"]["p975"] == 0
     assert found["probability_no_ai"] == 1.0
 
 
 def test_energy_of_a_year_is_below_peak_all_year_and_more_where_it_is_hot():
-    mild, hot = (estimate({"chillers": 50, "climate": c})["annual_gwh"]["p50"] for c in ("temperate", "hot"))
-    assert mild < hot < 8.766 * estimate({"chillers": 50})["facility_mw"]["p50"]
+    mild, hot = (estimate_site({"chillers": 50, "climate": c})["annual_gwh"]["p50"] for c in ("temperate", "hot"))
+    assert mild < hot < 8.766 * estimate_site({"chillers": 50})["facility_mw"]["p50"]
 
 
 def test_a_stage_gives_dates():
     running, roof = (
-        estimate({"chillers": 50, "site_type": "ai", "date": "2026-06-01", "stage": s})["time_to_threshold"]["1e+25"]
+        estimate_site({"chillers": 50, "site_type": "ai", "date": "2026-06-01", "stage": s})["time_to_threshold"][
+            "1e+25"
+        ]
         for s in ("operation", "roof")
     )
     assert "2026-06-01" < running["p50"] < roof["p50"]
     with pytest.raises(ConfigError, match="stage"):
-        estimate({"chillers": 50, "stage": "dream"})
+        estimate_site({"chillers": 50, "stage": "dream"})
 
 
 def test_121_chillers():
-    found = estimate({"chillers": 121})
+    found = estimate_site({"chillers": 121})
     assert found["it_mw"]["p10"] < 200 < found["it_mw"]["p90"]
     assert sum(found["error_budget"].values()) == pytest.approx(1.0, abs=1e-4)
     assert found["it_mw"]["p50"] < found["facility_mw"]["p50"]
 
 
 def test_declared_chips_fix_the_compute():
-    found = estimate({"chips": "NVIDIA H100 SXM5 80GB:100000"})
+    found = estimate_site({"chips": "NVIDIA H100 SXM5 80GB:100000"})
     assert found["h100e"]["p50"] == pytest.approx(100_000, rel=0.02)
     assert found["probability_no_ai"] == 0.0
-    more = estimate({"chips": "NVIDIA H100 SXM5 80GB:100000", "footprint_m2": 500})
+    more = estimate_site({"chips": "NVIDIA H100 SXM5 80GB:100000", "footprint_m2": 500})
     assert more["questions"]
 
 
@@ -138,7 +140,7 @@ def test_other_spellings_and_kinds():
     assert fields({"Cooling-Type": "water", "tower_cells": 4.0, "id": "x", "floors": None}) == {
         "cooling": "water", "cooling_tower_cells": 4, "name": "x",
     }  # fmt: skip
-    assert estimate({"chillers": 10, "cooling": "air-cooled chillers", "date": "2025-06"})["year"] == 2025
+    assert estimate_site({"chillers": 10, "cooling": "air-cooled chillers", "date": "2025-06"})["year"] == 2025
 
 
 @pytest.mark.parametrize(
@@ -165,11 +167,11 @@ def test_other_spellings_and_kinds():
 )
 def test_nonsense_is_refused_with_the_reason(given_, word):
     with pytest.raises(ConfigError, match=word):
-        estimate(given_)
+        estimate_site(given_)
 
 
 def test_the_picture_escapes_and_fits():
-    found = estimate({"name": "<script>alert(1)</script>", "chillers": 20, "footprint_m2": 9000})
+    found = estimate_site({"name": "<script>alert(1)</script>", "chillers": 20, "footprint_m2": 9000})
     assert "<script>" not in page(found)
     assert max(len(line) for line in lines(found)[:20]) <= 100
     assert page(found) == page(found)

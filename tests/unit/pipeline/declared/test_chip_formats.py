@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from overwatt.aoi.errors import RegistryError
-from overwatt.pipeline.declared import registry
+from overwatt.pipeline.declared import deduplication, registry
 from overwatt.pipeline.tables import CRS, conform
+from overwatt.workflows.io import registries
 
 
 def file(tmp_path, text, name="r.csv", encoding="utf-8"):
@@ -24,28 +25,28 @@ def file(tmp_path, text, name="r.csv", encoding="utf-8"):
 
 def aside_of(tmp_path, text, **more):
     aside = []
-    table = registry.read(file(tmp_path, text), aside=aside, **more)
+    table = registries.read(file(tmp_path, text), aside=aside, **more)
     return table, {row: reason for row, _, reason in aside}
 
 
 def test_column_map_is_taken_in_any_case_and_its_faults_are_named(tmp_path):
     path = file(tmp_path, "Kennung,Ost,Nord,Leistung,power\nA,7.61,51.96,12,9\n")
     columns = {"declared_id": "kennung", "lon": "OST", "lat": "nord", "it_mw": "Leistung"}
-    row = registry.read(path, columns=columns).iloc[0]
+    row = registries.read(path, columns=columns).iloc[0]
     assert (row["declared_id"], row["it_mw"], row.geometry.x) == ("A", 12.0, 7.61)
     with pytest.raises(RegistryError, match=r"'it_mv' is no name of ours.*it_mw"):
-        registry.read(path, columns=columns | {"it_mv": "power"})
+        registries.read(path, columns=columns | {"it_mv": "power"})
     with pytest.raises(RegistryError, match=r"column 'Leistng' given for 'it_mw' is not there.*leistung"):
-        registry.read(path, columns=columns | {"it_mw": "Leistng"})
+        registries.read(path, columns=columns | {"it_mw": "Leistng"})
     with pytest.raises(RegistryError, match="column map is for format generic"):
-        registry.read(path, format="osm", columns=columns)
+        registries.read(path, format="osm", columns=columns)
 
 
 def test_parquet_without_shapes_and_a_list_of_objects_are_read(tmp_path):
     pd.DataFrame({"id": ["a"], "lon": [1.25], "lat": [2.5]}).to_parquet(tmp_path / "t.parquet")
-    assert registry.read(tmp_path / "t.parquet")["declared_id"].tolist() == ["a"]
+    assert registries.read(tmp_path / "t.parquet")["declared_id"].tolist() == ["a"]
     listed = file(tmp_path, json.dumps([{"id": "a", "lon": 1.25, "lat": 2.5, "it_mw": None}]), "l.json")
-    assert registry.read(listed).geometry.x.tolist() == [1.25]
+    assert registries.read(listed).geometry.x.tolist() == [1.25]
 
 
 def test_transfers_need_no_place(tmp_path):
@@ -53,7 +54,7 @@ def test_transfers_need_no_place(tmp_path):
         "seller,buyer,chip,quantity,date,destination,lon,lat\n"
         "NVIDIA,Acme,H100,1024,2025-03-01,Norway,,\nNVIDIA,Beta,B200,72,2025-04,Chile,-70.61234,-33.41234\n"
     )
-    table = registry.read(file(tmp_path, text))
+    table = registries.read(file(tmp_path, text))
     assert table["kind"].tolist() == ["chips", "chips"]
     assert table["operator"].tolist() == ["Acme", "Beta"]
     assert table["counterparty"].tolist() == ["NVIDIA", "NVIDIA"]
@@ -66,12 +67,12 @@ def test_transfers_need_no_place(tmp_path):
 
 
 def test_workloads_and_power(tmp_path):
-    runs = registry.read(file(tmp_path, "model,organization,flop,date\nM1,Acme,1e25,2025-06-01\n"))
+    runs = registries.read(file(tmp_path, "model,organization,flop,date\nM1,Acme,1e25,2025-06-01\n"))
     assert runs.loc[0, ["kind", "name", "operator", "training_flop"]].tolist() == ["workload", "M1", "Acme", 1e25]
-    power = registry.read(file(tmp_path, "id,lon,lat,generators,grid_mw\na,1.1,2.2,40,\nb,1.1,2.3,40,90\n"))
+    power = registries.read(file(tmp_path, "id,lon,lat,generators,grid_mw\na,1.1,2.2,40,\nb,1.1,2.3,40,90\n"))
     assert power["kind"].tolist() == ["power", "power"]
     assert power["facility_mw"].tolist() == [70.0, 90.0]  # 40 x 2.5 MW x 0.7; a connection as it is
-    some = registry.read(file(tmp_path, "id,kind,chips\na,chips,8\n"))
+    some = registries.read(file(tmp_path, "id,kind,chips\na,chips,8\n"))
     assert some.geometry.is_empty.all()
     table, aside = aside_of(tmp_path, "id,kind,chips,lon,lat\na,chips,8,,\nb,facility,,,\n")
     assert len(table) == 1
@@ -85,13 +86,13 @@ def test_peeringdb_and_cloud_regions(tmp_path):
         {"id": 2, "org_name": "X", "name": "Y", "country": "DE", "latitude": None, "longitude": None, "status": "ok"},
     ]  # fmt: skip
     aside = []
-    table = registry.read(file(tmp_path, json.dumps({"data": rows, "meta": {}}), "f.json"), aside=aside)
+    table = registries.read(file(tmp_path, json.dumps({"data": rows, "meta": {}}), "f.json"), aside=aside)
     assert table.loc[0, ["declared_id", "operator", "zone", "status"]].tolist() == [
         "fac/1", "Equinix, Inc.", "US-VA", "operational"]  # fmt: skip
     assert table["position_error_m"].tolist() == [200.0]
     assert [(r, i) for r, i, _ in aside] == [(2, "fac/2")]
     region = {"provider": "aws", "name": "eu-x", "label": "Town", "lat": 50.1, "lng": 8.6}
-    city = registry.read(file(tmp_path, json.dumps({"attribution": "MIT", "regions": [region]}), "c.json"))
+    city = registries.read(file(tmp_path, json.dumps({"attribution": "MIT", "regions": [region]}), "c.json"))
     assert city.loc[0, ["declared_id", "position_error_m", "licence"]].tolist() == ["aws/eu-x", 8000.0, "MIT"]
 
 
@@ -106,7 +107,7 @@ def test_gpu_clusters_keep_duplicates_aside_and_find_their_place(tmp_path):
         "B,Planned,Unlikely,H100,,,France,FR,,True,C,\n"
     )
     aside = []
-    table = registry.read(file(tmp_path, text), aside=aside)
+    table = registries.read(file(tmp_path, text), aside=aside)
     assert table["valid_to"].tolist()[0] == "2025"
     assert table["reliability"].tolist() == [0.95, 0.7]
     assert table["facility_mw"].tolist() == [10.0, 20.0]
@@ -157,7 +158,7 @@ def test_semicolons_tabs_and_encodings(tmp_path, encoding):
         path = file(
             tmp_path, f"id{mark}lon{mark}lat{mark}name\na{mark}1.5{mark}2.5{mark}Zürich, Süd\n", encoding=encoding
         )
-        assert registry.read(path)["name"].tolist() == ["Zürich, Süd"]
+        assert registries.read(path)["name"].tolist() == ["Zürich, Süd"]
 
 
 @settings(max_examples=60, deadline=None)
@@ -166,7 +167,7 @@ def test_any_bytes_give_a_table_or_one_clear_error(tmp_path_factory, content):
     path = tmp_path_factory.mktemp("b") / "r.csv"
     path.write_bytes(b"id,lon,lat,it_mw,valid_from\n" + content)
     try:
-        table = registry.read(path, aside=[])
+        table = registries.read(path, aside=[])
     except RegistryError:
         return
     assert table["declared_id"].is_unique
@@ -187,29 +188,29 @@ C = table_of(
 
 
 def test_merge_joins_across_sources_one_to_one_with_provenance():
-    merged = registry.merge([A, B, C]).set_index("declared_id")
+    merged = deduplication.merge_registries([A, B, C]).set_index("declared_id")
     hall = merged.loc["1"]
     assert hall["also"] == "A:1 | C:9"
     assert (hall.geometry.x, hall["position_error_m"]) == (7.001, 30.0)
     assert (hall["operator"], hall["it_mw"]) == ("Acme", 40.0)
     assert set(merged.index) == {"1", "x", "2", "8"}
     alone = table_of("Z", [("2", -60.0, 10.0, 30.0, None, None, None)])
-    assert {"A:2", "Z:2"} <= set(registry.merge([A, B, alone])["declared_id"])
-    assert len(registry.merge([A])) == 2
-    assert not len(registry.merge([]))
+    assert {"A:2", "Z:2"} <= set(deduplication.merge_registries([A, B, alone])["declared_id"])
+    assert len(deduplication.merge_registries([A])) == 2
+    assert not len(deduplication.merge_registries([]))
 
 
 @settings(max_examples=12, deadline=None)
 @given(st.permutations([0, 1, 2]), st.integers(0, 99))
 def test_merge_does_not_depend_on_order(order, seed):
     tables = [t.sample(frac=1, random_state=seed) for t in (A, B, C)]
-    one, two = registry.merge([A, B, C]), registry.merge([tables[k] for k in order])
+    one, two = deduplication.merge_registries([A, B, C]), deduplication.merge_registries([tables[k] for k in order])
     pd.testing.assert_frame_equal(pd.DataFrame(one), pd.DataFrame(two))
 
 
 def test_merge_never_joins_one_source_or_chips():
     again = pd.concat([A, A.assign(declared_id=["3", "4"])], ignore_index=True)
-    assert len(registry.merge([again])) == 4
+    assert len(deduplication.merge_registries([again])) == 4
     chips = B.assign(kind="chips", source="D")
-    assert len(registry.merge([A, chips])) == 4
-    assert math.isnan(registry.merge([A])["it_mw"].iloc[0])
+    assert len(deduplication.merge_registries([A, chips])) == 4
+    assert math.isnan(deduplication.merge_registries([A])["it_mw"].iloc[0])

@@ -13,6 +13,7 @@ from pyproj import Geod
 from overwatt.aoi.errors import RegistryError
 from overwatt.pipeline.declared import registry
 from overwatt.pipeline.tables import CRS, SCHEMAS
+from overwatt.workflows.io import registries
 
 SHARED = Path(__file__).resolve().parents[5] / "shared" / "data"
 REAL = Path(os.environ.get("OVERWATT_REAL_DATA", SHARED)) / "facilities"
@@ -34,7 +35,7 @@ def geojson(tmp_path, rows, name="r.geojson", crs=CRS):
 
 @pytest.mark.parametrize("header", ["lon,lat,id", "Longitude,LATITUDE,Declared_ID", "X,y,ID"])
 def test_csv_needs_only_coordinates_and_finds_them_by_any_usual_name(tmp_path, header):
-    table = registry.read(csv(tmp_path, f"{header}\n-77.48012,39.01234,A1\n10.5,-50.25,B2\n"))
+    table = registries.read(csv(tmp_path, f"{header}\n-77.48012,39.01234,A1\n10.5,-50.25,B2\n"))
     assert list(table.columns) == [c.name for c in SCHEMAS["declared"]] + ["geometry"]
     assert table["declared_id"].tolist() == ["A1", "B2"]
     assert (table.geometry.x[0], table.geometry.y[0]) == (-77.48012, 39.01234)
@@ -48,7 +49,7 @@ def test_everything_else_is_read_where_present(tmp_path):
         "lon,lat,id,name,operator,kind,it_mw,facility_mw,status,position_error_m,valid_from,valid_to,source,licence\n"
         "1.5,2.5,a,Hall 1,Acme,Warehouse,12.5,16,Under construction,45,2024-05,1 Feb 2026,Ministry,open\n"
     )
-    row = registry.read(csv(tmp_path, text)).iloc[0]
+    row = registries.read(csv(tmp_path, text)).iloc[0]
     assert (row["name"], row["operator"], row["kind"]) == ("Hall 1", "Acme", "warehouse")
     assert (row["it_mw"], row["facility_mw"], row["position_error_m"]) == (12.5, 16.0, 45.0)
     assert (row["status"], row["valid_from"], row["valid_to"]) == ("construction", "2024-05", "2026-02-01")
@@ -56,7 +57,7 @@ def test_everything_else_is_read_where_present(tmp_path):
 
 
 def test_without_an_id_the_row_number_is_the_id(tmp_path):
-    assert registry.read(csv(tmp_path, "lon,lat\n1,2\n3,4\n"))["declared_id"].tolist() == ["1", "2"]
+    assert registries.read(csv(tmp_path, "lon,lat\n1,2\n3,4\n"))["declared_id"].tolist() == ["1", "2"]
 
 
 @pytest.mark.parametrize(
@@ -65,9 +66,9 @@ def test_without_an_id_the_row_number_is_the_id(tmp_path):
 )
 def test_coordinate_digits_give_the_error_of_points(tmp_path, lon, error_m):
     lat = lon.replace("-77", "39")
-    table = registry.read(csv(tmp_path, f"lon,lat\n{lon},{lat}\n"))
+    table = registries.read(csv(tmp_path, f"lon,lat\n{lon},{lat}\n"))
     assert table["position_error_m"][0] == pytest.approx(error_m, rel=0.01)
-    stated = registry.read(csv(tmp_path, f"lon,lat\n{lon},{lat}\n"), default_position_error_m=75.0)
+    stated = registries.read(csv(tmp_path, f"lon,lat\n{lon},{lat}\n"), default_position_error_m=75.0)
     assert stated["position_error_m"][0] == 75.0
 
 
@@ -79,7 +80,7 @@ def test_outlines_stay_outlines_in_every_vector_format(tmp_path, suffix):
         frame.to_parquet(file)
     else:
         frame.to_file(file)
-    table = registry.read(file)
+    table = registries.read(file)
     assert table.geom_type.tolist() == ["Polygon", "Point"]
     assert table.geometry[0].normalize().equals_exact(SQUARE.normalize(), 1e-9)
     area = abs(Geod(ellps="WGS84").geometry_area_perimeter(SQUARE)[0])
@@ -93,8 +94,8 @@ def test_outlines_stay_outlines_in_every_vector_format(tmp_path, suffix):
 def test_other_coordinate_systems_are_brought_to_lon_lat_and_wkt_is_read(tmp_path):
     utm = gpd.GeoDataFrame({"id": ["a"]}, geometry=[SQUARE], crs=CRS).to_crs(32618)
     utm.to_file(tmp_path / "u.gpkg")
-    assert registry.read(tmp_path / "u.gpkg").geometry[0].centroid.distance(SQUARE.centroid) < 1e-6
-    wkt = registry.read(csv(tmp_path, f'id;geometry\na;"{SQUARE.wkt}"\n'.replace(";", ",")))
+    assert registries.read(tmp_path / "u.gpkg").geometry[0].centroid.distance(SQUARE.centroid) < 1e-6
+    wkt = registries.read(csv(tmp_path, f'id;geometry\na;"{SQUARE.wkt}"\n'.replace(";", ",")))
     assert wkt.geometry[0].equals(SQUARE)
 
 
@@ -123,38 +124,38 @@ def test_other_coordinate_systems_are_brought_to_lon_lat_and_wkt_is_read(tmp_pat
 )
 def test_faults_are_named_in_one_line(tmp_path, text, message):
     with pytest.raises(RegistryError, match=message) as caught:
-        registry.read(csv(tmp_path, text))
+        registries.read(csv(tmp_path, text))
     assert "r.csv" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_unusable_files_are_named(tmp_path, monkeypatch):
     with pytest.raises(RegistryError, match=r"none\.csv' is not a file"):
-        registry.read(tmp_path / "none.csv")
+        registries.read(tmp_path / "none.csv")
     with pytest.raises(RegistryError, match="cannot be read"):
-        registry.read(csv(tmp_path, "{broken", "b.geojson"))
+        registries.read(csv(tmp_path, "{broken", "b.geojson"))
     with pytest.raises(RegistryError, match="did you mean 'osm'"):
-        registry.read(csv(tmp_path, "lon,lat\n1,2\n"), format="osmm")
+        registries.read(csv(tmp_path, "lon,lat\n1,2\n"), format="osmm")
     with pytest.raises(RegistryError, match="default_position_error_m = -5"):
-        registry.read(csv(tmp_path, "lon,lat\n1,2\n"), default_position_error_m=-5.0)
+        registries.read(csv(tmp_path, "lon,lat\n1,2\n"), default_position_error_m=-5.0)
     line = gpd.GeoSeries([shapely.LineString([(0, 0), (1, 1)])], crs=CRS)
     with pytest.raises(RegistryError, match="row 1, column 'geometry': LineString"):
-        registry.read(geojson(tmp_path, {"id": ["a"], "geometry": line}))
-    monkeypatch.setattr(registry, "MAX_BYTES", 10)
+        registries.read(geojson(tmp_path, {"id": ["a"], "geometry": line}))
+    monkeypatch.setattr(registries, "MAX_BYTES", 10)
     with pytest.raises(RegistryError, match="the limit is"):
-        registry.read(csv(tmp_path, "lon,lat\n1,2\n"))
+        registries.read(csv(tmp_path, "lon,lat\n1,2\n"))
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
 def test_tables_of_other_encodings_are_read(tmp_path, encoding):
     (tmp_path / "r.csv").write_bytes("lon,lat,name\n1,2,Zürich\n".encode(encoding))
-    assert registry.read(tmp_path / "r.csv")["name"].tolist() == ["Zürich"]
+    assert registries.read(tmp_path / "r.csv")["name"].tolist() == ["Zürich"]
 
 
 def test_bad_rows_are_kept_aside_with_their_reason(tmp_path):
     text = "id,lon,lat,it_mw\na,1,2,5\nb,0,0,5\nc,2,100,5\nd,1,2,approx. 20-30\na,3,4,5\ne,,,5\nf,5,6,7\n"
     aside = []
-    table = registry.read(csv(tmp_path, text), aside=aside)
+    table = registries.read(csv(tmp_path, text), aside=aside)
     assert table["declared_id"].tolist() == ["a", "f"]
     assert [(row, name) for row, name, _ in aside] == [(2, "b"), (3, "c"), (4, "d"), (5, "a"), (6, "e")]
     for (_, _, reason), word in zip(
@@ -165,7 +166,7 @@ def test_bad_rows_are_kept_aside_with_their_reason(tmp_path):
 
 def test_self_crossing_outline_is_mended_and_control_characters_go(tmp_path):
     bow = shapely.Polygon([(0, 0), (1, 1), (1, 0), (0, 1)])
-    table = registry.read(geojson(tmp_path, {"id": ["a"], "name": ["x\u202ey\x07z"], "geometry": [bow]}))
+    table = registries.read(geojson(tmp_path, {"id": ["a"], "name": ["x\u202ey\x07z"], "geometry": [bow]}))
     assert table.geometry.is_valid.all()
     assert table.geometry[0].area == pytest.approx(0.5)
     assert table["name"][0] == "x y z"
@@ -177,7 +178,7 @@ def test_reading_what_was_written_gives_it_back(tmp_path_factory, rows):
     rows = [(lon or 1.0, lat, mw) for lon, lat, mw in rows]  # 0, 0 is refused
     file = tmp_path_factory.mktemp("d") / "r.csv"
     pd.DataFrame(rows, columns=["lon", "lat", "it_mw"]).to_csv(file, index_label="id")
-    table = registry.read(file)
+    table = registries.read(file)
     back = zip(table.geometry.x, table.geometry.y, table["it_mw"], strict=True)
     assert [tuple(map(float, r)) for r in back] == [tuple(map(float, r)) for r in rows]
     assert (table["position_error_m"] > 0).all()
@@ -204,7 +205,7 @@ def test_im3_campus_with_buildings_is_dropped_and_one_without_stays(tmp_path):
         im3("point", shapely.Point(1, 2)),
     ]
     frame = pd.DataFrame(rows)
-    table = registry.read(geojson(tmp_path, frame))
+    table = registries.read(geojson(tmp_path, frame))
     assert table["declared_id"].tolist() == ["im3-2", "im3-3", "im3-4"]
     assert table["area_m2"][0] == pytest.approx(9290.304)
     assert table["area_m2"][1] == pytest.approx(1e6, rel=0.1)
@@ -227,14 +228,14 @@ def test_osm_status_position_and_ids(tmp_path):
         {"type": "way", "id": 3, "center": {"lat": 3.6, "lon": 4.0}, "tags": {"disused:building": "yes"}},
         {"type": "way", "id": 4, "center": {"lat": 3.7, "lon": 4.0}, "tags": {"planned:building": "yes"}},
     ]
-    table = registry.read(csv(tmp_path, json.dumps({"elements": elements}), "o.json"))
+    table = registries.read(csv(tmp_path, json.dumps({"elements": elements}), "o.json"))
     assert table["declared_id"].tolist() == ["node/1", "way/1", "way/2", "way/3", "way/4"]
     assert table["status"].tolist() == ["operational", "construction", "operational", "closed", "planned"]
     assert table["position_error_m"].tolist() == [30.0, 30.0, 200.0, 200.0, 200.0]
     assert table["valid_from"][0] == "2015"
     assert (table.geometry.x[1], table.geometry.y[1]) == (4.0, 3.0)
     with pytest.raises(RegistryError, match="'elements' is missing"):
-        registry.read(csv(tmp_path, "{}", "p.json"), format="osm")
+        registries.read(csv(tmp_path, "{}", "p.json"), format="osm")
 
 
 def test_epa_coordinates_shared_by_several_addresses_are_postcodes(tmp_path):
@@ -243,7 +244,7 @@ def test_epa_coordinates_shared_by_several_addresses_are_postcodes(tmp_path):
         {"RegistryID": "2", "AIRName": "B", "FacLat": "38.97003", "FacLong": "-77.46400"},
         {"RegistryID": "3", "AIRName": "C", "FacLat": "38.97003", "FacLong": "-77.46400"},
     ]
-    table = registry.read(csv(tmp_path, json.dumps({"Results": {"Facilities": rows}}), "e.json"))
+    table = registries.read(csv(tmp_path, json.dumps({"Results": {"Facilities": rows}}), "e.json"))
     assert table["position_error_m"].tolist() == [200.0, 1500.0, 1500.0]
     assert table["name"].tolist() == ["A", "B", "C"]
 
@@ -255,13 +256,13 @@ def test_epoch_joins_its_two_files_and_names_the_missing_one(tmp_path):
         "epoch_data_centers.csv",
     )
     with pytest.raises(RegistryError, match=r"'epoch_site_coordinates\.csv' must lie beside it"):
-        registry.read(what)
+        registries.read(what)
     csv(
         tmp_path,
         "Name,Owner,lat,lon,coord_precision\nColossus,SpaceXAI #confident,35,-90,site\nHelios,,33,-100,city\n",
         "epoch_site_coordinates.csv",
     )
-    table = registry.read(what)
+    table = registries.read(what)
     assert table["it_mw"].tolist()[0] == 946.0
     assert pd.isna(table["it_mw"][1])
     assert table["status"].tolist() == ["operational", "construction"]
@@ -272,7 +273,7 @@ def test_epoch_joins_its_two_files_and_names_the_missing_one(tmp_path):
 
 def test_within_takes_the_margin_in_metres(tmp_path):
     lon_900, lat, _ = Geod(ellps="WGS84").fwd(-77.49, 39.005, 90, 900.0)
-    table = registry.read(csv(tmp_path, f"lon,lat,id\n-77.495,39.005,in\n{lon_900},{lat},near\n10,10,far\n"))
+    table = registries.read(csv(tmp_path, f"lon,lat,id\n-77.495,39.005,in\n{lon_900},{lat},near\n10,10,far\n"))
     assert registry.within(table, SQUARE)["declared_id"].tolist() == ["in"]
     assert registry.within(table, SQUARE, 890.0)["declared_id"].tolist() == ["in"]
     assert registry.within(table, SQUARE, 910.0)["declared_id"].tolist() == ["in", "near"]
@@ -291,7 +292,7 @@ def test_within_takes_the_margin_in_metres(tmp_path):
     ],
 )
 def test_real_registries_are_read_and_told_apart(name, rows, with_mw):
-    table = registry.read(REAL / name)
+    table = registries.read(REAL / name)
     assert len(table) == rows
     assert table["it_mw"].notna().sum() == with_mw
     assert table.geometry.is_valid.all()

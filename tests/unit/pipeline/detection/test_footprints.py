@@ -12,8 +12,9 @@ from rasterio.features import rasterize, shapes
 
 from overwatt.aoi.grid import tiles
 from overwatt.models.detector.card import CHANNELS
-from overwatt.pipeline.detection.footprints import DetectSettings, join, near_void, tile_parts, to_lonlat
+from overwatt.pipeline.detection.footprints import merge_footprints, to_lonlat
 from overwatt.pipeline.detection.regularization import regularise, simplify
+from overwatt.pipeline.detection.vectorization import DetectSettings, near_void, vectorize_tile
 
 GEOD = Geod(ellps="WGS84")
 UTM = "EPSG:32618"
@@ -43,8 +44,8 @@ def footprints(p, valid=None, *, tile_px=None, order=None, crs=UTM, transform=TO
         y0, x0, y1, x1 = t.core
         window = (slice(y0, y1), slice(x0, x1))
         seen = None if heat is None else heat[window]
-        parts.append(tile_parts(p[:, *window], valid[window], (y0, x0), t.name, void[window], keep, gsd_m, seen))
-    return join(parts, transform=transform, crs=crs, gsd_m=gsd_m, scene="s", settings=keep)
+        parts.append(vectorize_tile(p[:, *window], valid[window], (y0, x0), t.name, void[window], keep, gsd_m, seen))
+    return merge_footprints(parts, transform=transform, crs=crs, gsd_m=gsd_m, scene="s", settings=keep)
 
 
 def rectangle(shape, *boxes):

@@ -10,7 +10,7 @@ from scipy.special import ndtr, ndtri
 
 from overwatt.aoi.errors import ConfigError, RegistryError
 from overwatt.pipeline.inspection.rank_stability import stability
-from overwatt.pipeline.inspection.ranking import FLOP_90D_PER_MW, SHARE, p_over, rank
+from overwatt.pipeline.inspection.ranking import FLOP_90D_PER_MW, SHARE, p_over, rank_discrepancies
 from overwatt.pipeline.tables import CRS, LEDGER_CLASSES, QUANTILE_NAMES, QUANTILES, conform, empty
 
 FLOP_PER_MW = 1.5e24
@@ -69,7 +69,7 @@ def sites_of(rows):
 
 
 def one(row, sites, declared=None):
-    return rank(ledger_of([row]), sites, declared)["undeclared_flop_90d"][0]
+    return rank_discrepancies(ledger_of([row]), sites, declared)["undeclared_flop_90d"][0]
 
 
 MEAN = math.exp(SD**2 / 2)
@@ -93,7 +93,7 @@ def test_above_declared_takes_the_declarations_of_its_site_together():
         entry("a", "above_declared", "S", "D", 100, 20.0),
         entry("b", "matched", "S", "E", 100, 30.0),
     ]
-    joint = rank(ledger_of(rows), sites_of([site("S", 100)])).set_index("entry_id")["undeclared_flop_90d"]
+    joint = rank_discrepancies(ledger_of(rows), sites_of([site("S", 100)])).set_index("entry_id")["undeclared_flop_90d"]
     alone = one(entry("a", "above_declared", "S", "D", 100, 50.0), sites_of([site("S", 100)]))
     assert joint["a"] == pytest.approx(alone)
     assert joint["b"] == 0.0
@@ -105,7 +105,7 @@ def test_observed_power_of_sites_under_one_declaration_is_summed():
         entry("b", "matched", "T", "D", 100, 100.0),
     ]
     sites = sites_of([site("S", 100), site("T", 100)])
-    value = rank(ledger_of(rows), sites).set_index("entry_id")["undeclared_flop_90d"]["a"]
+    value = rank_discrepancies(ledger_of(rows), sites).set_index("entry_id")["undeclared_flop_90d"]["a"]
     assert value == pytest.approx((200 * MEAN - 100) * FLOP_PER_MW, rel=0.05)
 
 
@@ -165,23 +165,23 @@ def test_rank_is_a_permutation_in_falling_order_whatever_the_order_of_rows(seed,
             )
         )
         sites.append(site(f"S{k}", mw))
-    ranked = rank(ledger_of(rows), sites_of(sites))
+    ranked = rank_discrepancies(ledger_of(rows), sites_of(sites))
     assert ranked["rank"].tolist() == list(range(1, n + 1))
     assert (np.diff(ranked["undeclared_flop_90d"]) <= 0).all()
     assert (ranked["undeclared_flop_90d"] >= 0).all()
-    shuffled = rank(ledger_of([rows[k] for k in rng.permutation(n)]), sites_of(sites[::-1]))
+    shuffled = rank_discrepancies(ledger_of([rows[k] for k in rng.permutation(n)]), sites_of(sites[::-1]))
     assert ranked["entry_id"].tolist() == shuffled["entry_id"].tolist()
-    again = rank(ranked, sites_of(sites))
+    again = rank_discrepancies(ranked, sites_of(sites))
     assert ranked["entry_id"].tolist() == again["entry_id"].tolist()
 
 
 def test_empty_ledger_stays_empty():
-    assert len(rank(empty("ledger"), empty("sites"))) == 0
+    assert len(rank_discrepancies(empty("ledger"), empty("sites"))) == 0
 
 
 def test_the_distribution_behind_the_number():
     table = sites_of([site("S", 100)])
-    row = rank(ledger_of([entry("a", "undeclared", "S", mw=100, p_match=0.25)]), table).iloc[0]
+    row = rank_discrepancies(ledger_of([entry("a", "undeclared", "S", mw=100, p_match=0.25)]), table).iloc[0]
     w = 0.9 * 0.75
     assert row["undeclared_flop_90d_p05"] == 0  # with 0.325 there is nothing
     assert row["undeclared_flop_90d_p50"] == pytest.approx(
@@ -200,14 +200,14 @@ def test_the_distribution_behind_the_number():
 
 def test_p_over_any_threshold_in_any_time():
     ledger, table = ledger_of([entry("a", "undeclared", "S", mw=100, p_match=0.25)]), sites_of([site("S", 100)])
-    assert p_over(ledger, table, 1e26)[0] == rank(ledger, table)["p_over_1e26"][0]
+    assert p_over(ledger, table, 1e26)[0] == rank_discrepancies(ledger, table)["p_over_1e26"][0]
     assert p_over(ledger, table, 2e26, days=180.0)[0] == p_over(ledger, table, 1e26)[0]
     assert p_over(ledger, table, 1e27)[0] < 0.01
 
 
 def test_entries_without_anything_stand_last_without_a_range():
     rows = [entry("a", "matched", "S", "D", 50, 50), entry("b", "undeclared", "S", mw=50, p_match=0.0)]
-    out = rank(ledger_of(rows), sites_of([site("S", 50)]))
+    out = rank_discrepancies(ledger_of(rows), sites_of([site("S", 50)]))
     assert out["entry_id"].tolist() == ["b", "a"]
     assert out["undeclared_flop_90d"].tolist()[1] == 0
     assert out["next_step"].tolist()[1] == "none"
@@ -216,7 +216,7 @@ def test_entries_without_anything_stand_last_without_a_range():
 def test_the_first_places_and_how_firm_they_are():
     rows = [entry(f"e{k}", "undeclared", f"S{k}", mw=mw, p_match=0.0) for k, mw in enumerate((900, 300, 299.9, 10))]
     table = sites_of([site(f"S{k}", mw) for k, mw in enumerate((900, 300, 299.9, 10))])
-    out = rank(ledger_of(rows), table)
+    out = rank_discrepancies(ledger_of(rows), table)
     assert out["rank_low"].tolist()[0] == out["rank_high"].tolist()[0] == 1
     assert out["tie"][1] == out["tie"][2] != out["tie"][0]
     assert out["rank_high"][1] == 3
@@ -229,13 +229,13 @@ def test_the_first_places_and_how_firm_they_are():
 
 def test_nothing_hidden_has_no_order():
     table = sites_of([site("S", 50)])
-    out = rank(ledger_of([entry("a", "matched", "S", "D", 50, 50)]), table)
+    out = rank_discrepancies(ledger_of([entry("a", "matched", "S", "D", 50, 50)]), table)
     assert "no order" in str(stability(out, table)["statement"])
 
 
 def test_a_site_that_is_not_there_is_named():
     with pytest.raises(RegistryError, match="'X'"):
-        rank(ledger_of([entry("a", "undeclared", "X", mw=1)]), sites_of([site("S", 1)]))
+        rank_discrepancies(ledger_of([entry("a", "undeclared", "X", mw=1)]), sites_of([site("S", 1)]))
 
 
 @pytest.mark.parametrize(("flop", "days"), [(0.0, 90.0), (1e26, 0.0), (math.inf, 90.0)])

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 from overwatt.aoi.errors import RegistryError
 from overwatt.pipeline.declared.names import label_terms, plain, similarity
-from overwatt.pipeline.reconcile import observed_sites
 from overwatt.workflows.cli.main import app
+from overwatt.workflows.io import registries
 
 
 def written(tmp_path, text, name="o.csv"):
@@ -24,7 +24,7 @@ def written(tmp_path, text, name="o.csv"):
 
 
 def test_a_plain_table_becomes_sites(tmp_path):
-    sites, labels, aside = observed_sites.read(
+    sites, labels, aside = registries.read_observed(
         written(tmp_path, "id,lon,lat,it_mw_p50,it_mw_p10,it_mw_p90,operator\na,1,2,30,15,60,Big\nb,3,4,,,,\n")
     )
     assert sites["site_id"].tolist() == ["a", "b"]
@@ -39,7 +39,7 @@ def test_a_plain_table_becomes_sites(tmp_path):
 def test_bad_rows_are_kept_aside(tmp_path):
     head = "id,lon,lat,it_mw_p50,it_mw_p10,it_mw_p90\n"
     text = head + "a,1,2,30,,\nb,0,0,1,,\nc,1,99,1,,\nd,1,2,~30,,\na,5,6,1,,\ne,1,2,5,9,4\n"
-    sites, _, aside = observed_sites.read(written(tmp_path, text))
+    sites, _, aside = registries.read_observed(written(tmp_path, text))
     assert len(sites) == 1
     assert aside["row"].tolist() == [2, 3, 4, 5, 6]
 
@@ -47,13 +47,13 @@ def test_bad_rows_are_kept_aside(tmp_path):
 @pytest.mark.parametrize("text", ["", "a,b\n1,2\n", "id,lon,lat\nx,0,0\n"])
 def test_a_table_of_nothing_is_refused(tmp_path, text):
     with pytest.raises(RegistryError):
-        observed_sites.read(written(tmp_path, text))
+        registries.read_observed(written(tmp_path, text))
 
 
 def test_outlines_give_their_area(tmp_path):
     box = shapely.box(10.0, 50.0, 10.002, 50.001)
     gpd.GeoDataFrame({"id": ["a"]}, geometry=[box], crs=4326).to_file(tmp_path / "o.geojson")
-    sites, _, _ = observed_sites.read(tmp_path / "o.geojson")
+    sites, _, _ = registries.read_observed(tmp_path / "o.geojson")
     assert sites["building_area_m2"][0] == pytest.approx(143 * 111, rel=0.02)
 
 

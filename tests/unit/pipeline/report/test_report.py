@@ -24,7 +24,7 @@ from shapely.geometry import Point, box
 
 from overwatt.pipeline.report import context, wording
 from overwatt.pipeline.report.figures.power_intervals import interval_plot
-from overwatt.pipeline.report.page import ReportData, render
+from overwatt.pipeline.report.page import ReportData, render_report
 from overwatt.pipeline.report.rasters import DECLARED_RGB, OUTLINE_RGB, chip, encode, overlay, to_web_mercator
 from overwatt.pipeline.tables import LEDGER_CLASSES, QUANTILE_NAMES, conform, empty
 
@@ -195,11 +195,11 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def html() -> str:
-    return render(example())
+    return render_report(example())
 
 
 def test_same_data_same_page(html: str) -> None:
-    assert render(example()) == html
+    assert render_report(example()) == html
 
 
 def test_sections_stand_in_order(html: str) -> None:
@@ -207,7 +207,7 @@ def test_sections_stand_in_order(html: str) -> None:
     marks += ['id="coverage"', 'id="wrong"', 'id="made"']
     places = [html.index(mark) for mark in marks]
     assert places == sorted(places)
-    assert "SIMULATED" not in render(example(simulated=False))
+    assert "SIMULATED" not in render_report(example(simulated=False))
 
 
 def test_policy_allows_only_this_page(html: str) -> None:
@@ -242,7 +242,10 @@ def test_no_request_no_inline_style_no_handler(html: str) -> None:
 
 @pytest.mark.parametrize("bad", [HOSTILE, NASTY])
 def test_hostile_texts_stay_texts(bad: str) -> None:
-    good, page = Page(render(example(name="Alder", text="note"))), Page(render(example(name=bad, text=bad)))
+    good, page = (
+        Page(render_report(example(name="Alder", text="note"))),
+        Page(render_report(example(name=bad, text=bad))),
+    )
     assert [t for t, _ in page.tags] == [t for t, _ in good.tags]
     assert HOSTILE in page.text
     assert "{{" not in bad or "{{ 7*7 }}" in page.text
@@ -293,7 +296,7 @@ def test_what_was_not_looked_at_is_never_empty(html: str) -> None:
 
 def test_signed_links_lose_their_signature() -> None:
     link = "https://store.example/a.tif?sig=SECRET&se=1"
-    html = render(example(text=link, attribution=[], limits=[], facts={"Scene": link}))
+    html = render_report(example(text=link, attribution=[], limits=[], facts={"Scene": link}))
     coverage = html[html.index('id="coverage"') : html.index('id="wrong"')]
     assert "https://store.example/a.tif?[redacted]" in coverage
     assert "SECRET" not in coverage
@@ -310,11 +313,11 @@ def test_ledger_rows_in_order_of_rank_with_cards_that_exist(html: str) -> None:
     assert [r["data-anchor"] for r in rows] == ids[:3]
     assert len(ids) == len(set(ids)) == 4  # three of the ledger, and the site that did not enter it
     shuffled = example()
-    assert render(replace(shuffled, ledger=shuffled.ledger.iloc[::-1].reset_index(drop=True))) == html
+    assert render_report(replace(shuffled, ledger=shuffled.ledger.iloc[::-1].reset_index(drop=True))) == html
 
 
 def test_every_class_has_words_and_a_colour() -> None:
-    style = render(nothing())
+    style = render_report(nothing())
     for name in LEDGER_CLASSES:
         assert wording.CLASS_LABEL[name]
         assert wording.CLASS_MEANING[name]
@@ -323,7 +326,7 @@ def test_every_class_has_words_and_a_colour() -> None:
 
 
 def test_nothing_at_all_still_makes_a_page() -> None:
-    text = Page(render(nothing())).text
+    text = Page(render_report(nothing())).text
     assert "0 sites seen against 0 declared facilities" in text
     assert "No site was seen within what was looked at" in text
 
@@ -331,7 +334,7 @@ def test_nothing_at_all_still_makes_a_page() -> None:
 def test_five_hundred_sites_are_quick() -> None:
     data = example(n=500, basemap=to_web_mercator(np.zeros((3, 300, 400), np.uint8), np.ones((300, 400), bool), GRID))
     start = time.perf_counter()
-    html = render(data)
+    html = render_report(data)
     assert time.perf_counter() - start < 10.0
     assert html.count("<article") == 501
     assert len(html) < 6_000_000
@@ -340,11 +343,11 @@ def test_five_hundred_sites_are_quick() -> None:
 def test_only_given_chips_are_embedded() -> None:
     one = example()
     jpeg = chip(np.zeros((3, 300, 400), np.uint8), np.ones((300, 400), bool), GRID, one.footprints, Point(LON, LAT))
-    page = Page(render(replace(one, chips={"d-1": jpeg})))
+    page = Page(render_report(replace(one, chips={"d-1": jpeg})))
     sources = [a["src"] for t, a in page.tags if t == "img"]
     assert sources == [f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"]
     with pytest.raises(ValueError, match="neither JPEG"):
-        render(replace(one, chips={"d-1": b"<svg onload=alert(1)>"}))
+        render_report(replace(one, chips={"d-1": b"<svg onload=alert(1)>"}))
 
 
 def test_map_over_the_antimeridian_is_one_map() -> None:
@@ -355,7 +358,7 @@ def test_map_over_the_antimeridian_is_one_map() -> None:
     }
     wrap = moved["declared"].geometry.affine_transform([1, 0, 0, 1, -360.0, 0])
     moved["declared"] = moved["declared"].set_geometry(wrap)
-    drawn = json.loads(re.search(r'id="map-data">(.*?)</script>', render(replace(data, **moved)))[1])
+    drawn = json.loads(re.search(r'id="map-data">(.*?)</script>', render_report(replace(data, **moved)))[1])
     lons = [d["g"]["coordinates"][0] for d in drawn["declared"]]
     west, _, east, _ = drawn["bounds"]
     assert all(west - 1 < lon < east + 1 for lon in lons)

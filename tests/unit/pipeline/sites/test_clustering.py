@@ -11,7 +11,7 @@ from pyproj import Geod
 
 from overwatt.aoi.errors import ConfigError
 from overwatt.models.detector.card import Calibration
-from overwatt.pipeline.sites.clustering import _within, build, p_data_center
+from overwatt.pipeline.sites.clustering import _within, cluster_sites, p_data_center
 from overwatt.pipeline.tables import conform
 
 GEOD = Geod(ellps="WGS84")
@@ -56,7 +56,7 @@ def test_each_building_has_the_calibration_of_what_it_was_seen_with():
     frame = table(center(0, 0, score=0.7), center(70, 0, score=0.6), center(400, 0, score=0.7))
     frame["used_thermal"] = [False, True, False]
     plain, hot = Calibration(), Calibration(a=2.0, b=1.5, prevalence=0.4)
-    sites, member = build(frame, reach_m=60, calibration=plain, calibration_thermal=hot, prior=0.1)
+    sites, member = cluster_sites(frame, reach_m=60, calibration=plain, calibration_thermal=hot, prior=0.1)
     sites = sites.set_index("site_id")
     expected = p_data_center(np.array([0.6]), hot, 0.1)[0]
     assert expected > p_data_center(np.array([0.7]), plain, 0.1)[0]
@@ -65,7 +65,7 @@ def test_each_building_has_the_calibration_of_what_it_was_seen_with():
         p_data_center(np.array([0.7]), plain, 0.1)[0], False,
     ]  # fmt: skip
     # one calibration serves both where the weights have but one
-    alone, _ = build(frame, reach_m=60, calibration=plain, prior=0.1)
+    alone, _ = cluster_sites(frame, reach_m=60, calibration=plain, prior=0.1)
     assert alone["p_data_center"].tolist() == pytest.approx([p_data_center(np.array([0.7]), plain, 0.1)[0]] * 2)
 
 
@@ -74,7 +74,7 @@ def cooler(*args, **kw):
 
 
 def made(frame, reach_m=60.0, prior=0.1):
-    return build(frame, reach_m=reach_m, calibration=PLAIN, prior=prior)
+    return cluster_sites(frame, reach_m=reach_m, calibration=PLAIN, prior=prior)
 
 
 def test_buildings_within_reach_are_one_site_and_those_beyond_are_not():

@@ -11,7 +11,7 @@ from odc.geo.geobox import GeoBox
 from shapely import Point, Polygon, box
 
 from overwatt.aoi.errors import AssetReadError, ConfigError, GridError
-from overwatt.pipeline.sites.thermal_anomaly import COUNTED, evidence, p_detect
+from overwatt.pipeline.sites.thermal_anomaly import COUNTED, p_detect, thermal_anomaly
 from overwatt.pipeline.tables import SCHEMAS
 from overwatt.workflows.io.temperature_stack import load_stack
 
@@ -47,7 +47,7 @@ def on_campus():
 def test_planted_excess_is_recovered():
     looks = noise(5)
     looks[:, on_campus()] += 6.0
-    table, per_look = evidence(stack_of(looks), GRID, sites_of(CAMPUS))
+    table, per_look = thermal_anomaly(stack_of(looks), GRID, sites_of(CAMPUS))
     row = table.iloc[0]
     # 80 pixels of sd 1 K make a mean good to 0.11 K; the median of five to about 0.06 K
     assert row["lst_excess_k"] == pytest.approx(6.0, abs=0.25)
@@ -63,7 +63,7 @@ def test_mean_is_weighted_by_the_covered_share_of_each_pixel():
     looks = np.full((1, SIZE, SIZE), 280.0)
     looks += np.arange(SIZE)[None, None, :] * CELL  # 1 K a metre to the east
     shifted = box(MIDDLE.x - 143, MIDDLE.y - 120, MIDDLE.x + 157, MIDDLE.y + 120)
-    _, per_look = evidence(stack_of(looks), GRID, sites_of(shifted))
+    _, per_look = thermal_anomaly(stack_of(looks), GRID, sites_of(shifted))
     # the mean of a linear field over a box, from fractional pixels, is its value at the box's middle;
     # whole pixels would give it at the nearest pixel edge, 7 m off (half a pixel's value spread aside)
     expected = 280.0 + (shifted.centroid.x - LEFT) - CELL / 2
@@ -74,7 +74,7 @@ def test_cloudy_looks_are_not_used_and_say_why():
     looks = noise(4)
     looks[1, on_campus()] = np.nan
     looks[2, :, : SIZE // 2 - 5] = np.nan  # west half: ring, not site
-    table, per_look = evidence(stack_of(looks), GRID, sites_of(CAMPUS))
+    table, per_look = thermal_anomaly(stack_of(looks), GRID, sites_of(CAMPUS))
     assert list(per_look["used"]) == [True, False, False, True]
     assert per_look["reason"].iloc[1] == "only 0% of the site is clear, 80% needed"
     assert "of the ring is clear, 80% needed" in per_look["reason"].iloc[2]
@@ -87,12 +87,12 @@ def test_clear_pixels_alone_count_where_a_look_is_partly_cloudy():
     rows, columns = np.nonzero(on_campus())
     looks[0, on_campus()] += 6.0
     looks[0, rows[:10], columns[:10]] = np.nan
-    table, _ = evidence(stack_of(looks), GRID, sites_of(CAMPUS))
+    table, _ = thermal_anomaly(stack_of(looks), GRID, sites_of(CAMPUS))
     assert table["lst_excess_k"].iloc[0] == pytest.approx(6.0, abs=0.4)
 
 
 def test_no_usable_look_says_nothing():
-    table, _ = evidence(stack_of(np.full((2, SIZE, SIZE), np.nan)), GRID, sites_of(CAMPUS))
+    table, _ = thermal_anomaly(stack_of(np.full((2, SIZE, SIZE), np.nan)), GRID, sites_of(CAMPUS))
     row = table.iloc[0]
     assert row["looks_used"] == 0
     assert row[["lst_excess_k", "robust_z", "ring_sd_k", "floor_mw"]].isna().all()
@@ -103,7 +103,7 @@ def test_no_usable_look_says_nothing():
 def test_constant_field_has_no_spread_to_scale_by():
     looks = np.full((2, SIZE, SIZE), 290.0)
     looks[:, on_campus()] = 293.0
-    table, per_look = evidence(stack_of(looks), GRID, sites_of(CAMPUS))
+    table, per_look = thermal_anomaly(stack_of(looks), GRID, sites_of(CAMPUS))
     assert per_look["excess_k"].to_numpy() == pytest.approx(3.0, abs=1e-4)
     assert per_look["used"].all()
     assert table[["robust_z", "ring_sd_k", "floor_mw"]].isna().all(axis=None)
@@ -112,8 +112,8 @@ def test_constant_field_has_no_spread_to_scale_by():
 
 def test_site_at_the_edge_uses_the_half_ring_and_says_so():
     at_edge = box(LEFT + 30, MIDDLE.y - 120, LEFT + 330, MIDDLE.y + 120)
-    table, per_look = evidence(stack_of(noise()), GRID, sites_of(at_edge))
-    middle = evidence(stack_of(noise()), GRID, sites_of(CAMPUS))[1]
+    table, per_look = thermal_anomaly(stack_of(noise()), GRID, sites_of(at_edge))
+    middle = thermal_anomaly(stack_of(noise()), GRID, sites_of(CAMPUS))[1]
     assert table["looks_used"].iloc[0] == 3
     assert per_look["ring_pixels"].iloc[0] < 0.75 * middle["ring_pixels"].iloc[0]
     assert "one-sided" in table["statement"].iloc[0]
@@ -123,7 +123,7 @@ def test_sites_across_and_beyond_the_edge_are_not_used():
     across = box(LEFT - 200, MIDDLE.y - 120, LEFT + 100, MIDDLE.y + 120)
     beyond = Point(LEFT - 300, MIDDLE.y)
     far = Point(LEFT - 50_000, MIDDLE.y)
-    table, per_look = evidence(stack_of(noise(1)), GRID, sites_of(across, beyond, far))
+    table, per_look = thermal_anomaly(stack_of(noise(1)), GRID, sites_of(across, beyond, far))
     assert not per_look["used"].any()
     assert per_look["reason"].iloc[0] == "only 33% of the site is clear, 80% needed"
     assert list(per_look["reason"].iloc[1:]) == ["site lies outside the image"] * 2
@@ -134,7 +134,7 @@ def test_points_and_small_sites_are_grown_to_one_footprint():
     shed = box(MIDDLE.x - 10, MIDDLE.y - 10, MIDDLE.x + 10, MIDDLE.y + 10)
     disc = MIDDLE.buffer(100 / np.sqrt(np.pi), quad_segs=32)
     looks = noise(2)
-    _, per_look = evidence(stack_of(looks), GRID, sites_of(MIDDLE, shed, disc))
+    _, per_look = thermal_anomaly(stack_of(looks), GRID, sites_of(MIDDLE, shed, disc))
     by_site = per_look.pivot(index="time", columns="site_id", values="excess_k").to_numpy()
     np.testing.assert_allclose(by_site[:, 1], by_site[:, 0], atol=1e-6)
     np.testing.assert_allclose(by_site[:, 2], by_site[:, 0], atol=2e-2)
@@ -145,8 +145,8 @@ def test_excluded_ground_is_no_background():
     warm = box(MIDDLE.x + 320, MIDDLE.y - 900, MIDDLE.x + 900, MIDDLE.y + 900)
     x = LEFT + (np.arange(SIZE) + 0.5) * CELL
     looks[0][:, x > MIDDLE.x + 320] += 20.0
-    with_it = evidence(stack_of(looks), GRID, sites_of(CAMPUS))[1].iloc[0]
-    without = evidence(stack_of(looks), GRID, sites_of(CAMPUS), exclude=sites_of(warm))[1].iloc[0]
+    with_it = thermal_anomaly(stack_of(looks), GRID, sites_of(CAMPUS))[1].iloc[0]
+    without = thermal_anomaly(stack_of(looks), GRID, sites_of(CAMPUS), exclude=sites_of(warm))[1].iloc[0]
     assert without["ring_pixels"] < with_it["ring_pixels"]
     assert abs(without["robust_z"]) < 1
     assert without["ring_k"] == pytest.approx(290.0, abs=0.1)
@@ -154,20 +154,20 @@ def test_excluded_ground_is_no_background():
 
 def test_ring_that_exclusions_have_emptied_is_refused():
     everything = box(LEFT, TOP - SIZE * CELL, LEFT + SIZE * CELL, TOP)
-    _, per_look = evidence(stack_of(noise(1)), GRID, sites_of(CAMPUS), exclude=sites_of(everything))
+    _, per_look = thermal_anomaly(stack_of(noise(1)), GRID, sites_of(CAMPUS), exclude=sites_of(everything))
     assert "holds 0.0 sensor footprints, 9 needed" in per_look["reason"].iloc[0]
 
 
 def test_floor_scales_with_the_spread_and_not_with_the_looks():
     def floor(looks, sd_k):
-        return evidence(stack_of(noise(looks, sd_k)), GRID, sites_of(CAMPUS))[0]["floor_mw"].iloc[0]
+        return thermal_anomaly(stack_of(noise(looks, sd_k)), GRID, sites_of(CAMPUS))[0]["floor_mw"].iloc[0]
 
     assert floor(2, 2.0) / floor(2, 1.0) == pytest.approx(2.0, rel=1e-3)
     assert floor(8, 1.0) / floor(2, 1.0) == pytest.approx(1.0, rel=0.1)
 
 
 def test_floor_of_one_point_by_hand():
-    table, per_look = evidence(stack_of(noise(1)), GRID, sites_of(MIDDLE))
+    table, per_look = thermal_anomaly(stack_of(noise(1)), GRID, sites_of(MIDDLE))
     heat_m2 = np.pi * (100 / np.sqrt(np.pi) + 100) ** 2
     ring_m2 = per_look["ring_pixels"].iloc[0] * CELL**2
     sigma_e = heat_m2 * table["ring_sd_k"].iloc[0] * np.sqrt(1e4 / heat_m2 + np.pi / 2 * 1e4 / ring_m2)
@@ -176,14 +176,14 @@ def test_floor_of_one_point_by_hand():
 
 def test_statement_names_what_the_estimated_power_could_show():
     power = pd.Series({"s0": 20.0})
-    small = evidence(stack_of(noise()), GRID, sites_of(CAMPUS), it_mw_p50=power)[0]["statement"].iloc[0]
+    small = thermal_anomaly(stack_of(noise()), GRID, sites_of(CAMPUS), it_mw_p50=power)[0]["statement"].iloc[0]
     assert "a missing anomaly says nothing" in small
-    large = evidence(stack_of(noise()), GRID, sites_of(CAMPUS), it_mw_p50=power * 500)[0]["statement"].iloc[0]
+    large = thermal_anomaly(stack_of(noise()), GRID, sites_of(CAMPUS), it_mw_p50=power * 500)[0]["statement"].iloc[0]
     assert "would speak weakly against full load" in large
     for text in (small, large):
         assert "a prior, not measured" in text
         assert "not a data center from a warehouse" in text
-    night = evidence(stack_of(noise()), GRID, sites_of(CAMPUS), daytime=False)[0]["statement"].iloc[0]
+    night = thermal_anomaly(stack_of(noise()), GRID, sites_of(CAMPUS), daytime=False)[0]["statement"].iloc[0]
     assert "at night" in night
 
 
@@ -204,8 +204,8 @@ def test_a_constant_added_to_a_look_changes_no_excess(shift, seed):
     looks[0, :9, :9] = np.nan
     moved = looks.copy()
     moved[1] += shift
-    plain = evidence(stack_of(looks), GRID, sites_of(CAMPUS, MIDDLE))[1]
-    added = evidence(stack_of(moved), GRID, sites_of(CAMPUS, MIDDLE))[1]
+    plain = thermal_anomaly(stack_of(looks), GRID, sites_of(CAMPUS, MIDDLE))[1]
+    added = thermal_anomaly(stack_of(moved), GRID, sites_of(CAMPUS, MIDDLE))[1]
     np.testing.assert_allclose(added["excess_k"], plain["excess_k"], atol=1e-3)  # float32 near 300 K: 3e-5
     np.testing.assert_allclose(added["robust_z"], plain["robust_z"], atol=1e-2)
 
@@ -214,8 +214,8 @@ def test_a_constant_added_to_a_look_changes_no_excess(shift, seed):
 @given(order=st.permutations(range(4)))
 def test_order_of_looks_changes_no_summary(order):
     looks = noise(4)
-    plain = evidence(stack_of(looks), GRID, sites_of(CAMPUS))[0]
-    mixed = evidence(stack_of(looks[list(order)]), GRID, sites_of(CAMPUS))[0]
+    plain = thermal_anomaly(stack_of(looks), GRID, sites_of(CAMPUS))[0]
+    mixed = thermal_anomaly(stack_of(looks[list(order)]), GRID, sites_of(CAMPUS))[0]
     pd.testing.assert_frame_equal(plain, mixed)
 
 
@@ -227,8 +227,8 @@ def test_lengths_are_true_in_a_geographic_grid():
         Affine(step, 0, lonlat.x - SIZE * step, 0, -step, lonlat.y + SIZE / 2 * step),
         "EPSG:4326",
     )
-    _, per_look = evidence(stack_of(np.full((1, SIZE, 2 * SIZE), 290.0)), grid, sites_of(MIDDLE))
-    _, in_utm = evidence(stack_of(noise(1)), GRID, sites_of(MIDDLE))
+    _, per_look = thermal_anomaly(stack_of(np.full((1, SIZE, 2 * SIZE), 290.0)), grid, sites_of(MIDDLE))
+    _, in_utm = thermal_anomaly(stack_of(noise(1)), GRID, sites_of(MIDDLE))
     # at 52 N a 30 m step of longitude is 18.5 m long, so the same ring holds more of these pixels
     pixels = in_utm["ring_pixels"].iloc[0] / np.cos(np.radians(lonlat.y))
     assert per_look["ring_pixels"].iloc[0] == pytest.approx(pixels, rel=0.01)
@@ -236,9 +236,9 @@ def test_lengths_are_true_in_a_geographic_grid():
 
 def test_numpy_dates_and_no_sites():
     stack = stack_of(noise(2)).assign_coords(time=np.array(["2025-06-01T00:00", "2025-06-02T10:30"], "datetime64[ns]"))
-    _, per_look = evidence(stack, GRID, sites_of(CAMPUS))
+    _, per_look = thermal_anomaly(stack, GRID, sites_of(CAMPUS))
     assert list(per_look["time"]) == ["2025-06-01", "2025-06-02T10:30:00"]
-    table, per_look = evidence(stack, GRID, sites_of(CAMPUS).iloc[:0])
+    table, per_look = thermal_anomaly(stack, GRID, sites_of(CAMPUS).iloc[:0])
     assert len(table) == len(per_look) == 0
     assert list(table.columns) == [c.name for c in SCHEMAS["thermal"]]
 
@@ -256,7 +256,7 @@ def test_numpy_dates_and_no_sites():
 )
 def test_unusable_input_is_named(grid, sites, options, words):
     with pytest.raises(GridError, match=words):
-        evidence(stack_of(noise(1)), grid, sites, **options)
+        thermal_anomaly(stack_of(noise(1)), grid, sites, **options)
 
 
 def write(path, bands, *, descriptions=(), crs=UTM, transform=CORNER, nodata=None):
@@ -361,6 +361,6 @@ def test_heat_that_the_detector_saw_is_said_to_be_counted():
     looks[:, on_campus()] += 6.0
     sites = sites_of(CAMPUS, CAMPUS)
     sites["used_thermal"] = [True, False]
-    table, _ = evidence(stack_of(looks), GRID, sites, it_mw_p50=pd.Series([900.0, 900.0], index=["s0", "s1"]))
+    table, _ = thermal_anomaly(stack_of(looks), GRID, sites, it_mw_p50=pd.Series([900.0, 900.0], index=["s0", "s1"]))
     assert table["robust_z"].iloc[0] == table["robust_z"].iloc[1]
     assert table["statement"].iloc[0] == f"{table['statement'].iloc[1]} {COUNTED}"

@@ -30,7 +30,7 @@ def files(tmp_path):
 
 
 def test_one_facility_in_two_registries_is_one_row(files):
-    table, kept = registries.read(files / "facilities.csv", [files / "permits.csv"])
+    table, kept = registries.read_all(files / "facilities.csv", [files / "permits.csv"])
     assert len(table) == 3
     alpha = table[table["name"] == "Alpha One"].iloc[0]
     assert "p1" in f"{alpha['also']} {alpha['declared_id']}"
@@ -41,7 +41,7 @@ def test_one_facility_in_two_registries_is_one_row(files):
 
 def test_rows_kept_aside_name_their_file_and_are_defused(files, tmp_path):
     (files / "bad.csv").write_text("id,lon,lat\n=cmd(),0,0\nok,1,2\n")
-    table, kept = registries.read(files / "facilities.csv", [files / "bad.csv"])
+    table, kept = registries.read_all(files / "facilities.csv", [files / "bad.csv"])
     assert len(table) == 3
     assert kept[["table", "row", "id"]].to_numpy().tolist() == [["bad.csv", 1, "=cmd()"]]
     path = registries.write_kept(tmp_path, kept)
@@ -81,7 +81,7 @@ def test_zones_need_names_and_outlines(files):
 def test_a_column_map(files):
     (files / "de.csv").write_text("kennung;laenge;breite;leistung\nx;-77.5;39.0;40\n")
     names = {"declared_id": "kennung", "lon": "laenge", "lat": "breite", "it_mw": "Leistung"}
-    table, _ = registries.read(files / "de.csv", columns=names)
+    table, _ = registries.read_all(files / "de.csv", columns=names)
     assert table[["declared_id", "it_mw"]].to_numpy().tolist() == [["x", 40.0]]
 
 

@@ -17,7 +17,8 @@ from overwatt.models.detector.card import Calibration, ModelCard, load_card
 from overwatt.models.detector.inference import Detector
 from overwatt.models.detector.network import widened
 from overwatt.models.detector.weights import load, save
-from overwatt.pipeline.detection.footprints import DetectSettings, join
+from overwatt.pipeline.detection.footprints import merge_footprints
+from overwatt.pipeline.detection.vectorization import DetectSettings
 from overwatt.workflows.config.run import Workflow
 from overwatt.workflows.io.images import open_image
 from overwatt.workflows.io.thermal_excess import ExcessRaster, WithThermal, open_excess
@@ -180,7 +181,9 @@ def test_footprints_with_heat_do_not_depend_on_the_tiles(thermal_weights, image,
     for tile_px in (80, 23):
         todo = plan_tiles(image, None, tile_px)
         parts = [cluster.unpack(cluster.look(job, detector, t), t)[2] for t in reversed(todo)]
-        found.append(join(parts, transform=image.geobox.affine, crs=UTM_26N, gsd_m=2.0, scene="s", settings=keep))
+        found.append(
+            merge_footprints(parts, transform=image.geobox.affine, crs=UTM_26N, gsd_m=2.0, scene="s", settings=keep)
+        )
     whole, cut = found
     columns = [c for c in whole.columns if c not in ("tile", "geometry")]
     pd.testing.assert_frame_equal(whole[columns], cut[columns], check_exact=True)

@@ -1,0 +1,167 @@
+"""Columns of received tables at once: the first fault of each row is kept, and the row is rejected.
+
+The column functions take the fast way and ask the scalar ones of `parsing` only about cells that are not
+plainly right, so both say the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import shapely
+from scipy.spatial import cKDTree
+from shapely.geometry.base import BaseGeometry
+
+from overwatt.aoi.errors import RegistryError
+from overwatt.aoi.geodesy import chord, on_sphere
+from overwatt.pipeline.declared.parsing import as_date, as_geometry, as_number, texts
+
+_SWAP_M, _ALONE_M = 50_000.0, 500_000.0  # own choices, see RowValidator.swapped
+
+
+class RowValidator:
+    """Columns of one table at once; the first fault of a row is kept in `reason` and the row is out.
+
+    Attributes:
+        source: name of the registry, for reasons.
+        row: (n,) int, row numbers as the user counts them.
+        reason: (n,) object: None, or why the row cannot be used.
+    """
+
+    def __init__(self, source: str, row: np.ndarray, fault: np.ndarray | None = None) -> None:
+        self.source, self.row = source, row
+        self.reason = np.full(len(row), None, dtype=object)
+        if fault is not None:
+            self.reason[:] = [f or None for f in texts(fault)]
+
+    def faulty(self, rows: np.ndarray, of: Callable[[int], object]) -> dict[int, object]:
+        """Call `of(k)` for each row index; values by index, and reasons noted where it raised."""
+        values = {}
+        for k in rows.tolist():
+            try:
+                values[k] = of(k)
+            except RegistryError as error:
+                self.note(k, str(error))
+        return values
+
+    def note(self, k: int, reason: str) -> None:
+        """Put row index `k` aside; the first reason stays."""
+        if self.reason[k] is None:
+            self.reason[k] = reason
+
+    def numbers(self, values: np.ndarray, column: str, negative: bool = False) -> np.ndarray:
+        """Return cells as float64 (n,), NaN where empty or faulty."""
+        if values.dtype.kind in "iuf":
+            out = values.astype(float)
+            bad = np.isinf(out) | ((out < 0) & (not negative))
+            self.faulty(np.flatnonzero(bad), lambda k: as_number(values[k], self.source, int(self.row[k]), column))
+            return np.where(bad, np.nan, out)
+        text = texts(values)
+        empty = text == np.array(None, dtype=object)
+        try:
+            out = np.where(empty, np.nan, text).astype(float)
+        except ValueError:
+            out = np.array([_float(t) for t in text.tolist()])
+        bad = ~empty & (~np.isfinite(out) | ((out < 0) & (not negative)))
+        self.faulty(np.flatnonzero(bad), lambda k: as_number(text[k], self.source, int(self.row[k]), column, negative))
+        return np.where(bad, np.nan, out)
+
+    def dates(self, values: np.ndarray, column: str) -> np.ndarray:
+        """Return cells as ISO dates (n,) object, None where empty or faulty."""
+        code, words = _coded(texts(values))
+        out = np.full(len(words) + 1, None, dtype=object)
+        for c, word in enumerate(words.tolist()):
+            try:
+                out[c] = as_date(word, self.source, 0, column)
+            except RegistryError:
+                rows = np.flatnonzero(code == c)
+                self.faulty(rows, partial(self._dated, word, column))
+        return out[code]
+
+    def _dated(self, word: str, column: str, k: int) -> str | None:
+        return as_date(word, self.source, int(self.row[k]), column)
+
+    def places(self, frame: pd.DataFrame, nowhere: np.ndarray) -> np.ndarray:
+        """Return shapes (n,), None where there is none; `nowhere` (n,) bool: rows that may state no place."""
+        n = len(frame)
+        shape = np.full(n, None, dtype=object)
+        if "geometry" in frame:
+            raw = frame["geometry"].to_numpy(dtype=object)
+            drawn = [isinstance(g, BaseGeometry) for g in raw]
+            shape[drawn] = raw[drawn]
+            if len(wkt := np.flatnonzero([isinstance(g, str) and bool(g.strip()) for g in raw])):
+                shape[wkt] = shapely.from_wkt(raw[wkt].astype(str), on_invalid="ignore")
+        given = np.zeros(n, bool)
+        if {"lon", "lat"} <= set(frame):
+            missing = np.array([g is None for g in shape])
+            before = self.reason.copy()
+            lon, lat = (self.numbers(frame[c].to_numpy(), c, negative=True) for c in ("lon", "lat"))
+            self.reason = np.where(missing, self.reason, before)
+            given = missing & np.isfinite(lon) & np.isfinite(lat)
+            shape[given] = shapely.points(lon[given], lat[given])
+        here = np.flatnonzero([g is not None and not g.is_empty for g in shape])
+        absent = np.ones(n, bool)
+        absent[here] = False
+        self.faulty(np.flatnonzero(absent & ~nowhere), lambda k: as_geometry({}, self.source, int(self.row[k])))
+        shape[absent] = None
+        shape[absent & nowhere] = shapely.Point()
+        kind = shapely.get_type_id(shape)
+        west, south, east, north = shapely.bounds(shape).T
+        plain = (west >= -180) & (east <= 180) & (south >= -90) & (north <= 90)
+        plain &= ~((west == 0) & (east == 0) & (south == 0) & (north == 0)) & ~shapely.has_z(shape)
+        plain &= (kind == 0) | (np.isin(kind, (3, 6)) & shapely.is_valid(shape))
+        odd = np.flatnonzero(~plain & ~absent)
+        mended = self.faulty(odd, lambda k: as_geometry({"geometry": shape[k]}, self.source, int(self.row[k])))
+        for k in odd.tolist():
+            shape[k] = mended.get(k)
+        return shape
+
+    def swapped(self, shape: np.ndarray, zone: np.ndarray) -> None:
+        """Put points aside whose lon and lat are swapped within range, where the other rows show it.
+
+        A point is taken for swapped only if no other row lies within 500 km of it, three others lie within
+        50 km of it once lon and lat change places, and where it states a zone one of them states the same.
+        Distances are own choices, so that a lone true facility stays (docs/reference/registries.md).
+        """
+        points = np.flatnonzero((self.reason == np.array(None, dtype=object)) & (shapely.get_type_id(shape) == 0))
+        points = points[~shapely.is_empty(shape[points])]
+        if len(points) < 5:
+            return
+        xy = shapely.get_coordinates(shape[points])
+        tree = cKDTree(on_sphere(xy))
+        back = np.flatnonzero(np.abs(xy[:, 0]) <= 90)
+        away, near = tree.query(on_sphere(xy[back][:, ::-1]), k=3, distance_upper_bound=chord(_SWAP_M))
+        back, near = back[np.isfinite(away[:, 2])], near[np.isfinite(away[:, 2])]
+        here = tree.query_ball_point(on_sphere(xy[back]), chord(_SWAP_M), return_length=True)
+        back, near = back[here <= max(3, len(points) // 50)], near[here <= max(3, len(points) // 50)]
+        # rows that were swapped alike lie together: they do not speak for each other
+        sure = np.ones(len(points), bool)
+        sure[back] = False
+        if not len(back) or not sure.any():
+            return
+        cells = np.unique(np.round(xy[sure], 1), axis=0)
+        lone = cKDTree(on_sphere(cells)).query(on_sphere(xy[back]))[0]
+        lone = (lone > chord(_ALONE_M)) & sure[near].all(axis=1)
+        for k, close in zip(back[lone].tolist(), near[lone], strict=True):
+            if zone[points[k]] is None or zone[points[k]] in zone[points[close]]:
+                self.note(
+                    int(points[k]),
+                    f"registry '{self.source}', row {self.row[points[k]]}: {xy[k, 0]:g}, {xy[k, 1]:g} lies far from "
+                    "all other rows, and among them with lon and lat changed; are they swapped?",
+                )
+
+
+def _float(text: str | None) -> float:
+    try:
+        return math.nan if text is None or "_" in text else float(text)
+    except ValueError:
+        return math.nan
+
+
+def _coded(text: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    code, words = pd.factorize(text)
+    return code, np.asarray(words, dtype=object)

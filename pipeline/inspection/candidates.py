@@ -1,0 +1,62 @@
+"""What could be inspected: the entries of a ledger and the cells in which nothing is listed.
+
+In: table `ledger`, and `sites` and `looked_at` where there are. Out: one row per place, for `plan_inspections`.
+"""
+
+from __future__ import annotations
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+
+from overwatt.pipeline.compute import training_compute
+
+FOUND = 0.9
+"""Chance that imagery shows a site of a cell that was looked at: recall of comparable detectors, 0.87-0.95."""
+FLOP = 1e26
+"""Compute in question, FLOP in 90 days: what imagery can police."""
+YEAR = 2026
+"""Year of the chips at a place whose compute no table states."""
+
+
+def inspection_candidates(
+    ledger: gpd.GeoDataFrame, sites: gpd.GeoDataFrame | None = None, looked_at: gpd.GeoDataFrame | None = None
+) -> pd.DataFrame:
+    """Return place, score, value, seen, cost, stratum: one row per entry, then one per cell without an entry.
+
+    An entry's value is the compute that it could host (p90) over 1e26 FLOP in 90 days, at most 1; a match
+    counts by what it leaves open, 1 - p_match. Cells without an entry can host the whole.
+
+    Args:
+        ledger: table `ledger`, ranked.
+        sites: table `sites`; without it an entry's compute follows from its power.
+        looked_at: table `looked_at`; without it there are no cells.
+    """
+    per_mw = float(np.quantile(training_compute.per_it_mw(YEAR)[1], 0.9)) * 90.0
+    flop = np.nan_to_num(ledger[["it_mw_p50", "declared_it_mw"]].astype(float).max(axis=1).to_numpy()) * per_mw
+    if sites is not None:
+        known = ledger["site_id"].map(sites.set_index("site_id")["flop_90d_p90"]).to_numpy(float)
+        flop = np.where(np.isfinite(known), known, flop)
+    share = np.where(ledger["class"] == "matched", 1.0 - ledger["p_match"].fillna(0.0).to_numpy(float), 1.0)
+    value = np.minimum(1.0, flop / FLOP) * share
+    parts = {
+        "id": ledger["entry_id"].tolist(), "score": ledger["undeclared_flop_90d"].to_numpy(float) / FLOP,
+        "value": value, "seen": np.zeros(len(ledger)), "stratum": ledger["class"].tolist(),
+    }  # fmt: skip
+    if looked_at is not None and len(looked_at):
+        usable = (looked_at["screened"] & ~looked_at["failed"]).to_numpy(bool)
+        held = np.zeros(len(looked_at), bool)
+        if len(ledger):
+            points = gpd.GeoSeries(ledger.geometry.representative_point().to_numpy(), crs=looked_at.crs)
+            held[np.unique(looked_at.sindex.query(points, predicate="intersects")[1])] = True
+        empty = ~held
+        parts["id"] += [f"cell {c}" for c in looked_at["cell"][empty]]
+        parts["score"] = np.append(parts["score"], np.zeros(int(empty.sum())))
+        parts["value"] = np.append(parts["value"], np.ones(int(empty.sum())))
+        parts["seen"] = np.append(
+            parts["seen"], np.where(usable, FOUND * looked_at["imaged"].to_numpy(float), 0.0)[empty]
+        )
+        parts["stratum"] += np.where(usable, "nothing found", "not looked at")[empty].tolist()
+    parts["cost"] = np.ones(len(parts["id"]))
+    order = ["id", "score", "value", "seen", "cost", "stratum"]
+    return pd.DataFrame({k: parts[k] for k in order}).rename(columns={"id": "place"})

@@ -1,0 +1,130 @@
+"""`overwatt tiles`, `training-set` and `simulate`: data to train on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from overwatt.workflows.cli.common import Json, Out, say, show
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `app`."""
+    app.command()(tiles)
+    app.command("training-set")(training_set)
+    app.command()(simulate)
+
+
+def tiles(
+    images: Annotated[list[Path] | None, typer.Argument(help="Images to cut; with --run, instead of its own.")] = None,
+    labels: Annotated[
+        list[str] | None,
+        typer.Option("--labels", help="GeoJSON, GeoPackage, GeoParquet or COCO; or FILE=CLASS. Repeatable."),
+    ] = None,
+    out: Out = None,
+    run: Annotated[Path | None, typer.Option("--run", help="Run folder that --dispositions judge.")] = None,
+    dispositions: Annotated[
+        Path | None, typer.Option("--dispositions", help="Inspectors' findings on a run: tiles, hard negatives first.")
+    ] = None,
+    check: Annotated[
+        list[Path] | None, typer.Option("--check", help="Only look for leaks in an index of tiles. Repeatable.")
+    ] = None,
+    class_map: Annotated[
+        list[str] | None, typer.Option("--class-map", help="NAME=CLASS, or NAME=ignore. Repeatable.")
+    ] = None,
+    size_px: Annotated[int, typer.Option("--size-px", help="Side of a tile.")] = 512,
+    overlap_px: Annotated[int, typer.Option("--overlap-px", help="Overlap of neighbouring tiles.")] = 0,
+    gsd: Annotated[float | None, typer.Option("--gsd", help="Metres a pixel, for images without georeference.")] = None,
+    tile_gsd: Annotated[
+        float | None, typer.Option("--tile-gsd", help="Resample tiles to this; the images' own pixels if absent.")
+    ] = None,
+    split_by: Annotated[
+        str, typer.Option("--split-by", help="'place', or a column of the labels such as county or site.")
+    ] = "place",
+    shares: Annotated[
+        str | None,
+        typer.Option("--shares", help="Of train,val,test; 0.7,0.15,0.15, and 1,0,0 of --dispositions, if absent."),
+    ] = None,
+    guard_m: Annotated[
+        float | None, typer.Option("--guard-m", help="Metres between splits; 40 if absent, the index's with --check.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="The splits follow from it.")] = 0,
+    unlabelled: Annotated[
+        str, typer.Option("--unlabelled", help="What pixels without a label count as: background or ignore.")
+    ] = "background",
+    empty: Annotated[bool, typer.Option("--empty", help="Also cut tiles without a label, as background.")] = False,
+    licence: Annotated[str, typer.Option("--licence", help="Of the imagery; kept in the index.")] = "",
+    attribution: Annotated[str, typer.Option("--attribution", help="Credits that must go with it.")] = "",
+    workers: Annotated[int, typer.Option("--workers", help="Processes; the result is the same.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Cut training tiles from imagery and labels, or from inspectors' findings, split by place."""
+    from overwatt.workflows.cli.progress import TileBar
+    from overwatt.workflows.tiles import command
+
+    options = command.Options(
+        size_px=size_px, overlap_px=overlap_px, gsd_m=gsd, tile_gsd_m=tile_gsd, split_by=split_by, shares=shares,
+        guard_m=guard_m, seed=seed, unlabelled=unlabelled, empty=empty, licence=licence, attribution=attribution,
+        workers=workers,
+    )  # fmt: skip
+    with TileBar(every=100) as bar:
+        result = command.run(
+            images or [], labels or [], out, options, run_folder=run, dispositions=dispositions, check=check or [],
+            class_map=class_map or [], say=say, tick=bar,
+        )  # fmt: skip
+    show(result, as_json, command.lines(result))
+    if check and result["leaks"]:
+        raise typer.Exit(1)
+    if not check and result["tiles"]["failed"]:
+        raise typer.Exit(3)
+
+
+def training_set(
+    settings: Annotated[Path, typer.Argument(help="Settings file, such as workflows/examples/national.yaml.")],
+    out: Annotated[Path, typer.Option("--out", help="Output folder; a stopped build resumes from it.")],
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Only say what it would hold and cost; nothing is fetched.")
+    ] = False,
+    train: Annotated[
+        Path | None, typer.Option("--train", help="Training file: also train, and score on the test counties.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Override the number of steps.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Build a training set from registries, footprints and a catalogue, split by county."""
+    from overwatt.workflows.national import build as sets
+    from overwatt.workflows.national import plan as training_plan
+
+    if plan:
+        result = sets.plan(settings, say=say)
+        show(result, as_json, training_plan.cost_lines(result))
+        return
+
+    def tick(done: int, failed: int, total: int) -> None:
+        say(f"tiles {done + failed}/{total}, {failed} failed")
+
+    result = sets.build(settings, out, say=say, tick=tick)
+    lines = sets.summary_lines(result)
+    if train:
+        from overwatt.workflows.national import train_and_score
+
+        result["training"] = train_and_score.train_and_evaluate(out, train, say, steps)
+        lines += train_and_score.lines(result["training"])
+    show(result, as_json, lines)
+    if result["failed"]:
+        raise typer.Exit(3)
+
+
+def simulate(
+    out: Annotated[Path, typer.Option("--out", help="Output folder.")],
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The area follows from it.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Make a simulated area: imagery, temperature stack, registry with four planted inconsistencies, truth."""
+    from overwatt.models.simulate import sample_area, write_area
+
+    paths = write_area(sample_area(seed), out)
+    result = {name: str(path) for name, path in paths.items()}
+    show(result, as_json, [f"{name}: {path}" for name, path in result.items()])

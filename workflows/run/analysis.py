@@ -1,0 +1,83 @@
+"""From footprints to the ranked ledger: the stages of `overwatt.pipeline`, in their order, tables in, tables out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import geopandas as gpd
+import pandas as pd
+import shapely
+
+from overwatt.pipeline import coverage
+from overwatt.pipeline.compute import training_compute
+from overwatt.pipeline.declared import registry
+from overwatt.pipeline.inspection import ranking
+from overwatt.pipeline.power.sites import draw_power
+from overwatt.pipeline.reconcile import ledger
+from overwatt.pipeline.sites import clustering, thermal_anomaly
+from overwatt.pipeline.tables import empty
+from overwatt.workflows.config.run import Workflow
+from overwatt.workflows.io.images import Image
+from overwatt.workflows.io.stac_source import StacSource
+from overwatt.workflows.run.inputs import Inputs
+
+DECLARED_MARGIN_M = 3_000.0
+"""Declarations this far outside of the area are still compared: positions err. Own choice."""
+
+
+@dataclass
+class Tables:
+    """All tables of a run."""
+
+    footprints: gpd.GeoDataFrame
+    sites: gpd.GeoDataFrame
+    thermal: pd.DataFrame
+    thermal_looks: pd.DataFrame
+    declared: gpd.GeoDataFrame
+    ledger: gpd.GeoDataFrame
+    looked_at: gpd.GeoDataFrame
+    not_looked_at: gpd.GeoDataFrame
+
+
+def analyse(workflow: Workflow, inputs: Inputs, footprints: gpd.GeoDataFrame, looked: gpd.GeoDataFrame) -> Tables:
+    """From footprints to the ranked ledger; pure tables, no files."""
+    if inputs.known_sites is not None:
+        assert inputs.stack_box is not None
+        heat, looks = thermal_anomaly.thermal_anomaly(
+            inputs.stack, inputs.stack_box, inputs.known_sites, exclude=inputs.known_sites,
+            ring_inner_m=workflow.thermal.ring_inner_m, ring_outer_m=workflow.thermal.ring_outer_m,
+        )  # fmt: skip
+        return Tables(
+            footprints, empty("sites"), heat, looks, inputs.declared, empty("ledger"), looked, inputs.declared
+        )  # known sites are shown as declared ones of which nothing optical can be said
+    grouped, _ = clustering.cluster_sites(
+        footprints, reach_m=workflow.reach_m, calibration=inputs.card.calibration, prior=workflow.prior,
+        calibration_thermal=inputs.card.calibration_thermal,
+    )  # fmt: skip
+    assert inputs.source is not None
+    drawn = draw_power(grouped, gsd_m=inputs.source.gsd_m, year=workflow.year, seed=workflow.seed)
+    table = training_compute.attach(grouped, drawn, training_compute.estimate(drawn, year=workflow.year))
+    taken = workflow.imagery.date or (inputs.source.date if isinstance(inputs.source, StacSource) else None)
+    table = table.assign(image_date=pd.array([taken] * len(table), dtype="string"))
+    heat, looks = empty("thermal"), empty("thermal_looks")
+    if inputs.stack_box is not None and len(table):
+        heat, looks = thermal_anomaly.thermal_anomaly(
+            inputs.stack, inputs.stack_box, table, it_mw_p50=table["it_mw_p50"],
+            ring_inner_m=workflow.thermal.ring_inner_m, ring_outer_m=workflow.thermal.ring_outer_m,
+            exclude=footprints,
+        )  # fmt: skip
+    near = inputs.declared
+    if inputs.area is not None and len(near):
+        near = registry.within(near, inputs.area.geometry, DECLARED_MARGIN_M)
+    elif len(near):
+        near = registry.within(near, _extent(inputs.source), DECLARED_MARGIN_M)
+    near = coverage.looked_at_share(near, looked) if len(near) else near
+    entries = ledger.reconcile(table, near, looked)
+    ranked = ranking.rank_discrepancies(entries, table, near)
+    unseen = ledger.not_looked_at(near, looked, ledger=ranked) if len(near) else near
+    return Tables(footprints, table, heat, looks, near, ranked, looked, unseen)
+
+
+def _extent(source: Image | StacSource) -> shapely.Geometry:
+    assert source.geobox is not None
+    return shapely.box(*source.geobox.geographic_extent.boundingbox)

@@ -1,0 +1,122 @@
+"""Everything that a run reads, opened and checked before anything is written.
+
+In: a `Workflow`. Out: `Inputs`, or the one line that says which input cannot be used.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import pandas as pd
+from odc.geo.geobox import GeoBox
+
+from overwatt.aoi.area import Area, area_from_setting, check_size
+from overwatt.aoi.errors import ConfigError, GridError
+from overwatt.aoi.grid import crop_to_area
+from overwatt.models.detector.card import ModelCard
+from overwatt.models.detector.sensors import weights_of
+from overwatt.models.detector.weights import load
+from overwatt.pipeline.tables import empty
+from overwatt.workflows.config.run import Workflow
+from overwatt.workflows.io import registries, run_folder
+from overwatt.workflows.io.images import Image, check_any_valid, content_sha256, open_image
+from overwatt.workflows.io.stac_source import StacSource, open_stac
+from overwatt.workflows.io.temperature_stack import load_stack
+from overwatt.workflows.io.thermal_excess import ExcessRaster, open_excess
+from overwatt.workflows.io.vectors import read_vector
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Inputs:
+    """Everything a run reads, opened and checked."""
+
+    area: Area | None
+    source: Image | StacSource | None
+    card: ModelCard
+    weights: Path
+    declared: gpd.GeoDataFrame
+    known_sites: gpd.GeoDataFrame | None
+    stack: Any
+    stack_box: GeoBox | None
+    stack_files: list[Path]
+    hashes: dict[str, str] = field(default_factory=dict)
+    heat: ExcessRaster | None = None
+    kept_aside: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(registries.KEPT)))
+
+
+def open_inputs(workflow: Workflow) -> Inputs:
+    """Open and check every input; nothing is written.
+
+    Raises:
+        OverwattError: whichever input is unusable, in one line.
+    """
+    weights, narrow = weights_of(workflow.detector.profile, workflow.detector.weights)
+    _, card = load(weights)  # whole: a hash that differs must not come out in a worker
+    card = narrow.narrowed(card) if narrow else card
+    area = area_from_setting(workflow.area, Path.cwd(), workflow.name) if workflow.area is not None else None
+    source: Image | StacSource | None = None
+    hashes = {"weights": card.weights_sha256}
+    if workflow.sites is None:
+        if area is not None:
+            check_size(area, card.gsd_m)
+        if workflow.imagery.path is not None:
+            source = open_image(workflow.imagery.path, card)
+            if source.geobox is None:
+                raise GridError(f"image {source.name}: no CRS; a run needs georeferenced imagery")
+            if area is not None:
+                crop_to_area(source.geobox, area)
+            check_any_valid(source)
+            hashes["imagery"] = source.sha256
+        else:
+            assert workflow.imagery.stac is not None and area is not None
+            source = open_stac(workflow.imagery.stac, area, card)
+            hashes["imagery"] = run_folder.key(source.sha256)
+    heat = None
+    if source is not None and workflow.imagery.thermal_excess is not None:
+        heat = open_excess(workflow.imagery.thermal_excess, source, card)
+        hashes["thermal_excess"] = content_sha256(workflow.imagery.thermal_excess)
+    registry, kept = empty("declared"), pd.DataFrame(columns=list(registries.KEPT))
+    if workflow.declared.path is not None:
+        settings = workflow.declared
+        registry, kept = registries.read_all(
+            workflow.declared.path, settings.also, format=settings.format,
+            position_error_m=settings.position_error_m, columns=settings.columns,
+        )  # fmt: skip
+        hashes["declared"] = content_sha256(workflow.declared.path)
+        hashes |= {f"declared/{f.name}": content_sha256(f) for f in settings.also}
+    known = None
+    if workflow.sites is not None:
+        known = _known_sites(workflow)
+        if workflow.declared.path is None:
+            registry = registries.read(workflow.sites, "generic")
+    stack = box = None
+    files: list[Path] = []
+    if workflow.thermal.stack is not None:
+        files = _stack_files(workflow.thermal.stack)
+        stack, box = load_stack(files, unit=workflow.thermal.unit)
+        hashes |= {f"thermal/{f.name}": content_sha256(f) for f in files}
+    return Inputs(area, source, card, weights, registry, known, stack, box, files, hashes, heat, kept)
+
+
+def _stack_files(pattern: str) -> list[Path]:
+    """Files that a path or a pattern in its last part names, by name."""
+    path = Path(pattern)
+    files = sorted(path.parent.glob(path.name)) if path.parent.is_dir() else []
+    if not files:
+        raise ConfigError(f"thermal.stack '{pattern}': no such file")
+    return files
+
+
+def _known_sites(workflow: Workflow) -> gpd.GeoDataFrame:
+    assert workflow.sites is not None
+    frame = read_vector(workflow.sites)
+    if frame.empty:
+        raise ConfigError(f"{workflow.sites.name}: holds no sites")
+    names = frame["name"] if "name" in frame else pd.Series([f"site {i + 1}" for i in range(len(frame))])
+    return gpd.GeoDataFrame({"site_id": [str(n) for n in names]}, geometry=frame.geometry.values, crs="OGC:CRS84")

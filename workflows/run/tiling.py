@@ -1,0 +1,166 @@
+"""The tiles of a run: planned, computed or reused, and joined to footprints and to what was looked at."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import shapely
+from affine import Affine
+from rasterio.features import shapes
+
+from overwatt.aoi.area import Area
+from overwatt.aoi.errors import OverwattError
+from overwatt.aoi.geodesy import to_lonlat
+from overwatt.aoi.grid import Tile, crop_to_area, tiles
+from overwatt.pipeline.detection import footprints as detection
+from overwatt.pipeline.detection.vectorization import DetectSettings
+from overwatt.pipeline.tables import conform
+from overwatt.workflows.config.run import Workflow
+from overwatt.workflows.io import run_folder
+from overwatt.workflows.io.cog import ProbabilityRaster
+from overwatt.workflows.io.images import Image
+from overwatt.workflows.io.stac_source import StacSource
+from overwatt.workflows.io.thermal_excess import WithThermal
+from overwatt.workflows.run import cluster, part_keys
+from overwatt.workflows.run.inputs import Inputs
+from overwatt.workflows.run.progress import Progress
+
+log = logging.getLogger(__name__)
+
+
+def plan_tiles(source: Image | StacSource, area: Area | None, tile_px: int) -> list[Tile]:
+    """Tiles of the source's lattice that meet the area, cores clipped to it."""
+    assert source.geobox is not None
+    y0, x0, y1, x1 = crop_to_area(source.geobox, area) if area is not None else (0, 0, *source.shape)
+    out = []
+    for t in tiles(source.shape, tile_px, 0):
+        a, b, c, d = t.core
+        core = (max(a, y0), max(b, x0), min(c, y1), min(d, x1))
+        if core[0] < core[2] and core[1] < core[3]:
+            out.append(Tile(t.name, t.row, t.col, core, core))
+    return out
+
+
+def detect(
+    workflow: Workflow, inputs: Inputs, out: Path, scheduler: str | None, progress: Progress
+) -> tuple[gpd.GeoDataFrame, gpd.GeoDataFrame, list[dict[str, Any]], str]:
+    """Compute the tiles that have no part yet, and join all of them.
+
+    Returns:
+        Tables `footprints` and `looked_at`, the outcome of each tile (tile, core, outcome, reason), and how the
+        workers computed.
+
+    Raises:
+        OverwattError: no worker can be used, or a stored part is damaged.
+    """
+    source = inputs.source
+    assert source is not None and source.geobox is not None
+    settings = DetectSettings.of(inputs.card, workflow.detector.building, workflow.detector.cooling)
+    todo = plan_tiles(source, inputs.area, workflow.detector.tile_px)
+    pixels = source if inputs.heat is None else WithThermal(source, inputs.heat)
+    job = cluster.Job(pixels, inputs.weights, inputs.card.weights_sha256, inputs.area, settings)
+    parts_folder = out / "parts"
+    outcome: dict[str, dict[str, Any]] = {}
+    files: dict[str, Path] = {}
+    described = _described_before(parts_folder)
+
+    def files_for(description: str) -> None:
+        for t in todo:
+            key = run_folder.key(
+                inputs.hashes["imagery"], inputs.card.weights_sha256, part_keys.detector_code_version(), description,
+                t.core, settings, inputs.area.geometry.wkb_hex if inputs.area else "", str(source.geobox),
+                inputs.hashes.get("thermal_excess", ""),
+            )  # fmt: skip
+            files[t.name] = parts_folder / f"{t.name}-{key}.npz"
+
+    def note(tile: Tile, what: str, reason: str = "") -> None:
+        outcome[tile.name] = {"tile": tile.name, "core": tile.core, "outcome": what, "reason": reason}
+        failed = sum(o["outcome"] == "failed" for o in outcome.values())
+        progress.tile(len(outcome) - failed, failed, len(todo))
+
+    def on_done(tile: Tile, status: str, result: cluster.Arrays | str) -> None:
+        if status == "done":
+            assert not isinstance(result, str)
+            run_folder.save_part(files[tile.name], result)
+            note(tile, "computed")
+        else:
+            note(tile, "failed", str(result))
+
+    if described:
+        files_for(described)
+    if described and all(run_folder.load_part(f) is not None for f in files.values()):
+        for t in todo:
+            note(t, "reused")
+    else:
+        progress.say(f"{len(todo)} tiles; starting workers")
+        with cluster.workers(job, scheduler, len(todo)) as (ready, described):
+            files_for(described)
+            run_folder.write_text(parts_folder / "computed_with.txt", described)
+            rest = []
+            for t in todo:
+                if run_folder.load_part(files[t.name]) is not None:
+                    note(t, "reused")
+                else:
+                    rest.append(t)
+            progress.say(f"{len(todo) - len(rest)} of {len(todo)} tiles are done already")
+            cluster.run_tiles(ready, rest, on_done)
+
+    regions, cells = [], []
+    with ProbabilityRaster(out, source, [t.core for t in todo]) as raster:
+        for t in todo:
+            arrays = run_folder.load_part(files[t.name]) if outcome[t.name]["outcome"] != "failed" else None
+            if arrays is None:
+                if outcome[t.name]["outcome"] != "failed":
+                    raise OverwattError(f"part {files[t.name].name} is damaged; run again to compute it anew")
+                cells.append(_cell(t, source, None, outcome[t.name]["reason"]))
+                continue
+            probability, valid, part = cluster.unpack(arrays, t)
+            raster.put(t.core, probability, valid)
+            regions.append(part)
+            cells.append(_cell(t, source, valid, ""))
+    footprints = detection.merge_footprints(
+        regions, transform=source.geobox.affine, crs=str(source.geobox.crs), gsd_m=source.gsd_m,
+        scene=source.name, settings=settings,
+    )  # fmt: skip
+    return (
+        footprints,
+        conform(pd.DataFrame(cells), "looked_at"),
+        [outcome[t.name] for t in todo],
+        str(described),
+    )
+
+
+def _described_before(parts: Path) -> str:
+    """How an earlier run in this folder computed, so that a complete one needs no workers."""
+    file = parts / "computed_with.txt"
+    return file.read_text(encoding="utf-8") if file.is_file() else ""
+
+
+def _cell(tile: Tile, source: Image | StacSource, valid: np.ndarray | None, reason: str) -> dict[str, object]:
+    """A row of `looked_at`: the geometry is the part that was imaged and screened, or the whole cell if it failed."""
+    y0, x0, y1, x1 = tile.core
+    shift = Affine.translation(x0, y0)
+    if valid is None:
+        seen: shapely.Geometry = shapely.box(x0, y0, x1, y1)
+    else:
+        pieces = [shapely.geometry.shape(g) for g, _ in shapes(valid.astype(np.uint8), mask=valid, transform=shift)]
+        big = [p for p in pieces if p.area >= 16] or pieces
+        # a notch of a pixel or two at the edge of the imagery is no place for a data center to hide
+        seen = shapely.make_valid(shapely.simplify(shapely.union_all(big), 1.5)) if big else shapely.Polygon()
+    assert source.geobox is not None
+    mapped = to_lonlat([seen], source.geobox.affine, str(source.geobox.crs))[0]
+    imaged = 0.0 if valid is None else float(valid.mean())
+    return {
+        "cell": tile.name,
+        "imaged": imaged,
+        "clear_looks": int(imaged > 0),
+        "screened": valid is not None and imaged > 0,
+        "failed": valid is None,
+        "reason": reason or ("no imagery here" if imaged == 0 else ""),
+        "geometry": mapped,
+    }
