@@ -36,8 +36,9 @@ import pandas as pd
 from benchmarks.real_data import real_data
 from benchmarks.reconcile import planted, rivals
 from overwatt.aoi.geodesy import centres
+from overwatt.pipeline.coverage import assumed_looked_at
 from overwatt.pipeline.reconcile import ledger as reconcile
-from overwatt.pipeline.reconcile.observed_sites import _sites, assumed_looked_at
+from overwatt.pipeline.reconcile.observed_sites import sites_from_rows
 from overwatt.workflows.io import registries
 
 JUDGED = Path(__file__).with_name("permit_pairs.csv")
@@ -65,7 +66,7 @@ def tables(folder: Path) -> Tables:
         "site_id": key, "geometry": base.geometry, "mid": base["it_mw"], "spread": 1.2, "p": 0.95,
         "area": base["area_m2"], "cooling": 0, "cooling_m2": 0.0, "name": base["name"], "operator": base["operator"],
     })  # fmt: skip
-    sites = _sites(frame)
+    sites = sites_from_rows(frame)
     permits = registries.read(folder / PERMITS, aside=[])
     return Tables(sites, frame[["site_id", "name", "operator"]], permits, assumed_looked_at(sites))
 

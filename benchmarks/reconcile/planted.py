@@ -20,7 +20,8 @@ from scipy.spatial import cKDTree
 from shapely.affinity import translate
 
 from overwatt.aoi.geodesy import DEGREE_EQUATOR_M, EARTH_RADIUS_M, centres, local_frame, on_sphere
-from overwatt.pipeline.reconcile.observed_sites import _sites, assumed_looked_at
+from overwatt.pipeline.coverage import assumed_looked_at
+from overwatt.pipeline.reconcile.observed_sites import sites_from_rows
 from overwatt.pipeline.tables import conform
 from overwatt.workflows.io import registries
 
@@ -188,7 +189,7 @@ def plant(
         if edit[k]:
             edits[f"D{k}"] = str(edit[k])
     declared = conform(gpd.GeoDataFrame(out, geometry="geometry", crs="OGC:CRS84"), "declared")
-    sites = _sites(frame)
+    sites = sites_from_rows(frame)
     false = frozenset(frame["site_id"][frame["site_id"].str.startswith("F")])
     labels = frame[["site_id", "name", "operator"]]
     return Case(sites, labels, declared, assumed_looked_at(sites), partner, edits, false)

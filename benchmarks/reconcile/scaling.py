@@ -13,8 +13,9 @@ from rapidfuzz import fuzz
 from scipy.spatial import cKDTree
 
 from benchmarks.reconcile.rivals import _ball
+from overwatt.pipeline.coverage import assumed_looked_at
 from overwatt.pipeline.reconcile import ledger as reconcile
-from overwatt.pipeline.reconcile.observed_sites import _sites, assumed_looked_at
+from overwatt.pipeline.reconcile.observed_sites import sites_from_rows
 from overwatt.pipeline.tables import conform
 
 GHOSTS = 0.05
@@ -54,7 +55,7 @@ def tables(observed: int, declared: int, seed: int) -> tuple[gpd.GeoDataFrame, g
         "operator": None, "kind": "facility", "it_mw": mw[rows] * np.exp(rng.normal(0, 0.2, declared)),
         "source": "simulated", "geometry": shapely.points(there),
     })  # fmt: skip
-    sites = _sites(frame)
+    sites = sites_from_rows(frame)
     return sites, conform(gpd.GeoDataFrame(decl, geometry="geometry", crs="OGC:CRS84"), "declared"), labels
 
 

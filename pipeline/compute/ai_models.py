@@ -7,7 +7,6 @@ and misses. Rows are untrusted: a bad cell is an error that names its row.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,26 +36,19 @@ _COLUMNS = {
 _Z95 = float(ndtri(0.95))
 
 
-def read_models(path: Path) -> pd.DataFrame:
-    """Return models of a CSV as Epoch AI writes it, one row each.
+def normalize_models(raw: pd.DataFrame, where: str) -> pd.DataFrame:
+    """Return models of a table as Epoch AI writes it, one row each.
 
     Columns: model, organisation, country (str, parts joined by commas), year (int64, 0 unknown), flop
     (float64, NaN not stated), ln_sd (float64, of flop), stated (bool, whether its confidence is a known word).
 
+    Args:
+        raw: all cells as text, the header as the first row.
+        where: names the table in errors.
+
     Raises:
-        ConfigError: the file cannot be read as such a table; a bad cell is named with its row (header: 1).
+        ConfigError: it is no such table; a bad cell is named with its row (header: 1).
     """
-    where = f"--models {path.name}"
-    if not path.is_file():
-        raise ConfigError(f"--models {path}: no such file; give a CSV of models as Epoch AI publishes it")
-    try:
-        raw = pd.read_csv(
-            path, header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig",
-            skip_blank_lines=False, nrows=MAX_ROWS + 2,
-        )  # fmt: skip
-    except (ValueError, OSError, OverflowError) as error:  # a row longer than the header is one too, with its line
-        text = " ".join(str(error).split())[:160]
-        raise ConfigError(f"{where}: cannot be read as CSV in UTF-8 ({text}); export it again") from error
     header = [str(name).strip() for name in raw.iloc[0]]
     for name in _COLUMNS.values():
         if header.count(name) != 1:
@@ -98,7 +90,7 @@ def against_models(models: pd.DataFrame, *, seed: int = SEED) -> dict[str, Any]:
     least) for large tables; memory grows with rows, not with draws.
 
     Args:
-        models: as `read_models` returns it.
+        models: as `normalize_models` returns it.
         seed: of the errors.
     """
     known = models[models["flop"].notna()].reset_index(drop=True)

@@ -84,6 +84,19 @@ def normalize_registry(
         RegistryError: an unknown layout; no rows; no coordinates, or out of range;
             repeated id; a number that is none or negative; a date that is none.
     """
+    check_request(layout, default_position_error_m, columns)
+    frame = generic.table(given, columns) if layout == "generic" else LAYOUTS[layout](given)
+    if not len(frame):
+        raise RegistryError(f"registry '{given.name}' has no rows: nothing is declared in it")
+    return _table(frame, given.name, default_position_error_m, aside)
+
+
+def check_request(layout: str, default_position_error_m: float | None, columns: Mapping[str, str] | None) -> None:
+    """Refuse what no registry can be read with, before a file is opened; arguments as for `normalize_registry`.
+
+    Raises:
+        RegistryError: an unknown layout, an error that is no length, or a column map for another layout than `generic`.
+    """
     if layout not in LAYOUTS:
         raise RegistryError(f"declared.format '{layout}' is unknown: {nearest(layout, ['auto', *LAYOUTS])}")
     if default_position_error_m is not None and not 0 < default_position_error_m < math.inf:
@@ -92,10 +105,6 @@ def normalize_registry(
         )
     if columns and layout != "generic":
         raise RegistryError(f"columns: a column map is for format generic, not '{layout}'; leave one of them out")
-    frame = generic.table(given, columns) if layout == "generic" else LAYOUTS[layout](given)
-    if not len(frame):
-        raise RegistryError(f"registry '{given.name}' has no rows: nothing is declared in it")
-    return _table(frame, given.name, default_position_error_m, aside)
 
 
 def within(declared: gpd.GeoDataFrame, area: BaseGeometry, margin_m: float = 0.0) -> gpd.GeoDataFrame:

@@ -98,14 +98,20 @@ def normalize(given: Received) -> tuple[gpd.GeoDataFrame, pd.DataFrame, pd.DataF
         "plant_known": ~np.isnan(number["cooling_objects"]) | ~np.isnan(number["cooling_area_m2"]),
     }).iloc[good].reset_index(drop=True)  # fmt: skip
     labels = table[["site_id", "name", "operator", "identifier", "zone", "plant_known"]]
-    return _sites(table), labels, aside
+    return sites_from_rows(table), labels, aside
 
 
 _NUMBERS = ("it_mw_p10", "it_mw_p50", "it_mw_p90", "it_mw", "facility_mw", "p_data_center", "building_area_m2",
             "footprint_m2", "cooling_objects", "cooling_area_m2")  # fmt: skip
 
 
-def _sites(frame: pd.DataFrame) -> gpd.GeoDataFrame:
+def sites_from_rows(frame: pd.DataFrame) -> gpd.GeoDataFrame:
+    """Return table `sites` of rows whose power is a log-normal.
+
+    Args:
+        frame: site_id, geometry (lon/lat), mid (median IT power, MW), spread (its ln-sd), p (that it is a data
+            center), area and cooling_m2 (m2), cooling (machines), and image_date where known.
+    """
     shapes = frame["geometry"].to_numpy(object)
     middle = centres(shapes)
     mid, spread = frame["mid"].to_numpy(float), np.round(frame["spread"].to_numpy(float), 2)

@@ -437,7 +437,7 @@ def test_a_disk_that_may_not_be_written_is_no_traceback(monkeypatch, capfd, tmp_
 def test_a_copy_of_the_image_is_fine(workflow, small_image, tmp_path):
     """The refusals above are for their reasons: with nothing wrong, all inputs open."""
     from overwatt.workflows.config.run import load
-    from overwatt.workflows.run.runner import open_inputs
+    from overwatt.workflows.run.inputs import open_inputs
 
     copy = shutil.copy(small_image, tmp_path / "image.tif")
     inputs = open_inputs(load(workflow(copy)))

@@ -19,6 +19,7 @@ from overwatt.pipeline.compute import ai_models, evasion, thresholds
 from overwatt.pipeline.report.figures import thresholds as thresholds_plot
 from overwatt.workflows.io import run_folder as store
 from overwatt.workflows.io.run_folder import read_table
+from overwatt.workflows.io.tabular import read_models
 
 MAX_SITES = 1000
 """Sites in the JSON, those with the largest FLOP first; thresholds_sites.csv has all."""
@@ -58,7 +59,7 @@ def run(
             "give --models CSV (Epoch AI, notable models, epoch.ai/data, CC-BY 4.0)"
         )
     else:
-        result["models"] = ai_models.against_models(ai_models.read_models(models)) | {"source": models.name}
+        result["models"] = ai_models.against_models(read_models(models)) | {"source": models.name}
     above = None
     if run_folder is not None:
         above = thresholds.sites_above(_sites(run_folder), days=days)

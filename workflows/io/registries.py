@@ -12,7 +12,7 @@ from pathlib import Path
 import geopandas as gpd
 import pandas as pd
 
-from overwatt.aoi.errors import RegistryError, nearest
+from overwatt.aoi.errors import RegistryError
 from overwatt.pipeline.declared import deduplication, registry
 from overwatt.pipeline.declared.facility_formats import EPOCH_FILES
 from overwatt.pipeline.declared.received import Received
@@ -88,9 +88,8 @@ def read(
         RegistryError: unreadable, too large or empty file, or what `normalize` refuses.
     """
     file = Path(path)
-    if format != "auto" and format not in registry.LAYOUTS:
-        raise RegistryError(f"declared.format '{format}' is unknown: {nearest(format, ['auto', *registry.LAYOUTS])}")
     layout = "generic" if columns and format == "auto" else format
+    registry.check_request("generic" if layout == "auto" else layout, default_position_error_m, columns)
     _check_size(file)
     if layout == "auto":
         layout = guess(file)

@@ -17,8 +17,9 @@ import pandas as pd
 import pyarrow as pa
 import pyogrio
 
-from overwatt.aoi.errors import RegistryError
+from overwatt.aoi.errors import ConfigError, RegistryError
 from overwatt.aoi.file_signatures import is_plain_vector
+from overwatt.pipeline.compute.ai_models import MAX_ROWS, normalize_models
 from overwatt.pipeline.declared.parsing import as_text
 from overwatt.pipeline.declared.received import FAULT
 from overwatt.pipeline.tables import CRS
@@ -192,3 +193,22 @@ def read_json(file: Path) -> object:
         return json.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise unreadable(file, error) from error
+
+
+def read_models(path: Path) -> pd.DataFrame:
+    """Return the models of a CSV as `overwatt.pipeline.compute.ai_models.normalize_models` does.
+
+    Raises:
+        ConfigError: the file cannot be read as such a table; a bad cell is named with its row (header: 1).
+    """
+    if not path.is_file():
+        raise ConfigError(f"--models {path}: no such file; give a CSV of models as Epoch AI publishes it")
+    try:
+        raw = pd.read_csv(
+            path, header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig",
+            skip_blank_lines=False, nrows=MAX_ROWS + 2,
+        )  # fmt: skip
+    except (ValueError, OSError, OverflowError) as error:  # a row longer than the header is one too, with its line
+        text = " ".join(str(error).split())[:160]
+        raise ConfigError(f"--models {path.name}: cannot be read as CSV in UTF-8 ({text}); export it again") from error
+    return normalize_models(raw, f"--models {path.name}")

@@ -5,7 +5,7 @@ import pytest
 from overwatt.aoi.area import from_file
 from overwatt.aoi.errors import AssetReadError, GridError, RegistryError
 from overwatt.aoi.file_signatures import is_plain_vector, raster_driver
-from overwatt.pipeline.declared import registry
+from overwatt.workflows.io import registries
 from overwatt.workflows.io.temperature_stack import load_stack
 from overwatt.workflows.io.vectors import read_vector
 
@@ -42,7 +42,7 @@ def test_vector_formats(tmp_path, content, plain):
 def test_virtual_files_are_refused_wherever_files_are_read(tmp_path):
     for name, read, error in (
         ("a.kml", from_file, GridError),
-        ("b.gpkg", registry.read, RegistryError),
+        ("b.gpkg", registries.read, RegistryError),
         ("c.geojson", read_vector, RegistryError),
     ):
         (tmp_path / name).write_text(OGR_VRT)

@@ -17,7 +17,7 @@ from overwatt.pipeline import tables
 from overwatt.pipeline.balance import material_balance
 from overwatt.pipeline.balance.columns import zone_name
 from overwatt.pipeline.balance.grouping import Claims, Seen
-from overwatt.pipeline.reconcile.observed_sites import _sites
+from overwatt.pipeline.reconcile.observed_sites import sites_from_rows
 from overwatt.pipeline.reconcile.settings import DEFAULTS
 
 
@@ -28,7 +28,7 @@ def make(sites: list[dict], declared: list[dict], pairs: list[tuple]) -> tuple:
          "spread": s.get("sd", 0.3), "p": s.get("p", 0.95), "area": 5000.0, "cooling": 3, "cooling_m2": 100.0}
         for k, s in enumerate(sites)
     ])  # fmt: skip
-    table = _sites(frame) if len(frame) else tables.empty("sites")
+    table = sites_from_rows(frame) if len(frame) else tables.empty("sites")
     rows = [
         {"declared_id": d["id"], "position_error_m": 30.0, "kind": d.get("kind", "facility"), "source": "test",
          "geometry": d.get("at", shapely.Point(k * 0.1, 40.0)),

@@ -8,8 +8,9 @@ import shapely
 
 from overwatt.aoi.errors import ConfigError
 from overwatt.pipeline.balance import material_balance
+from overwatt.pipeline.coverage import assumed_looked_at
 from overwatt.pipeline.reconcile import ledger as reconcile
-from overwatt.pipeline.reconcile.observed_sites import _sites, assumed_looked_at
+from overwatt.pipeline.reconcile.observed_sites import sites_from_rows
 from overwatt.pipeline.tables import CRS, conform
 
 
@@ -17,7 +18,7 @@ def world(true_mw, seen_factor, told_factor, *, drop=(), chips=None, spread=0.3)
     """A row of sites 20 km apart of one owner; `drop` are not declared."""
     n = len(true_mw)
     place = shapely.points(np.arange(n) * 0.25 - 80.0, np.full(n, 40.0))
-    sites = _sites(pd.DataFrame({
+    sites = sites_from_rows(pd.DataFrame({
         "site_id": [f"S{k}" for k in range(n)], "geometry": place, "mid": true_mw * seen_factor, "spread": spread,
         "p": 0.99, "area": 1e4, "cooling": 4, "cooling_m2": 100.0,
     }))  # fmt: skip

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from overwatt.pipeline.change.run_comparison import compare_runs
-from overwatt.pipeline.reconcile.observed_sites import _sites, assumed_looked_at
+from overwatt.pipeline.coverage import assumed_looked_at
+from overwatt.pipeline.reconcile.observed_sites import sites_from_rows
 from overwatt.workflows.cli.main import app
 
 LIGHT = settings(max_examples=25, deadline=None)
@@ -20,7 +21,7 @@ LIGHT = settings(max_examples=25, deadline=None)
 
 def sites(rows, spread=0.3):
     """Rows of (name, x in 0.01 degree, MW)."""
-    return _sites(
+    return sites_from_rows(
         pd.DataFrame({
             "site_id": [r[0] for r in rows],
             "geometry": [shapely.box(0.01 * r[1], 40, 0.01 * r[1] + 0.001, 40.001) for r in rows],

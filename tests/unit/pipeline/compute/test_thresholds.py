@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from scipy.stats import lognorm, norm
 
 from overwatt.aoi.errors import ConfigError
-from overwatt.pipeline import quantiles
+from overwatt.pipeline import quantiles, tables
 from overwatt.pipeline.compute import ai_models, evasion, thresholds
 from overwatt.pipeline.report.figures import thresholds as thresholds_plot
 from overwatt.pipeline.tables import QUANTILE_NAMES, QUANTILES
 from overwatt.workflows.assess import thresholds as thresholds_command
+from overwatt.workflows.io.tabular import read_models
 
 LIGHT = settings(max_examples=40, deadline=None)
 HEADER = "Model,Organization,Publication date,Country (of organization),Training compute (FLOP),Confidence"
@@ -87,7 +88,7 @@ def test_reads_a_table(tmp_path):
         tmp_path, '"A, B","Org1,Org2",2024-05-01,"France,France",2e25,Confident', "",
         "C,,2023,,,", "D,Org1,,China,1e23,odd",
     )  # fmt: skip
-    found = ai_models.read_models(path)
+    found = read_models(path)
     assert found["year"].tolist() == [2024, 2023, 0]
     assert found["flop"].isna().tolist() == [False, True, False]
     assert found["stated"].tolist() == [True, False, False]
@@ -115,7 +116,7 @@ def test_reads_a_table(tmp_path):
 )
 def test_a_bad_row_is_named(tmp_path, rows, word):
     with pytest.raises(ConfigError, match=word):
-        ai_models.read_models(csv(tmp_path, *rows))
+        read_models(csv(tmp_path, *rows))
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"\xff\xfe\x00", b"a,b\n1,2\n", (HEADER + ",Model\n").encode()])
@@ -123,9 +124,9 @@ def test_a_bad_file_is_refused(tmp_path, content):
     path = tmp_path / "models.csv"
     path.write_bytes(content)
     with pytest.raises(ConfigError, match=r"models\.csv"):
-        ai_models.read_models(path)
+        read_models(path)
     with pytest.raises(ConfigError, match="no such file"):
-        ai_models.read_models(tmp_path / "none.csv")
+        read_models(tmp_path / "none.csv")
 
 
 @given(st.lists(st.tuples(st.floats(15, 28), st.integers(2010, 2026), st.integers(0, 40)), max_size=60))
@@ -242,7 +243,7 @@ def run_folder(tmp_path, monkeypatch):
     q = lognorm(1.0, scale=1e25).ppf(QUANTILES)
     frame = sites_of(q, q * 2).assign(site_id=["=a$_{", "\x1b[31mred"])
     monkeypatch.setattr(gpd, "read_parquet", lambda path: frame)
-    monkeypatch.setattr(thresholds_command.tables, "conform", lambda rows, table: rows)
+    monkeypatch.setattr(tables, "conform", lambda rows, table: rows)
     return folder
 
 
@@ -294,7 +295,7 @@ def test_real_models(realdata):
     path = realdata / "facilities" / "epoch_notable_models.csv"
     if not path.is_file():
         pytest.skip(f"{path.name} is not in the shared data")
-    result = ai_models.against_models(ai_models.read_models(path))
+    result = ai_models.against_models(read_models(path))
     at = {t["flop"]: t for t in result["thresholds"]}
     assert at[1e26]["published"] >= 3  # Grok 3, Grok 4, GPT-4.5
     assert at[1e25]["p95"] > at[1e25]["published"] > at[1e26]["published"]

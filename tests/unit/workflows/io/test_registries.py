@@ -9,7 +9,7 @@ import shapely
 from typer.testing import CliRunner
 
 from overwatt.aoi.errors import ConfigError, RegistryError
-from overwatt.workflows.cli import reconcile
+from overwatt.workflows.assess import reconcile
 from overwatt.workflows.cli.main import app
 from overwatt.workflows.config.run import load
 from overwatt.workflows.io import registries

@@ -23,7 +23,7 @@ from overwatt.workflows.config.run import Workflow
 from overwatt.workflows.io.images import open_image
 from overwatt.workflows.io.thermal_excess import ExcessRaster, WithThermal, open_excess
 from overwatt.workflows.run import cluster, single_image
-from overwatt.workflows.run.runner import plan_tiles
+from overwatt.workflows.run.tiling import plan_tiles
 from tests.support import NORTH_M, RGB, UTM_26N, WEST_M, write_image
 
 DEGREES = Affine(6e-5, 0, -27.0002, 0, -5e-5, 45.0097)

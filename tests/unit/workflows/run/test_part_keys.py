@@ -10,7 +10,7 @@ def test_the_modules_that_were_missing_from_the_hand_kept_list_are_reached():
     reached = part_keys.reached(*part_keys.DETECTOR_ROOTS)
     for name in (
         "overwatt.models.detector.cpu_inference", "overwatt.workflows.io.stac_source", "overwatt.workflows.io.stac_api",
-        "overwatt.models.detector.network", "overwatt.pipeline.detection.regularization", "overwatt.aoi.grid",
+        "overwatt.models.detector.network", "overwatt.pipeline.detection.vectorization", "overwatt.aoi.grid",
     ):  # fmt: skip
         assert name in reached, name
 
