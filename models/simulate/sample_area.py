@@ -32,11 +32,11 @@ SHAPE_PX, GSD_M, CELLS = (1500, 1800), 2.0, 2
 APART_M = 250.0
 """Minimum distance between the lots of two owners, so that campuses stay separate."""
 EDGE_M = 160.0
-"""Minimum distance of lots with planted records from the edge of the picture."""
+"""Minimum distance of data-center lots and of the misplaced declaration from the edge of the picture."""
 GHOST_CLEAR_M, DISPLACED_M = 700.0, 2000.0
 DISPLACED_CLEAR_M, DISPLACED_FROM_PLANTS_M = 500.0, 1200.0
 """Clear distance around the declaration without a site; offset of the misplaced declaration, and its clear distances
-to all sites and to the other planted records. Larger than the search radius of the matching (own choice)."""
+to all sites and to the other planted records (own choice: no other record is a plausible match)."""
 JITTER_SD_M, STATED_ERROR_M = 15.0, 50.0
 """Position error of the registry, per axis, and the position error that it states, metres."""
 SITES = (7, 10)

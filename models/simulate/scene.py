@@ -110,7 +110,7 @@ def _raster(
 
 
 def burn(truth: gpd.GeoDataFrame, shape_px: tuple[int, int], transform: Affine) -> tuple[np.ndarray, np.ndarray]:
-    """Return the building and the cooling mask of `truth`, each (y, x) uint8; a pixel belongs to what covers its centre."""
+    """Return the building and the cooling mask of `truth`, each (y, x) uint8, sampled at pixel centres."""
     area = truth.geometry.area.to_numpy()
     small = np.where(area >= LARGE_M2, 1, np.where(area >= LARGE_M2 / 2, 255, 0))
     code = np.where(truth["class"] == "data_center", 2, small)
