@@ -15,7 +15,7 @@ from overwatt.models.detector.network import NOVELTY_CHANNELS, NOVELTY_STRIDE, S
 from overwatt.models.training.samples import NOT_CENTER, Picture
 
 LEAST = 256
-"""Minimum number of features: fewer do not determine a covariance of 40 dimensions (own choice, about 6 per dimension)."""
+"""Minimum number of features: fewer do not determine a covariance of 40 dimensions (own choice)."""
 
 
 def fit(net: SiteNet, card: ModelCard, pictures: list[Picture]) -> bool:

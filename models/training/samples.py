@@ -81,7 +81,7 @@ class Augmentation:
             priority.
         gain: range of the gain over all bands.
         gamma: range of the exponent of the tone curve.
-        cast: standard deviation of the colour cast, twice over, 0..1 scale.
+        cast: twice the standard deviation of the colour cast, 0..1 scale.
         saturation: range of the factor on colour differences.
         clip: range of the display value above which highlights saturate.
         haze: largest share of haze.
