@@ -45,8 +45,9 @@ def counts(p: np.ndarray, building: np.ndarray, cooling: np.ndarray, known: np.n
     """
     sure, label = known & (building < NOT_CENTER), p[:3].argmax(0)
     pairs = [(sure & (label == k), sure & (building == k)) for k in (DATA_CENTER, OTHER)]
-    told = known & (cooling != IGNORE)
-    pairs.append((told & (p[3] > 127), told & (cooling == 1)))
+    # the sigmoid of equipment at probability 0.5
+    sure = known & (cooling != IGNORE)
+    pairs.append((sure & (p[3] > 127), sure & (cooling == 1)))
     return np.array([[(a & b).sum(), a.sum(), b.sum()] for a, b in pairs])
 
 
@@ -54,6 +55,7 @@ def dice(found: np.ndarray) -> dict[str, float | None]:
     """Return Dice of each class from `counts`, None if a class is not labelled, and the mean of the others."""
     out: dict[str, float | None] = {}
     for name, (both, a, b) in zip(MEASURED, found, strict=True):
+        # Dice = 2 |A n B| / (|A| + |B|)
         out[name] = round(float(2 * both / (a + b)), 4) if b else None
     there = [v for v in out.values() if v is not None]
     return out | {"mean": round(float(np.mean(there)), 4) if there else None}

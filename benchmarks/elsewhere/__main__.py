@@ -34,6 +34,7 @@ def auc(positive: Iterable[float], negative: Iterable[float]) -> float | None:
     p, n = np.sort(np.fromiter(positive, float)), np.sort(np.fromiter(negative, float))
     if not len(p) or not len(n):
         return None
+    # left + right counts each tie once below and once not: half of the sum
     below = np.searchsorted(n, p, "left") + np.searchsorted(n, p, "right")
     return float(below.sum() / (2 * len(p) * len(n)))
 
@@ -72,6 +73,7 @@ def summary(named: list[Look], ordinary: list[Look], scenes: list[Look], recall:
     strict = threshold_at([r.score for r in negatives], ONE_IN) if negatives else 0.5
     level = 0.5
     if recall is not None and best:
+        # compare false alarms at equal recall: the threshold with the recall of the first weights
         level = float(np.sort(best)[::-1][min(len(best) - 1, max(0, round(recall * len(best)) - 1))])
     bands = {}
     for low, high in SIZE_BANDS_M2:

@@ -26,7 +26,7 @@ NYC_GSD_M = 0.9
 DECLARED_GSDS_M = (1.0, 2.0, 4.0)
 """For pictures of unknown scale: each is scored as if a pixel had each of these sizes."""
 MASK_GSD_M = {"inria_crops": 0.3, "spacenet1_rio": 0.5, "spacenet4_atlanta": 0.5}
-MAX_PX = 50_000_000
+MAX_PX = 50_000_000  # larger pictures are refused, against decompression bombs (own choice)
 PIN = "pin"
 
 
@@ -71,6 +71,7 @@ class Frame:
         """
         pixels = self.read()
         low, high = card.native_range_m
+        # resample only pictures outside the range that the weights take without resampling
         gsd_m = self.gsd_m if low <= self.gsd_m <= high else card.gsd_m
         factor = self.gsd_m / gsd_m
         ny, nx = (max(1, round(n * factor)) for n in pixels.shape[:2])

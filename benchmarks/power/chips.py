@@ -73,7 +73,7 @@ def _left_out(folder: Path, used: int) -> dict[str, int]:
 
 def _groups(owners: list[str]) -> np.ndarray:
     """Return the group name (row,): rows that share an owner, directly or through others, have the same name."""
-    # "#confident", "#likely" after an owner are Epoch AI's confidence marks
+    # a suffix such as " #confident" is Epoch AI's certainty mark, not part of the name
     parts = [{p.strip().split(" #")[0] for p in o.split(",")} for o in owners]
     groups: list[set[str]] = []
     for part in parts:

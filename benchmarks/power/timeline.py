@@ -25,6 +25,7 @@ from overwatt.pipeline.power.posterior import site_seed
 ORIGINS = ("2025-02-01", "2025-08-01", "2026-02-01")
 RULE_MONTHS = 6.0
 """Epoch AI's rule of thumb: in operation 5 to 7 months after the roof is closed."""
+# words in a status text that mark a date as estimated, not observed
 _ESTIMATED = re.compile(r"estimat|rule of thumb|assum|default|based o[nf]f? (?:it|the|all|how)", re.I)
 _DRAWS = 4000
 
@@ -79,6 +80,7 @@ def _forecast(table: pd.DataFrame, wait: Wait, origin: pd.Timestamp, seed: int) 
     known = fit(waits(others, origin.date().isoformat()))
     if wait.stage not in known:
         return None
+    # time already spent in the stage conditions the forecast
     spent = (origin - wait.seen).days / DAYS_PER_MONTH
     drawn = stage_delays(wait.stage, spent, _DRAWS, site_seed(seed, f"{wait.site}/{wait.building}"), table=known)
     truth = (wait.seen + pd.Timedelta(days=wait.days) - origin).days / DAYS_PER_MONTH

@@ -72,6 +72,7 @@ def calibration(p: np.ndarray, y: np.ndarray, group: np.ndarray, seed: int) -> t
     """Return the expected calibration error over ten bins of equal count, with a bootstrap interval over groups."""
 
     def ece(p: np.ndarray, y: np.ndarray) -> float:
+        # ECE: mean |mean p - share correct| over bins, weighted by their size
         parts = np.array_split(np.argsort(p, kind="stable"), 10)
         return float(sum(len(k) * abs(p[k].mean() - y[k].mean()) for k in parts if len(k)) / max(len(p), 1))
 

@@ -82,5 +82,6 @@ def _texts(frame: pd.DataFrame) -> list[str]:
 
 
 def _ball(frame: gpd.GeoDataFrame) -> np.ndarray:
+    """Return (n, 3) points on the sphere in metres: chords approximate distances for the tree search."""
     lon, lat = np.radians(centres(frame.geometry.to_numpy())).T
     return _EARTH_M * np.column_stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])

@@ -96,11 +96,12 @@ def block_counts(
     n = nby * nbx
     klass = "cooling_equipment"
     fill = UNLABELLED if unlabelled == "ignore" else 0
+    # equipment has a mask of its own: ground labelled as a building is known to be no equipment unless labelled so
     t = burn(labelled, shape, {"other_building": 0, "data_center": 0, "unknown": UNKNOWN, klass: 1}, fill)
     p = burn(predicted, shape, {klass: 1}, 0)
-    said = any(o.klass == klass for o in labelled) if cooling_known is None else cooling_known
+    equipment_known = any(o.klass == klass for o in labelled) if cooling_known is None else cooling_known
     pixels = {name: _counts(pred, truth, known, CODES[name], block, n) for name in ("data_center", "other_building")}
-    pixels[klass] = _counts(p, t, valid & (t < UNLABELLED) & said, 1, block, n)
+    pixels[klass] = _counts(p, t, valid & (t < UNLABELLED) & equipment_known, 1, block, n)
     objects = _objects(predicted, labelled, truth, valid, block, n)
     return BlockCounts(pixels, objects, block, np.unique(block[valid]), pred, labelled)
 
@@ -140,6 +141,7 @@ def _match(
         for j in tree.query(polygon, predicate="intersects"):
             inter = polygon.intersection(labelled[j]).area
             iou[i, j] = inter / (polygon.area + labelled[j].area - inter)
+    # pairs below the limit are worth 0, so they never displace a valid pair
     rows, cols = linear_sum_assignment(-np.where(iou >= at, iou, 0))
     return [(int(i), int(j)) for i, j in zip(rows, cols, strict=True) if iou[i, j] >= at]
 

@@ -119,6 +119,7 @@ def score_all(
         interval = {k: _interval([r[k] for r in resampled]) for k in ("iou", "dice", "precision", "recall")}
         if klass == "data_center":
             total = objects.sum(0)
+            # F1 of objects equals Dice of their counts
             result["object_f1"] = ratios(*total)["dice"]
             result["objects"] = {"matched": int(total[0]), "surplus": int(total[1]), "missed": int(total[2])}
             interval["object_f1"] = _interval([ratios(*objects[d].sum(0))["dice"] for d in draws])
@@ -164,6 +165,7 @@ def _confusion(labelled: Sequence[Outline], pred: np.ndarray, valid: np.ndarray,
             {
                 "class": o.klass,
                 "area_m2": o.polygon.area * pixel_m2,
+                # a building is called a data center if more than half of its pixels are
                 "called_data_center": bool((pred[part][inside] == CODES["data_center"]).mean() > 0.5),
                 "row": row,
                 "col": col,

@@ -148,6 +148,7 @@ def paired(
             weights = rng.multinomial(n, np.full(n, 1 / n), size=min(rows, resamples - first)).astype(float)
             differences.append(_measure(weights @ a, measure) - _measure(weights @ b, measure))
         known = np.concatenate(differences)
+        # resamples without the class have no defined measure
         known = known[np.isfinite(known)]
         # Hesterberg 2015, section 4.3: a/2 = Phi(-sqrt(n / (n - 1)) t_{0.975, n - 1}) in place of 0.025
         tail = float(stats.norm.cdf(-np.sqrt(holding / (holding - 1)) * stats.t.ppf(0.975, holding - 1)))

@@ -75,10 +75,10 @@ def build_center(w: World, lot: Lot, site_id: str, kind: str) -> bool:
     _grounds(w, lot, halls)
     first_side = 1 if w.chance(0.5) else -1
     like: Rgb | None = None
-    alike = w.chance(0.8)
+    same_roof = w.chance(0.8)
     for k, part in enumerate(halls):
         body = hall(w, frame, part, manner, like)
-        like = body.rgb if alike else None
+        like = body.rgb if same_roof else None
         record(w, body, kind, "data_center", site_id)
         area = body.main
         roof_plant(w, body, area, manner, site_id)
@@ -129,8 +129,8 @@ def _room_m(lot: Lot, halls: list[Part], part: Part, side: int) -> float:
     """Return the free depth of a yard on one long side of a hall: to the lot's edge or half way to the next hall."""
     u, v, du, dv = part
     edge = v + side * dv / 2
-    beside = [h for h in halls if h is not part and abs(h[0] - u) < (h[2] + du) / 2 and (h[1] - v) * side > 0]
-    between = min((abs(h[1] - side * h[3] / 2 - edge) / 2 for h in beside), default=np.inf)
+    neighbours = [h for h in halls if h is not part and abs(h[0] - u) < (h[2] + du) / 2 and (h[1] - v) * side > 0]
+    between = min((abs(h[1] - side * h[3] / 2 - edge) / 2 for h in neighbours), default=np.inf)
     # deeper yards than 34 m are not used for equipment
     return float(np.clip(min(between, lot.depth_m / 2 - side * edge) - 1, 0, 34))
 

@@ -32,6 +32,7 @@ class Frame:
     def world(self, uv: np.ndarray) -> np.ndarray:
         """Return world metres (n, 2) of local points `uv` (n, 2)."""
         uv = np.asarray(uv, dtype=float).reshape(-1, 2)
+        # rotation by `angle`, clockwise on the map because y points south
         c, s = np.cos(self.angle), np.sin(self.angle)
         return np.column_stack([self.x + c * uv[:, 0] - s * uv[:, 1], self.y + s * uv[:, 0] + c * uv[:, 1]])
 
@@ -174,6 +175,7 @@ class Drawing:
         texture: Texture | None = None,
     ) -> None:
         """Paint rectangles centred on `uv` (n, 2); sides, paint and turn are scalars or one value each."""
+        # too small to be visible
         if not (self.sees(du) or self.sees(dv)):
             return
         xy = frame.world(uv)

@@ -183,7 +183,7 @@ def _crossing(w: World, side_m: float) -> shapely.Geometry | None:
     wide = {"motorway": w.uniform(24, 46), "river": w.uniform(12, 140), "railway": w.uniform(9, 30)}[what]
     draw, line = w.drawing, frame.world(np.column_stack([t, off]))
 
-    def beside(shift: float) -> np.ndarray:
+    def parallel(shift: float) -> np.ndarray:  # the line shifted sideways by metres
         return frame.world(np.column_stack([t, off + shift]))
 
     draw.layer = 0
@@ -193,12 +193,12 @@ def _crossing(w: World, side_m: float) -> shapely.Geometry | None:
         draw.path(line, wide * 0.12, w.paints.grass if w.chance(0.5) else w.paints.concrete)
         # lanes are about 3.7 m (12 ft) wide
         for lane in np.arange(-wide / 2 + 1.5, wide / 2, 3.7):
-            draw.path(beside(float(lane)), 0.25, w.paints.mark)
+            draw.path(parallel(float(lane)), 0.25, w.paints.mark)
         _traffic(w, line, wide)
     if what == "railway":
         # tracks about 5 m apart; 1.5 m is the standard gauge (1.435 m)
         for track in np.arange(-wide / 2 + 3, wide / 2 - 2, 5.0):
-            draw.path(beside(float(track)), 1.5, w.one(w.paints.rust))
+            draw.path(parallel(float(track)), 1.5, w.one(w.paints.rust))
     if what != "motorway" and w.chance(0.7):
         n = int(side_m / 5)
         pick = w.rng.integers(0, len(line), n)
@@ -206,7 +206,7 @@ def _crossing(w: World, side_m: float) -> shapely.Geometry | None:
         trees(
             w,
             d.Frame(0, 0, 0),
-            beside(0)[pick]
+            parallel(0)[pick]
             + away * np.array([[-np.sin(frame.angle), np.cos(frame.angle)]])
             + w.rng.normal(0, side_m / 60, (n, 1)) * np.array([[np.cos(frame.angle), np.sin(frame.angle)]]),
         )
