@@ -1,11 +1,11 @@
-"""What the outlines, the simulator and both are worth on the real district, and how many outlines it takes.
+"""Ablation: value of hand-drawn outlines, of the simulator and of both on the real district.
 
     python -m benchmarks.ablation --out DIR --json [--variants own,simulated,both,half,quarter] [--steps N]
 
-Every variant is the shipped training file with something left out, cross-validated over the same
-spatial blocks of real pixels: `own` never sees a simulated scene, `simulated` never a real pixel,
-`half` and `quarter` know that share of the outlined buildings (the rest is unknown ground). Slow:
-a quarter of an hour a fold on one core; a stopped benchmark goes on where it was.
+Each variant is the bundled training file without some of its data, cross-validated over the same spatial blocks of
+real pixels: `own` uses no simulated scene, `simulated` no real pixel, `half` and `quarter` that share of the outlined
+buildings (the rest is unknown ground). Slow: a quarter of an hour per fold on one core; an interrupted benchmark
+resumes.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def variant(name: str, file: Path, out: Path) -> Path:
     for picture in settings["pictures"]:
         for key in ("image", "outlines"):
             picture[key] = str(resolve(picture[key], file.parent))
-        picture["scored_against"] = picture["outlines"]  # all of them, whatever the variant knows
+        picture["scored_against"] = picture["outlines"]  # always scored on all outlines
     if name == "own":
         settings.pop("pretraining", None)
         settings["simulated"] = {"tiles": 0}
@@ -49,7 +49,7 @@ def variant(name: str, file: Path, out: Path) -> Path:
 
 
 def _fewer(outlines: Path, share: float, out: Path) -> Path:
-    """Leave a share of the outlined buildings known; the others become unknown. The same ones every time."""
+    """Write the outlines with a share of the buildings labelled, the same ones in each run; the rest is unknown."""
     frame = gpd.read_file(outlines)
     buildings = frame.index[frame["class"].isin(["data_center", "other_building"])]
     hidden = np.random.default_rng(0).permutation(buildings)[round(share * len(buildings)) :]
@@ -61,7 +61,7 @@ def _fewer(outlines: Path, share: float, out: Path) -> Path:
 
 
 def figures(scores: dict[str, Any]) -> dict[str, Any]:
-    """The figures that the variants are compared by."""
+    """Return the scores by which the variants are compared."""
     center, other = scores["data_center"], scores["other_building"]
     return {
         "data_center_dice": center["dice"],

@@ -1,11 +1,11 @@
-"""Are the probabilities right? Brier score and reliability on objects the weights have not seen.
+"""Calibration of the probabilities: Brier score and reliability on objects that the weights were not trained on.
 
     python -m benchmarks.calibration --json [--folds FILE] [--scenes N] [--plot FILE.svg]
 
-Two sources, shown apart and pooled: REAL, the out-of-fold buildings of the one labelled district
-(scores as the cross-validation stored them; calibrated leaving each block out in turn); SIMULATED,
-buildings in fresh scenes of seeds that no training uses, by the shipped weights. The prior
-correction is tested on the simulated buildings, drawn to three prevalences.
+Two sources, reported separately and pooled. REAL: the out-of-fold buildings of the one labelled district (scores from
+the cross-validation; each block calibrated on the others). SIMULATED: buildings in new scenes, with seeds that no
+training uses, scored by the bundled weights. The correction of prior odds is tested on the simulated buildings,
+weighted to three prevalences.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from overwatt.workflows.training.held_out import objects_on
 
 FOLDS = Path(__file__).resolve().parent.parent / "docs" / "images" / "folds.json"
 FIRST_SEED = 900_000_000
-"""No training uses seeds from here on."""
+"""First seed of the scenes; no training uses seeds from here on."""
 GSDS_M = (1.0, 2.0)
 PREVALENCES = (0.5, 0.05, 0.003)
 
 
 def real(folds: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Probability, truth and block of the out-of-fold buildings, each block calibrated on the others."""
+    """Return probability, truth and block of the out-of-fold buildings, each block calibrated on the others."""
     held = json.loads(folds.read_text())["held_out"]
     score, center, block = (np.array(held[k]) for k in ("score", "data_center", "block"))
     p = np.zeros(len(score))
@@ -47,7 +47,7 @@ def real(folds: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def simulated(scenes: int, say: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Score, truth and scene of buildings in fresh simulated scenes, by the shipped weights."""
+    """Return score, truth and scene of buildings in new simulated scenes, by the bundled weights."""
     detector = Detector.load(DEFAULT_WEIGHTS)
     pictures = []
     for i in range(scenes):
@@ -64,11 +64,12 @@ def simulated(scenes: int, say: bool) -> tuple[np.ndarray, np.ndarray, np.ndarra
 def at_prevalence(
     score: np.ndarray, center: np.ndarray, group: np.ndarray, fit: Calibration, prevalence: float
 ) -> dict[str, Any]:
-    """Brier of re-weighted probabilities where data centers are as rare as `prevalence`.
+    """Return the Brier score of prior-corrected probabilities where data centers are as rare as `prevalence`.
 
-    Objects are weighted to that prevalence instead of being drawn, so that none is left out.
+    Objects are weighted to that prevalence instead of being resampled, so all of them count.
     """
     p = p_data_center(score, fit, prevalence)
+    # importance weights: target share / sample share of each class
     weight = np.where(center, prevalence / center.mean(), (1 - prevalence) / (1 - center.mean()))
     stale = p_data_center(score, fit, fit.prevalence)
     return {
@@ -81,7 +82,7 @@ def at_prevalence(
 
 
 def report(p: np.ndarray, center: np.ndarray, group: np.ndarray) -> dict[str, Any]:
-    """Brier with interval, that of the base rate alone, reliability."""
+    """Return Brier score with interval, the Brier score of the base rate alone, and the reliability table."""
     rate = float(center.mean())
     return {
         "brier": calibration.brier(p, center),
@@ -94,9 +95,9 @@ def report(p: np.ndarray, center: np.ndarray, group: np.ndarray) -> dict[str, An
 
 
 def run(folds: Path, scenes: int, say: bool) -> dict[str, Any]:
-    """All figures; the simulated half is split by scene: even scenes fit, odd scenes test."""
+    """Return all results; of the simulated scenes, two of four fit the calibration and two test it."""
     score, center, scene = simulated(scenes, say)
-    even = scene % 4 < 2  # both ground sizes in both halves
+    even = scene % 4 < 2  # scenes alternate between the two GSDs: both occur in both halves
     fit = calibration.fit(score[even], center[even])
     test = ~even
     p = p_data_center(score[test], fit, fit.prevalence)
@@ -106,6 +107,7 @@ def run(folds: Path, scenes: int, say: bool) -> dict[str, Any]:
     if folds.is_file() and "held_out" in json.loads(folds.read_text()):
         r = real(folds)
         result["real"] = report(*r)
+        # negative group numbers: real blocks must not share a group with simulated scenes
         pooled.append((r[0], r[1], -1 - r[2]))
     all_p, all_center, all_group = (np.concatenate(c) for c in zip(*pooled, strict=True))
     both = report(all_p, all_center, all_group)
@@ -118,7 +120,7 @@ def run(folds: Path, scenes: int, say: bool) -> dict[str, Any]:
 
 
 def plot(result: dict[str, Any], path: Path) -> None:
-    """Reliability diagram, real and simulated apart."""
+    """Write the reliability diagram, real and simulated separately."""
     import matplotlib
 
     matplotlib.use("svg")
@@ -142,7 +144,7 @@ def plot(result: dict[str, Any], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--folds", type=Path, default=FOLDS, help="folds.json of a cross-validation")
-    parser.add_argument("--scenes", type=int, default=120, help="fresh simulated scenes")
+    parser.add_argument("--scenes", type=int, default=120, help="number of new simulated scenes")
     parser.add_argument("--plot", type=Path, help="write the reliability diagram to this SVG file")
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     args = parser.parse_args()

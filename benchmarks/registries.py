@@ -1,8 +1,9 @@
-"""How the shared registries load, and what joining them across sources gives.
+"""Loading of the shared registries, and deduplication across sources.
 
-`python -m benchmarks.registries [--json]` prints a table, and with --json one JSON object on the last line: per
-file rows, used, placed, kept aside by reason and by kind; joins by pair of sources; and, simulated, how many of
-100 rows with lon and lat swapped within range are noticed in OpenStreetMap, and how many true rows are put aside.
+`python -m benchmarks.registries [--json]` prints a table, and with --json one JSON object on the last line: for each
+file rows, used rows, rows with a position, rejected rows by reason, and kinds; merged rows by pair of sources; and
+(simulated) how many of 100 OpenStreetMap rows with swapped lon and lat are detected, and how many correct rows are
+rejected.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ _SWAPPED = 100
 
 
 def load(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return figures by file and the tables read."""
+    """Return counts by file and the tables that were read."""
     figures, tables = dict[str, Any](), dict[str, Any]()
     for name in FILES:
         aside: list[tuple[int, str, str]] = []
@@ -66,12 +67,13 @@ def load(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _reasons(aside: list[tuple[int, str, str]]) -> dict[str, int]:
+    # strip file, row and values, so that equal reasons are counted together
     said = (re.sub(r"^registry '[^']*', row \d+[:,] ", "", reason) for _, _, reason in aside)
     return dict(Counter(re.sub(r"( of .*|'[^']*')", "", words)[:80] for words in said))
 
 
 def joins(tables: dict[str, Any]) -> dict[str, Any]:
-    """Return how many rows of the four registries of facilities are one, by pair of sources."""
+    """Return how many rows of the four facility registries are merged, by pair of sources."""
     chosen = [tables[name] for name in MERGED if name in tables]
     begun = time.perf_counter()
     merged = deduplication.merge_registries(chosen)
@@ -90,8 +92,9 @@ def joins(tables: dict[str, Any]) -> dict[str, Any]:
 
 
 def swapped(table: pd.DataFrame, seed: int = 7) -> dict[str, int]:
-    """Swap lon and lat of 100 rows that stay in range (simulated) and count those put aside."""
+    """Swap lon and lat of 100 rows that stay in range (simulated) and count the rejected rows."""
     xy = shapely.get_coordinates(shapely.centroid(table["geometry"].to_numpy(object)))
+    # a longitude beyond 90 degrees is no valid latitude and would be found trivially
     can = np.flatnonzero(np.abs(xy[:, 0]) < 90)
     turned = np.random.default_rng(seed).choice(can, _SWAPPED, replace=False)
     xy[turned] = xy[turned, ::-1]
@@ -106,9 +109,9 @@ def swapped(table: pd.DataFrame, seed: int = 7) -> dict[str, int]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Print the figures; 0 if the registries are there, 2 if not."""
+    """Print the results; return 0, or 2 if the registries are missing."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
+    parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     options = parser.parse_args(argv)
     folder = real_data() / "facilities"
     if not folder.is_dir():

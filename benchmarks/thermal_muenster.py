@@ -1,12 +1,12 @@
-"""Can Landsat heat tell Münster's three known data centers from ordinary buildings?
+"""Test whether Landsat surface temperature distinguishes Münster's three known data centers from other buildings.
 
-In: the folder `muenster` of the real data (twelve Landsat surface temperatures, land cover, three
-points). Out: a plot, and tables put between the markers of docs/thermal-muenster.md; the last line of
-standard output is the result as one JSON object. A data center's excess alone proves nothing, because
-every building is warmer than a field; so each is ranked among controls of the same footprint:
+In: the folder `muenster` of the real data (twelve Landsat surface temperatures, land cover, three points). Out: a
+plot, and tables between the markers of docs/thermal-muenster.md; the last line of standard output is the result as
+one JSON object. A surface temperature anomaly alone is no evidence, because every building is warmer than a field. So
+each data center is ranked among known-negative controls of the same footprint:
 
 - built-up: random places within 6 km, at least half built-up;
-- matched: places of the scene whose own built-up share and whose ring's are like the data center's.
+- matched: places of the scene with a similar built-up share, both of the place and of its ring.
 
     python benchmarks/thermal_muenster.py --data ../shared/data/muenster --out-docs docs
 """
@@ -38,25 +38,25 @@ from overwatt.workflows.io.temperature_stack import load_stack
 SEED, CONTROLS = 20260801, 300
 BUILT_UP, WATER = 1, 2
 REACH_M = 6000.0
-EDGE_M = 600.0  # controls keep off the image's edge about as far as the northernmost data center
-APART_M = 100.0  # one sensor footprint between controls
-AROUND_SITES_M = 300.0
-OWN_WITHIN, RING_WITHIN = 0.15, 0.10  # built-up share of a matched control, against the data center's
-SITE_RADIUS_M = 100.0 / np.sqrt(np.pi)  # the disc to which `evidence` grows a point
-MIN_WATER_M2 = 2500.0  # smaller patches of the land cover are shadow as often as water
+EDGE_M = 600.0  # minimum distance of controls to the image's edge, about that of the northernmost data center
+APART_M = 100.0  # minimum distance between controls: one sensor footprint
+AROUND_SITES_M = 300.0  # no controls this close to a data center
+OWN_WITHIN, RING_WITHIN = 0.15, 0.10  # tolerance of the built-up shares of a matched control
+SITE_RADIUS_M = 100.0 / np.sqrt(np.pi)  # `evidence` represents a point by a disc of this radius
+MIN_WATER_M2 = 2500.0  # smaller water patches of the land cover are often shadow
 COLOURS = ("#0b6e99", "#b3541e", "#5b7f22")
 
 
 @dataclass(frozen=True)
 class Scene:
-    """The data of the study, in the grid's CRS."""
+    """Data of the study, in the CRS of the grid."""
 
     stack: xr.DataArray
     grid: GeoBox
     sites: gpd.GeoDataFrame
     water: gpd.GeoDataFrame
-    own_built: np.ndarray  # (y, x) built-up share of a site-sized disc around each 10 m cell
-    ring_built: np.ndarray  # (y, x) the same of its ring
+    own_built: np.ndarray  # (y, x) built-up share of a disc of a site's size around each 10 m cell
+    ring_built: np.ndarray  # (y, x) built-up share of the ring around that disc
     x: np.ndarray
     y: np.ndarray
 
@@ -64,8 +64,8 @@ class Scene:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/muenster"))
-    parser.add_argument("--out-docs", type=Path, help="docs folder to update; without it nothing is written")
-    parser.add_argument("--controls", type=int, default=CONTROLS, help="controls of each kind per site")
+    parser.add_argument("--out-docs", type=Path, help="docs folder to update; if omitted, nothing is written")
+    parser.add_argument("--controls", type=int, default=CONTROLS, help="number of controls of each kind per site")
     options = parser.parse_args()
     scene = read_scene(options.data)
     result, looks, controls = study(scene, options.controls)
@@ -81,7 +81,7 @@ def main() -> None:
 
 
 def read_scene(folder: Path) -> Scene:
-    """Read the folder; water and built-up shares come from its land cover."""
+    """Read the data folder; water and built-up shares are computed from its land cover."""
     stack, grid = load_stack(sorted(folder.glob("*_ST_B10.TIF")), unit="celsius")
     sites = gpd.read_file(folder / "known_datacenters.geojson").to_crs(str(grid.crs))
     sites["site_id"] = sites["name"]
@@ -104,8 +104,8 @@ def read_scene(folder: Path) -> Scene:
 
 
 def study(scene: Scene, count: int) -> tuple[dict, pd.DataFrame, dict[tuple[str, str], pd.DataFrame]]:
-    """Return (result, looks of the data centers, looks of the controls by site and kind)."""
-    # the data centers themselves, with a footprint of blur, are no background for anything
+    """Return (result, acquisitions of the data centers, acquisitions of the controls by site and kind)."""
+    # exclude the data centers, buffered by one sensor footprint, from all background rings
     keep_out = pd.concat([scene.water[["geometry"]], scene.sites.buffer(100.0).to_frame("geometry")])
     table, looks = thermal_anomaly(scene.stack, scene.grid, scene.sites, exclude=keep_out, daytime=True)
     rng = np.random.default_rng(SEED)
@@ -142,13 +142,13 @@ def study(scene: Scene, count: int) -> tuple[dict, pd.DataFrame, dict[tuple[str,
 
 
 def evidence_looks(scene: Scene, places: gpd.GeoDataFrame, keep_out: gpd.GeoDataFrame) -> pd.DataFrame:
-    """Return the used looks of `evidence` at these places."""
+    """Return the used acquisitions of `evidence` at these places."""
     _, looks = thermal_anomaly(scene.stack, scene.grid, places, exclude=keep_out)
     return looks[looks["used"]]
 
 
 def _compare(ours: pd.DataFrame, theirs: pd.DataFrame, kind: str) -> dict[str, float]:
-    """Return the data center's percentiles among the controls, and their median excess."""
+    """Return the percentiles of the data center among the controls, and the controls' median anomaly."""
     median = theirs.groupby("site_id")["excess_k"].median()
     own = ours.loc[ours["used"], "excess_k"].median()
     by_look = [
@@ -170,18 +170,20 @@ def _percentile(value: float, among: pd.Series) -> float:
 
 
 def _floor_from_controls(scene: Scene, places: gpd.GeoDataFrame, keep_out: gpd.GeoDataFrame) -> float:
-    """Return the 3-sigma floor from how much E itself varies among built-up places, MW.
+    """Return the 3-sigma detection limit in MW from the scatter of E among built-up places.
 
-    The check on `floor_mw`, which assumes independent sensor footprints: here nothing is assumed but S.
+    It checks `floor_mw`, which assumes independent sensor footprints; here only S is assumed.
     """
     discs = places.set_geometry(places.buffer(SITE_RADIUS_M + 100.0))
     table, _ = thermal_anomaly(scene.stack, scene.grid, discs, exclude=keep_out, ring_inner_m=50.0, ring_outer_m=650.0)
     e = table["lst_excess_k"].dropna() * discs.area.iloc[0]
+    # robust standard deviation: median absolute deviation scaled to a normal distribution
     sd = MAD_TO_SD * float((e - e.median()).abs().median())
     return FLOOR_SIGMAS * sd / COUPLING_K_M2_PER_MW
 
 
 def _inside(scene: Scene) -> np.ndarray:
+    """Return (y, x) bool: cells far enough from the image's edge and from the data centers."""
     west, south, east, north = scene.grid.extent.boundingbox.bbox
     ok = (scene.x > west + EDGE_M) & (scene.x < east - EDGE_M)
     ok &= (scene.y > south + EDGE_M) & (scene.y < north - EDGE_M)
@@ -191,7 +193,7 @@ def _inside(scene: Scene) -> np.ndarray:
 
 
 def _draw(scene: Scene, allowed: np.ndarray, count: int, rng: np.random.Generator) -> gpd.GeoDataFrame:
-    """Draw up to `count` allowed cells in random order, none closer than `APART_M` to another."""
+    """Draw up to `count` of the allowed cells at random, at least `APART_M` from each other."""
     cells = np.flatnonzero(allowed)
     rng.shuffle(cells)
     taken = np.empty((0, 2))
@@ -206,6 +208,7 @@ def _draw(scene: Scene, allowed: np.ndarray, count: int, rng: np.random.Generato
 
 
 def _disc(inner_m: float, outer_m: float, cell_m: float = 10.0) -> np.ndarray:
+    """Return a normalised convolution kernel: a ring, or a disc for an inner radius of 0."""
     n = int(outer_m // cell_m) + 1
     r = np.hypot(*(np.mgrid[-n : n + 1, -n : n + 1] * cell_m))
     kernel = ((r >= inner_m) & (r <= outer_m)).astype(float)
@@ -213,7 +216,7 @@ def _disc(inner_m: float, outer_m: float, cell_m: float = 10.0) -> np.ndarray:
 
 
 def plot(result: dict, looks: pd.DataFrame, controls: dict[tuple[str, str], pd.DataFrame]) -> Figure:
-    """Draw excess per look beside the controls' distribution, one row a data center."""
+    """Plot the anomaly per acquisition next to the distribution of the controls, one row per data center."""
     mpl.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
     figure, axes = plt.subplots(
         3, 2, figsize=(9.6, 8.4), width_ratios=(1.75, 1), sharey="row", sharex="col", layout="constrained"
@@ -228,7 +231,7 @@ def plot(result: dict, looks: pd.DataFrame, controls: dict[tuple[str, str], pd.D
     axes[1, 0].set_ylabel("surface temperature, site minus ring median [K]")
     axes[2, 0].tick_params(axis="x", rotation=60)
     axes[2, 0].set_xlabel("acquisition date")
-    axes[2, 1].set_xlabel("median over looks, each dot a control")
+    axes[2, 1].set_xlabel("median over acquisitions; each dot is a control")
     figure.suptitle("Münster, Landsat 8/9 day scenes about 10:30: three data centers among ordinary places")
     return figure
 
@@ -261,7 +264,7 @@ def _controls(axis: Axes, site: dict, controls: dict[tuple[str, str], pd.DataFra
 
 
 def put_tables(page: Path, result: dict, looks: pd.DataFrame, controls: dict) -> None:
-    """Replace what stands between the markers of the page by the tables of this run."""
+    """Replace the text between the markers of the page by the tables of this run."""
     text = page.read_text(encoding="utf-8")
     tables = {
         "summary": _summary_table(result),
@@ -277,8 +280,8 @@ def put_tables(page: Path, result: dict, looks: pd.DataFrame, controls: dict) ->
 
 def _summary_table(result: dict) -> str:
     lines = [
-        "| data center (point) | built-up: site / ring | excess | z | ring sd | looks | "
-        "warmer than … of built-up controls | … of matched controls (per look) | floor |",
+        "| data center (point) | built-up: site / ring | excess | z | ring sd | acquisitions | "
+        "warmer than … of built-up controls | … of matched controls (per acquisition) | floor |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [
@@ -312,7 +315,7 @@ def _floor_line(result: dict) -> str:
     return (
         f"Median design floor of the three: **{result['floor_mw_design']:,} MW**. Floor from the scatter "
         f"of E among the built-up controls themselves: **{result['floor_mw_from_controls']:,} MW**. "
-        f"Looks of those ordinary places with z of 3 or more: **{result['built_up_looks_above_z3']:.1%}**."
+        f"Acquisitions of those ordinary places with z of 3 or more: **{result['built_up_looks_above_z3']:.1%}**."
     )
 
 

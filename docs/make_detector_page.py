@@ -1,4 +1,4 @@
-"""Writes docs/detector.md and its pictures from a cross-validation folder.
+"""Updates the tables of docs/detector.md and its pictures from a cross-validation folder.
 
 usage: python docs/make_detector_page.py runs/training [workflows/examples/train_aerial.yaml]
 """
@@ -30,17 +30,17 @@ SETS = {
 
 
 def number(value: float | None) -> str:
-    """Two decimals, or a dash."""
+    """Return a number with two decimals, or a dash."""
     return "–" if value is None else f"{value:.2f}"
 
 
 def spread(interval: list[float] | None) -> str:
-    """95% interval in brackets."""
+    """Return a 95% interval in brackets."""
     return "" if interval is None else f" ({interval[0]:.2f}-{interval[1]:.2f})"
 
 
 def score_table(scores: dict) -> str:
-    """One row a set of labels, mode and class."""
+    """Return the score table: one row per set of labels, mode and class."""
     lines = [
         "| labels | without a label | class | Dice | IoU | precision | recall | object F1 |",
         "|---|---|---|---|---|---|---|---|",
@@ -64,7 +64,7 @@ def score_table(scores: dict) -> str:
 
 
 def size_table(scores: dict) -> str:
-    """Confusions within size bands."""
+    """Return the confusion table by size band."""
     lines = [
         "| labels | thousand m² | data centers called so | other buildings called data center |",
         "|---|---|---|---|",
@@ -86,7 +86,7 @@ def size_table(scores: dict) -> str:
 
 
 def main() -> None:
-    """Write the page."""
+    """Write pictures, scores and page."""
     folder = Path(sys.argv[1])
     config = Path(sys.argv[2] if len(sys.argv) > 2 else HERE.parent / "workflows" / "train_aerial.yaml")
     file = load_yaml(config, TrainingFile)
@@ -105,6 +105,7 @@ def main() -> None:
     failures(image, rgb, valid, found, labels)
     (HERE / "images" / "folds.json").write_text(json.dumps(scores, indent=1) + "\n")
     page = (HERE / "detector.md").read_text()
+    # the text between <!-- mark --> and <!-- end mark --> is replaced, the rest is kept
     for mark, text in (("scores", score_table(scores["scores"])), ("sizes", size_table(scores["scores"]))):
         head, rest = page.split(f"<!-- {mark} -->")
         page = f"{head}<!-- {mark} -->\n{text}\n<!-- end {mark} -->{rest.split(f'<!-- end {mark} -->')[1]}"
@@ -114,7 +115,7 @@ def main() -> None:
 def failures(
     image: Image, rgb: np.ndarray, valid: np.ndarray, found: gpd.GeoDataFrame, labels: gpd.GeoDataFrame
 ) -> None:
-    """One picture of the outlined buildings that got the other class or were missed, worst first."""
+    """Write a picture of the six labelled buildings least covered by predictions of their class, worst first."""
     wrong = []
     buildings = labels[labels["class"].isin(["data_center", "other_building"])]
     for name, klass, geometry in zip(buildings["id"], buildings["class"], buildings.geometry, strict=True):
@@ -125,10 +126,13 @@ def failures(
     chips = []
     for covered, geometry, name in wrong[:6]:
         pixels = lonlat_to_pixels([geometry], image.geobox)[0]
+        # 0.002 degrees is about 200 m
         near = found[found.intersects(geometry.buffer(0.002))]
         data = rasters.chip(rgb, valid, image.geobox, near, geometry)
         chips.append(Pillow.open(io.BytesIO(data)).convert("RGB").resize((360, 360)))
-        print(f"{name}: {covered:.0%} of it called by its class, {pixels.area * 4:.0f} m2")
+        print(
+            f"{name}: {covered:.0%} of its area predicted with its class, {pixels.area * 4:.0f} m2"
+        )  # a pixel is 2 m x 2 m
     sheet = Pillow.new("RGB", (360 * 3, 720), "white")
     for i, chip in enumerate(chips):
         sheet.paste(chip, (360 * (i % 3), 360 * (i // 3)))

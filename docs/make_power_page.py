@@ -1,4 +1,4 @@
-"""The pictures of docs/power.md: `python docs/make_power_page.py POWER.json`.
+"""Draws the pictures of docs/power.md: `python docs/make_power_page.py POWER.json`.
 
 In: the JSON of `python -m benchmarks.power --json`. Out: docs/images/power-*.svg.
 """
@@ -39,7 +39,7 @@ def main(path: str) -> None:
 
 
 def coverage(result: dict) -> Figure:
-    """Stated against measured coverage of every part, with bootstrap intervals."""
+    """Plot measured coverage over stated coverage for each part, with bootstrap intervals."""
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="0.7", lw=1)
@@ -54,17 +54,17 @@ def coverage(result: dict) -> Figure:
         axes.errorbar(
             stated + 0.008 * (k - 1.5), measured, bars, fmt="o", ms=4, capsize=2, label=f"{name} (n {part['n']})"
         )
-    axes.set(xlabel="stated", ylabel="measured share inside", xlim=(0.4, 1), ylim=(0, 1.02))
+    axes.set(xlabel="stated coverage", ylabel="measured coverage", xlim=(0.4, 1), ylim=(0, 1.02))
     axes.legend(frameon=False, loc="lower right")
     return figure
 
 
 def against_epoch(result: dict) -> Figure:
-    """Our posterior against Epoch's or the reported figure, every row."""
+    """Plot our posterior over the power reported or estimated by Epoch AI, all rows."""
     figure = Figure(figsize=(9.6, 4.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     for r in result["chips"]["rows"]:
-        half = 1.2816 * r["ln_sd"]
+        half = 1.2816 * r["ln_sd"]  # 90% quantile of the normal: ends of the central 80%
         left.plot([r["reported_mw"]] * 2, [r["ours_mw"] * math.exp(s * half) for s in (-1, 1)], color="#0072b2", lw=0.8)
         left.plot(r["reported_mw"], r["ours_mw"], "o", ms=3, color="#0072b2")
     left.set(title="clusters: power from chips, owner left out", xlabel="reported MW", ylabel="ours, MW (80%)")
@@ -88,7 +88,7 @@ def against_epoch(result: dict) -> Figure:
 
 
 def budget() -> Figure:
-    """Share of the variance of IT power and FLOP by source, for four sites."""
+    """Plot the share of the variance of IT power and of FLOP by source, for four sites."""
     figure = Figure(figsize=(10.4, 6.4), layout="constrained")
     for axes, (name, given) in zip(figure.subplots(2, 2).flat, CASES.items(), strict=True):
         found = estimate_site(given)
@@ -107,10 +107,12 @@ def budget() -> Figure:
 
 
 def sensitivity() -> Figure:
-    """What one standard deviation of each assumption does to FLOP of the third case."""
+    """Plot the effect of one standard deviation of each assumption on the FLOP of the third case."""
     found = estimate_site(CASES["60 chillers of 28 m2, footprint, 40 generators"])
     q = found["flop"]
+    # p90 / p10 spans 2 x 1.2816 = 2.563 standard deviations
     total = math.log(q["p90"] / q["p10"]) / 2.563
+    # variance shares times the total variance give the sd of each source
     items = [(k, math.exp(total * math.sqrt(v))) for k, v in found["error_budget_flop"].items() if v > 0.002]
     figure = Figure(figsize=(8.6, 3.9), layout="constrained")
     axes = figure.subplots()

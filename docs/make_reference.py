@@ -14,7 +14,7 @@ HERE = Path(__file__).parent / "reference"
 
 
 def tables() -> str:
-    """Return the page of tables."""
+    """Return the reference page of the tables."""
     lines = [
         "# Tables",
         "",
@@ -37,7 +37,7 @@ def tables() -> str:
 
 
 def settings() -> str:
-    """Return the page of workflow settings."""
+    """Return the reference page of the workflow settings."""
     lines = [
         "# Workflow file",
         "",
@@ -50,6 +50,7 @@ def settings() -> str:
 
     def walk(model: type[BaseModel], prefix: str) -> None:
         for name, field in model.model_fields.items():
+            # a field that is itself a settings model, also inside Optional or list, is expanded
             inner = [
                 a
                 for a in (field.annotation, *getattr(field.annotation, "__args__", ()))
@@ -66,7 +67,7 @@ def settings() -> str:
 
 
 def pages() -> dict[str, str]:
-    """File name to content."""
+    """Return file name -> content of all reference pages."""
     return {"tables.md": tables(), "workflow.md": settings()}
 
 

@@ -1,1 +1,1 @@
-"""The detector beside a U-Net with ResNet-18 encoder: `python -m benchmarks.detector_speed --json`."""
+"""The detector compared with a U-Net with ResNet-18 encoder: `python -m benchmarks.detector_speed --json`."""

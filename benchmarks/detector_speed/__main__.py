@@ -1,20 +1,19 @@
-"""Speed and Dice beside a U-Net with ResNet-18 encoder of segmentation-models-pytorch, in one process.
+"""Speed and Dice compared with a U-Net with ResNet-18 encoder of segmentation-models-pytorch, in one process.
 
     python -m benchmarks.detector_speed --json [--no-training] [--steps N] [--folds DIR]
 
-Needs `pip install 'overwatt[bench]'`. In: nothing, or the folder of a cross-validation. Out: pixels a
-second of both networks, six outputs each, and Dice of both after the same batches of a short training.
+Needs `pip install 'overwatt[bench]'`. In: nothing, or the folder of a cross-validation. Out: pixels per
+second of both networks, six outputs each, and Dice of both after a short training on the same batches.
 
-Speed: the same 512 x 512 windows in float32, each network in the memory layout that suits it better,
-ours as `models.detector.inference` runs it. Rounds alternate, since another load on the machine then hits both;
-the ratio is the median of the rounds' ratios. Pixels are random: the time does not depend on them.
+Speed: the same 512 x 512 windows in float32, each network in its faster memory layout, ours as
+`models.detector.inference` runs it. Rounds alternate, so that other load on the machine affects both; the ratio is
+the median of the rounds' ratios. Pixels are random: the time does not depend on them.
 
-Dice: every batch is drawn once and learned from by all networks, with the loss, optimiser and schedule
-of `models.training.train`. Compared are the two from random weights: the rival's ImageNet weights lie in a model
-hub that cannot be reached, so it has encoder_weights=None, and ours from ImageNet is reported apart. The
-training is far shorter than that of the shipped weights: it ranks networks, it does not say how good
-the detector is. Simulated scenes are called so; one block of the real district is held out, where its
-picture is there.
+Dice: each batch is drawn once and used by all networks, with the loss, optimiser and schedule of
+`models.training.train`. The comparison is between random initial weights: the rival's ImageNet weights are on a model
+hub that cannot be reached (encoder_weights=None), so ours from ImageNet is reported separately. The training is far
+shorter than that of the bundled weights: it ranks networks and is no measure of the detector's quality. Results on
+simulated scenes are marked as such; one block of the real district is held out if its picture is available.
 """
 
 from __future__ import annotations
@@ -46,14 +45,14 @@ from overwatt.workflows.config.training import FoldSettings, SimulatedSettings
 from overwatt.workflows.training.cross_validation import without
 from overwatt.workflows.training.samples import simulated
 
-SEED = 20270110  # of simulated scenes; no shipped weights learned from scenes of these seeds
+SEED = 20270110  # of simulated scenes; no bundled weights were trained on scenes of these seeds
 HELD_OUT_SEED = SEED + 100_000
 REAL_SHARE = 0.6  # of the crops, as in workflows/examples/train_aerial.yaml; the others are simulated
 STATISTICS_BATCHES = 12  # to re-estimate batch norm
 
 
 def compare(options: argparse.Namespace, width: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """Train ours from random weights and from ImageNet, and the rival, on the same batches; score them."""
+    """Train and score three networks on the same batches: ours from random weights and from ImageNet, and the rival."""
     settings = TrainSettings(
         seed=1, steps=options.steps, batch=options.batch, crop_px=options.crop_px, width=width, imagenet=False,
         threads=CPU_COUNT,
@@ -110,9 +109,9 @@ def compare(options: argparse.Namespace, width: int, say: Callable[[str], None])
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
-    parser.add_argument("--no-training", action="store_true", help="speed alone; dice is null")
+    parser.add_argument("--no-training", action="store_true", help="measure speed only; dice is null")
     parser.add_argument("--steps", type=int, default=150, help="training steps")
-    parser.add_argument("--batch", type=int, default=4, help="crops a batch")
+    parser.add_argument("--batch", type=int, default=4, help="crops per batch")
     parser.add_argument("--crop-px", type=int, default=192, help="side of a crop, a multiple of 32")
     parser.add_argument("--scenes", type=int, default=24, help="simulated scenes; a quarter more are held out")
     parser.add_argument(
@@ -120,7 +119,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         type=int,
         default=0,
         choices=range(4),
-        help="block of Ashburn held out; 1, 2: no other building",
+        help="block of Ashburn to hold out; 1 and 2 contain no other building",
     )
     parser.add_argument("--rounds", type=int, default=15, help="timed rounds")
     parser.add_argument("--side-px", type=int, default=2 * CORE_PX, help="side of the image for the predict path")
@@ -131,12 +130,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         if getattr(options, name) < 1:
             parser.error(f"--{name.replace('_', '-')} {getattr(options, name)}: at least 1")
     if options.crop_px < 64 or options.crop_px % 32:
-        parser.error(f"--crop-px {options.crop_px}: a multiple of 32 from 64 on")
+        parser.error(f"--crop-px {options.crop_px}: use a multiple of 32, at least 64")
     return options
 
 
 def run(options: argparse.Namespace, say: Callable[[str], None]) -> dict[str, Any]:
-    """Measure; the result is what `--json` prints."""
+    """Measure and return the object that `--json` prints."""
     from_folds = shipped(options.folds)
     width = load_card(DEFAULT_WEIGHTS).width
     ours, rival = built(lambda: SiteNet(3, width), 0), built(Rival, 0)

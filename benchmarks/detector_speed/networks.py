@@ -1,6 +1,6 @@
-"""The two networks under one contract.
+"""The two networks with the same interface.
 
-In: a seed. Out: networks with six outputs, their sizes, and the card that both are run with.
+In: a seed. Out: networks with six outputs, their sizes, and the model card that both are run with.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 class Rival(nn.Module):
-    """The rival, with the faces that `models.detector.inference` asks of a network; its novelty is zero, at no cost.
+    """The rival, with the methods that `models.detector.inference` needs; its novelty is zero, at no cost.
 
     It has no branch that counts machines: `counter` is None.
     """
@@ -40,29 +40,29 @@ class Rival(nn.Module):
         self.unet = smp.Unet("resnet18", encoder_weights=None, in_channels=3, classes=outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, 3, y, x) to (n, output, y, x) logits."""
+        """Return logits (n, output, y, x) for pictures (n, 3, y, x)."""
         logits: Tensor = self.unet(x)
         return logits
 
     def forward_with_features(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits, and the input in place of features."""
+        """Return logits, and the input in place of features."""
         return self(x), x
 
     def novelty(self, features: Tensor) -> Tensor:
-        """Zero everywhere: (n, y / 8, x / 8)."""
+        """Return zeros (n, y / 8, x / 8)."""
         n, _, ny, nx = features.shape
         return features.new_zeros((n, ny // NOVELTY_STRIDE, nx // NOVELTY_STRIDE))
 
 
 def built(make: Callable[[], Network], seed: int) -> Network:
-    """A network from a seed, whatever was drawn before."""
+    """Return a network initialised from a seed, independent of earlier random numbers."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return make()
 
 
 def card_of(settings: TrainSettings) -> ModelCard:
-    """The contract of both networks: RGB at 2 m."""
+    """Return the model card of both networks: RGB at 2 m."""
     return ModelCard(
         name="benchmark", version="0", created="2026-01-01", licence="Apache-2.0", width=settings.width, bands=RGB,
         units="display_uint8", gsd_m=2.0, gsd_range_m=(0.25, 2.9), native_range_m=(1.5, 2.9),
@@ -71,11 +71,12 @@ def card_of(settings: TrainSettings) -> ModelCard:
 
 
 def size_of(net: nn.Module) -> dict[str, float]:
-    """Parameters, and multiplications of convolutions a pixel (counted by torch on one window)."""
+    """Return the number of parameters, and multiply-accumulates of convolutions per pixel (counted on one window)."""
     x = torch.zeros(1, 3, WINDOW_PX, WINDOW_PX)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         copy.deepcopy(net).eval()(x)
     return {
         "parameters": sum(p.numel() for p in net.parameters()),
+        # torch counts two FLOP per multiply-accumulate
         "macs_per_px": round(counter.get_total_flops() / 2 / WINDOW_PX**2),
     }

@@ -1,7 +1,7 @@
-"""Dice by class on pixels that no network has learned from.
+"""Dice per class on pixels that no network was trained on.
 
 In: detectors, the real district with one block held out, simulated scenes, the scores of a cross-validation.
-Out: Dice by class.
+Out: Dice per class.
 """
 
 from __future__ import annotations
@@ -36,32 +36,34 @@ def counts(p: np.ndarray, building: np.ndarray, cooling: np.ndarray, known: np.n
     """Count pixels for Dice.
 
     Args:
-        p: (channel, y, x) uint8 as `overwatt.models.detector.inference` gives.
+        p: (channel, y, x) uint8 from `overwatt.models.detector.inference`.
         building: (y, x) uint8 as in `Picture`.
-        cooling: likewise.
-        known: (y, x) bool, where to count.
+        cooling: (y, x) uint8 as in `Picture`.
+        known: (y, x) bool, pixels to count.
 
     Returns:
         (class as in `MEASURED`, [both, found, labelled]) int.
     """
     sure, label = known & (building < NOT_CENTER), p[:3].argmax(0)
     pairs = [(sure & (label == k), sure & (building == k)) for k in (DATA_CENTER, OTHER)]
-    told = known & (cooling != IGNORE)
-    pairs.append((told & (p[3] > 127), told & (cooling == 1)))
+    # the sigmoid of equipment at probability 0.5
+    sure = known & (cooling != IGNORE)
+    pairs.append((sure & (p[3] > 127), sure & (cooling == 1)))
     return np.array([[(a & b).sum(), a.sum(), b.sum()] for a, b in pairs])
 
 
 def dice(found: np.ndarray) -> dict[str, float | None]:
-    """Dice of each class from `counts`, and the mean of those that are there; None where a class is not."""
+    """Return Dice of each class from `counts`, None if a class is not labelled, and the mean of the others."""
     out: dict[str, float | None] = {}
     for name, (both, a, b) in zip(MEASURED, found, strict=True):
+        # Dice = 2 |A n B| / (|A| + |B|)
         out[name] = round(float(2 * both / (a + b)), 4) if b else None
     there = [v for v in out.values() if v is not None]
     return out | {"mean": round(float(np.mean(there)), 4) if there else None}
 
 
 def dice_simulated(detector: Detector, scenes: Sequence[Picture]) -> dict[str, float | None]:
-    """Pooled over whole scenes, each one window."""
+    """Return Dice pooled over whole scenes, each of them one window."""
     total = np.zeros((len(MEASURED), 3), int)
     for s in scenes:
         window = normalise(detector.card, s.optical.astype(np.float32) / 255, s.valid)
@@ -78,13 +80,13 @@ class Real:
     held_out: np.ndarray
 
     def dice(self, detector: Detector) -> dict[str, float | None]:
-        """On the block alone."""
+        """Return Dice on the held-out block."""
         p, seen = predict(detector, self.image.read, (0, 0, *self.image.shape), self.image.gsd_m)
         return dice(counts(p, self.picture.building, self.picture.cooling, seen & self.held_out))
 
 
 def real_district(card: ModelCard, folds: FoldSettings, block: int, weight: float) -> Real | None:
-    """Ashburn with one block held out, or None where its picture is missing."""
+    """Return Ashburn with one block held out, or None if its picture is missing."""
     path = real_data() / "ashburn" / "naip_rgb_2m.tif"
     if not path.is_file():
         return None
@@ -94,7 +96,7 @@ def real_district(card: ModelCard, folds: FoldSettings, block: int, weight: floa
 
 
 def shipped(folder: Path | None) -> dict[str, Any]:
-    """Dice of the shipped recipe from the folds.json of a full cross-validation, which trains far longer.
+    """Return Dice of the bundled training file from the folds.json of a full cross-validation, which trains far longer.
 
     Raises:
         ConfigError: no such file, too large, or not what `overwatt train --folds spatial` writes.
@@ -111,4 +113,4 @@ def shipped(folder: Path | None) -> dict[str, Any]:
         on = next(k for k in SCORED if k in scores)
         return {"dice_shipped": float(scores[on]["data_center"]["dice"]), "dice_shipped_on": on}
     except (ValueError, KeyError, TypeError, StopIteration) as error:
-        raise ConfigError(f"{path.name}: not scores of a cross-validation; run `overwatt train` anew") from error
+        raise ConfigError(f"{path.name}: not scores of a cross-validation; run `overwatt train` again") from error

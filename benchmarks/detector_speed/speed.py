@@ -1,6 +1,6 @@
-"""Pixels a second of two networks, in turn and in one process.
+"""Pixels per second of two networks, measured alternately in one process.
 
-In: two networks. Out: medians and ratios by round: one thread, all cores, and the whole of `predict`.
+In: two networks. Out: medians and ratios over rounds: one thread, all cores, and the complete `predict`.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channel
 
 
 def seconds(work: Callable[[], object]) -> tuple[float, float]:
-    """Wall-clock and processor seconds of a call."""
+    """Return wall-clock and processor seconds of a call."""
     wall, cpu = time.perf_counter(), time.process_time()
     work()
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
 def forward(net: nn.Module, layout: str, *, twice: bool = False) -> Callable[[], Tensor]:
-    """One window through the network in a layout: forward and softmax; twice: again at half its size."""
+    """Return a function that runs one window (forward and softmax); with `twice` also the window at half size."""
     net = net.to(memory_format=LAYOUTS[layout])
     pixels = np.random.default_rng(0).normal(0, 1, (1, 3, WINDOW_PX, WINDOW_PX)).astype(np.float32)
     window = torch.from_numpy(pixels).to(memory_format=LAYOUTS[layout])
@@ -46,7 +46,7 @@ def forward(net: nn.Module, layout: str, *, twice: bool = False) -> Callable[[],
 
 
 def best_layout(net: nn.Module, tries: int = 3) -> str:
-    """The layout of the least processor time on one thread, which a loaded machine disturbs least."""
+    """Return the memory layout with the least processor time on one thread, which other load disturbs least."""
     cost = {}
     for layout in LAYOUTS:
         work = forward(net, layout)
@@ -59,14 +59,14 @@ def alternate(ours: Callable[[], object], rival: Callable[[], object], rounds: i
     """Time two pieces of work in turn.
 
     Args:
-        ours: the one.
-        rival: the other.
-        rounds: of both; one more comes first and is not counted.
-        mpx: million pixels that either works off.
+        ours: our work.
+        rival: the rival's work.
+        rounds: number of rounds; one more comes first (warm-up) and is not counted.
+        mpx: million pixels that each of them processes.
 
     Returns:
-        Medians of million pixels a second, and of the rounds' ratios with their range. The ratio of
-        processor time counts no time in which another process ran.
+        Medians of million pixels per second, median and range of the rounds' ratios. The ratio of processor time
+        excludes time in which other processes ran.
     """
     times = [(*seconds(ours), *seconds(rival)) for _ in range(rounds + 1)][1:]
     ratios = [b / a for a, _, b, _ in times]
@@ -82,7 +82,7 @@ def alternate(ours: Callable[[], object], rival: Callable[[], object], rounds: i
 
 
 def speed(ours: SiteNet, rival: Rival, card: ModelCard, rounds: int, side_px: int) -> dict[str, Any]:
-    """Measure both on one thread, on all cores, and through the whole of `predict` on one thread.
+    """Measure both on one thread, on all cores, and through the complete `predict` on one thread.
 
     `predict` keeps the centre of each window, so its pixels are fewer; it runs both in channels_last.
     """
@@ -104,7 +104,8 @@ def speed(ours: SiteNet, rival: Rival, card: ModelCard, rounds: int, side_px: in
         layout = {"ours": best_layout(run.net), "rival": best_layout(rivals.net)}
         a, b = forward(run.net, layout["ours"]), forward(rivals.net, layout["rival"])
         found = {"layout": layout, "one_thread": alternate(a, b, rounds, mpx)}
-        again = forward(run.net, layout["ours"], twice=True)  # windows of fine imagery that hold a building
+        # the detector runs windows of fine imagery that contain a building a second time, at half size
+        again = forward(run.net, layout["ours"], twice=True)
         found["second_look"] = alternate(again, b, rounds, mpx)
         torch.set_num_threads(cores)
         found["all_cores"] = alternate(a, b, rounds, mpx)

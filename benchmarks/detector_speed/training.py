@@ -1,7 +1,7 @@
-"""Several networks trained side by side on the same batches.
+"""Trains several networks on the same batches.
 
-In: networks and a function that draws batch k. Out: the networks, trained in place. `models.training.train` trains a
-`SiteNet` alone; what it does in a step is repeated here for any network, and a test holds the two together.
+In: networks and a function that draws batch k. Out: the networks, trained in place. `models.training.train` trains only
+a `SiteNet`; its training step is repeated here for any network, and a test checks that both agree.
 """
 
 from __future__ import annotations
@@ -31,18 +31,19 @@ class Learner:
 
     @classmethod
     def ours(cls, settings: TrainSettings) -> Learner:
-        """Ours, from ImageNet or random weights, with the rates of `overwatt.models.training.train`."""
+        """Return our network, from ImageNet or random weights, with the rates of `overwatt.models.training.train`."""
         net = built(lambda: SiteNet(3, settings.width), settings.seed)
         if settings.imagenet:
             load_imagenet(net, RGB)
         encoder = {id(p) for p in net.encoder_parameters()}
         rest = [p for p in net.parameters() if id(p) not in encoder]
+        # 0.25 is the default of `TrainSettings.encoder_rate`
         peak = settings.rate * (0.25 if settings.imagenet else 1.0)
         return cls(net, [{"params": net.encoder_parameters(), "peak": peak}, {"params": rest, "peak": settings.rate}])
 
     @classmethod
     def rival(cls, settings: TrainSettings) -> Learner:
-        """The rival, from random weights, one rate, as ours from random weights has."""
+        """Return the rival from random weights, with one learning rate, like ours from random weights."""
         net = built(Rival, settings.seed)
         return cls(net, [{"params": list(net.parameters()), "peak": settings.rate}])
 
@@ -53,7 +54,7 @@ def fit(
     settings: TrainSettings,
     say: Callable[[str], None] = lambda text: None,
 ) -> list[list[float]]:
-    """Train networks on the same batches, each as `models.training.train` would (bit for bit, which a test holds).
+    """Train networks on the same batches, each exactly as `models.training.train` would (checked by a test).
 
     Returns:
         The loss of each network at each step.
@@ -64,6 +65,7 @@ def fit(
         nets = [one.net.to(memory_format=torch.channels_last).train() for one in learners]
         optimisers = [torch.optim.AdamW(o.groups, lr=settings.rate, weight_decay=settings.decay) for o in learners]
         for step in range(settings.steps):
+            # warm-up and cosine decay as in `models.training.train`
             factor = min(1.0, (step + 1) / WARM_STEPS) * 0.5 * (1 + math.cos(math.pi * step / settings.steps))
             b = draw(step).to(cpu)
             for net, optimiser, history in zip(nets, optimisers, losses, strict=True):
@@ -85,17 +87,17 @@ def fit(
 
 
 def settle(nets: Sequence[nn.Module], batches: Sequence[Batch], threads: int = 1) -> None:
-    """Re-estimate the running statistics of batch norm as the plain mean over batches, for all alike.
+    """Re-estimate the running statistics of batch norm as the plain mean over batches, for all networks.
 
-    The networks average with different momentum (0.01 and 0.1), and a training this short would judge
-    how far each average has come rather than the network.
+    The networks use different momentum (0.01 and 0.1); after so short a training, scores would depend on how far the
+    running averages have converged.
     """
     with deterministic(0, threads), torch.no_grad():
         for net in nets:
             for layer in net.modules():
                 if isinstance(layer, nn.BatchNorm2d):
                     layer.reset_running_stats()
-                    layer.momentum = None  # torch: the plain mean
+                    layer.momentum = None  # in torch: cumulative mean
             net.train()
             for b in batches:
                 net(b.image)

@@ -1,1 +1,1 @@
-"""The detector on places, sensors and scales that it was not trained on: `python -m benchmarks.elsewhere`."""
+"""The detector on other places, sensors and scales than in training: `python -m benchmarks.elsewhere`."""

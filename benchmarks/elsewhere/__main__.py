@@ -1,10 +1,10 @@
-"""Recall, size-matched AUC and false alarms away from the training district, against the first weights.
+"""Recall, size-matched AUC and false alarms outside the training district, compared with the first weights.
 
     python -m benchmarks.elsewhere --json [--data DIR] [--weights FILE] [--before FILE]
 
-Every number is on real pictures. Data centers are those of named_sites with visible plant, one box
-a building; ordinary large roofs are those of New York, Los Angeles, Boston and Las Vegas; ordinary
-buildings at the edges of the same frames are reported apart, since frame and style are the same.
+All results are on real pictures. Data centers are those of named_sites with visible cooling equipment, one box per
+building; ordinary large roofs are those of New York, Los Angeles, Boston and Las Vegas. Ordinary buildings in the same
+frames as data centers are reported separately, since frame and style are the same there.
 """
 
 from __future__ import annotations
@@ -25,33 +25,35 @@ from overwatt.models.detector.card import DEFAULT_WEIGHTS
 
 FIRST = Path(__file__).resolve().parent.parent / "first_weights" / "sitenet-v1.safetensors"
 SIZE_BANDS_M2 = ((3_000, 6_000), (6_000, 12_000), (12_000, 25_000), (25_000, float("inf")))
-ONE_IN = 200
+ONE_IN = 200  # strict threshold: false-positive rate of 0.5% among ordinary large roofs
 CENTER, OTHER = "data_center", "other_building"
 
 
 def auc(positive: Iterable[float], negative: Iterable[float]) -> float | None:
-    """Probability that a positive scores above a negative; ties count half. None where either is missing."""
+    """Return P(positive score > negative score), ties counted half (Mann-Whitney); None if either is empty."""
     p, n = np.sort(np.fromiter(positive, float)), np.sort(np.fromiter(negative, float))
     if not len(p) or not len(n):
         return None
+    # left + right counts each tie once below and once not: half of the sum
     below = np.searchsorted(n, p, "left") + np.searchsorted(n, p, "right")
     return float(below.sum() / (2 * len(p) * len(n)))
 
 
 def threshold_at(ordinary: list[float], one_in: int) -> float:
-    """The least score that at most one in `one_in` ordinary roofs reaches, strictly above the next one."""
+    """Return the lowest threshold that at most one in `one_in` ordinary roofs reaches."""
     ranked = np.sort(ordinary)[::-1]
     allowed = len(ranked) // one_in
+    # just above the first score that is not allowed
     return float(np.nextafter(ranked[allowed], 2)) if allowed < len(ranked) else 0.0
 
 
 def share(values: list[float], threshold: float) -> float | None:
-    """Share of values at or above a threshold."""
+    """Return the share of values at or above a threshold; None without values."""
     return float(np.mean(np.asarray(values) >= threshold)) if values else None
 
 
 def sites(roofs: list[Roof]) -> dict[str, list[float]]:
-    """Best score of each named site, by place."""
+    """Return the highest score of each named site, by place."""
     best: dict[tuple[str, str], float] = {}
     for r in roofs:
         best[(r.place, r.file)] = max(best.get((r.place, r.file), 0.0), r.score)
@@ -62,7 +64,7 @@ def sites(roofs: list[Roof]) -> dict[str, list[float]]:
 
 
 def summary(named: list[Look], ordinary: list[Look], scenes: list[Look], recall: float | None) -> dict[str, Any]:
-    """All figures of one set of weights; false alarms at the threshold that gives `recall` (None: score 0.5)."""
+    """Return all results of one set of weights; false alarms at the threshold with this `recall` (None: score 0.5)."""
     roofs = [r for k in named for r in k.roofs]
     centers = [r for r in roofs if r.klass == CENTER]
     negatives = [r for k in ordinary for r in k.roofs if r.klass == OTHER]
@@ -71,6 +73,7 @@ def summary(named: list[Look], ordinary: list[Look], scenes: list[Look], recall:
     strict = threshold_at([r.score for r in negatives], ONE_IN) if negatives else 0.5
     level = 0.5
     if recall is not None and best:
+        # compare false alarms at equal recall: the threshold with the recall of the first weights
         level = float(np.sort(best)[::-1][min(len(best) - 1, max(0, round(recall * len(best)) - 1))])
     bands = {}
     for low, high in SIZE_BANDS_M2:
@@ -118,7 +121,7 @@ def summary(named: list[Look], ordinary: list[Look], scenes: list[Look], recall:
 
 
 def worst(looks: list[Look], count: int = 10) -> list[dict[str, Any]]:
-    """The highest false scores, one a picture."""
+    """Return the highest scores of false detections, one per picture."""
     ranked = sorted(
         ((max((s for s, _ in k.found), default=0.0), str(k.frame.path), k.frame.gsd_m) for k in looks), reverse=True
     )
@@ -129,7 +132,7 @@ def worst(looks: list[Look], count: int = 10) -> list[dict[str, Any]]:
 
 
 def run(data: Path, weights: Path) -> tuple[list[Look], list[Look], list[Look], int]:
-    """Look at every frame with one set of weights; also the number of frames outside of its range."""
+    """Run one set of weights on all frames; return results of three sets and the number of frames outside its range."""
     sets: tuple[list[Frame], ...] = (
         list(boxed(data, "named_sites", "*.jpg")),
         [*nyc(data), *boxed(data, "la_boston_roofs", "*.png"), *boxed(data, "spacenet_vegas", "*.jpg")],
@@ -144,11 +147,11 @@ def run(data: Path, weights: Path) -> tuple[list[Look], list[Look], list[Look], 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--data", type=Path, default=real_data(), help="folder with the layout of the real imagery")
+    parser.add_argument("--data", type=Path, default=real_data(), help="folder of the real imagery")
     parser.add_argument("--weights", type=Path, default=DEFAULT_WEIGHTS)
     parser.add_argument("--before", type=Path, default=FIRST, help="weights to compare with")
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
-    parser.add_argument("--roofs", type=Path, help="write every box's score to this CSV")
+    parser.add_argument("--roofs", type=Path, help="write the score of each box to this CSV file")
     args = parser.parse_args()
     if not (args.data / "named_sites").is_dir():
         raise SystemExit(f"{args.data}: no folder named_sites; give --data DIR or OVERWATT_REAL_DATA")
@@ -180,7 +183,7 @@ def main() -> None:
 
 
 def same_ground(now: dict[str, dict[str, Any]], before: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """False sites per 1,000 km2 of both on the classes that both took: weights may refuse coarse frames."""
+    """Return false sites per 1,000 km2 of both on the classes both accept: weights may reject coarse frames."""
     both = [k for k in now if k in before]
 
     def rate(classes: dict[str, dict[str, Any]]) -> float | None:

@@ -1,7 +1,7 @@
-"""Pictures without georeference, with boxes drawn by eye, brought to one ground size.
+"""Pictures without georeference, with hand-drawn boxes, resampled to one ground sampling distance.
 
-In: a data folder and the boxes' CSV files. Out: `Frame`s. Map pins and texts are masked, so that
-the network sees nothing there. Boxes of the first weights' and the later weights' runs are the same.
+In: a data folder and the boxes' CSV files. Out: `Frame`s. Map pins and texts are masked as void. First and later
+weights are scored on the same boxes.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from overwatt.models.detector.card import ModelCard
 
 BOXES = Path(__file__).resolve().parent.parent / "boxes"
 NYC_GSD_M = 0.9
-"""Metres a pixel of nyc_large_roofs, as its notes judge it."""
+"""Metres per pixel of nyc_large_roofs, as estimated in its notes."""
 DECLARED_GSDS_M = (1.0, 2.0, 4.0)
-"""For pictures of unknown scale: looked at as if a pixel were each of these."""
+"""For pictures of unknown scale: each is scored as if a pixel had each of these sizes."""
 MASK_GSD_M = {"inria_crops": 0.3, "spacenet1_rio": 0.5, "spacenet4_atlanta": 0.5}
-MAX_PX = 50_000_000
+MAX_PX = 50_000_000  # larger pictures are refused, against decompression bombs (own choice)
 PIN = "pin"
 
 
 @dataclass(frozen=True)
 class Box:
-    """One box: pixels of the frame as stored (x1, y1 exclusive), class, and the roof's area where judged."""
+    """One box: pixels of the stored frame (x1, y1 exclusive), class, and area of the roof, of the box if not given."""
 
     xyxy: tuple[float, float, float, float]
     klass: str
@@ -41,7 +41,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Frame:
-    """A picture as stored: the set and class or place it belongs to, metres a pixel, and its boxes."""
+    """A stored picture: its data set (group), class or place, metres per pixel, boxes and masks."""
 
     path: Path
     group: str
@@ -64,18 +64,20 @@ class Frame:
             return np.asarray(image.convert("RGB"))
 
     def at(self, card: ModelCard) -> tuple[np.ndarray, np.ndarray, float]:
-        """Bring the picture to the weights' ground size, as `overwatt detect --gsd` does.
+        """Resample the picture to the ground sampling distance of the weights, as `overwatt detect --gsd` does.
 
         Returns:
-            values (band, y, x) float32 0..1, valid (y, x) bool, and metres a pixel.
+            values (band, y, x) float32 0..1, valid (y, x) bool, and metres per pixel.
         """
         pixels = self.read()
         low, high = card.native_range_m
+        # resample only pictures outside the range that the weights take without resampling
         gsd_m = self.gsd_m if low <= self.gsd_m <= high else card.gsd_m
         factor = self.gsd_m / gsd_m
         ny, nx = (max(1, round(n * factor)) for n in pixels.shape[:2])
         image = Image.fromarray(pixels)
         if factor != 1:
+            # area average when shrinking (no aliasing), bilinear when enlarging
             image = image.resize((nx, ny), Image.Resampling.BOX if factor < 1 else Image.Resampling.BILINEAR)
         valid = np.ones((ny, nx), bool)
         for box in (*self.masks, *(b.xyxy for b in self.boxes if b.klass == PIN)):
@@ -91,6 +93,7 @@ def _refuse_huge(path: Path, width: int, height: int) -> None:
 
 
 def _to_uint8(pixels: np.ndarray) -> np.ndarray:
+    """Return display values: the 1st to 99th percentile of the non-zero pixels stretched to 0..255."""
     if pixels.dtype == np.uint8:
         return pixels
     low, high = np.percentile(pixels[pixels > 0], [1, 99]) if (pixels > 0).any() else (0, 1)
@@ -98,7 +101,7 @@ def _to_uint8(pixels: np.ndarray) -> np.ndarray:
 
 
 def boxes_of(data: Path, name: str) -> dict[str, list[dict[str, str]]]:
-    """Rows of the boxes by file: of DATA/NAME/boxes.csv where there is one, else the project's own."""
+    """Return the box rows by file, from DATA/NAME/boxes.csv if it exists, otherwise from benchmarks/boxes."""
     own = data / name / "boxes.csv"
     path = own if own.is_file() else BOXES / f"{name}.csv"
     rows: dict[str, list[dict[str, str]]] = {}
@@ -110,7 +113,7 @@ def boxes_of(data: Path, name: str) -> dict[str, list[dict[str, str]]]:
 
 
 def boxed(data: Path, name: str, pattern: str) -> Iterator[Frame]:
-    """Frames of a set with boxes; pictures without a row are passed over and counted by the caller."""
+    """Yield the frames of a data set that have boxes; pictures without a row are skipped."""
     rows = boxes_of(data, name)
     for path in sorted((data / name).glob(pattern)):
         mine = rows.get(path.name, [])
@@ -126,13 +129,13 @@ def boxed(data: Path, name: str, pattern: str) -> Iterator[Frame]:
 
 
 def place_of(path: Path) -> str:
-    """The place in a file's name: amazon_CA_3.jpg -> CA; the owner where no place is named."""
+    """Return the place in a file name: amazon_CA_3.jpg -> CA; the owner if no place is given."""
     words = re.split(r"[_\d]+", path.stem)
     return next((w for w in words[1:] if w), words[0])
 
 
 def nyc(data: Path) -> Iterator[Frame]:
-    """Tiles of New York with the boxes of their large roofs that the edge does not cut."""
+    """Yield tiles of New York with the boxes of their large roofs that the edge does not cut."""
     listing = data / "nyc_large_roofs" / "large_roofs.json"
     for tile in json.loads(listing.read_text()) if listing.is_file() else []:
         paths = sorted((data / "nyc_large_roofs" / "image").glob(f"{Path(str(tile['tile'])).name}.*"))
@@ -145,7 +148,7 @@ def nyc(data: Path) -> Iterator[Frame]:
 
 
 def unlabelled(data: Path) -> Iterator[Frame]:
-    """Scenes of other places by class, at each declared ground size; crops with building masks at theirs."""
+    """Yield scenes by class at each assumed GSD, and crops with building masks at their own and coarser GSDs."""
     for source in ("aid", "rsscn7"):
         for path in sorted((data / "scenes_without_labels" / source).glob("*/*")):
             for gsd_m in DECLARED_GSDS_M:

@@ -1,4 +1,8 @@
-"""What weights say of a frame: objects, a score for each box, and what they say of a site they cannot see."""
+"""Runs weights on frames: detected objects, a score for each box, and a control for the frame's style.
+
+In: `Frame`s and a weights file. Out: one `Look` per frame. The style control blanks all boxes and asks for the
+probability there: it measures how much the surroundings alone reveal.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +24,14 @@ from overwatt.models.training.samples import IGNORE, Picture
 from overwatt.workflows.training.held_out import footprints_on, reader
 
 OVERLAP = 0.3
-"""An object belongs to a box when this share of it lies inside, or this share of the box is covered."""
-STYLE_MARGIN_M = 10.0
+"""An object belongs to a box if at least this share of it lies inside, or it covers this share of the box."""
+STYLE_MARGIN_M = 10.0  # blanked around each box, for shadows and drawing error
 _STATE: dict[str, Detector] = {}
 
 
 @dataclass(frozen=True)
 class Roof:
-    """A box that was looked at: score 0..1 (0 where nothing was found), novelty, and what it is."""
+    """A scored box: score 0..1 (0 if nothing was detected), novelty (NaN likewise), class and origin."""
 
     file: str
     group: str
@@ -40,13 +44,14 @@ class Roof:
 
 @dataclass(frozen=True)
 class Look:
-    """A frame that was looked at.
+    """The result of one frame.
 
     Attributes:
-        roofs: its boxes but pins.
-        found: score and area of every building called a data center at 0.5 or above a tenth of that.
-        style: (klass, share) of each box when all boxes are blanked: what the frame alone says.
-        km2: ground that was looked at.
+        frame: the frame.
+        roofs: its boxes without map pins.
+        found: data-center score and area of each detected building with a score above 0.05.
+        style: (class, mean probability) of each box when all boxes are blanked.
+        km2: imaged area.
     """
 
     frame: Frame
@@ -57,7 +62,7 @@ class Look:
 
 
 def look_at_all(frames: list[Frame], weights: Path) -> list[Look | None]:
-    """Run weights on frames, a process a core, in the order given; says its progress on standard error."""
+    """Run weights on frames, one process per core; results in the given order, progress on standard error."""
     began, looks = time.monotonic(), []
     cores = CPU_COUNT
     with ProcessPoolExecutor(cores, get_context("spawn"), initializer=_load, initargs=(weights,)) as pool:
@@ -79,13 +84,14 @@ def _look(frame: Frame) -> Look | None:
 
 
 def look(detector: Detector, frame: Frame) -> Look | None:
-    """Run weights on a frame; None where it is coarser than they take. Finer ones are averaged first."""
+    """Run weights on a frame; None if it is coarser than they accept. Finer frames are averaged first."""
     if frame.gsd_m > detector.card.gsd_range_m[1]:
         return None
     values, valid, gsd_m = frame.at(detector.card)
     picture = _picture(frame, values, valid, gsd_m)
     objects = footprints_on(detector, picture)
     objects = objects[objects["class"] != "cooling_equipment"]
+    # score is the probability of the object's own class; turn it into that of a data center
     center = np.where(objects["class"] == "data_center", objects["score"], 1 - objects["score"])
     shapes = np.asarray(objects.geometry.to_numpy(), dtype=object)
     factor = frame.gsd_m / gsd_m
@@ -113,12 +119,12 @@ def _picture(frame: Frame, values: np.ndarray, valid: np.ndarray, gsd_m: float) 
 def _style(
     detector: Detector, picture: Picture, boxes: list[tuple[str, shapely.Polygon]]
 ) -> tuple[tuple[str, float], ...]:
-    """Data-center probability over each box with all boxes blanked: at best it says nothing."""
+    """Return the mean data-center probability over each box with all boxes blanked; ideally it is uninformative."""
     if not boxes:
         return ()
     places = []
     blank = picture.optical.copy()
-    # blanked, but asked about: the colour is the training mean, so the network's input is zero there
+    # blanked but valid: the colour is the training mean, so the input of the network is zero there
     grey = np.rint(np.asarray(detector.card.mean[:3]) * 255).astype(np.uint8)
     for _, box in boxes:
         x0, y0, x1, y1 = box.buffer(STYLE_MARGIN_M / picture.gsd_m, join_style="mitre").bounds

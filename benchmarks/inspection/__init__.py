@@ -1,1 +1,1 @@
-"""The inspection plan against evaders: `python -m benchmarks.inspection --json`."""
+"""The inspection plan against evading operators: `python -m benchmarks.inspection --json`."""

@@ -1,7 +1,8 @@
-"""The inspection plan against simulated evaders: `python -m benchmarks.inspection --json`.
+"""The inspection plan against simulated evading operators: `python -m benchmarks.inspection --json`.
 
-Ledgers are simulated: listed entries of log-normal capacity and a chance of being undeclared data centers,
-empty cells that were looked at, and cells that were not. Three budgets, several seeds; worst and mean are told.
+Ledgers are simulated: entries with log-normal capacity and a probability of being an undeclared data center, imaged
+cells without a detection, and cells that were not imaged. Three budgets, several seeds; worst case and mean are
+reported.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ from overwatt.pipeline.inspection.plan import (  # fmt: skip
 
 
 def ledger(entries: int, cells: int, seed: int) -> Places:
-    """Return a simulated ledger: entries in three classes, cells looked at and not."""
+    """Return a simulated ledger: entries in three classes, imaged and not imaged cells."""
     rng = np.random.default_rng((seed, entries, cells))
+    # all distributions here are own choices: many small sites, few likely ones, high recall in imaged cells
     capacity = np.exp(rng.normal(-1.2, 1.1, entries))
     value = np.minimum(1.0, capacity)
     p = rng.beta(0.6, 2.5, entries)
@@ -45,7 +47,7 @@ def ledger(entries: int, cells: int, seed: int) -> Places:
 
 
 def measure(seed: int = 0, repeats: int = 5) -> dict[str, Any]:
-    """Return the worst over all instances of each figure, and every instance."""
+    """Return worst case and mean of each measure over all instances, and all instances."""
     rows = []
     for entries, cells in ((60, 40), (200, 200), (1000, 500)):
         for share in (0.05, 0.15, 0.3):
@@ -55,6 +57,7 @@ def measure(seed: int = 0, repeats: int = 5) -> dict[str, Any]:
                 found = plan(places, budget)
                 top = top_list(places, budget)
                 uniform = np.full(len(top), budget / len(top))
+                # mean number of places drawn over 20 seeds, to compare with the budget
                 drawn = np.mean([len(draw(places, found.q, s)) for s in range(20)])
                 rows.append({
                     "entries": entries, "cells": cells, "budget": budget, "worst_case": found.worst_case,

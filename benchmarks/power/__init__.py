@@ -1,1 +1,1 @@
-"""Power and compute against reality: `python -m benchmarks.power --json`."""
+"""Power and compute compared with reported values: `python -m benchmarks.power --json`."""

@@ -1,4 +1,4 @@
-"""Power and compute against reality: `python -m benchmarks.power --json` (about a minute)."""
+"""Power and compute compared with reported values: `python -m benchmarks.power --json` (about a minute)."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ _SHOWN = (
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure every part; the last line of standard output is JSON with --json."""
+    """Measure all parts; with --json the last line of standard output is JSON."""
     parser = argparse.ArgumentParser(prog="benchmarks.power", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
-    parser.add_argument("--data", type=Path, default=None, help="folder with Epoch's and IM3's tables")
+    parser.add_argument("--data", type=Path, default=None, help="folder with the tables of Epoch AI and IM3")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--sites", type=int, default=100_000, help="sites of the speed part; 0 leaves it out")
+    parser.add_argument("--sites", type=int, default=100_000, help="number of sites in the speed part; 0 skips it")
     options = parser.parse_args(arguments)
     folder = options.data or real_data() / "facilities"
     if not folder.is_dir():
-        print(f"{folder}: not there; give --data or OVERWATT_REAL_DATA", file=sys.stderr)
+        print(f"{folder}: no such folder; give --data or OVERWATT_REAL_DATA", file=sys.stderr)
         return 2
     start = time.monotonic()
     result: dict[str, Any] = {

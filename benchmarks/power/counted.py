@@ -1,8 +1,7 @@
-"""(d) Sites whose equipment the timelines' text lets one count, each with its text, against Epoch's figure.
+"""(d) Sites whose equipment can be counted from the text of Epoch AI's timelines, compared with Epoch AI's power.
 
-Epoch AI's own figures of these sites are made from the same cooling equipment, by its tables of machines:
-agreement with them is circular and shows no more than that the two laws agree. Figures that come from a
-filing are listed apart.
+Epoch AI derived its power of these sites from the same cooling equipment and its tables of machines: agreement is
+circular and shows only that the two models agree. Power from a regulatory filing is listed separately.
 """
 
 from __future__ import annotations
@@ -53,11 +52,12 @@ NOT_USED = (
 
 
 def measure(folder: Path, seed: int = 0) -> dict[str, Any]:
-    """Return scores, every site with its text and our posterior of IT MW, and the filings apart."""
+    """Return scores, each site with its text and our posterior of IT MW, and the filings separately."""
     timelines = pd.read_csv(folder / "epoch_data_center_timelines.csv")
     rows, missing = [], []
     for site in COUNTED:
         at = timelines[(timelines["Data center"] == site["site"]) & (timelines["Date"] == site["date"])]
+        # the quoted text must still be in the table: a changed source is reported, not scored
         if at.empty or site["quote"] not in " ".join(at["Construction status"].astype(str)):
             missing.append(site["site"])
             continue
@@ -76,6 +76,7 @@ def measure(folder: Path, seed: int = 0) -> dict[str, Any]:
 
 
 def _posterior(site: dict[str, Any], seed: int) -> dict[str, Any]:
+    """Return quantiles of our posterior of IT MW for one site."""
     year = int(site["date"][:4])
     chips = None
     if "chips" in site:

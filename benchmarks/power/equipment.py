@@ -1,4 +1,4 @@
-"""(a) Equipment to capacity, one manufacturer left out at a time, on Epoch AI's tables of machines."""
+"""(a) Equipment to cooling capacity, leave-one-manufacturer-out, on Epoch AI's tables of machines."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _INPUTS = ("area_m2", "fans", "height_m", "motor_hp", "fan_diameter_m")
 
 
 def measure(folder: Path, seed: int = 0) -> dict[str, Any]:
-    """Return scores over all machines, by kind, and those of one number for each kind.
+    """Return scores over all machines and by kind, and those of a constant per kind as baseline.
 
-    Every law is fitted without the manufacturer whose machines are predicted; the narrowest law that the
-    row's stated sizes allow is taken, as in production.
+    Each regression is fitted without the manufacturer whose machines are predicted; the one with the smallest spread
+    that the row's stated sizes allow is used, as in production.
     """
     chillers, towers = read(folder)
     rows = pd.concat([chillers, towers], ignore_index=True)
@@ -62,6 +62,7 @@ def measure(folder: Path, seed: int = 0) -> dict[str, Any]:
 
 
 def _scores(found: pd.DataFrame, seed: int) -> dict[str, Any]:
+    """Return the scores of the regressions, and of the baseline: the median of the other makers' machines."""
     y = found["y"].to_numpy()
     scores = summary(y, found["mu"].to_numpy(), found["sd"].to_numpy(), found["maker"].to_numpy(), seed=seed)
     error = y - found["rule"].to_numpy()

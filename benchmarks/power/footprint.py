@@ -1,11 +1,11 @@
-"""(c) Footprint to power: IM3 building footprints joined by place with Epoch AI's sites.
+"""(c) Footprint to power: IM3 building footprints joined by position with Epoch AI's sites.
 
-A building of 5,000 m2 or more belongs to a site if the site's coordinates lie in it (50 m of slack), or
-if its operator's name is the site's and it is within the reach of the coordinates' precision. Of the
-site's timeline the latest row before `LATEST` is taken that has no more finished buildings than there are
-such outlines, and the outlines nearest to the coordinates, as many as the row has buildings. Campus
-outlines and points are no buildings: they are scored apart, or not at all where there is no area.
-Epoch's megawatts are mostly from counted cooling, so that this is agreement with Epoch, not a meter.
+A building of 5,000 m2 or more belongs to a site if the site's coordinates lie in it (tolerance 50 m), or if its
+operator has the site's name and it is within the radius of the coordinates' precision. From the site's timeline the
+latest row before `LATEST` is used that has no more finished buildings than there are such outlines, with the nearest
+outlines, as many as the row has buildings. Campus outlines are not buildings and are scored separately; points have no
+area and are not scored. Epoch AI's power is mostly derived from counted cooling equipment, so this measures agreement
+with Epoch AI, not with a power meter.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ from overwatt.pipeline.power.fusion import fuse
 from overwatt.pipeline.power.posterior import variances
 
 SLACK_M, LEAST_M2 = 50.0, 5000.0
+"""Tolerance of the coordinates; minimum area of a building (own choices)."""
 REACH_M = {"building": 800.0, "site": 800.0, "street": 1500.0, "city": 3000.0}
+"""Search radius for each stated precision of the coordinates (own choice)."""
 _NAMES = {
     "meta": ("meta", "facebook"), "google": ("google",), "microsoft": ("microsoft",), "amazon": ("amazon", "aws"),
     "qts": ("qts", "quality technology"), "stack": ("stack",), "oracle": ("oracle",), "vantage": ("vantage",),
@@ -37,7 +39,7 @@ _NAMES = {
 
 
 def measure(folder: Path, seed: int = 0) -> dict[str, Any]:
-    """Return scores of facility power from footprint, date and operator's name, and every row."""
+    """Return scores of facility power from footprint, date and operator's name, and all rows."""
     sites = pd.read_csv(folder / "epoch_site_coordinates.csv")
     timelines = pd.read_csv(folder / "epoch_data_center_timelines.csv")
     rows = timelines[(timelines["Date"] < LATEST) & (timelines["Power (MW)"] > 0)]
@@ -80,11 +82,14 @@ def measure(folder: Path, seed: int = 0) -> dict[str, Any]:
 def _near(
     site: dict[str, Any], features: list[dict[str, Any]], shapes: list[Any], tree: STRtree
 ) -> list[dict[str, Any]]:
+    """Return type, area and distance of the outlines that belong to a site, nearest first."""
     lon, lat = float(site["lon"]), float(site["lat"])
+    # equal-area projection centred on the site: areas and distances in metres
     local = pyproj.Transformer.from_crs("OGC:CRS84", f"+proj=laea +lat_0={lat} +lon_0={lon}", always_xy=True).transform
     words = " ".join(str(site[k]) for k in ("Name", "Owner")).lower()
     wanted = [n for key, names in _NAMES.items() if re.search(rf"\b{key}\b", words) for n in names]
     out = []
+    # 0.05 degrees (4-5 km) contain the largest search radius
     for k in tree.query(Point(lon, lat).buffer(0.05)):
         shape = transform(local, shapes[k])
         about = {str(a).lower(): b for a, b in features[k]["properties"].items()}
@@ -107,6 +112,7 @@ def _scored(rows: list[dict[str, Any]], every: pd.DataFrame, seed: int) -> dict[
         mu.append(np.log(fused.median * found.ratio[0]))
         sd.append(float(np.sqrt(sum(variances(found, fused, facility=True).values()))))
         y.append(np.log(r["epoch_facility_mw"]))
+        # baseline without a footprint: log-normal of all other sites' power
         others = every[every["Data center"] != r["site"]].groupby("Data center").tail(1)
         ln_mw = np.log(others["Power (MW)"].to_numpy(float))
         alone.append(float(ln_mw.mean()))

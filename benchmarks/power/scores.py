@@ -1,9 +1,9 @@
-"""Scores of log-normal predictions against truth.
+"""Scores of log-normal predictions.
 
-Every figure is of e = ln(truth) - mu in units of ln, against a predicted spread sd: coverage of the
-central 50, 80 and 95% intervals, CRPS of the normal (Gneiting and Raftery 2007, eq. 21), root mean
-square error (called ln_sd, as Epoch AI's factor 1.4 at 80% is an ln-sd of 0.26). Intervals: bootstrap
-over groups (a manufacturer, an owner, a site), as rows of one group share their error.
+All scores use the error e = ln(truth) - mu and the predicted ln-sd: coverage of the central 50, 80 and 95% intervals,
+CRPS of the normal distribution (Gneiting and Raftery 2007, eq. 21), root mean square error (called ln_sd; Epoch AI's
+factor of 1.4 at 80% is an ln-sd of 0.26). Intervals: bootstrap over groups (a manufacturer, an owner, a site),
+because rows of one group share errors.
 """
 
 from __future__ import annotations
@@ -14,20 +14,22 @@ import numpy as np
 from scipy.stats import binom, norm
 
 WITHIN = float(np.log(1.4))
+# quantiles of the standard normal distribution at 75%, 90% and 97.5%
 _Z = {"coverage_50": 0.674490, "coverage_80": 1.281552, "coverage_95": 1.959964}
 
 
 def crps(error: np.ndarray, sd: np.ndarray) -> np.ndarray:
-    """CRPS of N(0, sd²) at `error`, same shape; where sd is 0, the absolute error."""
+    """Return the CRPS of N(0, sd²) at `error`, same shape; the absolute error where sd is 0."""
     error, sd = np.broadcast_arrays(np.asarray(error, float), np.asarray(sd, float))
     z = np.divide(error, sd, out=np.zeros_like(error), where=sd > 0)
+    # Gneiting and Raftery 2007, eq. 21, with the sign of a loss
     value = sd * (z * (2 * norm.cdf(z) - 1) + 2 * norm.pdf(z) - 1 / np.sqrt(np.pi))
     out: np.ndarray = np.where(sd > 0, value, np.abs(error))
     return out
 
 
 def binomial_band(n: int, p: float = 0.8) -> list[float]:
-    """Central 95% of the share of hits in n independent trials of chance p."""
+    """Return the central 95% interval of the share of hits in n independent trials with probability p."""
     low, high = binom.ppf([0.025, 0.975], n, p) / n
     return [round(float(low), 4), round(float(high), 4)]
 
@@ -47,9 +49,9 @@ def summary(
         ln_true: (row,) logarithm of the truth.
         mu: (row,) logarithm of the predicted median.
         sd: (row,) predicted ln-sd.
-        groups: (row,) what is drawn as one in the bootstrap.
-        seed: of the bootstrap.
-        samples: of the bootstrap.
+        groups: (row,) group that the bootstrap resamples as a whole.
+        seed: seed of the bootstrap.
+        samples: number of bootstrap samples.
     """
     error = np.asarray(ln_true, float) - np.asarray(mu, float)
     spread = np.broadcast_to(np.asarray(sd, float), error.shape)

@@ -1,4 +1,4 @@
-"""100,000 sites × 4,096 draws, streamed in blocks, against drawing as many log-normals with numpy."""
+"""100,000 sites × 4,096 draws, in blocks, compared with drawing as many log-normal numbers with numpy."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from overwatt.pipeline.power import posterior
 from overwatt.pipeline.power.evidence import SiteEvidence
 
 BLOCK = 64
-"""Sites at a time: their four arrays of draws, 4 MB, stay near the processor."""
+"""Sites per block: their four arrays of draws (4 MB) stay in the processor's cache."""
 
 
 def measure(sites: int = 100_000, draws: int = 4096, seed: int = 0) -> dict[str, Any]:
-    """Return seconds of both, in turns of a tenth each so that the machine's mood is shared, and peak memory.
+    """Return the seconds of both, and peak memory; they alternate in tenths, so that other load affects both.
 
-    The sites are simulated: half have a footprint alone, half outlined cooling too. Ours gives quantiles of
-    IT and facility power, H100 equivalents and FLOP; numpy's only draws, one log-normal a site and draw.
+    The sites are simulated: half have only a footprint, half also outlined cooling equipment. Ours gives quantiles of
+    IT and facility power, H100 equivalents and FLOP; numpy only draws one log-normal number per site and draw.
     """
     ours = theirs = 0.0
     checked = 0.0
@@ -32,6 +32,7 @@ def measure(sites: int = 100_000, draws: int = 4096, seed: int = 0) -> dict[str,
         for k in range(0, n, BLOCK):
             stop = min(k + BLOCK, n)
             evidence = [SiteEvidence(f"{part}-{i}", area[i], cooling[i], gsd_m=1.0) for i in range(k, stop)]
+            # the sum shows that both the work was done and the result stays the same
             checked += float(quantiles(evidence, draws, seed)["it_mw_p50"].sum())
         ours += time.perf_counter() - start
         start = time.perf_counter()
@@ -46,7 +47,7 @@ def measure(sites: int = 100_000, draws: int = 4096, seed: int = 0) -> dict[str,
 
 
 def quantiles(evidence: list[SiteEvidence], draws: int, seed: int) -> dict[str, np.ndarray]:
-    """Quantile columns of one block."""
+    """Return the quantile columns of one block of sites."""
     found = posterior.estimate(evidence, year=2026, seed=seed, draws=draws, words=False)
     done = training_compute.estimate(found, year=2026, words=False)
     stems = {"it_mw": found.it_mw, "facility_mw": found.facility_mw, "h100e": done.h100e, "flop": done.flop}

@@ -1,9 +1,9 @@
-"""Construction against what came: forecasts of the date of operation, 12 months before and at fixed dates.
+"""Backtest of construction forecasts: dates of operation, forecast 12 months before and from fixed dates.
 
-A forecast uses rows dated before it, and waits fitted to such rows of other sites; waits that had not
-ended by then are censored there. Two backtests: 'before' takes each building 12 months before it came into
-operation, which is a choice by the outcome (it can only be late or right); 'from_dates' takes every building
-under way on a fixed date and scores what came by `LATEST`, with those not yet in operation as censored.
+A forecast uses only rows dated before it, and waiting times fitted to such rows of other sites; waits that had not
+ended by then are censored. Two backtests: 'before' takes each building 12 months before its operation, which selects
+by the outcome (it can only be late or right); 'from_dates' takes each building under construction on a fixed date and
+scores the outcome until `LATEST`, with buildings not yet in operation as censored.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ from overwatt.pipeline.power.posterior import site_seed
 
 ORIGINS = ("2025-02-01", "2025-08-01", "2026-02-01")
 RULE_MONTHS = 6.0
-"""Epoch's rule: in operation 5 to 7 months after the roof."""
+"""Epoch AI's rule of thumb: in operation 5 to 7 months after the roof is closed."""
+# words in a status text that mark a date as estimated, not observed
 _ESTIMATED = re.compile(r"estimat|rule of thumb|assum|default|based o[nf]f? (?:it|the|all|how)", re.I)
 _DRAWS = 4000
 
 
 def measure(folder: Path, seed: int = 0) -> dict[str, Any]:
-    """Return coverage and errors in months of both backtests, those of two rules, and every row."""
+    """Return coverage and errors in months of both backtests, the errors of Epoch AI's rule, and all rows."""
     table = pd.read_csv(folder / "epoch_data_center_timelines.csv")
     every = waits(table)
     before, dated = [], []
@@ -61,7 +62,7 @@ def _same(origin: pd.Timestamp, wait: Wait) -> pd.Timestamp:
 
 
 def _latest(every: list[Wait], origin_of: Callable[[Wait], pd.Timestamp | None]) -> list[Wait]:
-    """For each building the last stage seen before its origin, if it was not yet in operation then."""
+    """Return the last stage seen of each building before its forecast origin, if it was not in operation then."""
     best: dict[tuple[str, int], Wait] = {}
     for wait in every:
         origin = origin_of(wait)
@@ -74,10 +75,12 @@ def _latest(every: list[Wait], origin_of: Callable[[Wait], pd.Timestamp | None])
 
 
 def _forecast(table: pd.DataFrame, wait: Wait, origin: pd.Timestamp, seed: int) -> dict[str, Any] | None:
+    """Return the forecast of one building from `origin` on; None if its stage has no fitted waiting time."""
     others = table[table["Data center"] != wait.site]
     known = fit(waits(others, origin.date().isoformat()))
     if wait.stage not in known:
         return None
+    # time already spent in the stage conditions the forecast
     spent = (origin - wait.seen).days / DAYS_PER_MONTH
     drawn = stage_delays(wait.stage, spent, _DRAWS, site_seed(seed, f"{wait.site}/{wait.building}"), table=known)
     truth = (wait.seen + pd.Timedelta(days=wait.days) - origin).days / DAYS_PER_MONTH
@@ -92,7 +95,7 @@ def _forecast(table: pd.DataFrame, wait: Wait, origin: pd.Timestamp, seed: int) 
 
 
 def _scores(rows: list[dict[str, Any]], seed: int) -> dict[str, Any]:
-    """Coverage (a censored row counts by the share of its chance that is left), errors, bootstrap over sites."""
+    """Return coverage, errors, bootstrap intervals over sites; a censored row counts by its remaining probability."""
     if not rows:
         return {"n": 0}
     frame = pd.DataFrame(rows)
@@ -106,6 +109,7 @@ def _scores(rows: list[dict[str, Any]], seed: int) -> dict[str, Any]:
         for name, width in (("coverage_50", 0.5), ("coverage_80", 0.8), ("coverage_95", 0.95)):
             low, high = 0.5 - width / 2, 0.5 + width / 2
             inside = (b >= low) & (b <= high)
+            # censored at quantile b: P(inside the interval | later than b)
             rest = np.clip(high - np.maximum(b, low), 0.0, None) / np.maximum(1.0 - b, 1e-9)
             out[name] = float(np.where(e, inside, rest).mean())
         if e.any():

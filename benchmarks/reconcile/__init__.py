@@ -1,1 +1,1 @@
-"""The ledger against planted edits and rivals: `python -m benchmarks.reconcile --json`."""
+"""The ledger tested on planted edits and compared with rivals: `python -m benchmarks.reconcile --json`."""

@@ -1,4 +1,4 @@
-"""The ledger against planted edits, rivals, and at scale: `python -m benchmarks.reconcile --json`."""
+"""The ledger tested on planted edits, compared with rivals, and at scale: `python -m benchmarks.reconcile --json`."""
 
 from __future__ import annotations
 
@@ -20,29 +20,27 @@ from benchmarks.reconcile.bound import best_threshold, informed, ratios
 from benchmarks.reconcile.planted import EDITS, ERROR_M, EXPECTED, REACH_M, Case, base, plant
 from overwatt.pipeline.reconcile import ledger as reconcile
 
-FINE = ("rooftop", "parcel")
-
-
+FINE = ("rooftop", "parcel")  # coordinate classes precise enough for the headline result
 SETUPS = {"im3 sites": ("im3", REACH_M), "osm sites": ("osm", REACH_M), "im3 buildings": ("im3", 0.0)}
-"""Registry, and how near buildings form one site; the first, in the unit of the pipeline's sites, is the headline."""
+"""Registry and linking distance of buildings to sites, metres; the first is the headline, as the pipeline does it."""
 STATED = 0.5
-"""A pair of a lower p_match stands in the ledger as uncertain and is not counted as stated."""
+"""A pair with a lower p_match is uncertain in the ledger and does not count as stated."""
 
 
 def pairs_of(ledger: pd.DataFrame, least: float = STATED) -> pd.DataFrame:
-    """Rows of the ledger that pair a site with a declaration."""
+    """Return the ledger rows that match a site with a declaration."""
     return ledger[ledger["site_id"].notna() & ledger["declared_id"].notna() & (ledger["p_match"] >= least)]
 
 
 def score(case: Case, found: dict[str, str]) -> dict[str, float]:
-    """Recall and precision of pairs; the parts of a split declaration each have the same site."""
+    """Return counts of true, found and correct pairs; all parts of a split declaration have the same site."""
     true = {d: s for d, s in case.partner.items() if s}
     hit = sum(found.get(d) == s for d, s in true.items())
     return {"true": len(true), "found": len(found), "hit": hit}
 
 
 def ratio(parts: list[dict[str, float]]) -> dict[str, float]:
-    """Recall, precision and F1 over several cases."""
+    """Return recall, precision and F1 over several cases."""
     hit, true, found = (sum(p[k] for p in parts) for k in ("hit", "true", "found"))
     recall, precision = hit / max(true, 1), hit / max(found, 1)
     f1 = 2 * recall * precision / max(recall + precision, 1e-9)
@@ -50,7 +48,7 @@ def ratio(parts: list[dict[str, float]]) -> dict[str, float]:
 
 
 def by_edit(case: Case, ledger: pd.DataFrame) -> dict[str, dict[str, int]]:
-    """Counts by edit: rows, pairs right, class right, rows of the expected class in all and those rightly so."""
+    """Return counts by edit: rows, correct pairs, correct classes, rows of the expected class, correct ones of them."""
     paired = dict(zip(pairs_of(ledger)["declared_id"], pairs_of(ledger)["site_id"], strict=True))
     class_of = {d: c for d, c in zip(ledger["declared_id"], ledger["class"], strict=True) if isinstance(d, str)}
     class_of |= {
@@ -71,9 +69,10 @@ def by_edit(case: Case, ledger: pd.DataFrame) -> dict[str, dict[str, int]]:
 
 
 def calibration(p: np.ndarray, y: np.ndarray, group: np.ndarray, seed: int) -> tuple[float, list[float]]:
-    """Expected calibration error over ten bins of equal number, bootstrap interval over cases' tenths."""
+    """Return the expected calibration error over ten bins of equal count, with a bootstrap interval over groups."""
 
     def ece(p: np.ndarray, y: np.ndarray) -> float:
+        # ECE: mean |mean p - share correct| over bins, weighted by their size
         parts = np.array_split(np.argsort(p, kind="stable"), 10)
         return float(sum(len(k) * abs(p[k].mean() - y[k].mean()) for k in parts if len(k)) / max(len(p), 1))
 
@@ -87,7 +86,7 @@ def calibration(p: np.ndarray, y: np.ndarray, group: np.ndarray, seed: int) -> t
 
 
 def measure(folder: Path, seed: int = 0, repeats: int = 2) -> dict[str, Any]:
-    """Return recall, precision, calibration, edits, coordinates, rivals, and what an informed matcher reaches."""
+    """Return recall, precision, calibration, results by edit and coordinates, rivals, and the upper bound."""
     cells: dict[tuple[str, str, str, float], list[dict[str, float]]] = {}
     best: dict[tuple[str, str, float], list[dict[str, float]]] = {}
     edits: dict[str, dict[str, dict[str, int]]] = {}
@@ -171,7 +170,7 @@ def _shares(c: dict[str, int]) -> dict[str, float | int | None]:
 
 
 def scale(sizes: tuple[int, ...] = (30_000, 100_000, 300_000, 1_000_000), seed: int = 0) -> dict[str, Any]:
-    """Return seconds, memory and the exponent of time over observed sites; declarations are a tenth of them."""
+    """Return seconds, memory and the exponent of time by number of sites; declarations are a tenth of the sites."""
     from benchmarks.reconcile.scaling import compare
 
     rows = [compare(n, n // 10, seed) for n in sizes]
@@ -180,19 +179,20 @@ def scale(sizes: tuple[int, ...] = (30_000, 100_000, 300_000, 1_000_000), seed: 
     return {
         "seconds": last["seconds"], "observed": last["observed"], "declared": last["declared"],
         "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        # slope of ln(seconds) over ln(sites) on the three largest sizes
         "exponent": round(float(np.polyfit(x[-3:], t[-3:], 1)[0]), 3),
         "time_vs_baseline": round(last["seconds"] / last["baseline_seconds"], 3), "sweep": rows, "simulated": True,
     }  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure; the last line of standard output is JSON with --json."""
+    """Measure; with --json the last line of standard output is JSON."""
     parser = argparse.ArgumentParser(prog="benchmarks.reconcile", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     parser.add_argument("--data", type=Path, default=None, help="folder with im3_footprints.geojson")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--observed", type=int, default=1_000_000, help="largest size of the sweep; 0 leaves it out")
+    parser.add_argument("--observed", type=int, default=1_000_000, help="largest number of sites; 0: no scaling test")
     options = parser.parse_args(arguments)
     folder = options.data or real_data() / "facilities"
     if not (folder / "im3_footprints.geojson").is_file():

@@ -1,7 +1,7 @@
-"""What a matcher could reach that knows how the noise was made: exact densities of every planted error.
+"""Upper bound: a matcher that knows how the noise was generated, with the exact densities of all planted errors.
 
-Not a rival but a yardstick: it is told the distributions, the rates and the edits' shares, which nobody knows in use.
-Where it stays below a target, neighbours are alike and near within the errors, and no matcher can tell them apart.
+It is not a rival but a reference: it is given the distributions, rates and shares of edits, which are unknown in use.
+Where it stays below a target, neighbours are indistinguishable within the errors, for any matcher.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from overwatt.pipeline.reconcile.assignment import assign
 from overwatt.pipeline.reconcile.records import declared_of, sites_of
 from overwatt.pipeline.reconcile.settings import DEFAULTS
 
-_REACH = 6.0  # in stated errors, m
+_REACH = 6.0  # search radius in stated position errors
 
 
 def informed(case: Case, family: str, share: float = 0.05) -> dict[str, str]:
-    """Return the pairs (declared_id -> site_id) of the assignment that is best under the true densities."""
+    """Return the pairs (declared_id -> site_id) of the best assignment under the true densities of `plant`."""
     s = sites_of(case.sites, case.labels)
     d = declared_of(case.declared, case.looked_at, DEFAULTS)
     other = family == "other"
@@ -33,17 +33,20 @@ def informed(case: Case, family: str, share: float = 0.05) -> dict[str, str]:
     error = d.error_m[decl]
     jitter = 15.0 if other else 8.0
     if other:
+        # scales as in `planted.plant`: Laplace or normal errors of declaration and site, added in quadrature
         scale = np.hypot(error / 1.7, jitter / 1.4)
         ln_near = -(np.abs(x) + np.abs(y)) / scale - 2 * np.log(2 * scale)
     else:
         scale = np.hypot(error, jitter) / 1.4
         ln_near = -0.5 * (x**2 + y**2) / scale**2 - np.log(2 * np.pi * scale**2)
     away = np.hypot(x, y)
+    # edit `move`: uniform over angle and over 1.5-4.5 km, so density 1 / (2 pi r 3 km); margins for the jitter
     moved = np.where((away > 1300) & (away < 4700), 1.0 / (2 * np.pi * 3000.0 * np.maximum(away, 1.0)), 1e-30)
     ln_place = np.logaddexp(np.log(1 - share) + ln_near, np.log(share) + np.log(moved))
 
     def ln_size(off: np.ndarray, wide: float) -> np.ndarray:
         sd = np.hypot(0.3, wide)
+        # Student t with 4 degrees of freedom has variance 2: scaled to sd
         return student.logpdf(off * np.sqrt(2) / sd, 4) + np.log(np.sqrt(2) / sd) if other else _normal(off, sd)
 
     off = np.log(s.it_mw[site] / d.it_mw[decl])
@@ -58,13 +61,14 @@ def informed(case: Case, family: str, share: float = 0.05) -> dict[str, str]:
     ln_power -= _normal(np.log(s.it_mw[site]) - np.log(s.it_mw).mean(), np.log(s.it_mw).std())
     missed, false = (0.10, 0.08) if other else (0.05, 0.04)
     alone = (false + share) / (1 + false)  # share of the sites that nothing declares
+    # log likelihood ratio of match against chance, plus prior odds of a match
     gain = ln_place - np.log(s.at.density_km2(site, DEFAULTS) / 1e6) + ln_power + ln_area
     gain += label_terms(s.labels, d.labels, site, decl) + np.log((1 - missed) / missed) - np.log(alone)
-    # a false site has a p_data_center of 0.3 to 0.9, a true one 0.95: known to who made them
+    # false sites were given a p_data_center of 0.3 to 0.9, true ones 0.95: the informed matcher knows that
     gain = np.where(s.p[site] < 0.94, -1.0, gain)
     chosen = assign(site, decl, gain)
     found = {str(d.id[decl[k]]): str(s.id[site[k]]) for k in chosen}
-    for j in np.flatnonzero(~np.isin(d.id.astype(str), list(found))):  # a split declaration shares its site
+    for j in np.flatnonzero(~np.isin(d.id.astype(str), list(found))):  # parts of a split declaration share their site
         near = np.flatnonzero(decl == j)
         if len(near) and gain[near].max() > np.log(1 / share):
             found[str(d.id[j])] = str(s.id[site[near[np.argmax(gain[near])]]])
@@ -72,7 +76,7 @@ def informed(case: Case, family: str, share: float = 0.05) -> dict[str, str]:
 
 
 def ratios(case: Case, edit: str) -> tuple[np.ndarray, np.ndarray]:
-    """ln(observed/declared MW) of every true pair, and whether `edit` was made on it, each (pair,)."""
+    """Return ln(observed / declared MW) of all true pairs, and whether `edit` was made on them, each (pair,)."""
     seen = case.sites.set_index("site_id")["it_mw_p50"]
     told = case.declared.set_index("declared_id")["it_mw"]
     pairs = [(d, s) for d, s in case.partner.items() if s and case.edit.get(d) != "split"]
@@ -81,11 +85,11 @@ def ratios(case: Case, edit: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def best_threshold(parts: list[tuple[np.ndarray, np.ndarray]], sign: float) -> dict[str, float]:
-    """What the best threshold on the true power ratio gives, pairing known: no rule on power alone can do better.
+    """Return the scores of the best threshold on the power ratio with known pairs: the bound of any rule on power.
 
     Args:
-        parts: of `ratios`.
-        sign: 1 where the edit makes observed larger than declared, -1 where smaller.
+        parts: results of `ratios`.
+        sign: 1 if the edit makes observed larger than declared, -1 if smaller.
     """
     off = sign * np.concatenate([p[0] for p in parts])
     made = np.concatenate([p[1] for p in parts])

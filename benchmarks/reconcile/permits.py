@@ -1,22 +1,23 @@
-"""EPA air permits against IM3 footprints, judged by hand: `python -m benchmarks.reconcile.permits [--json]`.
+"""EPA air permits compared with IM3 footprints, judged pairs: `python -m benchmarks.reconcile.permits [--json]`.
 
-Truth that nobody planted. Observed: IM3's buildings of 1500 m2 or more (PNNL, IM3 open data center atlas), those
+The truth is not planted. Observed: IM3's buildings of 1500 m2 or more (PNNL, IM3 open data center atlas), those
 within 60 m as one site, with IM3's names and operators as labels. Declared: the 440 facilities with air permits under
-NAICS 518210 (US EPA, ECHO; US government work). Neither states power, so power plays no part. IM3 holds no building
-of some half of the permits, so few can be matched at all.
+NAICS 518210 (US EPA, ECHO; US government work). Neither states power, so power is not used. IM3 lacks the buildings
+of about half of the permits, so few permits can be matched.
 
-`permit_pairs.csv` has 60 pairs drawn by chance (numpy seed 518210, on 24 November 2026): 8 of each of five
-ranges of p_match, 12 of permit and nearest site within 1.5 km that was not matched to it where the permit was matched
-elsewhere, and all 8 where it was not matched. `weight` is how many pairs of the population one row stands for.
+`permit_pairs.csv` has 60 randomly drawn pairs (numpy seed 518210, on 24 November 2026): 8 from each of five ranges of
+p_match, 12 of a permit and the nearest unmatched site within 1.5 km where the permit was matched elsewhere, and all 8
+where it was not matched. `weight` is the number of pairs in the population that a row represents.
 The maintainers' software agent, not a person, judged them from names, addresses, distances and the names and addr:*
-tags of OpenStreetMap near by (ODbL, © OpenStreetMap contributors), shuffled, before it saw p_match or what
-the matcher did: 'same' where the site is the permit's facility or a part of it, 'cannot tell' where nothing says so.
-IM3 is drawn from OpenStreetMap, so site and address tags are not independent; company names such as Andale (Meta)
-are recalled. One judge, no second reading. A site's key is its centre, lon,lat to four decimals.
+tags of nearby OpenStreetMap objects (ODbL, © OpenStreetMap contributors), in random order, before it saw p_match or
+the result of the matcher: 'same' if the site is the permit's facility or a part of it, 'cannot tell' without evidence.
+IM3 is derived from OpenStreetMap, so sites and address tags are not independent; relations of companies such as
+Andale (Meta) are from the agent's memory. One judge, no second reading. The key of a site is its centre, lon,lat to
+four decimals.
 
-Kinds of error seen: the pairs that are not true join a permit whose building IM3 lacks to the nearest footprint, which
-belongs to another firm in the same street, and often has a permit of its own; of the true pairs that are missed, the
-permit's coordinate is a kilometre off its campus, or the permit names several halls and only one is matched.
+Errors seen: false pairs join a permit whose building IM3 lacks with the nearest footprint, which belongs to another
+company in the same street and often has its own permit. Missed pairs: the permit's coordinate is a kilometre away from
+its campus, or the permit names several halls and only one is matched.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ from overwatt.workflows.io import registries
 JUDGED = Path(__file__).with_name("permit_pairs.csv")
 PERMITS = "epa_echo_naics_518210.json"
 STATED = 0.5
-"""A pair of a lower p_match stands in the ledger as uncertain."""
+"""A pair with a lower p_match is uncertain in the ledger."""
 _BINS = 5
 
 
@@ -72,13 +73,13 @@ def tables(folder: Path) -> Tables:
 
 
 def judged(path: Path = JUDGED) -> list[dict[str, str]]:
-    """Rows of the sheet: RegistryID, site, verdict, stratum, weight, reason; all text."""
+    """Return the rows of the judged pairs: RegistryID, site, verdict, stratum, weight, reason; all text."""
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
 def wilson(hits: float, n: float) -> list[float]:
-    """95% interval of a share, Wilson (1927); [0, 1] where nothing was counted. `n` may be an effective number."""
+    """Return the 95% interval of a share (Wilson 1927); [0, 1] if n is 0. `n` may be an effective sample size."""
     if n <= 0:
         return [0.0, 1.0]
     z2, p = 1.959964**2, hits / n
@@ -87,16 +88,17 @@ def wilson(hits: float, n: float) -> list[float]:
 
 
 def share(right: np.ndarray, weight: np.ndarray) -> dict[str, Any]:
-    """Share right: as drawn (n, hits, interval), and weighted to the population (interval by Kish's effective n).
+    """Return the correct share: unweighted, and weighted to the population (interval by Kish's effective sample size).
 
     Args:
         right: (n,) bool.
-        weight: (n,) pairs that each row stands for.
+        weight: (n,) number of pairs that each row represents.
     """
     n, hits = len(right), int(right.sum())
     if not n:
         return {"n": 0, "hits": 0, "share": None, "interval": [0.0, 1.0]}
     weighted = float(weight @ right / weight.sum())
+    # Kish (1965): effective n = (sum w)^2 / sum w^2
     effective = float(weight.sum() ** 2 / (weight**2).sum())
     return {
         "n": n, "hits": hits, "share": round(hits / n, 3), "interval": wilson(hits, n),
@@ -105,7 +107,7 @@ def share(right: np.ndarray, weight: np.ndarray) -> dict[str, Any]:
 
 
 def measure(folder: Path) -> dict[str, Any]:
-    """Return counts, precision, recall and calibration on the judged pairs, and the rivals' on the same."""
+    """Return counts, precision, recall and calibration on the judged pairs, and the rivals' scores on them."""
     t = tables(folder)
     ledger = reconcile.reconcile(t.sites, t.permits, t.looked_at, labels=t.labels)
     paired = ledger[ledger["site_id"].notna() & ledger["declared_id"].notna()]
@@ -146,14 +148,14 @@ def measure(folder: Path) -> dict[str, Any]:
 
 
 def calibration(p: np.ndarray, same: np.ndarray, weight: np.ndarray) -> dict[str, Any]:
-    """Brier score and expected calibration error (five bins of equal number), weighted to the population.
+    """Return Brier score and expected calibration error (five bins of equal count), weighted to the population.
 
-    `ece_if_calibrated` is the mean ECE of drawn verdicts that follow p exactly: what chance alone gives at this n.
+    `ece_if_calibrated` is the mean ECE of simulated verdicts that follow p exactly: the effect of chance at this n.
 
     Args:
         p: (n,) probabilities of a match.
         same: (n,) verdicts, bool.
-        weight: (n,) pairs that each row stands for.
+        weight: (n,) number of pairs that each row represents.
     """
     bins = [k for k in np.array_split(np.argsort(p, kind="stable"), _BINS) if len(k)]
 
@@ -182,9 +184,9 @@ def _by_stratum(rows: list[dict[str, str]], same: np.ndarray) -> dict[str, str]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Print the figures; 1 where the files are missing."""
+    """Print the results; return 1 if the files are missing."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--json", action="store_true", help="on one line")
+    parser.add_argument("--json", action="store_true", help="print the JSON on one line")
     parser.add_argument("--data", type=Path, help="folder of the facility files")
     asked = parser.parse_args(argv)
     folder = asked.data or real_data() / "facilities"

@@ -1,8 +1,8 @@
-"""Planted edits: a real registry copied as observed with noise, and edited as declared.
+"""Planted edits: a real registry, copied with noise as observed sites, and with edits as declarations.
 
-Truth is known for every row: which declaration is which site, and which edit was made. Two families of noise:
-'tuned', in the shapes that the matching assumes, and 'other', with other distributions and rates, on which
-nothing was tuned (Laplace position, Student size, more missed and false sites).
+The truth is known for each row: which declaration is which site, and which edit was made. Two families of noise:
+'tuned', with the distributions that the matching assumes, and 'other', with different distributions and rates on which
+nothing was tuned (Laplace position errors, Student t size errors, more missed and false sites).
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ EXPECTED = {
 }  # fmt: skip
 ERROR_M = {"rooftop": 30.0, "parcel": 200.0, "postcode": 1500.0, "city": 8000.0}
 REACH_M = 60.0
-"""Buildings this near form one site: the default of the pipeline's workflows."""
+"""Buildings within this distance form one site: the default of the workflows."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """Tables, labels of the sites, and the truth.
+    """One test case: tables, labels of the sites, and the truth.
 
     Attributes:
         sites: table `sites`.
         labels: site_id, name, operator.
         declared: table `declared`.
         looked_at: table `looked_at`.
-        partner: declared_id -> site_id, '' where the site was missed.
+        partner: declared_id -> site_id, '' if the site was not detected.
         edit: declared_id or site_id -> edit.
-        false: site_ids that are of no data center.
+        false: site_ids of false detections.
     """
 
     sites: gpd.GeoDataFrame
@@ -59,15 +59,15 @@ class Case:
 
 
 def base(folder: Path, registry_name: str = "im3", reach_m: float = REACH_M) -> gpd.GeoDataFrame:
-    """Return a real registry, neighbours within `reach_m` as one site, as the pipeline builds its sites.
+    """Return a real registry with neighbours within `reach_m` merged to one site, as the pipeline does.
 
-    Power is simulated: neither registry states any. Of IM3's buildings it follows the footprint; OpenStreetMap's
-    rows are points without a size, their power is drawn.
+    Power is simulated, because neither registry states it. For IM3 it follows from the footprint; OpenStreetMap rows
+    are points without a size, so their area is drawn at random.
 
     Args:
-        folder: with the registries' files.
+        folder: folder of the registry files.
         registry_name: 'im3' or 'osm'.
-        reach_m: outlines this near are one site; 0 leaves every building apart.
+        reach_m: outlines within this distance are one site; 0 keeps all buildings separate.
     """
     rng = np.random.default_rng(5)
     if registry_name == "osm":
@@ -77,12 +77,14 @@ def base(folder: Path, registry_name: str = "im3", reach_m: float = REACH_M) -> 
     else:
         found = registries.read(folder / "im3_footprints.geojson")
         found = found[(found.geometry.geom_type != "Point") & (found["area_m2"] >= 1500)].reset_index(drop=True)
+    # 1.5 kW facility power per m2, ln-sd 0.6, divided by a facility / IT ratio of 1.3 (own choices)
     found["it_mw"] = found["area_m2"] / 1000.0 * 1.5 * np.exp(0.6 * rng.standard_normal(len(found))) / 1.3
     return _campuses(found, reach_m) if reach_m else found
 
 
 def _campuses(found: gpd.GeoDataFrame, reach_m: float) -> gpd.GeoDataFrame:
     middle = centres(found.geometry.to_numpy())
+    # candidates: centres within 2 km plus the distance; then exact distances in a local plane
     a, b = cKDTree(on_sphere(middle, EARTH_RADIUS_M / 1e3)).query_pairs(2.0 + reach_m / 1e3, output_type="ndarray").T
     shape = found.geometry.to_numpy()
     near = shapely.distance(local_frame(shape[a], *middle[a].T), local_frame(shape[b], *middle[a].T)) <= reach_m
@@ -99,16 +101,16 @@ def plant(
     truth: gpd.GeoDataFrame, *, family: str, coordinates: str, seed: int, share: float = 0.05, names: float = 0.0,
     footprints: bool = True,
 ) -> Case:  # fmt: skip
-    """Return a case.
+    """Return a test case.
 
     Args:
-        truth: as of `base`.
+        truth: result of `base`.
         family: 'tuned' or 'other'.
-        coordinates: class of the declared coordinates, of `ERROR_M`.
-        seed: of everything.
-        share: of the rows that each edit is made on.
-        footprints: whether the declarations state their buildings' footprint, as IM3 does.
-        names: share of sites of which the name and operator are known (imagery has none).
+        coordinates: class of the declared coordinates, a key of `ERROR_M`.
+        seed: seed of all random numbers.
+        share: share of the rows on which each edit is made.
+        names: share of sites with known name and operator (imagery shows none).
+        footprints: whether declarations state the footprint of their buildings, as IM3 does.
     """
     rng = np.random.default_rng((seed, 1 if family == "tuned" else 2))
     other = family == "other"
@@ -159,6 +161,7 @@ def plant(
             continue
         scale = {"halve": 0.5, "triple": 3.0}.get(str(edit[k]), 1.0) * np.exp(rng.normal(0, 0.1))
         error = ERROR_M["city"] if edit[k] == "vague" else sigma
+        # normal, error / 1.4 per axis: the radial rms is the stated error; Laplace errors are about 1.2 times as wide
         spread = rng.laplace(0, error / 1.7, 2) if other else rng.normal(0, error / 1.4, 2)
         if edit[k] == "move":
             angle, away = rng.uniform(0, 2 * np.pi), rng.uniform(1500, 4500)

@@ -1,4 +1,4 @@
-"""Rivals, in the same run on the same tables: (declared_id, site_id) pairs each."""
+"""Rival matchers on the same tables: each returns pairs declared_id -> site_id."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from overwatt.pipeline.declared.names import plain
 
 
 def nearest(sites: gpd.GeoDataFrame, declared: gpd.GeoDataFrame) -> dict[str, str]:
-    """Greedy nearest neighbour, one to one, within three stated errors and 500 m."""
+    """Return greedy one-to-one nearest neighbours within 500 m plus three stated position errors."""
     ours, theirs = _ball(sites), _ball(declared)
     reach = 500.0 + 3.0 * declared["position_error_m"].to_numpy(float)
     pairs = []
@@ -23,7 +23,7 @@ def nearest(sites: gpd.GeoDataFrame, declared: gpd.GeoDataFrame) -> dict[str, st
 
 
 def names_only(sites: gpd.GeoDataFrame, labels: pd.DataFrame, declared: gpd.GeoDataFrame) -> dict[str, str]:
-    """Best rapidfuzz score of operator and name above 85, wherever it is; ties to the first."""
+    """Return the site with the best rapidfuzz score of operator and name above 85, at any distance; first of ties."""
     text = _texts(labels.set_index("site_id").reindex(sites["site_id"]))
     known = [i for i, t in enumerate(text) if t]
     out: dict[str, str] = {}
@@ -39,10 +39,10 @@ def names_only(sites: gpd.GeoDataFrame, labels: pd.DataFrame, declared: gpd.GeoD
 
 
 def plant_matching(sites: gpd.GeoDataFrame, labels: pd.DataFrame, declared: gpd.GeoDataFrame) -> dict[str, str]:
-    """Rules as powerplantmatching has: name, distance and capacity scored apart and averaged; best above 0.6.
+    """Return pairs by rules like those of powerplantmatching: mean of name, distance and capacity scores above 0.6.
 
-    Distance falls to 0 at 10 km, capacity by the ratio of the smaller to the larger, names by Jaro-like
-    similarity where both have one; greedy, not one to one, as in that package.
+    The distance score falls linearly to 0 at 10 km; the capacity score is the smaller over the larger capacity; the
+    name score is a token-sort similarity if both have a name. Greedy, not one to one, as in that package.
     """
     ours, theirs = _ball(sites), _ball(declared)
     text = _texts(labels.set_index("site_id").reindex(sites["site_id"]))
@@ -80,4 +80,5 @@ def _texts(frame: pd.DataFrame) -> list[str]:
 
 
 def _ball(frame: gpd.GeoDataFrame) -> np.ndarray:
+    """Return (n, 3) points on the sphere in metres: chords approximate distances for the tree search."""
     return on_sphere(centres(frame.geometry.to_numpy()), EARTH_RADIUS_M)

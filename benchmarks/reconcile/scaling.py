@@ -1,4 +1,4 @@
-"""Time of the ledger against rapidfuzz plus BallTree, on simulated tables of a size."""
+"""Run time of the ledger compared with rapidfuzz plus a search tree, on simulated tables of a given size."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from overwatt.pipeline.reconcile import ledger as reconcile
 from overwatt.pipeline.reconcile.observed_sites import sites_from_rows
 from overwatt.pipeline.tables import conform
 
-GHOSTS = 0.05
+GHOSTS = 0.05  # share of declarations without a detected site
 _WORDS = ("north", "river", "oak", "stone", "valley", "metro", "prime", "delta", "ridge", "lake", "iron", "west")
 
 
 def tables(observed: int, declared: int, seed: int) -> tuple[gpd.GeoDataFrame, gpd.GeoDataFrame, pd.DataFrame]:
-    """Return sites, declarations and labels: towns of ten sites each over a country.
+    """Return sites, declarations and labels: towns of about ten sites each, spread over a country.
 
-    The density is the same at every size: a million sites over the contiguous United States, fewer on a part of it.
-    Sites are data centers with their stated probability; declared are data centers only, and 5% of the
-    declarations are of nothing that was seen.
+    The density is the same at each size: a million sites over the contiguous United States, fewer on a part of it.
+    Sites are data centers with their stated probability; only data centers are declared, and 5% of the declarations
+    have no detected site.
     """
     rng = np.random.default_rng((seed, observed))
-    part = np.sqrt(observed / 1e6)  # of the country's sides: the same density at every size
+    part = np.sqrt(observed / 1e6)  # part of the country's sides, so that the density stays the same
     towns = rng.uniform((-120, 28), (-120 + 45 * part, 28 + 19 * part), (max(1, observed // 10), 2))
     at = towns[rng.integers(len(towns), size=observed)] + rng.normal(0, 0.03, (observed, 2))
     mw = np.exp(rng.normal(3, 1, observed))
@@ -60,7 +60,7 @@ def tables(observed: int, declared: int, seed: int) -> tuple[gpd.GeoDataFrame, g
 
 
 def compare(observed: int, declared: int, seed: int) -> dict[str, Any]:
-    """Return seconds, recall and precision of both; ours writes the whole ledger, the baseline only names pairs."""
+    """Return seconds, recall and precision of both; ours makes the complete ledger, the baseline only pairs."""
     sites, table, labels = tables(observed, declared, seed)
     looked = assumed_looked_at(sites)
     start = time.perf_counter()
@@ -83,7 +83,7 @@ def compare(observed: int, declared: int, seed: int) -> dict[str, Any]:
 
 
 def baseline(sites: gpd.GeoDataFrame, declared: gpd.GeoDataFrame, labels: pd.DataFrame) -> list[int]:
-    """For each declaration the site within 5 km of the best mean of name, distance and power scores."""
+    """Return for each declaration the site within 5 km with the best mean of name, distance and power scores, or -1."""
     ours, theirs = _ball(sites), _ball(declared)
     name = labels["name"].to_numpy(object)
     mine, stated = sites["it_mw_p50"].to_numpy(float), declared["it_mw"].to_numpy(float)

@@ -1,9 +1,9 @@
-"""What a score is made of: true and false positives and negatives, block by block.
+"""Confusion counts: true positives, false positives and false negatives in each block of a picture.
 
-In: predicted and labelled outlines in one pixel frame and the mask of imaged pixels. Out: counts of
-pixels and of objects for each square block of the picture. A score sums them; its interval, and the
-comparison of two sets of weights, sum them again over resampled blocks. Objects are matched one to
-one at IoU 0.5 among those imaged by >= 99%, and belong to the block of their inner point.
+In: predicted and labelled outlines in one pixel frame and the mask of imaged pixels. Out: counts of pixels and of
+objects for each square block. A score is computed from their sum; its interval, and the comparison of two sets of
+weights, from sums over resampled blocks. Objects are matched one to one at IoU 0.5 among those imaged by >= 99%, and
+belong to the block of their inner point.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from rasterio.features import rasterize
 from scipy.optimize import linear_sum_assignment
 
 IMAGED = 0.99
+"""Share of an object's area that must be imaged to count it: a cut object is neither found nor missed (own choice)."""
 UNLABELLED, UNKNOWN = 254, 255
+"""Codes of ignored pixels, without a label and with the label unknown; larger than all `CODES`."""
 CODES = {"background": 0, "other_building": 1, "data_center": 2}
 Unlabelled = Literal["ignore", "background"]
 
@@ -33,7 +35,7 @@ class Outline:
 
 
 def burn(outlines: Sequence[Outline], shape: tuple[int, int], codes: dict[str, int], fill: int) -> np.ndarray:
-    """Rasterise outlines, later classes of `codes` over earlier ones, into (y, x) uint8."""
+    """Return outlines rasterised to (y, x) uint8; classes later in `codes` overwrite earlier ones."""
     order = [(o.polygon, codes[o.klass]) for k in codes for o in outlines if o.klass == k]
     if not order:
         return np.full(shape, fill, np.uint8)
@@ -48,10 +50,10 @@ class BlockCounts:
         pixels: class -> (block, 3) float: true positive, false positive, false negative pixels, for
             data_center, other_building and cooling_equipment.
         objects: (block, 3) float: matched, surplus, missed data centers.
-        block: (y, x) int, number of the block of a pixel.
-        used: numbers of the blocks that hold imagery.
+        block: (y, x) int, block number of each pixel.
+        used: numbers of the blocks with imagery.
         predicted: (y, x) uint8, predicted building class by `CODES`.
-        labelled: the labelled outlines, repaired.
+        labelled: the labelled outlines, made valid.
     """
 
     pixels: dict[str, np.ndarray]
@@ -71,40 +73,41 @@ def block_counts(
     block_px: int,
     cooling_known: np.ndarray | None = None,
 ) -> BlockCounts:
-    """Count one picture, block by block.
+    """Count pixels and objects of one picture in each block.
 
     Args:
         predicted: outlines of data_center, other_building, cooling_equipment.
-        labelled: the same classes and unknown, which is ignored wherever it lies (equipment
-            labelled on an unknown building still counts as equipment). Shapes that cross
-            themselves are repaired.
+        labelled: the same classes and unknown; unknown areas are ignored (but equipment labelled on an unknown
+            building counts as equipment). Self-intersecting polygons are repaired.
         valid: (y, x) bool, imaged pixels.
-        unlabelled: what pixels and objects without a label count as.
+        unlabelled: whether pixels and objects without a label are ignored or count as background.
         block_px: side of a block, pixels.
-        cooling_known: (y, x) bool, where equipment was looked for. If absent: everywhere, when
-            any is labelled, since a label file without any says nothing about it.
+        cooling_known: (y, x) bool, pixels where equipment was labelled if present. If None: all pixels if any
+            equipment is labelled, otherwise none, since such a label file says nothing about equipment.
     """
     shape = valid.shape
     predicted, labelled = _clean(predicted), _clean(labelled)
     truth = burn(labelled, shape, {**CODES, "unknown": UNKNOWN}, UNLABELLED if unlabelled == "ignore" else 0)
     pred = burn(predicted, shape, CODES, 0)
     known = valid & (truth < UNLABELLED)
+    # ceiling division: the last row and column of blocks may be narrower
     nby, nbx = -(-shape[0] // block_px), -(-shape[1] // block_px)
     block = (np.arange(shape[0])[:, None] // block_px) * nbx + np.arange(shape[1])[None, :] // block_px
     n = nby * nbx
     klass = "cooling_equipment"
     fill = UNLABELLED if unlabelled == "ignore" else 0
+    # equipment has a mask of its own: ground labelled as a building is known to be no equipment unless labelled so
     t = burn(labelled, shape, {"other_building": 0, "data_center": 0, "unknown": UNKNOWN, klass: 1}, fill)
     p = burn(predicted, shape, {klass: 1}, 0)
-    said = any(o.klass == klass for o in labelled) if cooling_known is None else cooling_known
+    equipment_known = any(o.klass == klass for o in labelled) if cooling_known is None else cooling_known
     pixels = {name: _counts(pred, truth, known, CODES[name], block, n) for name in ("data_center", "other_building")}
-    pixels[klass] = _counts(p, t, valid & (t < UNLABELLED) & said, 1, block, n)
+    pixels[klass] = _counts(p, t, valid & (t < UNLABELLED) & equipment_known, 1, block, n)
     objects = _objects(predicted, labelled, truth, valid, block, n)
     return BlockCounts(pixels, objects, block, np.unique(block[valid]), pred, labelled)
 
 
 def ratios(tp: float, fp: float, fn: float) -> dict[str, float | None]:
-    """IoU, Dice, precision and recall of counts; None where the denominator is zero."""
+    """Return IoU, Dice, precision and recall of counts; None if the denominator is zero."""
 
     def share(a: float, b: float) -> float | None:
         return float(a / b) if b > 0 else None
@@ -129,7 +132,7 @@ def _counts(pred: np.ndarray, truth: np.ndarray, known: np.ndarray, code: int, b
 def _match(
     predicted: list[shapely.Geometry], labelled: list[shapely.Geometry], at: float = 0.5
 ) -> list[tuple[int, int]]:
-    """One-to-one pairs (predicted, labelled) with IoU >= `at`, maximising total IoU."""
+    """Return one-to-one pairs (predicted, labelled) with IoU >= `at` and maximum total IoU (Hungarian method)."""
     if not predicted or not labelled:
         return []
     iou = np.zeros((len(predicted), len(labelled)))
@@ -138,16 +141,17 @@ def _match(
         for j in tree.query(polygon, predicate="intersects"):
             inter = polygon.intersection(labelled[j]).area
             iou[i, j] = inter / (polygon.area + labelled[j].area - inter)
+    # pairs below the limit are worth 0, so they never displace a valid pair
     rows, cols = linear_sum_assignment(-np.where(iou >= at, iou, 0))
     return [(int(i), int(j)) for i, j in zip(rows, cols, strict=True) if iou[i, j] >= at]
 
 
 def _clean(outlines: Sequence[Outline]) -> list[Outline]:
-    """Make outlines valid; keep their polygons, drop those that have no area."""
+    """Return valid outlines: keep the polygons of repaired shapes, drop those without area."""
     kept = []
     for o in outlines:
         parts = shapely.get_parts(o.polygon if o.polygon.is_valid else shapely.make_valid(o.polygon))
-        parts = shapely.get_parts(parts)  # a repaired shape may hold a MultiPolygon beside stray lines
+        parts = shapely.get_parts(parts)  # a repaired shape may hold a MultiPolygon next to lines
         polygons = [p for p in parts if p.geom_type == "Polygon" and p.area > 0]
         if polygons:
             kept.append(Outline(o.klass, polygons[0] if len(polygons) == 1 else shapely.MultiPolygon(polygons)))
@@ -155,9 +159,9 @@ def _clean(outlines: Sequence[Outline]) -> list[Outline]:
 
 
 def pixels_of(polygon: shapely.Geometry, shape: tuple[int, int]) -> tuple[tuple[slice, slice], np.ndarray]:
-    """Return the part of the picture around a polygon, and which of its pixels lie in the polygon.
+    """Return the window (slices) of a polygon in the picture and the mask (y, x) bool of its pixels in that window.
 
-    A polygon that holds no pixel's centre gets every pixel it touches.
+    A polygon without any pixel centre gets all pixels that it touches.
     """
     x0, y0, x1, y1 = polygon.bounds
     a0, a1 = (int(np.clip(v, 0, shape[0])) for v in (np.floor(y0), np.ceil(y1)))
@@ -173,19 +177,20 @@ def pixels_of(polygon: shapely.Geometry, shape: tuple[int, int]) -> tuple[tuple[
 
 
 def place(polygon: shapely.Geometry, shape: tuple[int, int]) -> tuple[int, int]:
-    """Row and column of a point inside a polygon, within the picture."""
+    """Return row and column of a point inside a polygon, clipped to the picture."""
     point = polygon.representative_point()
     return int(np.clip(point.y, 0, shape[0] - 1)), int(np.clip(point.x, 0, shape[1] - 1))
 
 
 def imaged_share(polygon: shapely.Geometry, valid: np.ndarray) -> float:
-    """Share of a polygon's area (pixels) that lies on valid pixels of the image."""
+    """Return the share of a polygon's area that lies on valid pixels of the picture."""
     if polygon.area == 0:
         return 0.0
     part, inside = pixels_of(polygon, valid.shape)
     if not inside.any():
         return 0.0
     frame = shapely.box(0, 0, valid.shape[1], valid.shape[0])
+    # share inside the picture, times the share of valid pixels there
     return float(polygon.intersection(frame).area / polygon.area * valid[part][inside].mean())
 
 
@@ -199,8 +204,8 @@ def _objects(
 ) -> np.ndarray:
     """Return (block, 3): matched, surplus and missed data-center objects.
 
-    A surplus object lying mostly on what is ignored (no label, unknown, or a data center that is
-    only partly imaged) or outside of the picture is not counted.
+    A surplus object mostly on ignored ground (no label, unknown, or a data center that is only partly imaged) or
+    outside the picture is not counted.
     """
     guesses = [o.polygon for o in predicted if o.klass == "data_center"]
     centers = [o.polygon for o in labelled if o.klass == "data_center"]
@@ -214,6 +219,7 @@ def _objects(
     skip = (truth >= UNLABELLED) | (partial == 1) | ~valid
     for i, polygon in enumerate(guesses):
         part, inside = pixels_of(polygon, valid.shape)
+        # mostly: more than half of its pixels
         if i not in pairs and inside.any() and skip[part][inside].mean() <= 0.5:
             counts[block[place(polygon, valid.shape)], 1] += 1
     return counts

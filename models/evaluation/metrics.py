@@ -1,12 +1,11 @@
-"""Scores: predicted against labelled buildings, with intervals, within size bands.
+"""Scores of predicted against labelled buildings, with intervals and by size band.
 
-In: predicted and labelled polygons in one pixel frame and the mask of imaged pixels. Out: one
-nested dict. Pixels are pooled over the picture; objects are matched one to one at IoU 0.5 among
-those imaged by >= 99%. What has no label is ignored by default, since a label file need not be
-complete, or taken as background. Intervals are 95% percentiles of a bootstrap over square
-blocks, because pixels and neighbours are not independent; resamples in which a ratio is
-undefined are left out, and a picture of a single block has no interval. A building that spans
-several blocks still makes them a little too narrow.
+In: predicted and labelled polygons in one pixel frame and the mask of imaged pixels. Out: one nested dict.
+Pixels are pooled over the picture; objects are matched one to one at IoU 0.5 among those imaged by >= 99%. Ground
+without a label is ignored by default, since a label file may be incomplete, or counts as background. Intervals are
+95% percentile intervals of a block bootstrap, because neighbouring pixels and buildings are not independent.
+Resamples in which a ratio is undefined are left out, and a picture of a single block has no interval. Buildings that
+span several blocks make the intervals slightly too narrow.
 """
 
 from __future__ import annotations
@@ -31,12 +30,13 @@ from overwatt.models.evaluation.confusion_counts import (
 
 __all__ = ["SIZE_BANDS_M2", "Judged", "Outline", "Unlabelled", "burn", "imaged_share", "score", "score_all"]
 
+# bands of doubling size: size-matched comparison, since large buildings are more often data centers
 SIZE_BANDS_M2 = ((0, 3_000), (3_000, 6_000), (6_000, 12_000), (12_000, 25_000), (25_000, np.inf))
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A labelled picture and what was found on it, in pixels of one frame; see `score`."""
+    """A labelled picture with its predictions, in one pixel frame; attributes as the arguments of `score`."""
 
     predicted: Sequence[Outline]
     labelled: Sequence[Outline]
@@ -59,20 +59,19 @@ def score(
 
     Args:
         predicted: outlines of data_center, other_building, cooling_equipment.
-        labelled: the same classes and unknown, which is ignored wherever it lies (equipment
-            labelled on an unknown building still counts as equipment). Shapes that cross
-            themselves are repaired.
+        labelled: the same classes and unknown; unknown areas are ignored (but equipment labelled on an unknown
+            building counts as equipment). Self-intersecting polygons are repaired.
         valid: (y, x) bool, imaged pixels.
-        gsd_m: metres a pixel.
-        unlabelled: what pixels and objects without a label count as.
+        gsd_m: metres per pixel.
+        unlabelled: whether pixels and objects without a label are ignored or count as background.
         block_px: side of the bootstrap's blocks, pixels.
-        resamples: bootstrap resamples.
-        seed: of the bootstrap.
+        resamples: number of bootstrap resamples.
+        seed: seed of the bootstrap.
 
     Returns:
         `data_center` {iou, dice, precision, recall, object_f1, objects, interval}, the same for
-        `other_building` and `cooling_equipment` (pixels only), `other_building` with n and
-        called_data_center and its share and interval, `by_size`. Undefined ratios are None.
+        `other_building` and `cooling_equipment` (pixels only); `other_building` also has n, called_data_center,
+        called_share and called_interval; `by_size`. Undefined ratios are None.
     """
     one = Judged(predicted, labelled, valid)
     return score_all(
@@ -89,9 +88,9 @@ def score_all(
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, object]:
-    """Score several pictures of one pixel size, pooled; arguments and result as of `score`.
+    """Score several pictures of one pixel size, pooled; arguments and result as for `score`.
 
-    Blocks of different pictures count as independent.
+    Blocks of different pictures are treated as independent.
     """
     parts = [
         block_counts(
@@ -104,10 +103,12 @@ def score_all(
         )
         for p in pictures
     ]
+    # offset of each picture's block numbers in the pooled list
     first = np.cumsum([0, *(len(c.objects) for c in parts)])
     used = np.concatenate([c.used + f for c, f in zip(parts, first, strict=False)])
     objects = np.concatenate([c.objects for c in parts])
     rng = np.random.default_rng(seed)
+    # block bootstrap: draw as many blocks as there are, with replacement
     draws = used[rng.integers(len(used), size=(resamples, len(used)))] if len(used) > 1 else np.empty((0, 0), int)
 
     scores: dict[str, dict[str, object]] = {}
@@ -118,6 +119,7 @@ def score_all(
         interval = {k: _interval([r[k] for r in resampled]) for k in ("iou", "dice", "precision", "recall")}
         if klass == "data_center":
             total = objects.sum(0)
+            # F1 of objects equals Dice of their counts
             result["object_f1"] = ratios(*total)["dice"]
             result["objects"] = {"matched": int(total[0]), "surplus": int(total[1]), "missed": int(total[2])}
             interval["object_f1"] = _interval([ratios(*objects[d].sum(0))["dice"] for d in draws])
@@ -146,12 +148,13 @@ def score_all(
 
 
 def _interval(values: Sequence[float | None]) -> list[float] | None:
+    """Return the central 95% of the defined values."""
     known = [v for v in values if v is not None]
     return [float(np.quantile(known, q)) for q in (0.025, 0.975)] if known else None
 
 
 def _confusion(labelled: Sequence[Outline], pred: np.ndarray, valid: np.ndarray, pixel_m2: float) -> list[dict]:
-    """One record a labelled building imaged by >= 99%: class, area, whether mostly called data center."""
+    """Return one record per labelled building imaged by >= 99%: class, area, whether mostly called data center."""
     records = []
     for o in labelled:
         if o.klass not in CODES or imaged_share(o.polygon, valid) < IMAGED:
@@ -162,6 +165,7 @@ def _confusion(labelled: Sequence[Outline], pred: np.ndarray, valid: np.ndarray,
             {
                 "class": o.klass,
                 "area_m2": o.polygon.area * pixel_m2,
+                # a building is called a data center if more than half of its pixels are
                 "called_data_center": bool((pred[part][inside] == CODES["data_center"]).mean() > 0.5),
                 "row": row,
                 "col": col,
@@ -171,6 +175,7 @@ def _confusion(labelled: Sequence[Outline], pred: np.ndarray, valid: np.ndarray,
 
 
 def _band(confusion: list[dict], low: float, high: float) -> dict[str, object]:
+    """Return counts of both classes in one size band, and how many were called data center."""
     inside = [c for c in confusion if low <= c["area_m2"] < high]
     centers = [c for c in inside if c["class"] == "data_center"]
     others = [c for c in inside if c["class"] == "other_building"]

@@ -1,14 +1,13 @@
-"""Two sets of weights on the same ground: how far apart they are, and whether that is more than chance.
+"""Paired comparison of two sets of weights on the same ground, with bootstrap intervals of the difference.
 
-In: labelled images with what A and B found on each. Out: for each measure the difference A - B, its
-95% interval and a word. The bootstrap is paired: each resample draws square blocks of ground, the
-same ones for A and B, so what makes a block easy or hard for both drops out. Blocks are 512 m by
-default, because a campus spans several of the 256 m blocks of `overwatt.models.evaluation.metrics`.
+In: labelled images with the predictions of A and B. Out: for each measure the difference A - B, its 95% interval
+and a verdict. The bootstrap is paired: each resample draws the same square blocks of ground for A and B, so the
+difficulty of a block cancels out. Blocks are 512 m by default, because a campus spans several of the 256 m blocks of
+`overwatt.models.evaluation.metrics`.
 
-Intervals are percentiles, taken a little further out for the number of blocks (Hesterberg 2015, "What
-teachers should know about the bootstrap", section 4.3), because plain percentiles are too narrow on a
-few blocks. Below `MIN_BLOCKS` nothing is claimed. Blocks of different images count as independent:
-tiles that lie side by side are better given as one image.
+Intervals are expanded percentile intervals (Hesterberg 2015, "What teachers should know about the bootstrap",
+section 4.3), because plain percentile intervals are too narrow for few blocks. Below `MIN_BLOCKS` blocks no
+difference is claimed. Blocks of different images are treated as independent: give adjacent tiles as one image.
 """
 
 from __future__ import annotations
@@ -30,24 +29,25 @@ from overwatt.models.training.samples import DATA_CENTER, IGNORE, NOT_CENTER, OT
 Word = Literal["A better", "B better", "no difference shown"]
 MEASURES = {"data_center": ("dice", "iou", "recall", "object_f1"), "cooling_equipment": ("dice",)}
 MIN_BLOCKS = 8
-"""Own choice. In 300 simulated comparisons a size, a third of the blocks empty, 95% intervals held the true
-difference in 85-88% with 6 blocks and in 90-95% with 8 to 100; plain percentiles in 78-80% and 86-94%."""
+"""Own choice. In 300 simulated comparisons per number of blocks, a third of the blocks empty, the 95% intervals
+contained the true difference in 85-88% with 6 blocks and in 90-95% with 8 to 100; plain percentile intervals in
+78-80% and 86-94%."""
 MIN_M2 = {"other_building": 400.0, "data_center": 400.0, "cooling_equipment": 30.0}
 """Smaller regions of a probability map are dropped, as `overwatt.pipeline.detection.footprints` does."""
-CHUNK = 4_000_000  # block weights held at a time: 32 MB
+CHUNK = 4_000_000  # block weights in memory at one time: 32 MB
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A labelled image with what two sets of weights found on it, in pixels of one frame.
+    """A labelled image with the predictions of two sets of weights, in one pixel frame.
 
     Attributes:
         labelled: outlines of data_center, other_building, cooling_equipment and unknown.
         valid: (y, x) bool, imaged pixels.
-        gsd_m: metres a pixel.
-        a: outlines that the first weights found.
-        b: outlines that the second weights found.
-        cooling_known: (y, x) bool, where equipment was looked for; None: see `models.evaluation.confusion_counts`.
+        gsd_m: metres per pixel.
+        a: outlines predicted by the first weights.
+        b: outlines predicted by the second weights.
+        cooling_known: (y, x) bool, pixels with known equipment; None: see `models.evaluation.confusion_counts`.
     """
 
     labelled: Sequence[Outline]
@@ -59,12 +59,12 @@ class Scene:
 
 
 def scene_of(picture: Picture, a: np.ndarray | Sequence[Outline], b: np.ndarray | Sequence[Outline]) -> Scene:
-    """A scene from a training or test tile.
+    """Return the scene of a training or test tile.
 
     Args:
         picture: the tile; its `instance` layer separates buildings that touch.
-        a: what the first weights found: outlines, or (output, y, x) uint8 probabilities times 255.
-        b: the same for the second.
+        a: predictions of the first weights: outlines, or (output, y, x) uint8 probabilities times 255.
+        b: predictions of the second weights.
     """
     found_a, found_b = (
         outlines_of(x, picture.valid, picture.gsd_m) if isinstance(x, np.ndarray) else list(x) for x in (a, b)
@@ -84,26 +84,26 @@ def compare(
     """Compare two sets of weights on the same images.
 
     Args:
-        scenes: the images; ground is pooled over them, in square metres.
-        unlabelled: what pixels and objects without a label count as; 'background' for tiles, whose
-            labels cover every pixel.
+        scenes: the images; counts are pooled over them in square metres.
+        unlabelled: whether pixels and objects without a label are ignored or count as background; use 'background'
+            for tiles, whose labels cover every pixel.
         block_m: side of the bootstrap's blocks, metres.
-        resamples: bootstrap resamples.
-        seed: of the bootstrap.
+        resamples: number of bootstrap resamples.
+        seed: seed of the bootstrap.
 
     Returns:
-        `block_m`, `blocks` (with imagery), `notes` (list of sentences, empty if nothing is amiss) and,
-        for data_center, dice, iou, recall and object_f1 and for cooling_equipment dice: `a`, `b`,
-        `difference` (a - b), `interval` and `verdict`, beside `blocks`, those that hold the class.
-        What is undefined is None.
+        `block_m`, `blocks` (number with imagery), `notes` (warnings, empty if there are none), and for each class its
+        measures (data_center: dice, iou, recall, object_f1; cooling_equipment: dice) with `a`, `b`, `difference`
+        (a - b), `interval` and `verdict`, and `blocks`, the number of blocks with that class. Undefined values are
+        None.
 
     Raises:
-        ConfigError: no scene, or a block of no size.
+        ConfigError: no scene, or a block size that is not positive.
     """
     if not scenes:
-        raise ConfigError("comparison: no labelled image to compare on")
+        raise ConfigError("comparison: no labelled image given")
     if not block_m > 0:
-        raise ConfigError(f"comparison: blocks of {block_m:g} m; use a positive number of metres")
+        raise ConfigError(f"comparison: blocks of {block_m:g} m; use a positive block size in metres")
     tables = _tables(scenes, unlabelled, block_m)
     out: dict[str, object] = {"block_m": block_m, "blocks": len(tables["data_center", "pixels"][0])}
     notes = []
@@ -126,14 +126,14 @@ def compare(
 def paired(
     a: np.ndarray, b: np.ndarray, measure: str, *, resamples: int = 4000, seed: int = 0
 ) -> dict[str, float | list[float] | Word | None]:
-    """Difference of one measure between A and B over the same blocks, with its interval.
+    """Return the difference of one measure between A and B over the same blocks, with interval and verdict.
 
     Args:
         a: (block, 3) true positives, false positives, false negatives of A.
         b: the same blocks for B.
         measure: dice, iou, recall, or object_f1 (Dice of counted objects).
-        resamples: bootstrap resamples.
-        seed: of the bootstrap.
+        resamples: number of bootstrap resamples.
+        seed: seed of the bootstrap.
     """
     n = len(a)
     values = [_measure(t.sum(0), measure) for t in (a, b)]
@@ -144,10 +144,13 @@ def paired(
         differences = []
         rows = max(1, CHUNK // n)
         for first in range(0, resamples, rows):
+            # drawing n blocks with replacement = multinomial weights; one matrix product sums them
             weights = rng.multinomial(n, np.full(n, 1 / n), size=min(rows, resamples - first)).astype(float)
             differences.append(_measure(weights @ a, measure) - _measure(weights @ b, measure))
         known = np.concatenate(differences)
+        # resamples without the class have no defined measure
         known = known[np.isfinite(known)]
+        # Hesterberg 2015, section 4.3: a/2 = Phi(-sqrt(n / (n - 1)) t_{0.975, n - 1}) in place of 0.025
         tail = float(stats.norm.cdf(-np.sqrt(holding / (holding - 1)) * stats.t.ppf(0.975, holding - 1)))
         if len(known):
             interval = [float(np.quantile(known, q)) for q in (tail, 1 - tail)]
@@ -160,7 +163,7 @@ def paired(
 
 
 def summary(result: dict[str, object]) -> list[str]:
-    """A comparison as lines for people."""
+    """Return the result of `compare` as readable lines."""
     lines = [f"A against B, the same {result['blocks']} blocks of {result['block_m']:g} m resampled for both:"]
     for klass, measures in MEASURES.items():
         scores = result[klass]
@@ -180,9 +183,10 @@ def summary(result: dict[str, object]) -> list[str]:
 def _tables(
     scenes: Sequence[Scene], unlabelled: Unlabelled, block_m: float
 ) -> dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]:
-    """(class, pixels or objects) -> (block, 3) of A and of B over the blocks of all scenes; pixels weigh their area."""
+    """Return (class, pixels or objects) -> counts (block, 3) of A and of B over all scenes; pixels weighted by area."""
     parts: dict[tuple[str, str], tuple[list[np.ndarray], list[np.ndarray]]] = {}
     for scene in scenes:
+        # area of a pixel relative to the first scene: scenes may differ in pixel size
         area = (scene.gsd_m / scenes[0].gsd_m) ** 2
         for side, found in enumerate((scene.a, scene.b)):
             c: BlockCounts = block_counts(
@@ -200,12 +204,12 @@ def _tables(
 
 
 def _holding(a: np.ndarray, b: np.ndarray) -> int:
-    """Number of blocks in which anything is counted."""
+    """Return the number of blocks with any count."""
     return int((a.any(1) | b.any(1)).sum())
 
 
 def _measure(counts: np.ndarray, measure: str) -> np.ndarray:
-    """A measure of (…, 3) counts; NaN where its denominator is zero."""
+    """Return a measure of (…, 3) counts; NaN if its denominator is zero."""
     tp, fp, fn = np.moveaxis(np.asarray(counts, float), -1, 0)
     above, below = {
         "dice": (2 * tp, 2 * tp + fp + fn),
@@ -217,9 +221,9 @@ def _measure(counts: np.ndarray, measure: str) -> np.ndarray:
 
 
 def labels_of(picture: Picture) -> list[Outline]:
-    """Outlines of a tile's label layers, exact to the pixel; one an instance where they are numbered.
+    """Return outlines of a tile's label layers, exact to the pixel; one per instance if instances are numbered.
 
-    Ground that is known only not to hold a data center counts as other buildings.
+    Ground known only not to be a data center counts as other buildings.
     """
     number = np.zeros(picture.valid.shape, np.int32) if picture.instance is None else picture.instance.astype(np.int32)
     out = _outlines("unknown", picture.building == IGNORE, number * 0)
@@ -230,15 +234,15 @@ def labels_of(picture: Picture) -> list[Outline]:
 
 
 def outlines_of(probability: np.ndarray, valid: np.ndarray, gsd_m: float) -> list[Outline]:
-    """Outlines of the likeliest building class and of equipment at probability 0.5.
+    """Return outlines of the most probable building class, and of equipment at probability 0.5.
 
     Args:
         probability: (output, y, x) uint8 in the order of `overwatt.models.detector.network.OUTPUTS`, times 255.
         valid: (y, x) bool, imaged pixels.
-        gsd_m: metres a pixel.
+        gsd_m: metres per pixel.
     """
     best = probability[:3].argmax(0)
-    cooling = probability[OUTPUTS.index("cooling_equipment")] >= 128
+    cooling = probability[OUTPUTS.index("cooling_equipment")] >= 128  # 0.5 of 255
     out = []
     for klass, mask in (
         ("other_building", best == OTHER),
@@ -251,7 +255,7 @@ def outlines_of(probability: np.ndarray, valid: np.ndarray, gsd_m: float) -> lis
 
 
 def _outlines(klass: str, mask: np.ndarray, number: np.ndarray) -> list[Outline]:
-    """One outline for each connected region of number 0, and one for all regions of any other number."""
+    """Return one outline per connected region of number 0, and one per other number for all its regions."""
     out: list[Outline] = []
     numbered: dict[int, list[shapely.Polygon]] = {}
     for geometry, value in shapes(np.where(mask, number, 0).astype(np.int32), mask=mask, connectivity=4):

@@ -1,1 +1,1 @@
-"""Package data."""
+"""Package data: hand-drawn outlines for training and evaluation (GeoJSON)."""

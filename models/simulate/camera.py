@@ -1,7 +1,8 @@
-"""Takes a picture of a drawing as any camera anywhere might: sun, haze, tone, blur, seams, compression, labels.
+"""Turns a drawing into a picture, with the variation of public imagery: sun, haze, tone, blur, seams, JPEG, labels.
 
-In: a drawing and a `View`. Out: uint8 picture (3, y, x). Painting and shadows are `render`'s. The view may lean,
-and the look varies as public imagery does, so that a network cannot learn one sensor.
+In: a drawing and a `View`. Out: uint8 picture (3, y, x). `render` paints shapes and shadows; this module adds what
+sensor, atmosphere and processing add. The ranges are wide (domain randomisation), so that a network cannot fit one
+sensor; they are own choices, judged by eye on public aerial pictures.
 """
 
 from __future__ import annotations
@@ -15,25 +16,34 @@ from overwatt.models.simulate.drawing import Drawing
 from overwatt.models.simulate.render import block_mean, cast_shadow, jpeg, paint, smooth
 
 _TINT_AT = 190.0
-"""Brightness at which textures count in full; on darker paint they are as much weaker."""
+"""Display value at which a texture has its full amplitude; on darker paint it is proportionally weaker."""
 
 
 @dataclass(frozen=True)
 class View:
-    """How one picture was taken.
+    """Acquisition and processing parameters of one picture.
 
     Attributes:
-        sun_azimuth_deg, sun_elevation_deg: clockwise from north; above the horizon.
-        shade: light left in shadow, a share for red, green, blue.
-        lean: displacement of tall things, metres east and south a metre of height.
-        gain, saturation, gamma, lift: display gain a band; 1 is as painted; of the display; counts added to black.
-        haze, haze_rgb: share of haze and its colour.
-        blur_px, sharpen, soften: sd of the blur; unsharp amount; pixel size the camera had, in pixels of the picture.
-        noise, grain: sd in counts, of single pixels and of 2-3 pixel grain.
+        sun_azimuth_deg: clockwise from north.
+        sun_elevation_deg: above the horizon.
+        shade: share of the light that is left in shadow, for red, green, blue.
+        lean: relief displacement, metres east and south per metre of height.
+        gain: display gain per band.
+        saturation: factor on colour differences; 1 keeps the painted colours.
+        gamma: exponent of the display's tone curve.
+        lift: counts added to black.
+        haze: share of haze.
+        haze_rgb: colour of the haze, counts.
+        blur_px: standard deviation of the blur, pixels.
+        sharpen: amount of unsharp masking.
+        soften: the camera's true pixel size, in pixels of the picture; above 1 the picture is upsampled.
+        noise: standard deviation of independent pixel noise, counts.
+        grain: standard deviation of grain of 2-3 pixels, counts.
         ceiling: display value at which highlights clip.
-        shift_px: displacement of red and of blue against green (y, x each).
-        jpeg_quality: 0 skips the compression. seam: whether another strip of tone begins somewhere.
-        labels: how many pins and place names lie over the picture.
+        shift_px: misregistration of red and of blue relative to green (y, x each).
+        jpeg_quality: 0 skips the compression.
+        seam: whether a mosaic seam crosses the picture.
+        labels: number of map pins and place names drawn over the picture.
     """
 
     sun_azimuth_deg: float
@@ -59,14 +69,18 @@ class View:
 
 
 def random_view(rng: np.random.Generator, gsd_m: float) -> View:
-    """Draw how a picture of `gsd_m` was taken."""
+    """Draw the acquisition parameters of a picture with a ground sampling distance of `gsd_m`."""
     dark = float(rng.uniform(0.22, 0.7))
     cast = rng.normal(0, 0.055 if rng.random() < 0.12 else 0.018, 3)
+    # sun in the south (northern hemisphere) in 80% of the pictures
     south = rng.random() < 0.8
     azimuth = float(rng.uniform(95, 265)) if south else float(rng.uniform(-85, 85)) % 360
+    # tangent of the off-nadir angle: nadir mosaics, frame edges, oblique satellite views (up to 19 degrees)
     off = float(rng.choice([0.0, rng.uniform(0, 0.12), rng.uniform(0.05, 0.35)], p=[0.35, 0.4, 0.25]))
     toward = float(rng.uniform(0, 2 * np.pi))
+    # 8% of the pictures are under-exposed
     gain = np.exp(rng.normal(0.0, 0.12)) * (rng.uniform(0.4, 0.7) if rng.random() < 0.08 else 1.0)
+    # coarse pictures come from orbit, through the whole atmosphere
     haze = float(rng.choice([0.0, rng.uniform(0, 0.3)])) if gsd_m < 4 else float(rng.uniform(0.05, 0.4))
     fog = float(rng.uniform(150, 215))
     shift = tuple(float(x) for x in rng.normal(0, 0.45, 4).clip(-1, 1)) if rng.random() < 0.3 else (0.0,) * 4
@@ -97,8 +111,9 @@ def random_view(rng: np.random.Generator, gsd_m: float) -> View:
 
 
 def canvas_cells(gsd_m: float, size_px: int) -> int:
-    """Return how many canvas cells lie along one pixel."""
+    """Return the number of canvas cells along one pixel (supersampling factor)."""
     fine = 2 if gsd_m < 2.6 else 3 if gsd_m < 5 or size_px > 320 else 4
+    # 2304 cells a side bound the memory of one scene (own choice)
     return fine if size_px * fine <= 2304 else max(1, 2304 // size_px)
 
 
@@ -113,12 +128,12 @@ def photograph(
     """Return the picture (band=3 red, green, blue; y, x) uint8.
 
     Args:
-        drawing: what lies there, in metres.
+        drawing: the shapes, in metres.
         shape_px: rows, columns.
-        gsd_m: metres a pixel.
-        view: how it is taken.
-        rng: texture, noise and the places of seams and labels.
-        cells: canvas cells along one pixel; `canvas_cells` where None.
+        gsd_m: ground sampling distance, metres per pixel.
+        view: acquisition parameters.
+        rng: random numbers for texture, noise and the positions of seams and labels.
+        cells: canvas cells along one pixel; `canvas_cells` decides if None.
     """
     fine = cells or canvas_cells(gsd_m, max(shape_px))
     size_m = gsd_m / fine
@@ -133,7 +148,8 @@ def photograph(
 
 
 def _steps(height_dm: np.ndarray, size_m: float, view: View) -> list[int]:
-    """Return the distances, in cells, at which to look for what hides the sun: closer together near by."""
+    """Return the distances, in cells, at which shadows are tested: dense near the object, sparser further away."""
+    # longest possible shadow: height / tan(sun elevation)
     reach = int(height_dm.max() / 10 / np.tan(np.deg2rad(view.sun_elevation_deg)) / size_m) + 1
     steps, k = [], 1
     while k < min(reach + 1, 300, *height_dm.shape):
@@ -151,11 +167,13 @@ def _lit(
     size_m: float,
     rng: np.random.Generator,
 ) -> np.ndarray:
+    """Return light on the canvas (3, y, x) float32: paints, textures, three scales of noise, shadows."""
     table = np.array(drawing.paints, dtype=np.float32)
     rough = table[:, 3][ids]
     fine = rng.standard_normal(ids.shape, dtype=np.float32)
     if size_m < 0.5:
         fine = ndimage.uniform_filter(fine, 2) * 1.8
+    # texture of a surface: white noise, 5 m structure and 45 m patches, scaled by the paint's roughness
     fine *= 0.75
     fine += 0.6 * smooth(rng, ids.shape, max(2, round(5 / size_m)))
     patches = smooth(rng, ids.shape, max(2, round(45 / size_m)))
@@ -166,6 +184,7 @@ def _lit(
     patches *= rough
     patches += 0.15 * tone
     out = np.empty((3, *ids.shape), dtype=np.float32)
+    # patches change hue as well as brightness: dry or wet ground is redder or bluer
     for band, hue in enumerate((0.35, -0.1, -0.25)):
         out[band] = table[:, band][ids]
         out[band] += fine
@@ -175,9 +194,11 @@ def _lit(
 
 
 def _camera(light: np.ndarray, view: View, rng: np.random.Generator, gsd_m: float) -> np.ndarray:
+    """Return (3, y, x) uint8 after the imaging chain: colour, optics, sampling, haze, sharpening, tone, noise."""
     rows, cols = light.shape[1:]
     grey = light.mean(axis=0, keepdims=True)
     light = grey + view.saturation * (light - grey)
+    # a sensor with larger pixels blurs more; independent blurs add in quadrature
     blur = float(np.hypot(view.blur_px, 0.45 * (view.soften - 1)))
     light = ndimage.gaussian_filter(light, (0, blur, blur), truncate=3)
     if view.soften > 1:
@@ -189,6 +210,7 @@ def _camera(light: np.ndarray, view: View, rng: np.random.Generator, gsd_m: floa
             light[band] = ndimage.shift(light[band], (dy, dx), order=1, mode="nearest")
     haze = np.array(view.haze_rgb, dtype=np.float32)[:, None, None]
     light = light * (1 - view.haze) + haze * view.haze
+    # slow brightness change over the frame (vignetting, BRDF), 3%
     light *= 1 + 0.03 * smooth(rng, (rows, cols), max(40, rows // 3))
     if view.sharpen > 0:
         light += view.sharpen * (light - ndimage.gaussian_filter(light, (0, 1.2, 1.2), truncate=2))
@@ -204,7 +226,7 @@ def _camera(light: np.ndarray, view: View, rng: np.random.Generator, gsd_m: floa
 
 
 def _seam(light: np.ndarray, rng: np.random.Generator) -> None:
-    """Give one side of a line another tone, as where two dates meet in a mosaic."""
+    """Change the tone on one side of a line, as at the border of two acquisition dates in a mosaic."""
     rows, cols = light.shape[1:]
     angle, (y, x) = float(rng.uniform(0, 2 * np.pi)), rng.uniform(0.2, 0.8, 2) * [rows, cols]
     yy, xx = np.mgrid[:rows, :cols]
@@ -215,10 +237,11 @@ def _seam(light: np.ndarray, rng: np.random.Generator) -> None:
 
 
 def _label(optical: np.ndarray, count: int, rng: np.random.Generator) -> None:
-    """Lay pins and lines of letter-like marks over a picture, as a screenshot of a map has them."""
+    """Draw map pins and rows of letter-like marks over a picture, as on screenshots of web maps."""
     _, rows, cols = optical.shape
     for _ in range(count):
         y, x = int(rng.integers(8, max(rows - 12, 9))), int(rng.integers(4, max(cols - 60, 5)))
+        # blue, red, yellow and green of common web-map pins
         colour = np.array([(66, 133, 244), (219, 68, 55), (244, 160, 0), (15, 157, 88)][int(rng.integers(4))])
         yy, xx = np.mgrid[:rows, :cols]
         if rng.random() < 0.7:

@@ -1,4 +1,4 @@
-"""Shops, offices, hospitals and laboratories: large roofs with many machines in no order, or in a loose one.
+"""Shops, offices, hospitals and laboratories: large roofs with many units, unordered or loosely ordered.
 
 In: a world and a lot. Out: shapes and `other_building` things.
 """
@@ -27,7 +27,7 @@ from overwatt.models.simulate.streets import Lot, parking
 
 
 def mall(w: World, lot: Lot) -> None:
-    """Shops of many depths side by side, many scattered rooftop units, a large car park."""
+    """Build a mall: shops of different depths side by side, many scattered rooftop units, a large car park."""
     base(w, lot, 1.0)
     side, u = float(w.rng.choice([-1, 1])), -lot.width_m / 2 + 10.0
     parts: list[Part] = []
@@ -43,6 +43,7 @@ def mall(w: World, lot: Lot) -> None:
     height = w.uniform(5, 11)
     body = raise_body(w, lot.frame, parts, height)
     record(w, body, "mall")
+    # roof area per packaged unit, m2
     density = w.uniform(80, 450)
     for part in parts:
         n = min(int(part[2] * part[3] / density), 140)
@@ -52,7 +53,7 @@ def mall(w: World, lot: Lot) -> None:
 
 
 def big_box(w: World, lot: Lot) -> None:
-    """One shop: a plain roof with units in a loose grid, a car park in front."""
+    """Build a large single shop: a plain roof with units in a loose grid, a car park in front."""
     base(w, lot, 0.8)
     side = float(w.rng.choice([-1, 1]))
     u, _, du, dv = box_on(w, lot, 0.42 * lot.depth_m)
@@ -62,6 +63,7 @@ def big_box(w: World, lot: Lot) -> None:
         parking(w, lot.frame, 0, -side * (dv / 2 + 4), lot.width_m - 18, room)
     body = raise_body(w, lot.frame, annexes(w, part, 0.6), w.uniform(6, 11))
     record(w, body, "big_box")
+    # half of these roofs have an almost exact grid: the hardest to tell from rows of chillers
     uv = lattice(part, w.uniform(14, 34), w.uniform(14, 34), 7)
     rooftop_units(w, body, uv + w.rng.normal(0, w.rng.choice([0.2, 2.5]), uv.shape), (2.0, 6.0))
     if w.chance(0.3):
@@ -72,7 +74,7 @@ def big_box(w: World, lot: Lot) -> None:
 
 
 def office(w: World, lot: Lot) -> None:
-    """Bars in an L, U or H with mechanical penthouses, screens and a car park."""
+    """Build an office: wings in an L, U or H with mechanical penthouses, screens and a car park."""
     base(w, lot, 0.3)
     dv, du = w.uniform(15, 34), w.uniform(0.4, 0.85) * (lot.width_m - 16)
     side = float(w.rng.choice([-1, 1]))
@@ -89,7 +91,7 @@ def office(w: World, lot: Lot) -> None:
 
 
 def _mechanical(w: World, body: Body, count: int) -> None:
-    """Mechanical penthouses, screened plant and a few towers, as on offices, hospitals and laboratories."""
+    """Draw mechanical penthouses, screened equipment and a few cooling towers, as on offices and hospitals."""
     for part in body.parts[: count + 1]:
         u, v, du, dv = part
         a, b = w.uniform(0.2, 0.55) * du, w.uniform(0.25, 0.6) * dv
@@ -100,6 +102,7 @@ def _mechanical(w: World, body: Body, count: int) -> None:
         else:
             screen(w, body, (*at, a, b), w.uniform(2, 4))
         if w.chance(0.4):
+            # real cooling machines from the same models as data centers use, but few of them
             p = new_plant(w, str(w.rng.choice(["tower", "dry_cooler", "chiller"])))
             n = int(np.clip(a // (p.cell_m[0] + 0.5), 1, int(w.rng.integers(1, 6))))
             uv = np.column_stack([at[0] + (np.arange(n) - (n - 1) / 2) * (p.cell_m[0] + 0.5), np.full(n, at[1])])
@@ -110,7 +113,7 @@ def _mechanical(w: World, body: Body, count: int) -> None:
 
 
 def hospital(w: World, lot: Lot) -> None:
-    """Wings of different heights, each with plant on its roof; a helipad now and then."""
+    """Build a hospital or laboratory: wings on a spine, each with equipment on its roof; sometimes a helipad."""
     base(w, lot, 0.6)
     wings = int(w.rng.integers(2, 6))
     spine = w.uniform(18, 32)

@@ -1,8 +1,8 @@
 """Data centers of every kind: hyperscale halls, AI campuses, colocation, tents, conversions and plain boxes.
 
-In: a world, a lot and a site's name. Out: shapes, true buildings and banks. What stands there decides the power:
-the banks' capacity times `IT_SHARE_OF_COOLING` where machines are seen, and floor area times a published density
-where none is.
+In: a world, a lot and a site id. Out: shapes, buildings and banks of machines in the truth. The drawn equipment
+determines the power: cooling capacity times `IT_SHARE_OF_COOLING` where machines are visible, otherwise floor area
+times a published power density.
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ from overwatt.models.simulate.palette import Rgb, World
 from overwatt.models.simulate.streets import Lot, belt, driveway, parking, pave
 
 IT_SHARE_OF_COOLING = 0.68
-"""IT power a kW of cooling capacity (domain notes 4.3, from Epoch AI's tables)."""
+"""IT power per kW of cooling capacity (docs/methods.md, section 4.3, from Epoch AI's tables)."""
 
 
 def _manner(w: World, kind: str) -> Manner:
+    """Draw the design of a site of `kind`: roof layout, machines, generators, height."""
     rng = w.rng
+    # roof layouts per kind; a repeated name is a weight
     roof = {
         "hyperscale_hall": ["rows", "rows", "wells", "none", "half", "bars"],
         "ai_campus": ["none", "none", "rows", "wells"],
@@ -45,6 +47,7 @@ def _manner(w: World, kind: str) -> Manner:
         machine = "tower"
     elif kind in ("tent", "ai_campus", "hyperscale_hall", "penthouse_rows") and machine == "tower":
         machine = "chiller"
+    # a site without machines on its roofs has them on the ground, unless its kind hides them
     grounded = choice == "none" or (kind in ("hyperscale_hall", "conversion") and w.chance(0.25))
     ground = 0 if kind in ("no_plant", "evaporative_hall") or not grounded else int(rng.integers(1, 3))
     tall = {"colocation": (9.0, 36.0), "tent": (5.0, 9.0), "conversion": (6.0, 20.0)}.get(kind, (7.0, 16.0))
@@ -62,7 +65,7 @@ def _manner(w: World, kind: str) -> Manner:
 
 
 def build_center(w: World, lot: Lot, site_id: str, kind: str) -> bool:
-    """Build a data center of `kind` on a lot; return False, with nothing drawn, where it does not fit."""
+    """Build a data center of `kind` on a lot; return False and draw nothing if it does not fit."""
     halls = _arrange(w, lot, kind)
     if not halls:
         return False
@@ -72,10 +75,10 @@ def build_center(w: World, lot: Lot, site_id: str, kind: str) -> bool:
     _grounds(w, lot, halls)
     first_side = 1 if w.chance(0.5) else -1
     like: Rgb | None = None
-    alike = w.chance(0.8)
+    same_roof = w.chance(0.8)
     for k, part in enumerate(halls):
         body = hall(w, frame, part, manner, like)
-        like = body.rgb if alike else None
+        like = body.rgb if same_roof else None
         record(w, body, kind, "data_center", site_id)
         area = body.main
         roof_plant(w, body, area, manner, site_id)
@@ -92,7 +95,8 @@ def build_center(w: World, lot: Lot, site_id: str, kind: str) -> bool:
 
 
 def _arrange(w: World, lot: Lot, kind: str) -> list[Part]:
-    """Return the halls of a kind on a lot: u, v, du, dv."""
+    """Return the halls of `kind` on a lot as rectangles u, v, du, dv; an empty list if the lot is too small."""
+    # 9 m to each boundary stay free for a drive and trees
     wide, deep = lot.width_m - 18, lot.depth_m - 18
     if kind in ("colocation", "conversion", "no_plant"):
         if min(wide, deep) < 26:
@@ -122,15 +126,17 @@ def _arrange(w: World, lot: Lot, kind: str) -> list[Part]:
 
 
 def _room_m(lot: Lot, halls: list[Part], part: Part, side: int) -> float:
-    """Return how deep a yard on one long side of a hall may be: to the lot's edge, or half way to the next hall."""
+    """Return the free depth of a yard on one long side of a hall: to the lot's edge or half way to the next hall."""
     u, v, du, dv = part
     edge = v + side * dv / 2
-    beside = [h for h in halls if h is not part and abs(h[0] - u) < (h[2] + du) / 2 and (h[1] - v) * side > 0]
-    between = min((abs(h[1] - side * h[3] / 2 - edge) / 2 for h in beside), default=np.inf)
+    neighbours = [h for h in halls if h is not part and abs(h[0] - u) < (h[2] + du) / 2 and (h[1] - v) * side > 0]
+    between = min((abs(h[1] - side * h[3] / 2 - edge) / 2 for h in neighbours), default=np.inf)
+    # deeper yards than 34 m are not used for equipment
     return float(np.clip(min(between, lot.depth_m / 2 - side * edge) - 1, 0, 34))
 
 
 def _grounds(w: World, lot: Lot, halls: list[Part]) -> None:
+    """Draw ground, drives, paving, parking and a substation around the halls."""
     frame, draw, rng = lot.frame, w.drawing, w.rng
     draw.layer = 0
     ground = w.one(w.paints.soil) if w.chance(0.25) else w.paints.grass if w.chance(0.65) else w.paints.dry
@@ -175,16 +181,19 @@ def _grounds(w: World, lot: Lot, halls: list[Part]) -> None:
 
 
 def _settle(w: World, first: int, site_id: str) -> None:
-    """Give each building of a site its power: from the banks' capacity, or from floor area where there is none."""
+    """Set the power of each building of a site from the banks' cooling capacity, or from floor area without banks."""
     mine = [i for i in range(first, len(w.things)) if w.things[i].site_id == site_id]
     kw = sum(w.things[i].capacity_kw for i in mine)
     buildings = [i for i in mine if w.things[i].category == "data_center"]
     area = sum(w.things[i].outline.area for i in buildings)
+    # facility / IT is log-normal above 1: no site uses less than its IT power
     law = ratio("facility_per_it")
     facility_per_it = 1 + (law.median - 1) * float(np.exp(w.rng.normal(0, law.ln_sd)))
     prior = area_priors()["legacy"]
+    # without machines: facility power by the density of older sites, divided by facility / IT
     it_mw = kw * IT_SHARE_OF_COOLING / 1000 if kw else area * prior.kw_per_m2 / 1000 / facility_per_it
     for i in buildings:
+        # buildings share the site's power by roof area
         share = w.things[i].outline.area / area * it_mw
         w.things[i] = replace(w.things[i], it_mw=share, facility_mw=share * facility_per_it)
 
@@ -200,4 +209,4 @@ CENTER_KINDS = {
     "tent": 0.5,
     "no_plant": 0.75,
 }
-"""Kinds of data centers and their weights."""
+"""Kinds of data centers and their weights in the random choice (own choice)."""

@@ -1,8 +1,8 @@
-"""A drawing: what lies on the ground, as painted rectangles, discs and blobs in metres.
+"""A drawing: the objects on the ground as painted rectangles, discs and blobs in metres.
 
 In: shapes in the local frame of a lot. Out: `Drawing`, an ordered list of shapes that `render`
-turns into an image, and `Thing`s, the true objects. Everything on an industrial estate is close
-to a rotated rectangle, so no polygon filler is needed and thousands of cars cost milliseconds.
+turns into an image, and `Thing`s, the true objects. Rotated rectangles approximate everything on an
+industrial estate, so no polygon filling is needed and thousands of cars cost milliseconds.
 
 World frame: x metres east, y metres *south*, origin at the scene's upper left corner, so that
 pixel = metre / gsd on both axes. A lot's frame (u, v) is that frame turned and shifted.
@@ -16,7 +16,9 @@ import numpy as np
 from shapely import Polygon, union_all
 
 GRASS, TREE, ASPHALT, WATER, ROOF_LIGHT, ROOF_DARK, SOIL, CONCRETE, MACHINE, VEHICLE = range(10)
+"""Materials of paints; `thermal` has one temperature contrast for each, in this order."""
 KEEP_HEIGHT = -1.0
+"""Height of shapes that are flat paint: the height below them stays."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Frame:
     def world(self, uv: np.ndarray) -> np.ndarray:
         """Return world metres (n, 2) of local points `uv` (n, 2)."""
         uv = np.asarray(uv, dtype=float).reshape(-1, 2)
+        # rotation by `angle`, clockwise on the map because y points south
         c, s = np.cos(self.angle), np.sin(self.angle)
         return np.column_stack([self.x + c * uv[:, 0] - s * uv[:, 1], self.y + s * uv[:, 0] + c * uv[:, 1]])
 
@@ -46,7 +49,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Thing:
-    """One true object: `kind` in words, power in MW (NaN where it has none), outline in world metres."""
+    """One object of the truth: class, kind, power in MW (NaN if it has none), outline in world metres."""
 
     site_id: str
     category: str
@@ -58,20 +61,25 @@ class Thing:
     unit_area_m2: float = 0.0
     capacity_kw: float = 0.0
     machines: np.ndarray | None = field(default=None, compare=False)
-    """(units, 5) x, y, du, dv, angle of each machine, where known."""
+    """(units, 5) x, y, du, dv in metres and angle in radians of each machine; None if not known."""
 
 
 @dataclass(frozen=True)
 class Texture:
-    """A pattern over one large shape, in its own frame; amounts are counts of display brightness.
+    """A brightness pattern over one large shape, in the shape's own frame; amplitudes are display counts.
 
     Attributes:
-        seed: of the pattern.
-        slope: brightness gained over the whole shape along u and v.
-        panel_m, panel_sd: sides of panels of one tone each, and the sd of their tones.
-        line_m, line_wide_m, line: distance of straight lines across u and v (0 none), their width, their tone.
-        wave_m, wave: length along v of a light and a dark half (sawtooth and ribbed roofs, crop rows).
-        stain_m, stain_sd: size and sd of irregular stains.
+        seed: seed of the pattern.
+        slope: brightness difference over the whole shape along u and v.
+        panel_m: sides of panels with one tone each.
+        panel_sd: standard deviation of the panels' tones.
+        line_m: spacing of straight lines across u and v; 0 for none.
+        line_wide_m: width of the lines.
+        line: tone of the lines.
+        wave_m: period along v of a light and a dark half (sawtooth and ribbed roofs, crop rows).
+        wave: amplitude of that wave.
+        stain_m: size of irregular stains.
+        stain_sd: standard deviation of the stains.
     """
 
     seed: int
@@ -89,9 +97,16 @@ class Texture:
 
 @dataclass(frozen=True)
 class Shapes:
-    """Shapes painted together: `boxes` (n, 5) x, y, du, dv in metres, angle; discs where `round_`.
+    """Shapes that are painted together.
 
-    A higher `layer` is painted later, whatever the order; `texture` is only for shapes of more than a few metres.
+    Attributes:
+        boxes: (n, 5) x, y, du, dv in metres, angle in radians.
+        paints: (n,) paint numbers.
+        height_m: height of the top; `KEEP_HEIGHT` for flat paint.
+        round_: discs or ellipses instead of rectangles.
+        lobes: see `Drawing.blob`.
+        layer: higher layers are painted later, whatever the order of insertion.
+        texture: only for shapes larger than a few metres.
     """
 
     boxes: np.ndarray
@@ -107,9 +122,12 @@ class Shapes:
 class Drawing:
     """Ordered shapes and the paints they use; later shapes cover earlier ones.
 
-    `finest_m`: rectangles and discs smaller than this in both directions are left out (what cannot be seen
-    costs nothing). `lean`: how far, in metres east and south a metre of height, tall things are seen
-    displaced (off-nadir view). `layer`: of the shapes added from now on.
+    Attributes:
+        paints: red, green, blue, roughness (standard deviation, counts) and material of each paint.
+        shapes: in the order of insertion.
+        finest_m: rectangles and discs smaller than this in both directions are left out: they cost nothing.
+        lean: relief displacement of the off-nadir view, metres east and south per metre of height.
+        layer: layer of the shapes that are added next.
     """
 
     paints: list[tuple[float, float, float, float, int]] = field(default_factory=list)
@@ -119,11 +137,11 @@ class Drawing:
     layer: int = 0
 
     def lifted(self, frame: Frame, height_m: float) -> Frame:
-        """Return `frame` as it is seen at `height_m` above the ground."""
+        """Return `frame` displaced as the view shows it at `height_m` above the ground."""
         return Frame(frame.x + self.lean[0] * height_m, frame.y + self.lean[1] * height_m, frame.angle)
 
     def sees(self, size_m: float | np.ndarray) -> bool:
-        """Return whether anything of `size_m` is large enough to be drawn."""
+        """Return whether at least one of the sizes is large enough to be drawn."""
         return bool(np.max(size_m, initial=0.0) >= self.finest_m)
 
     def paint(self, rgb: tuple[float, float, float], rough: float, material: int) -> int:
@@ -156,7 +174,8 @@ class Drawing:
         turn: float | np.ndarray = 0.0,
         texture: Texture | None = None,
     ) -> None:
-        """Paint rectangles centred on `uv` (n, 2); sides, paint and turn scalar or one each."""
+        """Paint rectangles centred on `uv` (n, 2); sides, paint and turn are scalars or one value each."""
+        # too small to be visible
         if not (self.sees(du) or self.sees(dv)):
             return
         xy = frame.world(uv)
@@ -191,7 +210,7 @@ class Drawing:
         self.shapes.append(Shapes(boxes, np.broadcast_to(paint, n), height_m, round_=True, layer=self.layer))
 
     def blob(self, frame: Frame, u: float, v: float, du: float, dv: float, paint: int, lobes: np.ndarray) -> None:
-        """Paint an ellipse whose radius waves by `lobes` (relative amplitudes of harmonics 2, 3, ...)."""
+        """Paint an ellipse whose radius varies with the angle; `lobes`: relative amplitudes of harmonics 2, 3, ..."""
         x, y = frame.world(np.array([[u, v]]))[0]
         box = np.array([[x, y, du, dv, frame.angle]])
         waves = tuple(float(a) for a in lobes)
@@ -203,6 +222,7 @@ class Drawing:
         length = np.hypot(step[:, 0], step[:, 1])
         middle = (xy[1:] + xy[:-1]) / 2
         angle = np.arctan2(step[:, 1], step[:, 0])
+        # 12% of the width as overlap closes the wedge between two segments at a bend
         self.boxes(Frame(0, 0, 0), middle, length + 0.12 * width_m, width_m, paint, height_m, turn=angle)
 
 

@@ -1,7 +1,7 @@
-"""Machines that a data center shows: banks of cooling machines, generators, substations, tanks.
+"""Visible equipment of a data center: banks of cooling machines, generators, substations, tanks.
 
-In: a world, a frame and models from the reference table. Out: shapes, and one true bank a group of machines,
-with its machines' rectangles, count and capacity: a site's power follows from what stands there.
+In: a world, a frame and machine models from the reference table. Out: shapes, and in the truth one bank per group
+of machines with the machines' rectangles, count and capacity. The power of a site follows from these banks.
 """
 
 from __future__ import annotations
@@ -19,14 +19,17 @@ from overwatt.models.simulate.palette import World
 
 @dataclass(frozen=True)
 class Plant:
-    """How the machines of one site look: their model, paints and spacing.
+    """The machines of one site: model, paints and spacing.
 
     Attributes:
         model: size, fans and capacity.
-        paint, fan, deck: of their cases, fans and the floor below them.
-        gap_m: between machines, side by side. aisle_m: between rows.
+        paint: paint of the machines' casing.
+        fan: paint of their fans.
+        deck: paint of the floor below them.
+        gap_m: distance between neighbours in a row.
+        aisle_m: distance between rows.
         group: machines side by side before a wider gap.
-        along: the machines' long side lies along the row instead of across it.
+        along: whether the machines' long side lies along the row instead of across it.
     """
 
     model: UnitModel
@@ -40,7 +43,7 @@ class Plant:
 
     @property
     def cell_m(self) -> tuple[float, float]:
-        """Sides of one machine along and across a row."""
+        """Sides of one machine along and across a row, metres."""
         long, wide = self.model.length_m, self.model.width_m
         return (long, wide) if self.along else (wide, long)
 
@@ -51,9 +54,10 @@ def _models(machine: str) -> tuple[UnitModel, ...]:
 
 
 def new_plant(w: World, machine: str, least_kw: float = 0.0) -> Plant:
-    """Draw a model of `machine` (chiller, dry_cooler, tower, air_handler) and how a site sets it up."""
+    """Choose a random model of `machine` (chiller, dry_cooler, tower, air_handler) and its paints and spacing."""
     models = [m for m in _models(machine) if m.capacity_kw >= least_kw]
     model = models[int(w.rng.integers(len(models)))]
+    # range of the gap between neighbours, metres; tower cells share walls, air handlers stand far apart
     tight = {"tower": (0.0, 0.6), "chiller": (0.6, 3.2), "dry_cooler": (0.3, 2.0), "air_handler": (3.0, 9.0)}[machine]
     rng = w.rng
     return Plant(
@@ -69,7 +73,17 @@ def new_plant(w: World, machine: str, least_kw: float = 0.0) -> Plant:
 
 
 def bank(w: World, frame: d.Frame, uv: np.ndarray, p: Plant, floor_m: float, site_id: str, outline: Part) -> None:
-    """Stand machines at `uv` on a floor and record them as one bank with `outline` (u, v, du, dv)."""
+    """Draw machines at `uv` (n, 2) and add them to the truth as one bank.
+
+    Args:
+        w: world to draw in.
+        frame: frame of the floor, as seen.
+        uv: (n, 2) centres of the machines.
+        p: the machines.
+        floor_m: height of the floor above the ground.
+        site_id: site that the bank belongs to.
+        outline: rectangle u, v, du, dv of the bank, gaps included.
+    """
     if len(uv) == 0:
         return
     a, b = p.cell_m
@@ -94,9 +108,10 @@ def bank(w: World, frame: d.Frame, uv: np.ndarray, p: Plant, floor_m: float, sit
 
 
 def _faces(w: World, top: d.Frame, uv: np.ndarray, p: Plant) -> None:
-    """What lies on the machines' tops: fans, coils, hoods."""
+    """Draw the tops of the machines: fans, coils, hoods."""
     draw, (a, b), m = w.drawing, p.cell_m, p.model
     if m.machine == "tower":
+        # a tower cell has one large fan in a light ring
         fan = m.fan_diameter_m or 0.7 * m.width_m
         draw.discs(top, uv, fan + 0.7, w.near((210.0, 210.0, 208.0), 0.0))
         draw.discs(top, uv, fan, p.fan)
@@ -110,8 +125,10 @@ def _faces(w: World, top: d.Frame, uv: np.ndarray, p: Plant) -> None:
         if draw.finest_m < 0.8:
             draw.boxes(top, uv - 0.4 * shift, 0.35 * a, 0.35 * b, w.near((150.0, 152.0, 154.0), 0.0))
         return
+    # chillers and dry coolers: fans in two rows along the machine
     rows = max(2, m.fans // 2)
     pitch = m.length_m * 0.94 / rows
+    # single fans are not resolved: one patch in the mean tone of casing and fans
     if draw.finest_m >= 0.55:
         draw.boxes(top, uv, *((0.9 * a, 0.66 * b) if a >= b else (0.66 * a, 0.9 * b)), w.near(_mid(w, p), 0.0, 2.0))
         return
@@ -123,6 +140,7 @@ def _faces(w: World, top: d.Frame, uv: np.ndarray, p: Plant) -> None:
 
 
 def _mid(w: World, p: Plant) -> tuple[float, float, float]:
+    """Return the mean colour of casing and fans; fans cover somewhat more than half of the top."""
     case, fan = np.array(w.drawing.paints[p.paint][:3]), np.array(w.drawing.paints[p.fan][:3])
     r, g, b = 0.45 * case + 0.55 * fan
     return float(r), float(g), float(b)
@@ -131,17 +149,17 @@ def _mid(w: World, p: Plant) -> tuple[float, float, float]:
 def fill_rows(
     w: World, frame: d.Frame, area: Part, p: Plant, floor_m: float, site_id: str, *, rows: int = 0, full: float = 1.0
 ) -> int:
-    """Fill an area with rows of machines, bank by bank; return how many stand.
+    """Fill a rectangle with rows of machines, one bank per group; return the number of machines.
 
     Args:
-        w: where.
-        frame: of the area, at its floor as seen.
-        area: u, v, du, dv; rows lie along u.
+        w: world to draw in.
+        frame: frame of the floor, as seen.
+        area: rectangle u, v, du, dv; rows run along u.
         p: the machines.
-        floor_m: height of the floor.
-        site_id: of the banks.
-        rows: how many rows; 0 takes as many as fit with the plant's aisle.
-        full: share of the groups that are there.
+        floor_m: height of the floor above the ground.
+        site_id: site that the banks belong to.
+        rows: number of rows; 0 for as many as fit with the aisle of `p`.
+        full: probability that a group exists.
     """
     u, v, du, dv = area
     a, b = p.cell_m
@@ -161,11 +179,13 @@ def fill_rows(
             n = min(p.group, int((du - start + p.gap_m) // (a + p.gap_m)))
             if n < 1 or not w.chance(full):
                 continue
+            # an incomplete group: one or two machines not yet installed
             if w.chance(0.12):
                 n = max(1, n - int(w.rng.integers(1, 3)))
             first = u - used / 2 + start
             uv = np.column_stack([first + a / 2 + np.arange(n) * (a + p.gap_m), np.full(n, row)])
             length = n * (a + p.gap_m) - p.gap_m
+            # air handlers that stand apart are banks of one, so that no bank outlines bare roof
             spread = p.model.machine == "air_handler" and p.gap_m > 2.0
             for piece in [uv[i : i + 1] for i in range(n)] if spread else [uv]:
                 wide = a if spread else length
@@ -175,10 +195,11 @@ def fill_rows(
 
 
 def generators(w: World, frame: d.Frame, area: Part, *, full: float = 0.9) -> int:
-    """Rows of generator containers across an area, in pairs or groups, with tanks, stacks and their pads."""
+    """Draw a row of generator containers in groups, with tanks, stacks and pads; return their number."""
     u, v, du, dv = area
     draw = w.drawing
     draw.layer = 1
+    # sizes of containerised generator sets, metres
     long, wide = min(w.uniform(8, 15), dv - 1), w.uniform(2.6, 3.8)
     if long < 5 or du < 8:
         return 0
@@ -207,7 +228,7 @@ def generators(w: World, frame: d.Frame, area: Part, *, full: float = 0.9) -> in
 
 
 def substation(w: World, frame: d.Frame, du: float, dv: float) -> None:
-    """Gravel, transformers, bus bars and gantries, a control house."""
+    """Draw a substation: gravel, transformers with radiators, bus bars, gantries, a control house."""
     if min(du, dv) < 18:
         return
     draw = w.drawing
@@ -234,14 +255,14 @@ def substation(w: World, frame: d.Frame, du: float, dv: float) -> None:
 
 
 def lattice_of(du: float, dv: float, a: float, b: float) -> np.ndarray:
-    """Return points every (a, b) metres over du x dv, centred on 0."""
+    """Return grid points (n, 2) with spacing (a, b) metres over du x dv, centred on 0."""
     n, m = max(1, int(du // a)), max(1, int(dv // b))
     x, y = (np.arange(n) - (n - 1) / 2) * a, (np.arange(m) - (m - 1) / 2) * b
     return np.stack(np.meshgrid(x, y), -1).reshape(-1, 2)
 
 
 def tanks(w: World, frame: d.Frame, uv: np.ndarray, diameter_m: float, height_m: float = 8.0) -> None:
-    """Round tanks with a rim and a shaded half."""
+    """Draw round tanks with a rim and a hatch at `uv` (n, 2)."""
     if len(uv) == 0:
         return
     draw = w.drawing

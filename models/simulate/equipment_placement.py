@@ -1,6 +1,6 @@
-"""How a data center's halls are fitted out: roofs, rows of machines on them, yards beside them.
+"""Where a data center's equipment stands: on roofs, in yards next to the halls, in blocks of cooling towers.
 
-In: a world, a hall and the site's `Manner`. Out: shapes and banks.
+In: a world, a hall and the site's design (`Manner`). Out: shapes and banks.
 """
 
 from __future__ import annotations
@@ -27,10 +27,18 @@ from overwatt.models.simulate.palette import Rgb, World
 
 @dataclass(frozen=True)
 class Manner:
-    """How one site builds: the same on all its halls.
+    """Design of one site, the same for all its halls.
 
-    `roof`: rows, dense, half, wells, spread, bars or none. `ground`: chillers stand there in one or two rows a side.
-    `generators`: on 0, 1 or 2 long sides.
+    Attributes:
+        kind: kind of data center, of `data_centers.CENTER_KINDS`.
+        plant: the cooling machines.
+        roof: layout on the roof: rows, dense, half, patch, wells, spread, bars or none.
+        rows: rows of machines on a roof of layout rows; 0 for as many as fit.
+        cover: share of the roof's length that rows cover.
+        ground: chillers on the ground on 0, 1 or 2 long sides.
+        generators: generators on 0, 1 or 2 long sides.
+        height_m: height of the halls.
+        busy: density of small rooftop objects, relative.
     """
 
     kind: str
@@ -45,7 +53,7 @@ class Manner:
 
 
 def hall(w: World, frame: d.Frame, part: Part, m: Manner, like: Rgb | None) -> Body:
-    """Raise one hall with its annexes, in the colour `like` where given."""
+    """Draw one hall with its annexes and return it; its roof has the colour `like`, or a random one if None."""
     u, v, du, dv = part
     parts = [part]
     if (m.kind in ("conversion", "colocation") and w.chance(0.6)) or w.chance(0.35):
@@ -71,7 +79,7 @@ def hall(w: World, frame: d.Frame, part: Part, m: Manner, like: Rgb | None) -> B
 
 
 def roof_plant(w: World, body: Body, part: Part, m: Manner, site_id: str) -> None:
-    """Put what the manner asks for on a roof, and small things between."""
+    """Draw the machines that the design puts on a roof, and small objects between them."""
     u, v, du, dv = part
     if m.kind in ("tent",):
         return
@@ -114,6 +122,7 @@ def roof_plant(w: World, body: Body, part: Part, m: Manner, site_id: str) -> Non
 
 
 def _roof_areas(w: World, part: Part, m: Manner) -> list[Part]:
+    """Return the rectangles of a roof that hold machines in the site's roof layout."""
     u, v, du, dv = part
     if m.roof in ("rows", "spread"):
         return [(u, v, (du - 6) * (m.cover if m.roof == "rows" else 0.97), dv - 6)]
@@ -128,6 +137,7 @@ def _roof_areas(w: World, part: Part, m: Manner) -> list[Part]:
         n = int(w.rng.integers(1, 4))
         size = np.column_stack([w.rng.uniform(0.12, 0.4, n) * du, w.rng.uniform(0.15, 0.4, n) * dv])
         at = w.rng.uniform(-0.5, 0.5, (n, 2)) * (np.array([du, dv]) - 4 - size)
+        # only the first patch is used; dropping the other draws would change every released seed
         return [(u + a[0], v + a[1], s[0], s[1]) for a, s in zip(at[:1], size[:1], strict=True)]
     if m.roof in ("wells", "bars"):
         across = m.plant.cell_m[1] + w.uniform(2.5, 6)
@@ -140,7 +150,7 @@ def _roof_areas(w: World, part: Part, m: Manner) -> list[Part]:
 
 
 def _bar(w: World, body: Body, area: Part, m: Manner, site_id: str) -> None:
-    """A penthouse bar along a roof, with louvres; machines stand on it or it hides them."""
+    """Draw a penthouse along a roof, with louvres; machines stand on top of it or are hidden inside."""
     u, v, du, dv = area
     tall = w.uniform(2.5, 5.5)
     top = penthouse(w, body, u, v, du, dv, tall)
@@ -156,18 +166,29 @@ def _bar(w: World, body: Body, area: Part, m: Manner, site_id: str) -> None:
                 w.paints.vent,
                 body.height_m + 1,
             )
+    # on the other bars the machines are inside and not countable, as on real roofs
     if m.cover > 0.75:
         fill_rows(w, top.frame, (u, v, du - 2, dv - 1), m.plant, top.height_m, site_id, rows=1, full=0.9)
 
 
 def yards(w: World, frame: d.Frame, part: Part, m: Manner, site_id: str, rooms: dict[int, float]) -> None:
-    """Ground chillers and generators along the long sides of a hall."""
+    """Draw chillers and generators on the ground along the long sides of a hall.
+
+    Args:
+        w: world to draw in.
+        frame: frame of the lot.
+        part: the hall, u, v, du, dv.
+        m: design of the site.
+        site_id: site that the banks belong to.
+        rooms: side (-1 or 1) -> free depth in metres, the preferred side first.
+    """
     u, v, du, dv = part
     gensets = list(rooms)[: m.generators]
     machine_depth = m.plant.cell_m[1]
     for k, (s, depth) in enumerate(rooms.items()):
         used = w.uniform(1.5, 4.0)
         if m.ground and m.plant.model.machine != "tower" and (k == 0 or m.ground == 2):
+            # a second row only if the yard is deep enough for both and the aisle
             rows = 2 if depth > used + 2 * machine_depth + m.plant.aisle_m + 1 and w.chance(0.5) else 1
             band = rows * machine_depth + (rows - 1) * m.plant.aisle_m + 1.0
             if depth > used + band:
@@ -176,6 +197,7 @@ def yards(w: World, frame: d.Frame, part: Part, m: Manner, site_id: str, rooms: 
                 w.drawing.rect(frame, u, centre, du * 0.97, band + 2, m.plant.deck, 0.0, w.earth(0.5))
                 fill_rows(w, frame, (u, centre, du * 0.96, band), m.plant, 0.0, site_id, full=0.95)
                 if w.chance(0.4):
+                    # `screen` takes a building: a flat one of height 0 stands for the yard
                     ground = Body(frame, 0.0, ((u, centre, du, band),), (150.0, 150.0, 150.0))
                     screen(w, ground, (u, centre, du * 0.98, band + 3), w.uniform(3, 6))
                 used += band + w.uniform(2, 5)
@@ -193,7 +215,7 @@ def yards(w: World, frame: d.Frame, part: Part, m: Manner, site_id: str, rooms: 
 
 
 def _odds(w: World, frame: d.Frame, area: Part) -> None:
-    """Odds and ends of a yard: cabinets, transformers, pipes, containers, parked vans."""
+    """Draw small yard objects: cabinets, transformers, pipes, containers, parked vans."""
     if w.drawing.finest_m > 1.2:
         return
     n = int(w.rng.poisson(area[2] / w.uniform(6, 30)))
@@ -216,7 +238,7 @@ def _odds(w: World, frame: d.Frame, area: Part) -> None:
 
 
 def towers(w: World, frame: d.Frame, halls: list[Part], m: Manner, site_id: str, depth_m: float) -> None:
-    """A block of cooling-tower cells on the ground beside the halls, with tanks; none where the lot ends."""
+    """Draw a block of cooling-tower cells next to a hall, sometimes with tanks; nothing if the lot is too small."""
     u, v, du, dv = halls[int(w.rng.integers(len(halls)))]
     a, b = m.plant.cell_m
     rows = int(w.rng.integers(1, 3))
@@ -225,7 +247,7 @@ def towers(w: World, frame: d.Frame, halls: list[Part], m: Manner, site_id: str,
     deep = rows * (b + m.plant.aisle_m)
     centre = v + side * (dv / 2 + deep / 2 + w.uniform(3, 9))
     if abs(centre) + deep / 2 > depth_m / 2 + 10:
-        centre = 2 * v - centre  # the other side of the hall
+        centre = 2 * v - centre  # try the other side of the hall
     if abs(centre) + deep / 2 > depth_m / 2 + 10:
         return
     w.drawing.layer = 0

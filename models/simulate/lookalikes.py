@@ -1,8 +1,8 @@
-"""Large buildings that are not data centers, from the same parts and in the same sizes: the hard negatives.
+"""Large buildings that are not data centers, built from the same parts in the same sizes: hard negatives.
 
-In: a world and a lot. Out: shapes and `other_building` things. Warehouses with skylights and smoke vents in
-regular grids and trailers along their docks, cold stores with rows of condensers, factories, malls, hospitals
-and laboratories with plant on their roofs.
+In: a world and a lot. Out: shapes and objects of class `other_building`. Here: warehouses with skylights and smoke
+vents in regular grids and trailers at their docks, cold stores with rows of condensers, factories; also the parts
+that `commercial_buildings` and `urban_buildings` share.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from overwatt.models.simulate.streets import Lot, belt, driveway, pave, trailers
 
 
 def base(w: World, lot: Lot, paved: float) -> None:
-    """Lay ground, trees and drives on a lot; with probability `paved`, a hard surface over most of it."""
+    """Draw ground, trees and drives of a lot; with probability `paved` also a hard surface over most of it."""
     draw, frame = w.drawing, lot.frame
     draw.layer = 0
     ground = w.paints.grass if w.chance(0.7) else w.paints.dry if w.chance(0.7) else w.one(w.paints.soil)
@@ -43,7 +43,7 @@ def base(w: World, lot: Lot, paved: float) -> None:
 
 
 def litter(w: World, frame: d.Frame, area: Part) -> None:
-    """What stands about on a yard: cars and lorries along its edges, pallets, skips, worn lanes, kerbed islands."""
+    """Draw loose objects of a yard: cars along its edges, lorries, pallets, skips, worn lanes."""
     if w.drawing.finest_m > 2.0:
         return
     u, v, du, dv = area
@@ -60,6 +60,7 @@ def litter(w: World, frame: d.Frame, area: Part) -> None:
             uv = np.column_stack([u + w.rng.uniform(-0.5, 0.5, n) * du, np.full(n, v + side * (dv / 2 - 3))])
             w.drawing.boxes(frame, uv, 1.9, 4.5, w.pick(w.paints.car, n), 1.5)
     n = int(w.rng.poisson(du * dv / w.uniform(600, 6000)))
+    # one object per 600 to 6,000 m2; 60 bounds the cost of large yards
     uv = inside(w, area, min(n, 60), 2.0)
     tones = w.pick(np.concatenate([w.paints.container, w.paints.car, w.paints.trailer, w.paints.metal]), len(uv))
     turn = w.rng.choice([0.0, np.pi / 2, 0.4], len(uv))
@@ -69,15 +70,16 @@ def litter(w: World, frame: d.Frame, area: Part) -> None:
 
 
 def box_on(w: World, lot: Lot, apron_m: float, largest: tuple[float, float] = (300.0, 125.0)) -> Part:
-    """Draw a body on a lot, by the same rule as a data center's halls: sides that the lot allows, else random."""
+    """Return a random rectangle for a building, by the same rule as for halls: limited by the lot, otherwise random."""
     wide, deep = lot.width_m - 16, max(16.0, lot.depth_m - 14 - apron_m)
     du = min(wide, w.uniform(45, largest[0]))
     dv = float(np.clip(w.uniform(0.25, 1.0) * du, 22, min(deep, largest[1])))
+    # same limits (300 m x 125 m) as halls, so that size alone does not give the class away
     return (w.uniform(-0.5, 0.5) * (wide - du), 0.0, du, min(dv, deep))
 
 
 def annexes(w: World, part: Part, p: float) -> list[Part]:
-    """Return a part and, with probability `p`, an annex on a short side, and less often on a long one."""
+    """Return the rectangle and, with probability `p`, an annex on a short side; half as often one on a long side."""
     u, v, du, dv = part
     parts = [part]
     if w.chance(p):
@@ -91,7 +93,8 @@ def annexes(w: World, part: Part, p: float) -> list[Part]:
 
 
 def regular(w: World, body: Body) -> None:
-    """Skylights, smoke vents, curbs or turbines in a regular grid: alike to rows of rooftop machines."""
+    """Draw skylights, smoke vents, curbs or turbines in a regular grid: they resemble rows of rooftop machines."""
+    # usual column spacings of halls, metres
     du, dv = float(w.rng.choice([6.0, 9.0, 12.0, 15.0, 20.0])), float(w.rng.choice([6.0, 9.0, 12.0, 16.0, 24.0]))
     uv = lattice(body.main, du, dv, w.uniform(4, 9))
     uv = uv[w.rng.random(len(uv)) < w.uniform(0.8, 1.0)]
@@ -111,8 +114,9 @@ def regular(w: World, body: Body) -> None:
 
 
 def warehouse(w: World, lot: Lot) -> None:
-    """A big box with docks and trailers on one or both long sides; its roof plain, regular or panelled."""
+    """Build a warehouse with docks and trailers on one or both long sides; roof plain, with a grid, or with panels."""
     base(w, lot, 0.9)
+    # yard in front of the docks: one lorry length, or room to turn, or two rows of trailers
     apron = min(float(w.rng.choice([18.0, 34.0, 44.0])), 0.4 * lot.depth_m)
     u, _, du, dv = box_on(w, lot, apron)
     side = float(w.rng.choice([-1, 1]))
@@ -148,6 +152,7 @@ def warehouse(w: World, lot: Lot) -> None:
 
 
 def _docks(w: World, lot: Lot, part: Part, side: float, apron: float) -> None:
+    """Draw dock doors and parked trailers on the side `side` (-1 or 1) of a warehouse."""
     u, v, du, dv = part
     edge = v + side * (dv / 2 + 8.5)
     if w.drawing.finest_m < 1.2:
@@ -163,14 +168,16 @@ def _docks(w: World, lot: Lot, part: Part, side: float, apron: float) -> None:
 
 
 def cold_store(w: World, lot: Lot) -> None:
-    """An insulated box with docks, and condensers in a short row on its roof's edge or over its machine room."""
+    """Build a cold store: a warehouse with a short row of condensers on its roof."""
     warehouse(w, lot)
+    # the warehouse is the last building recorded that is not small; rename it
     index = max(i for i, t in enumerate(w.things) if t.kind not in ("small",))
     thing = w.things[index]
     w.things[index] = type(thing)("", "other_building", "cold_store", thing.outline)
     box = thing.outline.minimum_rotated_rectangle
     x, y = box.centroid.coords[0]
     corners = np.array(box.exterior.coords)[:4]
+    # frame along the longer side of the outline
     side = corners[1] - corners[0]
     other = corners[2] - corners[1]
     if np.hypot(*side) < np.hypot(*other):
@@ -183,18 +190,20 @@ def cold_store(w: World, lot: Lot) -> None:
     row = w.uniform(-0.9, 0.9) * max(half - b, 0.0)
     at = w.uniform(-0.35, 0.35) * np.hypot(*side)
     uv = np.column_stack([at + (np.arange(n) - (n - 1) / 2) * (a + p.gap_m + w.uniform(0, 3)), np.full(n, row)])
+    # only frame and height matter to `machines`; 11 m is a usual height of cold stores
     machines(w, Body(frame, 11.0, ((0.0, 0.0, 1.0, 1.0),), (180.0, 180.0, 180.0)), uv, p)
 
 
 def machines(w: World, body: Body, uv: np.ndarray, p: Plant) -> None:
-    """Stand cooling machines that are no data center's: drawn alike, not recorded."""
+    """Draw cooling machines of another building: they look the same but do not enter the truth."""
     before = len(w.things)
     bank(w, body.frame, uv, p, body.height_m, "", (0.0, 0.0, 1.0, 1.0))
+    # `bank` records cooling equipment, which only data centers have in the truth
     del w.things[before:]
 
 
 def factory(w: World, lot: Lot) -> None:
-    """Bays of different roofs: sawtooth, monitors, ridge vents; stacks, ducts, tanks, a few machines."""
+    """Build a factory: bays with different roofs (sawtooth, monitors, vents), stacks, ducts, tanks, a few machines."""
     base(w, lot, 0.9)
     part = box_on(w, lot, 16.0)
     u, v, du, dv = part
@@ -231,6 +240,7 @@ def factory(w: World, lot: Lot) -> None:
 
 
 def _bay(w: World, body: Body, bay: Part) -> None:
+    """Draw the roof of one bay in one random style."""
     pu, pv, wide, deep = bay
     style = str(w.rng.choice(["monitor", "vents", "ducts", "units", "plant", "plain"]))
     frame, top = body.frame, body.height_m

@@ -1,8 +1,8 @@
-"""Colours of places all over the world, for training scenes: from desert to port, from wet green to winter grey.
+"""Colours of places all over the world, for simulated scenes: from desert to port, from wet green to winter grey.
 
-In: a drawing, a generator and the kind of place. Out: `Palette`, the paints of `paints.Paints` (so that every
-builder works with it) drawn far more widely, and roof colours drawn building by building. Values are display
-counts before the camera's tone curve; means were judged by eye on public aerial pictures.
+In: a drawing, a random generator and the kind of place. Out: `Palette`, the paints that all builders of one scene
+share, and `World`, which draws roof colours building by building. Values are display counts before the camera's
+tone curve; means were judged by eye on public aerial pictures.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from overwatt.models.simulate import drawing as d
-from overwatt.models.simulate.paints import Paints
-from overwatt.models.simulate.streets import Ground
 
 Rgb = tuple[float, float, float]
 
@@ -29,6 +27,7 @@ CLIMATES: dict[str, tuple[Rgb, Rgb, Rgb]] = {
     "red_earth": ((134, 124, 78), (184, 124, 86), (64, 80, 44)),
     "boreal": ((104, 112, 74), (142, 134, 110), (40, 56, 42)),
 }
+# a repeated name is a weight
 _CLIMATE_OF = {
     "estate": ("temperate", "lush", "dry_summer", "winter", "temperate", "red_earth"),
     "suburb": ("temperate", "lush", "dry_summer", "winter", "temperate"),
@@ -38,6 +37,7 @@ _CLIMATE_OF = {
     "port": ("temperate", "dry_summer", "winter", "lush"),
     "city": ("temperate", "dry_summer", "winter", "lush"),
 }
+# roof colour and its share; shares are own estimates from public aerial pictures
 _ROOFS: tuple[tuple[Rgb, float], ...] = (
     ((232, 231, 229), 0.27),  # white membrane
     ((206, 207, 208), 0.17),  # light grey
@@ -55,9 +55,35 @@ _ROOFS: tuple[tuple[Rgb, float], ...] = (
 
 
 @dataclass(frozen=True)
-class Palette(Paints):
-    """The paints of one training scene; arrays where shapes vary."""
+class Palette:
+    """Paint numbers of one scene, drawn once so that all its asphalt looks alike; arrays where shapes vary."""
 
+    grass: int
+    dry: int
+    field: np.ndarray
+    soil: np.ndarray
+    asphalt: np.ndarray
+    road: int
+    mark: int
+    concrete: int
+    gravel: int
+    water: int
+    tree: np.ndarray
+    car: np.ndarray
+    trailer: np.ndarray
+    roof_light: np.ndarray
+    roof_mid: np.ndarray
+    roof_dark: np.ndarray
+    edge: int
+    skylight: np.ndarray
+    vent: int
+    pv: np.ndarray
+    unit: np.ndarray
+    fan: np.ndarray
+    rtu: np.ndarray
+    genset: np.ndarray
+    house: np.ndarray
+    container: np.ndarray
     wall: np.ndarray
     metal: np.ndarray
     dark: np.ndarray
@@ -68,31 +94,46 @@ class Palette(Paints):
 
 
 @dataclass
-class World(Ground):
-    """A ground with a palette; what builders of training scenes need."""
+class Ground:
+    """What streets and open ground need: the drawing, its paints, the generator, the true objects so far."""
 
+    drawing: d.Drawing
     paints: Palette
+    rng: np.random.Generator
+    things: list[d.Thing]
+
+    def pick(self, paints: np.ndarray, n: int | None = None, weights: list[float] | None = None) -> np.ndarray:
+        """Return `n` random paint numbers of `paints`."""
+        p = None if weights is None else np.array(weights) / np.sum(weights)
+        return self.rng.choice(paints, size=n, p=p)
+
+
+@dataclass
+class World(Ground):
+    """A `Ground` with the properties of the place; what builders on lots need."""
+
     place: str = "estate"
     white: float = 0.0
-    """How much more often than elsewhere roofs are white here, as along a street built in one decade."""
+    """Extra weight of white roofs in this scene, as in a district built in one decade; 0 for the usual mix."""
     open_share: float = 1.0
-    """Weight of lots without a large building; less in small scenes, which would often show nothing else."""
+    """Weight of lots without a large building; lower in small scenes, which would often show no building."""
 
     def chance(self, p: float) -> bool:
         """Return True with probability p."""
         return bool(self.rng.random() < p)
 
     def one(self, paints: np.ndarray) -> int:
-        """Return one of `paints`."""
+        """Return one random paint number of `paints`."""
         return int(self.pick(paints))
 
     def uniform(self, low: float, high: float) -> float:
-        """Return a uniform draw."""
+        """Return a uniform random number."""
         return float(self.rng.uniform(low, high))
 
     def roof(self) -> tuple[int, Rgb]:
-        """Register a roof colour of its own and return its paint and colour."""
+        """Register a new roof colour and return its paint number and colour."""
         share = np.array([s for _, s in _ROOFS])
+        # white membrane, light grey, aged white
         share[[0, 1, 11]] *= 1 + self.white
         mean = np.array(_ROOFS[int(self.rng.choice(len(_ROOFS), p=share / share.sum()))][0])
         rgb = self.shade_of(mean, 9.0, 4.0)
@@ -104,13 +145,14 @@ class World(Ground):
         return self.drawing.paint(tone, rough, _material(tone))
 
     def shade_of(self, mean: np.ndarray, sd: float, hue_sd: float) -> Rgb:
-        """Return a colour near `mean`."""
+        """Return `mean` with random brightness (`sd`) and hue (`hue_sd`), within 14 to 246 counts."""
         rgb = np.clip(mean + self.rng.normal(0, sd) + self.rng.normal(0, hue_sd, 3), 14, 246)
         return float(rgb[0]), float(rgb[1]), float(rgb[2])
 
     def texture(self, strength: float = 1.0) -> d.Texture:
-        """Draw how a flat roof looks: membrane sheets, seams, stains, a slight slope of light."""
+        """Draw the texture of a flat roof: membrane sheets, seams, stains, a slight brightness gradient."""
         rng = self.rng
+        # width of membrane sheets and of sections laid at one time, metres
         sheet = float(rng.choice([3.0, 6.0, 12.0, 30.0, 60.0]))
         return d.Texture(
             int(rng.integers(1 << 31)),
@@ -127,7 +169,7 @@ class World(Ground):
         )
 
     def earth(self, strength: float = 1.0, rows_m: float = 0.0) -> d.Texture:
-        """Draw how bare or grown ground looks: worn patches, and rows every `rows_m` where tilled."""
+        """Draw the texture of bare or vegetated ground: worn patches, and crop rows every `rows_m` if not 0."""
         rng = self.rng
         return d.Texture(
             int(rng.integers(1 << 31)),
@@ -142,11 +184,12 @@ class World(Ground):
 
 
 def _material(rgb: Rgb) -> int:
+    """Return the thermal material of a roof colour: light above a mean of 140 counts."""
     return d.ROOF_LIGHT if sum(rgb) > 420 else d.ROOF_DARK
 
 
 def new_palette(drawing: d.Drawing, rng: np.random.Generator, place: str) -> Palette:
-    """Register the paints of a training scene at a kind of place; paint 0 is its open ground."""
+    """Register the paints of a scene for a kind of place; paint 0 is its open ground."""
     climate = str(rng.choice(_CLIMATE_OF[place]))
     grass, dry, tree = (np.array(c) for c in CLIMATES[climate])
 
@@ -160,6 +203,7 @@ def new_palette(drawing: d.Drawing, rng: np.random.Generator, place: str) -> Pal
     def one(mean: np.ndarray | Rgb, sd: float, rough: float, mat: int) -> int:
         return int(some([np.array(mean)], sd, rough, mat)[0])
 
+    # asphalt from new (dark) to old (light); four tones per scene
     tar = float(rng.choice([88, 112, 136, 158, 176]))
     bluish = float(rng.normal(2, 4))
     tarmac = [(tar + s, tar + s + bluish / 2, tar + s + bluish) for s in (-22.0, -6.0, 8.0, 24.0)]
@@ -167,8 +211,10 @@ def new_palette(drawing: d.Drawing, rng: np.random.Generator, place: str) -> Pal
     pads: list[Rgb] = [(cement, cement - 3, cement - 9), (204, 188, 158), (cement - 24, cement - 24, cement - 26)]
     leaf = [tree * f + rng.normal(0, 5, 3) for f in (0.72, 0.9, 1.0, 1.15, 1.3)]
     if climate == "winter":
+        # bare crowns in winter
         leaf += [np.array([112.0, 104, 94]), np.array([88.0, 84, 76])]
     elif rng.random() < 0.15:
+        # autumn colours in 15% of the other scenes
         leaf += [np.array([134.0, 100, 54]), np.array([120.0, 74, 50])]
     fields = [grass, grass * 0.84, dry, dry * 1.08, grass * np.array([1.12, 1.06, 0.85]), dry * 0.85]
     cars: list[Rgb] = [

@@ -1,8 +1,9 @@
-"""The sample area: one simulated district with a registry that is wrong in four planted ways.
+"""The sample area: one simulated district whose registry has four planted discrepancies.
 
-In: a seed. Out: `SampleArea`. Streets and data centers are drawn first, from the parts of the training scenes; what
-stands there decides the powers, and the powers decide which site is left out, which is declared too low and which
-far off. Redrawn until nobody could take two of the four for one facility; then the other lots are filled.
+In: a seed. Out: `SampleArea`. Streets and data centers are drawn first, with the parts of the training scenes; the
+equipment gives each site's power, and the powers decide which site is omitted, which is declared too low and which
+is declared at a wrong position. Layouts are redrawn until no two of the four can be confused with one facility; then
+the other lots are filled.
 """
 
 from __future__ import annotations
@@ -27,27 +28,32 @@ from overwatt.models.simulate.thermal import Source, surface_temperature
 from overwatt.models.simulate.training_scenes import fill
 
 SHAPE_PX, GSD_M, CELLS = (1500, 1800), 2.0, 2
-"""Rows and columns, metres a pixel, canvas cells along a pixel."""
+"""Rows and columns; metres per pixel; canvas cells along one pixel."""
 APART_M = 250.0
-"""Least distance between the lots of two owners, so that campuses stay apart."""
+"""Minimum distance between the lots of two owners, so that campuses stay separate."""
 EDGE_M = 160.0
+"""Minimum distance of data-center lots and of the misplaced declaration from the edge of the picture."""
 GHOST_CLEAR_M, DISPLACED_M = 700.0, 2000.0
 DISPLACED_CLEAR_M, DISPLACED_FROM_PLANTS_M = 500.0, 1200.0
+"""Clear distance around the declaration without a site; offset of the misplaced declaration, and its clear distances
+to all sites and to the other planted records (own choice: no other record is a plausible match)."""
 JITTER_SD_M, STATED_ERROR_M = 15.0, 50.0
+"""Position error of the registry, per axis, and the position error that it states, metres."""
 SITES = (7, 10)
-"""Fewest and most data-center sites."""
+"""Minimum and maximum number of data-center sites."""
 LEAST_UNDECLARED_MW, LEAST_ABOVE_MW, MISMATCH_MW = 90.0, 40.0, (10.0, 40.0)
+"""IT MW: minimum of the omitted site, minimum of the site declared too low, range of the misplaced site."""
 LARGEST_MW, LEAST_M2, DENSITY_KW_PER_M2 = 240.0, 4000.0, (2.5, 5.0)
-"""Most IT power of a site, its least footprint, and its IT power a square metre of footprint."""
+"""Maximum IT power of a site; minimum footprint; range of IT power per square metre of footprint."""
 GHOST_SHARE = (0.27, 0.33)
-"""IT MW of the declaration without a site, a share of the undeclared site's, so that nobody takes one for the other."""
+"""IT MW of the declaration without a site, as a share of the undeclared site's: too different to be matched."""
 _GHOST_M2_PER_MW = 650.0
-"""IT MW x 1.3 facility/IT over 2 kW per m2 of building."""
+"""Declared footprint per IT MW: 1.3 facility / IT divided by 2 kW facility power per m2 of building."""
 RURAL_SHARE = 0.55
-"""Of the lots without a data center, as many carry no large building for certain."""
+"""Share of the lots without a data center that carry no large building."""
 _RURAL = {"field": 0.35, "forest": 0.3, "houses": 0.2, "bare": 0.1, "pond": 0.05}
 _KINDS = {"hyperscale_hall": 3.0, "ai_campus": 2.0, "penthouse_rows": 2.0, "colocation": 1.0}
-"""Kinds whose rows of machines are seen, and their weights: the easier ones to find."""
+"""Kinds with visible rows of machines, and their weights: these are easier to detect."""
 _TRIES = 400
 _NAMES = ("Alder", "Birch", "Cedar", "Dogwood", "Elm", "Fir", "Gorse", "Hazel", "Ivy", "Juniper")
 
@@ -57,12 +63,12 @@ class SampleArea:
     """A simulated area.
 
     Attributes:
-        scene: picture, masks and truth, 2 m.
+        scene: picture, masks and truth at 2 m.
         lst: (time, y, x) float32 kelvin, 30 m, NaN under cloud.
         registry: WGS84 points: id, name, operator, kind, it_mw, status, position_error_m, source, licence.
         planted: for 'undeclared', 'above_declared', 'not_seen', 'position_mismatch' the site_id and
             declared_id concerned, and what was done.
-        seed: reproduces all of it.
+        seed: seed that reproduces the area.
     """
 
     scene: Scene
@@ -101,7 +107,7 @@ def sample_area(seed: int) -> SampleArea:
     """Return the simulated sample area of `seed` (3.6 x 3.0 km at 2 m, 7-10 data-center sites).
 
     Raises:
-        ConfigError: no layout met every distance rule (a seed in thousands); take another seed.
+        ConfigError: no layout met all distance rules (about one seed in thousands); use another seed.
     """
     for attempt in range(_TRIES):
         plan = _plan(np.random.default_rng([seed, attempt]))
@@ -111,7 +117,7 @@ def sample_area(seed: int) -> SampleArea:
 
 
 def _plan(rng: np.random.Generator) -> _Plan | None:
-    """Draw streets and data centers and choose what is planted where; None where the rules cannot be met."""
+    """Draw streets and data centers and choose the four planted records; None if the rules cannot be met."""
     size = (SHAPE_PX[1] * GSD_M, SHAPE_PX[0] * GSD_M)
     place, view = str(rng.choice(["estate", "suburb"])), _view(rng)
     drawing = d.Drawing(finest_m=0.6 * GSD_M / CELLS, lean=view.lean)
@@ -129,11 +135,13 @@ def _plan(rng: np.random.Generator) -> _Plan | None:
     ghost_at = shapely.Point(lots[ghost].frame.x, lots[ghost].frame.y)
     free = [i for i in usable if boxes[i].distance(ghost_at) >= GHOST_CLEAR_M + 20]
     sites = _sites(w, lots, boxes, free)
+    # the largest site is omitted, the second is declared at a third, a modest one is misplaced
     by_power = sorted(sites, key=lambda s: -s.it_mw)
     if len(sites) < SITES[0] or by_power[0].it_mw < LEAST_UNDECLARED_MW or by_power[1].it_mw < LEAST_ABOVE_MW:
         return None
     low, high = MISMATCH_MW
     modest = [s for s in by_power[2:] if low <= s.it_mw <= high]
+    # prefer the site whose footprint is least like the others: its misplaced record fits no other site
     for site in sorted(modest, key=lambda s: -_unlike(s, sites)):
         at = _displace(rng, site, sites, by_power[0], ghost_at, inner)
         if at is not None:
@@ -142,7 +150,7 @@ def _plan(rng: np.random.Generator) -> _Plan | None:
 
 
 def _view(rng: np.random.Generator) -> View:
-    """Draw a look like a bright public aerial picture: morning sun, blue shadows, near-saturated roofs."""
+    """Draw a view like a bright public aerial picture: morning sun, bluish shadows, nearly saturated roofs."""
     return View(
         sun_azimuth_deg=float(rng.uniform(125, 175)),
         sun_elevation_deg=float(rng.uniform(42, 55)),
@@ -168,7 +176,7 @@ def _view(rng: np.random.Generator) -> View:
 
 
 def _sites(w: World, lots: list[Lot], boxes: list[shapely.Polygon], free: list[int]) -> list[_Site]:
-    """Build data centers on lots that keep apart, the larger lots first more often than not."""
+    """Build data centers on lots at least `APART_M` apart; larger lots are more likely to come first."""
     wanted = int(w.rng.integers(SITES[0], SITES[1] + 1))
     kinds, weights = list(_KINDS), np.array(list(_KINDS.values()))
     room = np.array([boxes[i].area for i in free])
@@ -191,13 +199,14 @@ def _sites(w: World, lots: list[Lot], boxes: list[shapely.Polygon], free: list[i
 
 
 def _usual(site: _Site) -> bool:
+    """Return whether power density, power and footprint are in the usual range."""
     low, high = DENSITY_KW_PER_M2
     dense = low <= site.it_mw * 1000 / site.footprint_m2 <= high
     return dense and site.it_mw <= LARGEST_MW and site.footprint_m2 >= LEAST_M2
 
 
 def _unlike(site: _Site, sites: list[_Site]) -> float:
-    """Return how much the footprint of a site differs from the most similar other one, in ln."""
+    """Return the smallest |ln ratio| between the footprint of a site and that of any other site."""
     return min(abs(float(np.log(site.footprint_m2 / s.footprint_m2))) for s in sites if s is not site)
 
 
@@ -205,6 +214,7 @@ def _site(site_id: str, lot: int, area: shapely.Polygon, things: list[d.Thing]) 
     halls = [t for t in things if t.category == "data_center"]
     banks = [t.outline for t in things if t.units]
     footprint = np.array([t.outline.area for t in halls])
+    # mean of the halls' centroids, weighted by area
     x, y = footprint @ np.array([t.outline.centroid.coords[0] for t in halls]) / footprint.sum()
     return _Site(
         site_id,
@@ -226,7 +236,7 @@ def _displace(
     ghost: shapely.Point,
     inner: shapely.Polygon,
 ) -> tuple[float, float] | None:
-    """Return a point 2 km from `site` that is far from everything else, or None."""
+    """Return a point 2 km from `site` that keeps all clear distances, or None."""
     x, y = site.point
     for angle in rng.permutation(np.linspace(0, 2 * np.pi, 120, endpoint=False)):
         at = shapely.Point(x + DISPLACED_M * np.cos(angle), y + DISPLACED_M * np.sin(angle))
@@ -238,6 +248,7 @@ def _displace(
 
 
 def _build(plan: _Plan, seed: int) -> SampleArea:
+    """Fill the other lots, take the picture, and simulate temperatures and registry."""
     w = plan.world
     taken = {site.lot for site in plan.sites}
     for i, lot in enumerate(plan.lots):
@@ -255,10 +266,12 @@ def _build(plan: _Plan, seed: int) -> SampleArea:
 
 
 def _register(plan: _Plan, rng: np.random.Generator) -> tuple[gpd.GeoDataFrame, dict[str, dict[str, object]]]:
+    """Return the registry with its four discrepancies, and the record of what was planted."""
     rows: list[tuple[str, float, float, tuple[float, float]]] = []
     for site in plan.sites:
         if site is plan.undeclared:
             continue
+        # correct declarations are within 10% of the true power
         share = 1 / 3 if site is plan.above else float(rng.uniform(0.9, 1.1))
         jitter = rng.normal(0, JITTER_SD_M, 2)
         at = plan.displaced if site is plan.mismatch else (site.point[0] + jitter[0], site.point[1] + jitter[1])

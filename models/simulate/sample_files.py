@@ -1,7 +1,7 @@
-"""Writes a sample area to files that `overwatt demo` and every GIS can open.
+"""Writes a sample area to files that `overwatt demo` and any GIS can read.
 
-In: a `SampleArea` and a folder. Out: the paths written. Text is written with sorted keys and rounded
-coordinates, so that one seed gives one set of files.
+In: a `SampleArea` and a folder. Out: the paths of the files. Text files have sorted keys and rounded coordinates,
+so that the same seed always gives the same files.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ seeds it does not. It shows that the program works, not how well it does on real
 
 
 def write_area(area: SampleArea, folder: Path) -> dict[str, Path]:
-    """Write the area's files into `folder` (made if missing) and return their paths by name."""
+    """Write the area's files into `folder` (created if missing) and return their paths by name."""
     folder.mkdir(parents=True, exist_ok=True)
     names = ("optical.tif", "lst.tif", "registry.geojson", "truth.geojson", "planted.json", "README.md")
     paths = {Path(name).stem.lower(): folder / name for name in names}
@@ -92,11 +92,11 @@ def _optical(area: SampleArea, path: Path) -> None:
 
 def _lst(area: SampleArea, path: Path) -> None:
     lst = area.lst
-    looks, rows, cols = lst.shape
+    acquisitions, rows, cols = lst.shape
     transform = Affine(CELL_M, 0, float(lst.x[0]) - CELL_M / 2, 0, -CELL_M, float(lst.y[0]) + CELL_M / 2)
     profile = {
         "driver": "GTiff",
-        "count": looks,
+        "count": acquisitions,
         "height": rows,
         "width": cols,
         "dtype": "float32",
@@ -107,13 +107,14 @@ def _lst(area: SampleArea, path: Path) -> None:
     ) as out:
         out.write(lst.to_numpy())
         out.descriptions = tuple(str(t)[:10] for t in lst.time.to_numpy())
-        out.units = ("K",) * looks
+        out.units = ("K",) * acquisitions
         out.update_tags(units="K", note="simulated, not a real place", seed=str(area.seed))
         for band, look in enumerate(lst.look.to_numpy(), start=1):
             out.update_tags(band, look=str(look))
 
 
 def _geojson(frame: gpd.GeoDataFrame, path: Path) -> None:
+    # 1e-7 degrees is about 1 cm
     rounded = frame.set_geometry(shapely.set_precision(frame.geometry.to_numpy(), 1e-7), crs=frame.crs)
     features = json.loads(rounded.to_json(drop_id=True, show_bbox=False))["features"]
     lines = ",\n".join(json.dumps(f, sort_keys=True) for f in features)

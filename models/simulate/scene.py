@@ -1,6 +1,7 @@
 """A simulated scene and its truth.
 
-In: things drawn and their picture. Out: `Scene`: picture, masks and the true objects that the masks were burnt from.
+In: the drawn objects and their picture. Out: `Scene` with picture, masks and the truth table; the masks are
+rasterised from that table, so both agree exactly.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from overwatt.models.simulate.drawing import Thing
 
 CRS = "EPSG:32626"
 CENTRE_M = (500_000.0, 4_982_950.0)
-"""UTM 26N metres of lon -27.0, lat 45.0: open Atlantic, so that no scene is mistaken for a place."""
+"""UTM 26N coordinates of 27.0 W, 45.0 N: open Atlantic, so that no scene can be mistaken for a real place."""
 UNIT_MARGIN = 0.25
-"""Shrink of a machine's rectangle on each side in the unit mask, so that neighbouring machines stay apart at 0.5 m."""
+"""Share cut from each side of a machine's rectangle in the unit mask: neighbours stay separate at 0.5 m pixels."""
 LARGE_M2 = 400.0
-"""Buildings from this footprint are labelled; those between half of it and it are 255, unknown."""
+"""Buildings of at least this footprint are labelled; between half of it and it they are 255, unknown (own choice)."""
 
 
 @dataclass(frozen=True)
@@ -33,15 +34,15 @@ class Scene:
         building: (y, x) uint8: 0 background, 1 other building of 400 m2 or more, 2 data-center building,
             255 unknown (buildings of 200-400 m2).
         cooling: (y, x) uint8: 1 on banks of data-center cooling equipment (units and the gaps between).
-        transform: pixel to `crs` metres.
+        transform: from pixels to `crs` metres.
         crs: of transform and truth.
-        truth: one row an object: object_id, site_id, class, kind, it_mw, facility_mw (NaN but on
-            data_center rows; of the building, so that a site's power is their sum), units, unit_area_m2,
+        truth: one row per object: object_id, site_id, class, kind, it_mw, facility_mw (only on
+            data_center rows, else NaN; per building, so a site's power is their sum), units, unit_area_m2,
             capacity_kw (cooling_equipment), geometry (whole, even where the scene's edge cuts it; of the
             roof as it is seen).
         instance: (y, x) uint16: number of the building (its row in `truth` + 1), 0 none; touching buildings
-            have different numbers. None where it was not made.
-        unit: (y, x) uint8: 1 on the middle of each single machine. None where it was not made.
+            have different numbers. None if not available.
+        unit: (y, x) uint8: 1 on the middle of each single machine. None if not available.
         machines: (n, 6) truth row of the bank, x, y, sides in metres, angle (clockwise) of each machine in `crs`.
     """
 
@@ -57,7 +58,7 @@ class Scene:
 
 
 def frame_scene(things: list[Thing], optical: np.ndarray, gsd_m: float) -> Scene:
-    """Put a picture (3, y, x) and what it shows into one `Scene`, with instances and single machines."""
+    """Combine a picture (3, y, x) uint8 and the drawn objects into a `Scene`, with instances and single machines."""
     shape_px = (optical.shape[1], optical.shape[2])
     rows, cols = shape_px
     west, north = CENTRE_M[0] - cols * gsd_m / 2, CENTRE_M[1] + rows * gsd_m / 2
@@ -69,6 +70,7 @@ def frame_scene(things: list[Thing], optical: np.ndarray, gsd_m: float) -> Scene
     center = (truth["class"] == "data_center").to_numpy()
     shown = (truth["class"] != "cooling_equipment").to_numpy() & ((area >= LARGE_M2 / 2) | center)
     order = np.flatnonzero(shown)
+    # data centers last, so that they win where outlines overlap
     order = order[np.argsort(center[order], kind="stable")]
     instance = _raster([(truth.geometry.iloc[i], int(i) + 1) for i in order], shape_px, transform, "uint16")
     machines = _machines(kept, west, north)
@@ -77,6 +79,7 @@ def frame_scene(things: list[Thing], optical: np.ndarray, gsd_m: float) -> Scene
 
 
 def _machines(things: list[Thing], west: float, north: float) -> np.ndarray:
+    """Return (n, 6): truth row, x, y in the CRS, sides in metres, angle, of all machines."""
     rows = [
         np.column_stack([np.full(len(t.machines), i, dtype=float), t.machines])
         for i, t in enumerate(things)
@@ -88,11 +91,12 @@ def _machines(things: list[Thing], west: float, north: float) -> np.ndarray:
 
 
 def _middles(machines: np.ndarray) -> np.ndarray:
-    """Return the middle of each machine as polygons: its rectangle less `UNIT_MARGIN` on each side."""
+    """Return the middle of each machine as polygons (n,): its rectangle without `UNIT_MARGIN` on each side."""
     _, x, y, du, dv, angle = machines.T
     half = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * (0.5 - UNIT_MARGIN)
     u, v = half[None, :, 0] * du[:, None], half[None, :, 1] * dv[:, None]
     c, s = np.cos(angle)[:, None], np.sin(angle)[:, None]
+    # the angle is clockwise because y of the drawing points south; minus flips it to northing
     corners = np.stack([x[:, None] + c * u - s * v, y[:, None] - (s * u + c * v)], -1)
     return np.asarray(shapely.polygons(corners))
 
@@ -106,7 +110,7 @@ def _raster(
 
 
 def burn(truth: gpd.GeoDataFrame, shape_px: tuple[int, int], transform: Affine) -> tuple[np.ndarray, np.ndarray]:
-    """Return the building and cooling masks (y, x) uint8 of `truth`, by pixel centre."""
+    """Return the building and the cooling mask of `truth`, each (y, x) uint8, sampled at pixel centres."""
     area = truth.geometry.area.to_numpy()
     small = np.where(area >= LARGE_M2, 1, np.where(area >= LARGE_M2 / 2, 255, 0))
     code = np.where(truth["class"] == "data_center", 2, small)
@@ -123,7 +127,7 @@ def burn(truth: gpd.GeoDataFrame, shape_px: tuple[int, int], transform: Affine) 
 def _truth(
     things: list[Thing], west: float, north: float, extent: shapely.Polygon
 ) -> tuple[gpd.GeoDataFrame, list[Thing]]:
-    """Return the truth table of the things that the extent shows, and those things."""
+    """Return the truth table of the objects inside the extent, and these objects."""
     outlines = shapely.transform(
         np.array([t.outline for t in things], dtype=object),
         lambda xy: np.column_stack([west + xy[:, 0], north - xy[:, 1]]),

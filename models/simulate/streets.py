@@ -1,8 +1,7 @@
-"""Streets, lots and what fills the gaps: parking, trees, fields.
+"""Streets, lots and open ground: parking, trees, paving, drives.
 
-In: a drawing, paints, a generator. Out: streets painted and a list of `Lot`s between them. Streets
-follow a gently waving grid, so that they curve and every lot is turned to its street, as on the
-estates where data centers stand.
+In: a `Ground` (drawing, paints, generator). Out: painted streets and a list of `Lot`s between them. Streets
+follow a slightly curved grid, so every lot is aligned with its street, as on industrial estates.
 """
 
 from __future__ import annotations
@@ -12,47 +11,33 @@ from dataclasses import dataclass
 import numpy as np
 
 from overwatt.models.simulate import drawing as d
-from overwatt.models.simulate.paints import Paints
+from overwatt.models.simulate.palette import Ground
 
 
 @dataclass(frozen=True)
 class Lot:
-    """A buildable rectangle: local frame at its centre, sides in metres (u along the street, v across)."""
+    """A buildable rectangle: local frame at its centre, sides in metres (u along the street, v across it)."""
 
     frame: d.Frame
     width_m: float
     depth_m: float
 
 
-@dataclass
-class Ground:
-    """What every builder needs: the drawing, its paints, the generator, and the true things so far."""
-
-    drawing: d.Drawing
-    paints: Paints
-    rng: np.random.Generator
-    things: list[d.Thing]
-
-    def pick(self, paints: np.ndarray, n: int | None = None, weights: list[float] | None = None) -> np.ndarray:
-        """Return `n` random paint numbers of `paints`."""
-        p = None if weights is None else np.array(weights) / np.sum(weights)
-        return self.rng.choice(paints, size=n, p=p)
-
-
 def streets(
     g: Ground, size_m: tuple[float, float], depths_m: tuple[float, ...], widths_m: tuple[float, float]
 ) -> list[Lot]:
-    """Paint a waving street grid over (x, y) `size_m` and return its lots.
+    """Paint a curved street grid over (x, y) `size_m` and return its lots.
 
     Args:
         g: where to paint.
         size_m: extent of the scene in metres.
-        depths_m: block depths to draw from; two neighbours share one street.
+        depths_m: block depths to choose from; neighbouring blocks share one street.
         widths_m: range of lot widths along the street.
     """
     rng = g.rng
     grid = d.Frame(size_m[0] / 2, size_m[1] / 2, float(rng.uniform(-np.pi, np.pi)))
     reach = float(np.hypot(*size_m)) / 2 + 60
+    # streets are sine curves; the amplitude follows from the largest curvature, 0.0016 per metre (radius 625 m)
     wave, phase = float(rng.uniform(700, 1500)), float(rng.uniform(0, 2 * np.pi))
     swing = float(rng.uniform(0.0, 0.0016)) * (wave / (2 * np.pi)) ** 2
 
@@ -63,6 +48,7 @@ def streets(
         return float(np.arctan(swing * 2 * np.pi / wave * np.cos(2 * np.pi * u / wave + phase)))
 
     lots: list[Lot] = []
+    # 25 m per segment: the curve is at most 0.13 m off the chord
     along = np.arange(-reach, reach + 25, 25.0)
     v = -reach - float(rng.uniform(0, 150))
     carriage = float(rng.choice([9.0, 12.0, 20.0], p=[0.4, 0.4, 0.2]))
@@ -82,9 +68,11 @@ def streets(
             middle = u + width / 2
             t = tilt(middle)
             curve = swing * (2 * np.pi / wave) ** 2
+            # a rectangle between two curved streets: subtract half the carriageways, verges and the sagitta k w^2 / 8
             deep = depth * np.cos(t) - (carriage + next_carriage) / 2 - 14 - curve * width**2 / 8
             wide = width / np.cos(t) - 8 - curve * width * depth * 0.6
             frame = grid.moved(middle, v + depth / 2 + float(bend(middle)), t)
+            # narrower lots hold no building of interest
             if min(wide, deep) > 35 and _near(frame, max(wide, deep), size_m):
                 lots.append(Lot(frame, wide, deep))
             u += width
@@ -99,6 +87,7 @@ def _near(frame: d.Frame, side: float, size_m: tuple[float, float]) -> bool:
 
 
 def _street(g: Ground, frame: d.Frame, uv: np.ndarray, width_m: float) -> None:
+    """Paint one street along local points `uv`, with median or centre line, trees and moving cars."""
     xy = frame.world(uv)
     g.drawing.path(xy, width_m + 3, g.paints.dry)
     g.drawing.path(xy, width_m, g.paints.road)
@@ -110,10 +99,12 @@ def _street(g: Ground, frame: d.Frame, uv: np.ndarray, width_m: float) -> None:
         step = xy[1:] - xy[:-1]
         length = np.hypot(step[:, 0], step[:, 1])
         side = np.column_stack([-step[:, 1], step[:, 0]]) / length[:, None]
+        # one street tree per 16 m
         n = int(length.sum() / 16)
         k, f = g.rng.integers(0, len(step), n), g.rng.random((n, 1))
         off = (width_m / 2 + 5 + g.rng.normal(0, 1, (n, 1))) * g.rng.choice([-1, 1], (n, 1))
         trees(g, d.Frame(0, 0, 0), xy[k] + f * step[k] + off * side[k])
+    # one vehicle per 90 m; lane centre at 0.27 of the street's width
     n = int(np.hypot(*(xy[-1] - xy[0])) / 90)
     if n:
         k, f = g.rng.integers(0, len(xy) - 1, n), g.rng.random((n, 1))
@@ -128,7 +119,7 @@ def _street(g: Ground, frame: d.Frame, uv: np.ndarray, width_m: float) -> None:
 
 
 def trees(g: Ground, frame: d.Frame, uv: np.ndarray) -> None:
-    """Plant trees at `uv`: crowns of 4-10 m, three lumps each so that no crown is a clean disc."""
+    """Draw trees at `uv` (n, 2): crowns of 3.5-9 m, three discs each so that no crown is a perfect disc."""
     uv = np.asarray(uv, dtype=float).reshape(-1, 2)
     n = len(uv)
     size = g.rng.uniform(3.5, 9.0, n)
@@ -138,7 +129,7 @@ def trees(g: Ground, frame: d.Frame, uv: np.ndarray) -> None:
 
 
 def belt(g: Ground, lot: Lot, share: float = 0.6) -> None:
-    """Plant tree belts along a random `share` of the four sides of a lot."""
+    """Draw rows of trees along a random `share` of the four sides of a lot."""
     half = np.array([lot.width_m / 2 - 2, lot.depth_m / 2 - 2])
     for axis in (0, 1):
         for sign in (-1, 1):
@@ -151,14 +142,14 @@ def belt(g: Ground, lot: Lot, share: float = 0.6) -> None:
 
 
 def wood(g: Ground, lot: Lot, density: float = 0.024) -> None:
-    """Fill a lot with trees, `density` a square metre."""
+    """Fill a lot with trees, `density` per square metre."""
     n = int(lot.width_m * lot.depth_m * density)
     uv = g.rng.uniform(-0.52, 0.52, (n, 2)) * [lot.width_m, lot.depth_m]
     trees(g, lot.frame, uv)
 
 
 def pave(g: Ground, frame: d.Frame, u: float, v: float, du: float, dv: float, paint: int | None = None) -> None:
-    """Pave a rectangle, with a lighter kerb."""
+    """Pave a rectangle, with a lighter kerb and up to two repaired patches."""
     if min(du, dv) < 2:
         return
     g.drawing.rect(frame, u, v, du + 1.6, dv + 1.6, g.paints.concrete, 0.0)
@@ -170,7 +161,7 @@ def pave(g: Ground, frame: d.Frame, u: float, v: float, du: float, dv: float, pa
 
 
 def driveway(g: Ground, lot: Lot) -> None:
-    """Join a lot to its street with one or two drives, from its middle to past its edge."""
+    """Connect a lot to its street with one or two drives that cross its edge."""
     for _ in range(int(g.rng.integers(1, 3))):
         u, side = float(g.rng.uniform(-0.42, 0.42)) * lot.width_m, float(g.rng.choice([-1, 1]))
         length = lot.depth_m * 0.12 + 18
@@ -179,13 +170,14 @@ def driveway(g: Ground, lot: Lot) -> None:
 
 
 def parking(g: Ground, frame: d.Frame, u: float, v: float, du: float, dv: float, full: float | None = None) -> None:
-    """Paint a car park: stall rows 17 m apart along its longer side, `full` share of them taken."""
+    """Paint a car park with rows of stalls along its longer side; the share `full` of the stalls is occupied."""
     if min(du, dv) < 8:
         return
     pave(g, frame, u, v, du, dv)
     if du < dv:
         frame, u, v, du, dv = frame.moved(u, v, np.pi / 2), 0.0, 0.0, dv, du
     full = float(g.rng.beta(1.2, 2.6)) if full is None else full
+    # usual stalls are 2.5-2.7 m by 5 m; two rows and an aisle need about 17 m, so rows are 8.5 m apart
     rows = np.arange(-dv / 2 + 3.2, dv / 2 - 2.4, 8.5)
     stalls = np.arange(-du / 2 + 4, du / 2 - 4, 2.7)
     if len(rows) == 0 or len(stalls) == 0:
@@ -194,9 +186,11 @@ def parking(g: Ground, frame: d.Frame, u: float, v: float, du: float, dv: float,
         if g.rng.random() < 0.8:
             g.drawing.rect(frame, u, v + row, du - 8, 0.35, g.paints.mark)
     uv = np.stack(np.meshgrid(u + stalls, v + rows), -1).reshape(-1, 2)
+    # occupancy varies in groups of 8 stalls: cars stand near the entrance
     clump = np.repeat(g.rng.uniform(0.2, 1.8, (len(rows), len(stalls) // 8 + 1)), 8, axis=1)[:, : len(stalls)]
     uv = uv[g.rng.random(len(uv)) < full * clump.ravel()]
     uv = uv + g.rng.normal(0, 0.2, uv.shape)
+    # a car is about 1.9 m by 4.5 m; white, grey and black are the most common colours
     g.drawing.boxes(frame, uv, 1.9, 4.5, g.pick(g.paints.car, len(uv), [5, 3, 4, 4, 3, 1, 1]), 1.5)
     if g.rng.random() < 0.6:
         n = int(du * dv / g.rng.uniform(250, 900))
@@ -206,7 +200,8 @@ def parking(g: Ground, frame: d.Frame, u: float, v: float, du: float, dv: float,
 
 
 def trailers(g: Ground, frame: d.Frame, u: float, v: float, du: float, full: float) -> None:
-    """Park semi-trailers side by side along u, standing across it."""
+    """Draw semi-trailers parked side by side along u, with their length along v; `full` is the share of places used."""
+    # 3.9 m between dock doors; 2.6 m (102 inches) is the legal width of trailers in the US
     at = np.arange(-du / 2 + 3, du / 2 - 2, 3.9)
     at = at[g.rng.random(len(at)) < full]
     uv = np.column_stack([u + at, np.full(len(at), v) + g.rng.normal(0, 0.5, len(at))])

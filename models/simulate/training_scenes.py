@@ -1,9 +1,9 @@
-"""Training scenes: any place, any kind of data center among its look-alikes, any ground size from 0.3 to 12 m.
+"""Training scenes: all kinds of places and of data centers among look-alikes, ground sampling distance 0.3 to 12 m.
 
-In: a seed, a size and a GSD. Out: `Scene`. A third of the scenes hold no data center. Lots lie along waving
-streets; some are large campuses cut out of that net, and rivers, railways and motorways cross it. What stands
-on a lot is drawn from the place; where the data centers stand is drawn first, so that they are as likely on any
-lot as the look-alikes are, in the same sizes and under the same roofs.
+In: a seed, a size and a GSD. Out: `Scene`. A third of the scenes contain no data center. Lots lie along curved
+streets; some are large campuses cut out of the street network, and rivers, railways and motorways cross it. The use
+of a lot depends on the kind of place. The lots of data centers are chosen first and independently of the use, so
+position, size and roof do not give the class away.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from overwatt.models.simulate.streets import Lot
 
 GSD_RANGE_M = (0.3, 12.0)
 NO_CENTER_SHARE = 1 / 3
+"""Share of scenes without a data center, so that the network learns to find none (own choice)."""
 
 Filler = Callable[[World, Lot], None]
 FILLERS: dict[str, Filler] = {
@@ -59,11 +60,13 @@ OPEN = (
     "houses", "field", "forest", "bare", "pond", "open_parking", "solar_field", "container_yard", "rail_yard",
     "tank_farm", "substation",
 )  # fmt: skip
-"""What may cover a lot of any size."""
+"""Uses that may cover a lot of any size."""
 
 
 @dataclass(frozen=True)
 class _Place:
+    """Block depths, range of lot widths, and weights of the uses at one kind of place (own choices)."""
+
     depths_m: tuple[float, ...]
     widths_m: tuple[float, float]
     weights: dict[str, float]
@@ -78,6 +81,7 @@ _INDUSTRY = {
 
 
 def _mix(**changes: float) -> dict[str, float]:
+    """Return the weights of an industrial estate with some of them replaced."""
     return {**_INDUSTRY, **changes}
 
 
@@ -102,13 +106,13 @@ def training_scene(seed: int, size_px: int, gsd_m: float, *, bands: str = "rgb")
     """Return a random scene with its truth.
 
     Args:
-        seed: reproduces the scene.
+        seed: the same seed, size and GSD give the same scene.
         size_px: rows and columns.
-        gsd_m: metres a pixel, 0.3 to 12.
-        bands: 'rgb'; there is no other yet.
+        gsd_m: ground sampling distance, metres per pixel, 0.3 to 12.
+        bands: 'rgb', the only choice.
 
     Raises:
-        ConfigError: the GSD is outside the range, or other bands are asked for.
+        ConfigError: the GSD is outside the range, or `bands` is not 'rgb'.
     """
     low, high = GSD_RANGE_M
     if not low <= gsd_m <= high:
@@ -116,9 +120,11 @@ def training_scene(seed: int, size_px: int, gsd_m: float, *, bands: str = "rgb")
     if bands != "rgb":
         raise ConfigError(f"bands: '{bands}' cannot be simulated; give 'rgb'")
     rng = np.random.default_rng([seed, 11])
+    # weights in the order of `PLACES`: estate, suburb, forest, farmland, desert, port, city
     place = str(rng.choice(PLACES, p=[0.28, 0.16, 0.1, 0.1, 0.1, 0.1, 0.16]))
     view = random_view(rng, gsd_m)
     canvas_m = gsd_m / canvas_cells(gsd_m, size_px)
+    # shapes below 0.6 canvas cells are invisible; coarse scenes are large, so drop shapes below 1.9 cells to save time
     drawing = d.Drawing(finest_m=0.6 * canvas_m if gsd_m < 4 else 1.9 * canvas_m, lean=view.lean)
     w = World(drawing, new_palette(drawing, rng, place), rng, [], place, float(rng.choice([0.0, 0.0, 1.0, 3.0])))
     w.open_share = 0.4 if size_px * gsd_m < 600 else 1.0
@@ -128,6 +134,7 @@ def training_scene(seed: int, size_px: int, gsd_m: float, *, bands: str = "rgb")
 
 
 def _build(w: World, side_m: float) -> None:
+    """Draw all lots of a scene."""
     place = _PLACES[w.place]
     lots, campuses = lay_out(w, side_m, place.depths_m, place.widths_m)
     chosen = _choose(w, lots, shapely.box(0, 0, side_m, side_m), campuses)
@@ -137,20 +144,23 @@ def _build(w: World, side_m: float) -> None:
         if i in chosen and _center(w, lot, f"s{made + 1}"):
             made += 1
             continue
+        # 15% of the scenes are monotonous: half of their lots have the same use
         fill(w, lot, style if mixed < 0.15 and style not in OPEN and w.chance(0.5) else None)
 
 
 def _choose(w: World, lots: list[Lot], extent: shapely.Polygon, campuses: int) -> set[int]:
-    """Draw which lots may hold data centers."""
+    """Choose the lots that data centers are tried on."""
     if not lots or w.chance(NO_CENTER_SHARE):
         return set()
     cover = np.array([area_of(lot).intersection(extent).area for lot in lots])
     whole = np.array([lot.width_m * lot.depth_m for lot in lots])
+    # about half visible, or large in the picture: a site at the edge teaches little
     good = np.flatnonzero((cover > 0.45 * whole) | (cover > 0.2 * extent.area))
     if cover.max() == 0:
         return set()
     if len(good) == 0:
         good = np.array([int(cover.argmax())])
+    # scenes with few, some or many sites
     wanted = max(1, int(w.rng.poisson(len(good) * float(w.rng.choice([0.05, 0.13, 0.26])))))
     weight = cover[good] * np.where(good < campuses, 1.5, 1.0)
     picked = w.rng.choice(good, min(wanted, len(good)), replace=False, p=weight / weight.sum())
@@ -158,8 +168,10 @@ def _choose(w: World, lots: list[Lot], extent: shapely.Polygon, campuses: int) -
 
 
 def _center(w: World, lot: Lot, site_id: str) -> bool:
+    """Build a data center of a random kind that suits the lot; return whether one of four tries fits."""
     kinds = list(data_centers.CENTER_KINDS)
     weights = np.array([data_centers.CENTER_KINDS[k] for k in kinds])
+    # small or urban lots: mostly colocation and conversions; very large ones: campuses
     if w.place == "city" or min(lot.width_m, lot.depth_m) < 90:
         weights = weights * np.array([3.0 if k == "colocation" else 1.5 if k == "conversion" else 1.0 for k in kinds])
     if lot.width_m * lot.depth_m > 90_000:
@@ -173,7 +185,7 @@ def _center(w: World, lot: Lot, site_id: str) -> bool:
 
 
 def fill(w: World, lot: Lot, kind: str | None = None) -> None:
-    """Build `kind` (random where None) on a lot; a large lot is split where the kind does not need it whole."""
+    """Build `kind` (random if None) on a lot; a large lot is split unless the use may cover any size (`OPEN`)."""
     if kind is None:
         weights = _PLACES[w.place].weights
         share = np.array([x * (w.open_share if k in OPEN else 1.0) for k, x in weights.items()])
@@ -187,6 +199,7 @@ def fill(w: World, lot: Lot, kind: str | None = None) -> None:
         for half in halves(lot):
             fill(w, half, kind if w.chance(0.5) else None)
         return
+    # large buildings need 48 m; smaller lots get a smaller use
     if small < 48 and kind in ("warehouse", "mall", "factory", "cold_store", "hospital", "big_box", "school", "depot"):
         kind = str(w.rng.choice(["sheds", "office", "open_parking", "field"])) if small > 36 else "field"
     FILLERS[kind](w, lot)

@@ -1,6 +1,7 @@
-"""What else stands in towns and on estates: car decks, schools, flats, dense blocks, greenhouses, depots, yards.
+"""Other buildings of towns and estates: car decks, schools, flats, dense blocks, greenhouses, depots, yards.
 
-In: a world and a lot. Out: shapes and `other_building` things. Regular, crowded or machine-like on purpose.
+In: a world and a lot. Out: shapes and objects of class `other_building`. The choice favours regular, crowded or
+machine-like textures, which are the difficult negatives.
 """
 
 from __future__ import annotations
@@ -26,11 +27,12 @@ from overwatt.models.simulate.streets import Lot, parking, pave, trailers, trees
 
 
 def car_deck(w: World, lot: Lot) -> None:
-    """A multi-storey car park: stalls and cars on a grey roof, ramps, stair towers."""
+    """Build a multi-storey car park: stalls and cars on a grey roof, stair towers."""
     base(w, lot, 0.6)
     du, dv = min(lot.width_m - 14, w.uniform(45, 130)), min(lot.depth_m - 14, w.uniform(32, 75))
     body = raise_body(w, lot.frame, [(0, 0, du, dv)], w.uniform(6, 22), strength=0.6)
     record(w, body, "car_deck")
+    # same stall geometry as `streets.parking`
     rows, full = np.arange(-dv / 2 + 5, dv / 2 - 3, 8.5), w.uniform(0.05, 0.9)
     stalls = np.arange(-du / 2 + 4, du / 2 - 3, 2.6)
     w.drawing.boxes(body.frame, np.column_stack([0 * rows, rows]), du - 8, 0.3, w.paints.mark)
@@ -44,7 +46,7 @@ def car_deck(w: World, lot: Lot) -> None:
 
 
 def apartments(w: World, lot: Lot) -> None:
-    """Slabs or courts of flats with small rooftop boxes, trees and parking between."""
+    """Build blocks of flats with small rooftop boxes, trees and parking between them."""
     base(w, lot, 0.2)
     deep, height = w.uniform(11, 19), w.uniform(8, 45)
     n = int(np.clip(lot.depth_m // (deep + w.uniform(18, 34)), 1, 5))
@@ -66,7 +68,7 @@ def apartments(w: World, lot: Lot) -> None:
 
 
 def city_block(w: World, lot: Lot) -> None:
-    """Roofs that touch, of every height and tone, round small courts."""
+    """Build a dense city block: touching roofs of different heights and tones around small courts."""
     draw = w.drawing
     draw.layer = 0
     draw.rect(lot.frame, 0, 0, lot.width_m + 6, lot.depth_m + 6, w.paints.concrete, 0.0, w.earth(0.5))
@@ -90,7 +92,7 @@ def city_block(w: World, lot: Lot) -> None:
 
 
 def school(w: World, lot: Lot) -> None:
-    """Wings round courts, a gymnasium, a playing field with a track."""
+    """Build a school: wings around a court and a playing field with a track."""
     base(w, lot, 0.2)
     wide = min(lot.width_m * 0.55, 110.0)
     u0 = -lot.width_m / 2 + wide / 2 + 8
@@ -112,8 +114,9 @@ def school(w: World, lot: Lot) -> None:
 
 
 def greenhouses(w: World, lot: Lot) -> None:
-    """Glass or foil houses side by side: pale, ribbed, large."""
+    """Build greenhouses side by side: pale, ribbed, large."""
     base(w, lot, 0.3)
+    # usual widths of greenhouse spans, metres
     pitch = float(w.rng.choice([4.0, 6.4, 9.6]))
     du, dv = w.uniform(0.6, 0.95) * (lot.width_m - 10), w.uniform(0.5, 0.95) * (lot.depth_m - 10)
     body = raise_body(w, lot.frame, [(0, 0, du, dv)], w.uniform(3, 6))
@@ -125,7 +128,7 @@ def greenhouses(w: World, lot: Lot) -> None:
 
 
 def self_storage(w: World, lot: Lot) -> None:
-    """Long low rows of lock-ups with lanes between."""
+    """Build long, low rows of storage units with lanes between them."""
     base(w, lot, 1.0)
     deep, lane = w.uniform(6, 14), w.uniform(6, 9)
     for v in np.arange(-lot.depth_m / 2 + deep, lot.depth_m / 2 - deep, deep + lane):
@@ -134,7 +137,7 @@ def self_storage(w: World, lot: Lot) -> None:
 
 
 def depot(w: World, lot: Lot) -> None:
-    """A truck or bus depot: rows of long vehicles, a workshop."""
+    """Build a truck or bus depot: rows of long vehicles and a workshop."""
     base(w, lot, 1.0)
     v = -lot.depth_m / 2 + 14.0
     while v < lot.depth_m / 2 - 34:
@@ -151,7 +154,7 @@ def depot(w: World, lot: Lot) -> None:
 
 
 def tank_farm(w: World, lot: Lot) -> None:
-    """Round tanks in bunds, pipes between them."""
+    """Draw a tank farm: a grid of round tanks with pipes between them."""
     base(w, lot, 0.3)
     size = w.uniform(10, 46)
     part = (0.0, 0.0, lot.width_m, lot.depth_m)
@@ -163,7 +166,7 @@ def tank_farm(w: World, lot: Lot) -> None:
 
 
 def rail_yard(w: World, lot: Lot) -> None:
-    """Parallel tracks on ballast with standing wagons."""
+    """Draw a rail yard: parallel tracks on ballast with standing wagons."""
     draw = w.drawing
     draw.layer = 0
     draw.rect(
@@ -180,6 +183,7 @@ def rail_yard(w: World, lot: Lot) -> None:
     draw.boxes(lot.frame, np.column_stack([0 * tracks, tracks]), lot.width_m + 8, 1.4, w.one(w.paints.rust))
     for v in tracks[w.rng.random(len(tracks)) < 0.5]:
         n = int(w.rng.integers(3, max(4, int(lot.width_m / 17))))
+        # wagons of 15.4 m at a coupling distance of 16.5 m
         u = -lot.width_m / 2 + w.uniform(0, 0.4) * lot.width_m + np.arange(n) * 16.5
         u = u[u < lot.width_m / 2 - 8]
         tones = w.pick(w.paints.container, len(u)) if w.chance(0.6) else np.full(len(u), w.one(w.paints.container))
@@ -187,25 +191,25 @@ def rail_yard(w: World, lot: Lot) -> None:
 
 
 def substation_alone(w: World, lot: Lot) -> None:
-    """A substation on its own."""
+    """Draw a substation without a neighbouring building."""
     base(w, lot, 0.1)
     substation(w, lot.frame, min(lot.width_m - 12, 140), min(lot.depth_m - 12, 110))
 
 
 def container_yard(w: World, lot: Lot) -> None:
-    """Stacks of containers."""
+    """Draw a container yard."""
     w.drawing.layer = 0
     containers(w, lot)
 
 
 def housing(w: World, lot: Lot) -> None:
-    """Detached houses in gardens."""
+    """Draw detached houses in gardens."""
     w.drawing.layer = 0
     houses(w, lot)
 
 
 def field(w: World, lot: Lot) -> None:
-    """Farmland, pasture or rough ground, tilled or worn."""
+    """Draw farmland or pasture, with or without crop rows."""
     w.drawing.layer = 0
     rows = float(w.rng.choice([0.0, 0.0, 3.0, 6.0, 14.0]))
     w.drawing.rect(lot.frame, 0, 0, lot.width_m + 10, lot.depth_m + 10, w.one(w.paints.field), 0.0, w.earth(1.3, rows))
@@ -214,14 +218,15 @@ def field(w: World, lot: Lot) -> None:
 
 
 def forest(w: World, lot: Lot) -> None:
-    """Trees, close or thin."""
+    """Draw a dense or open forest."""
     field(w, lot)
     area = lot.width_m * lot.depth_m
+    # at most 2,400 (1,500) trees per lot bound the cost; coarse canvases need fewer
     wood(w, lot, min(w.uniform(0.006, 0.03), 2400 / area) if w.drawing.finest_m < 3 else min(0.006, 1500 / area))
 
 
 def bare(w: World, lot: Lot) -> None:
-    """A building site or wasteland: soil, tracks, heaps, a slab."""
+    """Draw a construction site or wasteland: soil, heaps, containers, sometimes a slab."""
     w.drawing.layer = 0
     w.drawing.rect(lot.frame, 0, 0, lot.width_m + 4, lot.depth_m + 4, w.paints.dry, 0.0, w.earth(1.4))
     for _ in range(4):
@@ -244,25 +249,25 @@ def bare(w: World, lot: Lot) -> None:
 
 
 def pond(w: World, lot: Lot) -> None:
-    """A pond or lake."""
+    """Draw a pond or lake."""
     w.drawing.layer = 0
     lake(w, lot)
 
 
 def open_parking(w: World, lot: Lot) -> None:
-    """A car park alone."""
+    """Draw a car park without a building."""
     base(w, lot, 0.0)
     parking(w, lot.frame, 0, 0, lot.width_m - 10, lot.depth_m - 10)
 
 
 def solar_field(w: World, lot: Lot) -> None:
-    """Photovoltaic rows on the ground."""
+    """Draw ground-mounted photovoltaic rows."""
     base(w, lot, 0.0)
     panels(w, lot, (0.0, 0.0, lot.width_m - 12, lot.depth_m - 12))
 
 
 def sheds(w: World, lot: Lot) -> None:
-    """A row of small workshops and yards full of odds and ends."""
+    """Build small workshops with yards full of small objects."""
     base(w, lot, 0.9)
     for u, v in grid((0, 0, lot.width_m, lot.depth_m), w.uniform(28, 60), w.uniform(26, 50), 16):
         part = (float(u), float(v), w.uniform(12, 40), w.uniform(10, 24))

@@ -1,9 +1,8 @@
-"""The checkpoint of a training: what it was made from, how far it came, and its loss curve.
+"""The checkpoint of a training: its inputs, its progress, and its loss curve.
 
-In: the state of a training. Out: a file that a stopped training resumes from, and the curve that
-it holds. A file belongs to the settings, pictures, bands and start that it was made with, and is
-refused for others. It is ours, lives in the run folder, and is still read with torch's restricted
-loader: nothing in it is unpickled freely.
+In: the state of a training. Out: a file from which a stopped training resumes, and the loss curve in it.
+A checkpoint is valid only for the settings, pictures, bands and start network that it was made with.
+Although it is our own file, it is read with torch's restricted loader (`weights_only`), so no code in it can run.
 """
 
 from __future__ import annotations
@@ -29,13 +28,13 @@ USUAL_GSD_M = 2.0  # the default of Picture.gsd_m
 
 @dataclass(frozen=True)
 class Curve:
-    """How a training went.
+    """Loss curve of a training.
 
     Attributes:
-        losses: (step, training loss), every step once, also after resumes.
-        checks: (step, validation loss) of every check.
-        best_step: step of the lowest validation loss; None without validation pictures.
-        stopped: whether it ended early, for want of a lower validation loss.
+        losses: (step, training loss), each step once, also after resumes.
+        checks: (step, validation loss) of each check.
+        best_step: step with the lowest validation loss; None without validation pictures.
+        stopped: whether it stopped early because the validation loss did not decrease.
     """
 
     losses: tuple[tuple[int, float], ...]
@@ -45,7 +44,7 @@ class Curve:
 
 
 def curve(path: Path) -> Curve:
-    """Read the loss curve out of a checkpoint.
+    """Read the loss curve from a checkpoint.
 
     Raises:
         ConfigError: not a readable checkpoint.
@@ -62,10 +61,10 @@ def curve(path: Path) -> Curve:
 
 
 class Checks:
-    """Early stopping: the validation losses so far and the state of the lowest.
+    """Early stopping: the validation losses so far and the network state of the lowest.
 
     Args:
-        patience: stop after so many checks in a row without a lower loss; 0: never.
+        patience: number of consecutive checks without a lower loss after which training stops; 0: never.
     """
 
     def __init__(self, patience: int) -> None:
@@ -81,33 +80,34 @@ class Checks:
 
     @property
     def stop(self) -> bool:
-        """Whether the patience is used up."""
+        """Whether `patience` checks have passed without a lower loss."""
         last = [step for step, _ in self.seen]
+        # checks after the best one; all checks if no loss was finite
         since = len(last) - 1 - last.index(self.best_step) if self.best_step is not None else len(last)
         return 0 < self.patience <= since
 
     def add(self, step: int, loss: float, net: torch.nn.Module) -> None:
-        """Note a check; keep a copy of the network where it is the lowest so far."""
+        """Store the result of a check; keep a copy of the network if its loss is the lowest so far."""
         self.seen.append((step, loss))
         if self.best_step == step:
             self.best = {k: v.detach().to("cpu", copy=True) for k, v in net.state_dict().items()}
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
+        """State to store in a checkpoint."""
         return {"seen": self.seen, "best": self.best}
 
     def load(self, state: dict[str, Any]) -> None:
-        """Go on from what a checkpoint kept."""
+        """Restore the state from a checkpoint."""
         self.seen = [(int(step), float(loss)) for step, loss in state.get("seen", [])]
         best = state.get("best")
         self.best = {k: v.cpu() for k, v in best.items()} if best else None
 
 
 def key_of(settings: BaseModel, later: Sequence[str]) -> str:
-    """Settings as text, without those of `later` that are at their default.
+    """Return the settings as text, without those of `later` that have their default value.
 
-    Settings that came after the first release are named in `later`, so that adding one does not
-    disown every checkpoint.
+    `later` names the settings added after the first release: adding one then does not invalidate existing
+    checkpoints.
     """
     fields = type(settings).model_fields
     unset = {name for name in later if getattr(settings, name) == fields[name].default}
@@ -117,7 +117,7 @@ def key_of(settings: BaseModel, later: Sequence[str]) -> str:
 def digest(
     pictures: list[Picture], bands: tuple[str, ...], start: SiteNet | None, val: list[Picture] | None = None
 ) -> str:
-    """Content hash of all that a training learns from, starts from and is checked on."""
+    """Content hash (SHA-256) of training pictures, bands, start network and validation pictures."""
     found = hashlib.sha256(repr(bands).encode())
     for tensor in start.state_dict().values() if start is not None else ():
         found.update(tensor.cpu().numpy().tobytes())
@@ -134,7 +134,7 @@ def _add(found: hashlib._Hash, p: Picture) -> None:
     found.update(repr((p.name, p.weight, p.optical.shape)).encode())
     for layer in (p.optical, p.valid, p.building, p.cooling):
         found.update(np.ascontiguousarray(layer).tobytes())
-    # what came later counts only where it is set, so that older checkpoints stay valid
+    # fields added later are hashed only if set, so that older checkpoints stay valid
     for name, later in (("instance", p.instance), ("unit", p.unit), ("thermal", p.thermal)):
         if later is not None:
             found.update(repr((name, later.shape)).encode() + np.ascontiguousarray(later).tobytes())
@@ -145,17 +145,17 @@ def _add(found: hashlib._Hash, p: Picture) -> None:
 def _load(path: Path, device: torch.device) -> dict[str, Any]:
     try:
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-        state["settings"], state["step"], state["net"]
-    except Exception as error:  # torch raises whatever damaged bytes happen to trigger
+        state["settings"], state["step"], state["net"]  # raises KeyError if it is not a checkpoint of ours
+    except Exception as error:  # damaged bytes can raise any exception in torch.load
         raise ConfigError(f"{path}: not a readable checkpoint; remove it to train from the start") from error
     return state
 
 
 def read(path: Path, device: torch.device, key: str, data: str) -> dict[str, Any]:
-    """Read a checkpoint that was written with the same settings (`key`) and data.
+    """Read a checkpoint that was written with the same settings (`key`) and inputs (`data`, see `digest`).
 
     Raises:
-        ConfigError: damaged, or of other settings, pictures, bands or start.
+        ConfigError: damaged, or made with other settings, pictures, bands or start network.
     """
     state = _load(path, device)
     if state["settings"] != key:
@@ -166,7 +166,7 @@ def read(path: Path, device: torch.device, key: str, data: str) -> dict[str, Any
 
 
 def write(path: Path, state: dict[str, Any]) -> None:
-    """Write a checkpoint under a temporary name, then rename it: a kill leaves the old one."""
+    """Write a checkpoint under a temporary name, then rename it: if the process is killed, the old one remains."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     torch.save(state, part)

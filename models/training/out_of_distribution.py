@@ -1,4 +1,8 @@
-"""How unlike the training ground a place is: fitted once, after training, on the real pictures."""
+"""Fits the novelty measure: the distance of a place's features from those of the training buildings.
+
+In: the trained network and real training pictures. Out: mean and covariance of building features, stored in the
+network (see `SiteNet.fit_novelty`). Fitted once, after training.
+"""
 
 from __future__ import annotations
 
@@ -12,19 +16,19 @@ from overwatt.models.detector.weights import normalise
 from overwatt.models.training.samples import NOT_CENTER, Picture
 
 LEAST = 256
-"""Fewer features than this say nothing about a covariance of 40 dimensions."""
+"""Minimum number of features: fewer do not determine a covariance of 40 dimensions (own choice)."""
 
 
 def fit(net: SiteNet, card: ModelCard, pictures: list[Picture]) -> bool:
-    """Measure the features on labelled buildings of real pictures and set the network's novelty.
+    """Collect the features on labelled buildings of real pictures and set the network's novelty measure.
 
     Args:
-        net: the trained network; its novelty is set.
-        card: for the normalisation.
-        pictures: real training pictures at the ground size they will be looked at.
+        net: the trained network; it is changed in place.
+        card: its model card, for the normalisation.
+        pictures: real training pictures at the ground sampling distance used for detection.
 
     Returns:
-        False, and the network as it was, where there are too few building pixels.
+        True if set; False, with the network unchanged, if there are too few building pixels.
     """
     found = []
     for picture in pictures:
@@ -38,6 +42,7 @@ def fit(net: SiteNet, card: ModelCard, pictures: list[Picture]) -> bool:
             side = CORE_PX + 2 * HALO_PX
             with torch.inference_mode():
                 features = net.forward_with_features(values[None, :, y : y + side, x : x + side])[1][0]
+            # features of the halo are affected by the window's edge: keep the core, at the stride of the features
             h = HALO_PX // NOVELTY_STRIDE
             inner = features[:, h:-h, h:-h]
             mask = building[y : y + CORE_PX, x : x + CORE_PX][::NOVELTY_STRIDE, ::NOVELTY_STRIDE]

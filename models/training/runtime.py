@@ -1,7 +1,7 @@
-"""How torch runs a training: device, precision, determinism, and the scalars it logs.
+"""How torch runs a training: device, precision, determinism, and logged scalars.
 
-In: words of the settings. Out: torch's objects. Apart from `overwatt.models.training.train` because an evaluation or
-a benchmark asks the same questions.
+In: values of the settings. Out: torch objects. Separate from `overwatt.models.training.train` because evaluations and
+benchmarks need them too.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ Log = Callable[[str, float, int], None]  # name, value, step
 
 
 def device_of(name: str) -> torch.device:
-    """The device of a name: 'cpu', 'cuda' or 'auto', CUDA where there is one.
+    """Return the device for a name: 'cpu', 'cuda' or 'auto' (CUDA if available, else CPU).
 
     Raises:
-        ConfigError: another name, or CUDA where there is none.
+        ConfigError: another name, or 'cuda' without a CUDA device.
     """
     if name not in ("auto", "cpu", "cuda"):
         raise ConfigError(f"device '{name}': known: auto, cpu, cuda")
     if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device 'cuda': this machine offers none; use 'cpu' or 'auto'")
+        raise ConfigError("device 'cuda': no CUDA device on this machine; use 'cpu' or 'auto'")
     return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
 
 
 def half_of(precision: str, device: torch.device) -> torch.dtype | None:
-    """The half precision that a word of `TrainSettings.precision` means on a device; None is float32.
+    """Return the half-precision type for a value of `TrainSettings.precision` on a device; None means float32.
 
-    bfloat16 pays on CPUs with its own instructions (AVX-512 BF16, AMX); without them it is slower than
-    float32, so 'auto' leaves it. A GPU without bfloat16 computes in float16, whose gradients need a scaler.
+    bfloat16 is faster only on CPUs with bfloat16 instructions (AVX-512 BF16, AMX); on others it is slower than
+    float32, so 'auto' keeps float32. On a GPU without bfloat16 'auto' means float16, which needs a gradient scaler.
     """
     if precision == "float16":
         return torch.float16
@@ -43,19 +43,21 @@ def half_of(precision: str, device: torch.device) -> torch.dtype | None:
         if precision == "auto":
             return torch.bfloat16 if has else torch.float16
         return torch.bfloat16 if precision == "bfloat16" and has else None
+    # private in torch, so it may be absent
     fast = bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
     return torch.bfloat16 if precision == "bfloat16" or (precision == "auto" and fast) else None
 
 
 @contextlib.contextmanager
 def deterministic(seed: int, threads: int) -> Iterator[None]:
-    """Seed torch, set its threads, ask for deterministic kernels; put all back as they were."""
+    """Context manager: seed torch, set its threads, request deterministic kernels; restore all settings at the end."""
     before = torch.are_deterministic_algorithms_enabled()
     warn = torch.is_deterministic_algorithms_warn_only_enabled()
     had = torch.get_num_threads()
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         torch.set_num_threads(threads)
+        # warn only: some CUDA kernels have no deterministic version
         torch.use_deterministic_algorithms(True, warn_only=True)
         try:
             yield
@@ -66,14 +68,14 @@ def deterministic(seed: int, threads: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def scalars(folder: Path | None, step: int) -> Iterator[Log]:
-    """A function that logs a scalar for TensorBoard, or does nothing where there is no folder.
+    """Context manager: give a function that logs a scalar to TensorBoard, or does nothing without a folder.
 
     Args:
-        folder: of the logs; an earlier run's are added to.
-        step: the last step that is kept; what an earlier run had logged after it is purged.
+        folder: folder of the logs; those of an earlier run are continued.
+        step: last step to keep; later entries of an earlier run are purged.
 
     Raises:
-        ConfigError: the package tensorboard is missing.
+        ConfigError: the package tensorboard is not installed.
     """
     if folder is None:
         yield lambda name, value, at: None

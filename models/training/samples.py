@@ -1,8 +1,8 @@
-"""Training samples: crops of labelled pictures, randomly turned and scaled, then given another tone.
+"""Training samples: crops of labelled pictures with random rotation, scale and radiometry.
 
-In: `Picture`s (pixels, validity, class masks) from outlines drawn by hand or from the
-simulator. Out: batches of (band, y, x) crops with their targets. Every batch depends on
-(seed, step) alone, so a resumed training sees what an undisturbed one would have seen.
+In: `Picture`s (pixels, validity, class masks) from hand-drawn outlines or from the simulator. Out: batches of
+(band, y, x) crops with their targets. Each batch depends only on (seed, step), so a resumed training sees the same
+batches as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 IGNORE, NOT_CENTER = 255, 254
+"""Codes of unknown pixels, and of pixels known only not to be a data center."""
 OTHER, DATA_CENTER = 1, 2
 EQUIPMENT = -1
-"""Of `Picture.centres`: pixels of cooling equipment."""
+"""Label for `Picture.centres`: pixels of cooling equipment."""
 WALL_M = 4.0
-"""Strip along a building's outline that is not interior: half of the narrowest gap between halls."""
+"""Width of the strip along an outline that is not interior: half of the narrowest gap between halls."""
 UNIT_GSD_M = 0.8
-"""Machines are learned one by one where pixels are at most this; they are counted at 0.6 m."""
+"""Largest pixel size at which single machines are learned; they are counted at 0.6 m."""
 
 
 @dataclass(frozen=True)
@@ -32,18 +33,18 @@ class Picture:
     """A labelled picture.
 
     Attributes:
-        name: for messages.
+        name: used in messages.
         optical: (band, y, x) uint8, display values.
-        valid: (y, x) bool, True where there is imagery.
-        building: (y, x) uint8: 0 background, 1 other building, 2 data center, 255 unknown, 254 anything
-            but a data center.
+        valid: (y, x) bool, True for pixels with imagery.
+        building: (y, x) uint8: 0 background, 1 other building, 2 data center, 255 unknown, 254 known
+            only not to be a data center.
         cooling: (y, x) uint8: 0 none, 1 cooling equipment, 255 unknown.
-        weight: how often it is drawn, relative to the others.
-        gsd_m: metres a pixel.
-        instance: (y, x) uint16 number of each building, 0 none; None where buildings are not told apart.
-        unit: (y, x) uint8: 1 within one machine, 0 elsewhere, 255 unknown; None where nothing is known.
-        thermal: (t, y, x) float32 kelvin above the surroundings; None without.
-        scale: range of apparent size, instead of the augmentation's; a picture of 2 m at scale 2 looks like 1 m.
+        weight: sampling weight relative to other pictures.
+        gsd_m: metres per pixel.
+        instance: (y, x) uint16 number of each building, 0 none; None if buildings are not separated.
+        unit: (y, x) uint8: 1 within one machine, 0 elsewhere, 255 unknown; None if nothing is known.
+        thermal: (t, y, x) float32 kelvin above the surroundings; None without thermal bands.
+        scale: range of the scale factor, replaces the augmentation's; a 2 m picture at scale 2 looks like 1 m.
     """
 
     name: str
@@ -60,9 +61,10 @@ class Picture:
     _centres: dict[int, np.ndarray] = field(default_factory=dict, compare=False, repr=False)
 
     def centres(self, label: int) -> np.ndarray:
-        """Return (n, 2) row, column of a label's pixels, thinned to fewer than 8,192, to centre crops on.
+        """Return (n, 2) row, column of pixels of a label, fewer than 8,192, as candidates for crop centres.
 
-        Labels of buildings, or `EQUIPMENT`.
+        Args:
+            label: `OTHER`, `DATA_CENTER` or `EQUIPMENT`.
         """
         if label not in self._centres:
             at = np.argwhere((self.cooling == 1 if label == EQUIPMENT else self.building == label) & self.valid)
@@ -72,20 +74,26 @@ class Picture:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Ranges of the random changes; each guards against learning one picture.
+    """Ranges of the random augmentation; each prevents overfitting to one picture. All values are own choices.
 
     Attributes:
-        scale: factor of the apparent size: neither size nor GSD may decide. The picture's own
-            `scale` goes before.
-        gain, gamma, cast, saturation: tone of the sensor, season, sun and atmosphere, 0..1 scale.
-        clip: display value from which everything is saturated.
-        haze: light added in front of the scene.
-        blur_px, sharpen, noise: sharpness, halos and noise.
-        soft: share of crops sampled coarser and enlarged again, up to this factor.
-        jpeg: share of crops that went through JPEG.
-        patches: mean number of blanked rectangles, as map pins and logos are.
-        heat, heat_noise_k: factor and noise of the thermal bands.
-        no_heat: share of crops without thermal bands, so that weights serve with and without them.
+        scale: range of the scale factor, so that neither size nor GSD gives the class away; `Picture.scale` has
+            priority.
+        gain: range of the gain over all bands.
+        gamma: range of the exponent of the tone curve.
+        cast: twice the standard deviation of the colour cast, 0..1 scale.
+        saturation: range of the factor on colour differences.
+        clip: range of the display value above which highlights saturate.
+        haze: largest share of haze.
+        blur_px: largest standard deviation of the blur.
+        sharpen: largest amount of unsharp masking.
+        noise: largest standard deviation of the noise, 0..1 scale.
+        soft: (probability, largest factor) of downsampling and enlarging again.
+        jpeg: probability of JPEG compression.
+        patches: mean number of blanked rectangles, which imitate masked map pins and logos.
+        heat: range of the factor on thermal bands.
+        heat_noise_k: largest standard deviation of thermal noise.
+        no_heat: probability that thermal bands are absent, so that the weights work with and without them.
     """
 
     scale: tuple[float, float] = (0.7, 1.45)
@@ -124,7 +132,7 @@ class Batch:
 
 
 def _tone(rgb: np.ndarray, rng: np.random.Generator, a: Augmentation) -> np.ndarray:
-    """Another sensor, sun, season and file format: (3, y, x) float32, 0..1."""
+    """Return the crop (3, y, x), 0..1, with random radiometry: sensor, sun, season, sharpness, file format."""
     grey = rgb.mean(0, keepdims=True)
     rgb = grey + (rgb - grey) * rng.uniform(*a.saturation)
     haze = rng.uniform(0, a.haze) * (rng.random() < 0.4)
@@ -148,6 +156,7 @@ def _tone(rgb: np.ndarray, rng: np.random.Generator, a: Augmentation) -> np.ndar
 
 
 def _jpeg(rgb: np.ndarray, quality: int) -> np.ndarray:
+    """Return (3, y, x) float32, 0..1, after JPEG compression and decompression."""
     file = io.BytesIO()
     pixels = np.rint(rgb * 255).astype(np.uint8).transpose(1, 2, 0)
     Image.fromarray(np.ascontiguousarray(pixels)).save(file, "JPEG", quality=quality)
@@ -156,8 +165,9 @@ def _jpeg(rgb: np.ndarray, quality: int) -> np.ndarray:
 
 
 def _interior(instance: np.ndarray, building: np.ndarray, wall_px: float) -> np.ndarray:
-    """Return (y, x) uint8: 1 in a building at least `wall_px` from its outline, 255 where buildings are unknown."""
+    """Return (y, x) uint8: 1 inside a building at least `wall_px` from its outline, 255 if buildings are unknown."""
     wall = np.zeros(instance.shape, bool)
+    # outlines are where the instance number changes between neighbours
     wall[1:] |= instance[1:] != instance[:-1]
     wall[:-1] |= instance[1:] != instance[:-1]
     wall[:, 1:] |= instance[:, 1:] != instance[:, :-1]
@@ -171,7 +181,7 @@ def _interior(instance: np.ndarray, building: np.ndarray, wall_px: float) -> np.
 class Crop:
     """One crop: `image` (band, y, x) float32, `valid` (y, x) bool, targets (y, x) uint8 as in `Picture`.
 
-    Optical bands are 0..1; thermal ones follow in kelvin above the surroundings, NaN where absent.
+    Optical bands are 0..1; thermal bands follow, kelvin above the surroundings, NaN if absent.
     """
 
     image: np.ndarray
@@ -183,9 +193,18 @@ class Crop:
 
 
 def crop(picture: Picture, size_px: int, rng: np.random.Generator, a: Augmentation, equipment: bool = False) -> Crop:
-    """Cut one random crop, on a building or anywhere, or near equipment: rotated, flipped, scaled, then toned."""
+    """Cut one random crop: rotated, flipped and scaled, then with random radiometry.
+
+    Args:
+        picture: picture to cut from.
+        size_px: rows and columns of the crop.
+        rng: random generator.
+        a: ranges of the augmentation.
+        equipment: centre most crops on cooling equipment instead of buildings.
+    """
     ny, nx = picture.valid.shape
     kind = rng.random()
+    # 40% of the crops on data centers, 35% on other buildings, 25% anywhere (own choice: the classes are rare)
     centres = picture.centres(DATA_CENTER if kind < 0.4 else OTHER) if kind < 0.75 else np.empty((0, 2))
     if equipment and kind < 0.9:
         centres = picture.centres(EQUIPMENT)
@@ -193,6 +212,7 @@ def crop(picture: Picture, size_px: int, rng: np.random.Generator, a: Augmentati
         row, col = centres[rng.integers(len(centres))] + rng.normal(0, size_px / 8, 2)
     else:
         row, col = rng.uniform(0, ny), rng.uniform(0, nx)
+    # log-uniform scale: halving is as likely as doubling
     angle, scale = rng.uniform(0, 2 * np.pi), np.exp(rng.uniform(*np.log(picture.scale or a.scale)))
     flip = 1.0 if rng.random() < 0.5 else -1.0
     # crop pixel (u, v) from its centre -> turned, scaled -> picture pixel -> [-1, 1] of grid_sample
@@ -202,6 +222,7 @@ def crop(picture: Picture, size_px: int, rng: np.random.Generator, a: Augmentati
     y = row + np.sin(angle) * uu + np.cos(angle) * vv
     grid = torch.from_numpy(np.stack([(2 * x + 1) / nx - 1, (2 * y + 1) / ny - 1], -1)[None].astype(np.float32))
 
+    # read only the part of the picture that the crop covers; 2 px margin for the interpolation
     y0, y1 = max(0, int(y.min()) - 2), min(ny, int(y.max()) + 3)
     x0, x1 = max(0, int(x.min()) - 2), min(nx, int(x.max()) + 3)
     if y0 >= y1 or x0 >= x1:
@@ -209,6 +230,7 @@ def crop(picture: Picture, size_px: int, rng: np.random.Generator, a: Augmentati
         nothing = np.zeros((bands, size_px, size_px), np.float32)
         return Crop(nothing, *(np.zeros((5, size_px, size_px), np.uint8)))
     part = (slice(y0, y1), slice(x0, x1))
+    # grid_sample counts from -1 to 1 over its input: rescale from the whole picture to the part
     grid[..., 0] = (grid[..., 0] + 1) * nx / (x1 - x0) - 2 * x0 / (x1 - x0) - 1
     grid[..., 1] = (grid[..., 1] + 1) * ny / (y1 - y0) - 2 * y0 / (y1 - y0) - 1
 
@@ -226,7 +248,9 @@ def crop(picture: Picture, size_px: int, rng: np.random.Generator, a: Augmentati
     target = building.astype(np.uint8)
     interior = np.full(target.shape, IGNORE, np.uint8)
     if picture.instance is not None:
+        # at least 1.5 px, so that the strip exists at coarse pixels
         interior = _interior(instance, target, max(1.5, WALL_M / gsd_m))
+    # at coarser pixels single machines are not resolved
     if gsd_m > UNIT_GSD_M:
         unit = np.full_like(unit, IGNORE)
     image: np.ndarray = _tone(colour, rng, a).astype(np.float32)
@@ -246,7 +270,7 @@ def crop(picture: Picture, size_px: int, rng: np.random.Generator, a: Augmentati
 
 
 def _blank(valid: np.ndarray, rng: np.random.Generator, mean: float) -> np.ndarray:
-    """Blank a few rectangles, as pins and texts over a picture are masked."""
+    """Blank a few random rectangles of `valid`, as masks of map pins and texts do."""
     valid, (ny, nx) = valid.copy(), valid.shape
     for _ in range(rng.poisson(mean)):
         y, x = rng.integers(0, ny), rng.integers(0, nx)
@@ -270,15 +294,15 @@ def batch(
     """Draw the batch of one step; the same (seed, step) gives the same batch.
 
     Args:
-        pictures: to draw from, by weight.
-        seed: what the randomness depends on, together with `step`.
+        pictures: pictures to sample from, by weight.
+        seed: seed of the random numbers, together with `step`.
         step: number of the step.
-        size: crops in the batch.
+        size: number of crops.
         size_px: side of a crop, a multiple of 32.
         mean: subtracted per band, on the 0..1 scale.
         std: divided by, per band.
-        augmentation: ranges of the random changes.
-        equipment: crops lie near equipment.
+        augmentation: ranges of the augmentation; defaults if None.
+        equipment: see `crop`.
     """
     rng = np.random.default_rng([seed, step])
     weights = np.array([p.weight for p in pictures], float)
@@ -287,6 +311,7 @@ def batch(
         crop(pictures[i], size_px, rng, augmentation or Augmentation(), equipment)
         for i in rng.choice(len(pictures), size, p=weights / weights.sum())
     ]
+    # invalid pixels and absent thermal bands are 0 after normalisation, that is, the mean
     images = [np.nan_to_num(np.where(c.valid, (c.image - m) / s, np.float32(0))) for c in crops]
 
     def targets(layers: list[np.ndarray]) -> Tensor:

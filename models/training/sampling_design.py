@@ -1,10 +1,9 @@
-"""Which roofs a training set is made of: sizes, counties, splits, size-matched others, tiles.
+"""Sampling design of a training set: counties to splits, size-matched other buildings, tiles.
 
-In: outlines of data centers and of other buildings in degrees, counties, a seed. Out: which other
-roofs to take for each data center, which square tiles to cut, and to which split each belongs.
-All choices rest on a hash of (seed, what is chosen) and not on a stream of random numbers: a
-county keeps its split and a roof its rank when data is added, and the order of files and rows
-does not matter. Nothing here opens a file.
+In: outlines of data centers and other buildings in degrees, counties, a seed. Out: the other buildings chosen for
+each data center, the square tiles to cut, and the split of each tile.
+Each choice depends on a hash of (seed, chosen object), not on a stream of random numbers: a county keeps its split
+and a building its rank when data is added, and the order of files and rows does not matter. No file is opened here.
 """
 
 from __future__ import annotations
@@ -27,17 +26,17 @@ Split = Literal["train", "val", "test"]
 Role = Literal["data_center", "other_building"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
-# WGS84: semi-major axis in metres and first eccentricity squared (NIMA TR8350.2, table 3.1 and 3.3)
+# WGS84: semi-major axis in metres and first eccentricity squared (NIMA TR8350.2, tables 3.1 and 3.3)
 _A_M, _E2 = 6_378_137.0, 6.694_379_990_14e-3
-# Counties are drawn apart by rounding: 0.001 degrees is about 100 m.
+# Rounding leaves gaps between neighbouring counties: they touch if within 0.001 degrees, about 100 m.
 _TOUCH_DEG = 1e-3
-_BUCKET_DEG = 0.05
-_TOUCH_M = 1e-3  # nothing is closer than a guard of zero, but what touches shares pixels
+_BUCKET_DEG = 0.05  # about 5 km: larger than a tile, so a tile and its 8 neighbour buckets hold all candidates
+_TOUCH_M = 1e-3  # at a guard of 0 m, touching tiles still share pixels
 
 
 @dataclass(frozen=True)
 class Shares:
-    """Shares of the splits by county; train takes the rest."""
+    """Probability that a county is in val or test; the rest is train."""
 
     val: float = 0.15
     test: float = 0.15
@@ -45,14 +44,14 @@ class Shares:
 
 @dataclass(frozen=True)
 class Target:
-    """One building that a tile is to show.
+    """One building that a tile shall contain.
 
     Attributes:
-        roof: its id, see `roof_ids`.
-        role: what it is.
-        county: id of the county it lies in.
-        area_m2: of its outline.
-        outline: in degrees.
+        roof: id of the building, see `roof_ids`.
+        role: its class.
+        county: id of its county.
+        area_m2: area of its outline.
+        outline: its outline in degrees.
     """
 
     roof: str
@@ -67,13 +66,13 @@ class Cut:
     """One square tile.
 
     Attributes:
-        name: 'COUNTY-ZONE-EAST-NORTH', its centre in metres of the UTM zone.
-        role: of the first building it was made for.
+        name: 'COUNTY-ZONE-EAST-NORTH', the centre in metres of the UTM zone.
+        role: class of the first building it was made for.
         county: that building's county.
         split: that county's split.
         crs: 'EPSG:326ZZ' or 'EPSG:327ZZ'.
         centre_m: (east, north) of the centre, whole metres.
-        side_m: edge.
+        side_m: length of an edge.
         roofs: ids of the buildings it was made for.
         footprint: the tile in degrees.
     """
@@ -92,8 +91,8 @@ class Cut:
 def areas_m2(shapes: np.ndarray) -> np.ndarray:
     """Return areas on the WGS84 ellipsoid, float64 m², of shapes in degrees.
 
-    Degrees are scaled by the ellipsoid's two radii of curvature at each shape's middle; for shapes
-    below 2 km that is exact to 1e-4, and a hundred times faster than a geodesic line integral.
+    Degrees are scaled by the two radii of curvature of the ellipsoid at each shape's centre. The relative error is
+    below 1e-4 for shapes below 2 km, and it is a hundred times faster than a geodesic line integral.
     """
     bounds = shapely.bounds(shapes)
     ew, ns = _degree_m((bounds[:, 1] + bounds[:, 3]) / 2)
@@ -101,7 +100,7 @@ def areas_m2(shapes: np.ndarray) -> np.ndarray:
 
 
 def roof_ids(shapes: np.ndarray) -> list[str]:
-    """Return ids of outlines: a hash of their place to 1e-6 degrees (0.1 m) and their vertex count."""
+    """Return ids of outlines: a hash of their bounds to 1e-6 degrees (0.1 m) and of their vertex count."""
     bounds, points = shapely.bounds(shapes), shapely.get_num_coordinates(shapes)
     return [
         hashlib.sha256(f"{w:.6f} {s:.6f} {e:.6f} {n:.6f} {k}".encode()).hexdigest()[:16]
@@ -110,7 +109,7 @@ def roof_ids(shapes: np.ndarray) -> list[str]:
 
 
 def grown(shapes: Sequence[BaseGeometry], by_m: float) -> list[BaseGeometry]:
-    """Return shapes in degrees grown by metres on the ground, at each one's latitude."""
+    """Return shapes in degrees, buffered by `by_m` metres on the ground at the latitude of each."""
     out = []
     for shape in shapes:
         lon, lat = shape.centroid.x, shape.centroid.y
@@ -122,12 +121,13 @@ def grown(shapes: Sequence[BaseGeometry], by_m: float) -> list[BaseGeometry]:
 
 
 def size_bands(area_m2: np.ndarray, per_doubling: float) -> np.ndarray:
-    """Return the band of each area (int): bands are equally wide in log2, `per_doubling` to a factor of two."""
+    """Return the size band of each area (int): equally wide in log2, `per_doubling` bands per factor of two."""
+    # 1e-9: an area exactly on a limit must not fall below it by rounding
     return np.floor(np.log2(np.maximum(area_m2, 1.0)) * per_doubling + 1e-9).astype(int)
 
 
 def split_of(county: str, seed: int, shares: Shares, fixed: Mapping[str, Split] | None = None) -> Split:
-    """Return a county's split, which depends on (seed, county id) and the shares alone."""
+    """Return the split of a county; it depends only on (seed, county id) and the shares, unless `fixed` names it."""
     if fixed and county in fixed:
         return fixed[county]
     u = _uniform(seed, "county", county)
@@ -135,18 +135,18 @@ def split_of(county: str, seed: int, shares: Shares, fixed: Mapping[str, Split] 
 
 
 def county_of(shapes: np.ndarray, counties: Mapping[str, BaseGeometry]) -> list[str | None]:
-    """Return the county that each shape's inner point lies in, None outside of all."""
+    """Return the county that contains an inner point of each shape; None outside all counties."""
     names = sorted(counties)
     tree = shapely.STRtree([counties[name] for name in names])
     found: list[str | None] = [None] * len(shapes)
     at, which = tree.query(shapely.point_on_surface(shapes), predicate="intersects")
     for i, j in sorted(zip(at.tolist(), which.tolist(), strict=True), reverse=True):
-        found[i] = names[j]  # on a shared border the first name wins
+        found[i] = names[j]  # on a shared border the alphabetically first name wins
     return found
 
 
 def neighbours(counties: Mapping[str, BaseGeometry]) -> dict[str, tuple[str, ...]]:
-    """Return, for each county, the others that it touches, by name."""
+    """Return for each county the sorted names of the counties that touch it."""
     names = sorted(counties)
     shapes = np.array([counties[name] for name in names], dtype=object)
     left, right = shapely.STRtree(shapes).query(shapes, predicate="dwithin", distance=_TOUCH_DEG)
@@ -167,29 +167,29 @@ def match(
     per_doubling: float,
     seed: int,
 ) -> tuple[list[Target], int]:
-    """Choose for each data center other roofs of its size band, none twice.
+    """Choose other buildings of the same size band for each data center, without repetition.
 
-    The same county comes first, then touching counties of the same split, then the other touching
-    ones; within those the order is a hash of (seed, roof).
+    Buildings of the same county are taken first, then of touching counties in the same split, then of other touching
+    counties; within each group in the order of a hash of (seed, building).
 
     Args:
         centers: data centers.
-        others: candidates, none of them near a data center.
-        near: `neighbours`.
-        split: split by county.
-        per_center: roofs wanted for each data center.
+        others: candidates, not near any data center.
+        near: result of `neighbours`.
+        split: split of each county.
+        per_center: buildings to choose for each data center.
         per_doubling: see `size_bands`.
-        seed: of the order.
+        seed: seed of the order.
 
     Returns:
-        The chosen roofs, in order of choice, and how many are missing because there are none left.
+        The chosen buildings, in the order of choice, and the number missing because the candidates ran out.
     """
     pools: dict[tuple[str, int], list[Target]] = {}
     if others:
         bands = size_bands(np.array([o.area_m2 for o in others]), per_doubling)
         for other, band in zip(others, bands.tolist(), strict=True):
             pools.setdefault((other.county, band), []).append(other)
-    for pool in pools.values():  # taken from the end
+    for pool in pools.values():  # popped from the end
         pool.sort(key=lambda o: (_uniform(seed, "roof", o.roof), o.roof), reverse=True)
     chosen: list[Target] = []
     missing = 0
@@ -209,9 +209,9 @@ def match(
 
 
 def cut_tiles(targets: Sequence[Target], split: Mapping[str, Split], side_m: float) -> list[Cut]:
-    """Return square tiles such that each target lies in one of its own split, centred on the first it was made for.
+    """Return square tiles so that each target lies in a tile of its split; a tile is centred on its first target.
 
-    Targets are taken in the order given; one that lies whole within a tile of its split needs no other.
+    Targets are processed in the given order; one completely inside a tile of its split gets no new tile.
     """
     cuts: list[Cut] = []
     buckets: dict[tuple[int, int], list[int]] = {}
@@ -238,10 +238,10 @@ def cut_tiles(targets: Sequence[Target], split: Mapping[str, Split], side_m: flo
 
 
 def without_leaks(cuts: Sequence[Cut], guard_m: float) -> tuple[list[Cut], list[Cut]]:
-    """Part tiles into those kept and those set aside, so that no two of different splits come near each other.
+    """Divide tiles into kept and rejected, so that no two kept tiles of different splits are near each other.
 
-    Of two tiles of different splits within `guard_m` the one for training is set aside, then the one
-    for validation: what measures is kept.
+    Of two tiles of different splits within `guard_m`, the training tile is rejected first, then the validation tile:
+    tiles for measurement have priority.
     """
     kept: list[Cut] = []
     aside: list[Cut] = []
@@ -256,12 +256,15 @@ def without_leaks(cuts: Sequence[Cut], guard_m: float) -> tuple[list[Cut], list[
 
 
 def _cut(target: Target, split: Split, side_m: float, lonlat: tuple[float, float]) -> Cut:
+    """Return the tile of one target, in the UTM zone of its centre."""
     lon, lat = lonlat
     zone = int((lon + 180.0) // 6.0) % 60 + 1
+    # EPSG 326ZZ is UTM north, 327ZZ UTM south; zones are 6 degrees wide from 180 W
     crs = f"EPSG:{(32600 if lat >= 0 else 32700) + zone}"
     to = _to_utm(crs)
     east, north = (round(v) for v in to.transform(lon, lat))
     half = side_m / 2
+    # extra vertices at the middle of each edge: an edge straight in UTM is slightly curved in degrees
     frame = shapely.segmentize(shapely.box(east - half, north - half, east + half, north + half), side_m / 2)
     degrees = shapely.transform(
         frame, lambda xy: np.column_stack(to.transform(xy[:, 0], xy[:, 1], direction="INVERSE"))
@@ -277,7 +280,7 @@ def _to_utm(crs: str) -> Transformer:
 
 
 def _named(cuts: list[Cut]) -> list[Cut]:
-    """Names told apart where two outlines share a centre."""
+    """Return the tiles with unique names: a number is appended if two targets share a centre."""
     seen: dict[str, int] = {}
     out = []
     for cut in cuts:
@@ -288,13 +291,14 @@ def _named(cuts: list[Cut]) -> list[Cut]:
 
 
 def _degree_m(lat_deg: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Metres of one degree eastward and northward at latitudes."""
+    """Return metres per degree eastward and northward at latitudes: N cos(lat) and M, the radii of curvature."""
     lat = np.radians(lat_deg)
     w = 1 - _E2 * np.sin(lat) ** 2
     return np.radians(_A_M / np.sqrt(w) * np.cos(lat)), np.radians(_A_M * (1 - _E2) / w**1.5)
 
 
 def _uniform(seed: int, *what: str) -> float:
-    """A number in [0, 1) that depends on (seed, what) alone."""
+    """Return a number in [0, 1) that depends only on (seed, what)."""
     digest = hashlib.sha256("\0".join([str(seed), *what]).encode()).digest()
+    # the first 64 bits of SHA-256 as a fraction
     return int.from_bytes(digest[:8], "big") / 2**64

@@ -1,10 +1,10 @@
-"""Splits by place: who is near whom, what goes into train, val and test, and what leaked.
+"""Spatial splits: neighbours, assignment of places to train, val and test, and leaks between splits.
 
-In: geometries in WGS84 lon/lat, or a table of tiles. Out: groups, a split for each place, and a
-list of leaks. Neighbours look alike, so a random split of tiles measures memory; here labels
-that lie near one another form one site, sites form places, and a place is in one split.
-Distances are geodesic: nearest points are found in a Mercator plane (conformal, so near things
-keep their shape), then measured on the ellipsoid. Cost: n log n for n labels or tiles.
+In: geometries in WGS84 lon/lat, or a table of tiles. Out: groups, a split for each place, a list of leaks.
+Neighbouring tiles look alike (spatial autocorrelation), so a random split of tiles would measure memorisation. Here
+labels near each other form one site, sites form places, and a place belongs to exactly one split.
+Distances are geodesic: nearest points are found in a Mercator plane (conformal, so small neighbourhoods keep their
+shape), then measured on the ellipsoid. Cost: n log n for n labels or tiles.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Leak:
-    """Two tiles in different splits that know of each other.
+    """Two tiles of different splits that share information.
 
     Attributes:
         kind: `near` (overlap, or closer than the guard), `pixels`, `image`, `site` or `place`.
         first: tile id.
         second: tile id in another split.
-        detail: the distance, hash or name they share, in words.
+        detail: text with their distance, or the hash or name that they share.
     """
 
     kind: str
@@ -46,12 +46,12 @@ class Leak:
 def pairs_within(
     first: Sequence[shapely.Geometry], second: Sequence[shapely.Geometry] | None, within_m: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return pairs of geometries closer than a distance.
+    """Return pairs of geometries closer than a distance (geodesic).
 
     Args:
-        first: lon/lat geometries; empty or missing ones are near nothing. May touch the antimeridian.
-        second: the others; None for pairs within `first`, each once.
-        within_m: metres; pairs at exactly this distance are not given.
+        first: lon/lat geometries; empty or missing ones have no neighbours. They may touch the antimeridian.
+        second: the other geometries; None for pairs within `first`, each pair once.
+        within_m: metres; pairs at exactly this distance are not returned.
 
     Returns:
         i, j (int) and distance in metres (float), sorted by (i, j).
@@ -61,7 +61,7 @@ def pairs_within(
     to = _mercator([*a, *b])
     plane_a, plane_b = (_moved(g, to) for g in (a, b))
     lat = np.abs(shapely.bounds(a)[:, [1, 3]]).max(1) if len(a) else np.empty(0)
-    # in Mercator a metre is at most 1 / cos(lat) long, taken at the highest latitude in reach
+    # Mercator stretches by 1 / cos(lat): take the highest latitude in reach; limited to 89 degrees
     reach = (within_m + 1e-6) / np.cos(np.radians(np.minimum(np.nan_to_num(lat) + within_m / DEGREE_LATITUDE_M, 89.0)))
     i, j = shapely.STRtree(plane_b).query(plane_a, predicate="dwithin", distance=reach)
     if second is None:
@@ -77,7 +77,7 @@ def pairs_within(
 
 
 def _mercator(geometries: Iterable[shapely.Geometry]) -> Transformer:
-    """Mercator whose cut lies in the widest gap of longitudes, so that no two neighbours are torn apart."""
+    """Return a Mercator projection whose seam lies in the widest gap of longitudes, so that no neighbours are split."""
     ends = shapely.get_coordinates(shapely.envelope(np.asarray(list(geometries), dtype=object)))[:, 0] % 360
     lon = np.unique(np.nan_to_num(ends))
     if len(lon):
@@ -98,16 +98,16 @@ def _moved(geometries: np.ndarray, to: Transformer) -> np.ndarray:
 
 
 def groups(n: int, i: np.ndarray, j: np.ndarray) -> np.ndarray:
-    """Return the group (int, from 0) of each of n things when those in pairs (i, j) belong together."""
+    """Return the group number (n,) of n items, where the items of each pair (i, j) belong together."""
     links = coo_array((np.ones(len(i), bool), (i, j)), shape=(n, n))
     return np.asarray(connected_components(links, directed=False)[1])
 
 
 def sites_of(geometries: Sequence[shapely.Geometry], link_m: float) -> list[str]:
-    """Name the site of each geometry; those closer than `link_m`, directly or in a chain, form one.
+    """Return the site name of each geometry; geometries closer than `link_m`, directly or in a chain, form one site.
 
-    A name is the position of the site's south-westernmost centre to five decimals (about 1 m), so
-    it depends neither on the order of the geometries nor on anything far away.
+    The name is the position of the site's south-westernmost centre to five decimals (about 1 m). It does not depend on
+    the order of the geometries nor on distant ones.
     """
     if not len(geometries):
         return []
@@ -115,21 +115,22 @@ def sites_of(geometries: Sequence[shapely.Geometry], link_m: float) -> list[str]
     group = groups(len(geometries), i, j)
     centres = shapely.centroid(np.asarray(geometries, dtype=object))
     position = sorted(zip(shapely.get_y(centres), shapely.get_x(centres), group, strict=True), reverse=True)
+    # sorted in reverse, so the southernmost (then westernmost) centre of a group is written last and stays
     name = {g: f"{lat:+.5f}{lon:+.5f}" for lat, lon, g in position}
     return [name[g] for g in group]
 
 
 def assign(places: Mapping[str, tuple[int, int]], shares: Sequence[float], seed: int) -> dict[str, str]:
-    """Give every place a split; the same places, shares and seed give the same splits.
+    """Assign a split to each place; the same places, shares and seed give the same splits.
 
-    Places with data centers are dealt out first, by their number, so that each split gets some;
-    then the others, by their labels. Larger places go first (in classes of doubling size), at
-    random within a class, each to the split that lacks most.
+    Places with data centers are assigned first, counted by data centers, so that each split gets some; then the
+    others, counted by labels. Larger places come first (in classes of doubling size, random within a class), each to
+    the split that is furthest below its share (greedy balancing).
 
     Args:
         places: name -> (number of data centers, number of labels).
-        shares: of train, val and test; they need not add up to 1.
-        seed: of the random order.
+        shares: shares of train, val and test; their sum need not be 1.
+        seed: seed of the random order.
     """
 
     def draw(name: str) -> float:
@@ -145,6 +146,7 @@ def assign(places: Mapping[str, tuple[int, int]], shares: Sequence[float], seed:
             if (centers > 0) == with_centers
         }
         total, had = sum(weight.values()), np.zeros(len(SPLITS))
+        # bit_length is the class of doubling size
         for name in sorted(weight, key=lambda n: (-weight[n].bit_length(), draw(n), n)):
             lack = np.where(share > 0, share * total - had, -np.inf)
             best = int(np.argmax(lack))
@@ -154,25 +156,26 @@ def assign(places: Mapping[str, tuple[int, int]], shares: Sequence[float], seed:
 
 
 def leaks(index: gpd.GeoDataFrame, guard_m: float) -> list[Leak]:
-    """Return what two splits of an index share; an empty list says that none was found.
+    """Return the leaks between the splits of an index; an empty list means that none was found.
 
-    Looked for: footprints of different splits that overlap or lie closer than the guard; equal
-    pixels; one image without georeference in two splits; a site or a place in two splits. Not
-    looked for: the same ground in a picture without georeference and in another file.
+    Detected: footprints of different splits that overlap or are closer than the guard distance; identical pixels; one
+    image without georeference in two splits; a site or a place in two splits. Not detected: the same ground in an
+    image without georeference and in another file.
 
     Args:
         index: tiles, as `overwatt.models.training.tileset` describes them; geometry WGS84 or missing.
-        guard_m: metres.
+        guard_m: guard distance between splits, metres.
     """
     found = []
     split, names = index["split"].to_numpy(), index["tile_id"].to_numpy()
     shape = index.geometry.to_numpy()
     for one, other in combinations(sorted(set(split)), 2):
         at, by = np.flatnonzero(split == one), np.flatnonzero(split == other)
-        # nothing is closer than a guard of zero, but what touches or overlaps shares pixels
+        # at a guard of 0 m, touching or overlapping tiles still share pixels
         for i, j, metres in zip(*pairs_within(shape[at], shape[by], max(guard_m, 1e-3)), strict=True):
             what = f"{metres:.1f} m apart" if metres > 0 else "overlapping"
             found.append(Leak("near", names[at[i]], names[by[j]], f"{what}, guard {guard_m:g} m"))
+    # without a footprint the only evidence of shared ground is the common source image
     bare = np.array([g is None or g.is_empty for g in shape], bool)
     keys = {
         "pixels": [[h] if h else [] for h in index["pixels_sha256"]],

@@ -1,9 +1,9 @@
-"""A folder of training tiles: its index, and its tiles read back as pictures to learn from.
+"""A folder of training tiles: its index, and its tiles read as training pictures.
 
-In: the index, a GeoParquet file with one row a tile, and beside it two GeoTIFFs a tile (picture:
-red, green, blue, valid, uint8; mask: building, cooling, instance, uint16). Out: `Picture`s of
-one split, or a list of leaks between the splits. An index may come from anyone: paths in it
-stay in its folder, and sizes are checked before pixels are read.
+In: the index, a GeoParquet file with one row per tile, and next to it two GeoTIFFs per tile (picture: red, green,
+blue, valid, uint8; mask: building, cooling, instance, uint16). Out: `Picture`s of one split, or a list of leaks
+between the splits. An index may come from an untrusted source: its paths must stay in its folder, and sizes are
+checked before pixels are read.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ PICTURE_BANDS = ("red", "green", "blue", "valid")
 MASK_BANDS = ("building", "cooling", "instance")
 BUILDING_CODES = (0, OTHER, DATA_CENTER, NOT_CENTER, IGNORE)
 COOLING_CODES = (0, 1, IGNORE)
-MAX_INDEX_BYTES = 500_000_000
+MAX_INDEX_BYTES = 500_000_000  # far above a national index (own choice); a larger file is not an index
 MAX_TILE_PX = 4096  # side of a tile: 16.8 million pixels, 84 MB with its mask
-MAX_BYTES = 8_000_000_000  # of pictures held in memory at once; a training holds all of them
+MAX_BYTES = 8_000_000_000  # of pictures in memory; a training holds all of them at once
 _BYTES_PX = 8  # per pixel of a Picture: 3 bands, validity, two masks, 16-bit instances
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column of the index: name, pandas dtype, unit ('' if none), meaning, whether it may be missing."""
+    """One column of the index: name, pandas dtype, unit ('' if none), meaning, whether it may have nulls."""
 
     name: str
     dtype: str
@@ -52,43 +52,43 @@ class Column:
 
 _S, _F, _I = "string", "float64", "int64"
 INDEX: tuple[Column, ...] = (
-    Column("tile_id", _S, "", "hash of what the tile was cut from; names its files"),
-    Column("path", _S, "", "picture, relative to the index"),
-    Column("mask_path", _S, "", "mask, relative to the index"),
+    Column("tile_id", _S, "", "hash of the tile's source and position; name of its files"),
+    Column("path", _S, "", "path of the picture, relative to the index"),
+    Column("mask_path", _S, "", "path of the mask, relative to the index"),
     Column("split", _S, "", "train, val or test"),
-    Column("place", _S, "", "what was put into a split as a whole: a site, a column's value, or an image"),
-    Column("sites", _S, "", "sites with a label in the tile, separated by blanks"),
-    Column("image", _S, "", "file the tile was cut from"),
+    Column("place", _S, "", "unit that is assigned to a split: a site, the value of a column, or an image"),
+    Column("sites", _S, "", "sites with a label in the tile, separated by spaces"),
+    Column("image", _S, "", "image file that the tile was cut from"),
     Column("image_sha256", _S, "", "content hash of that file"),
-    Column("pixels_sha256", _S, "", "hash of the tile's pixels; empty where all valid pixels are alike"),
+    Column("pixels_sha256", _S, "", "hash of the tile's pixels; empty if all valid pixels have the same value"),
     Column("crs", _S, "", "CRS of the tile; empty without georeference"),
     Column("gsd_m", _F, "m", "ground sampling distance"),
-    Column("row_px", _I, "px", "first row of the tile on the image's working lattice"),
-    Column("col_px", _I, "px", "first column"),
+    Column("row_px", _I, "px", "first row of the tile in the image's working grid"),
+    Column("col_px", _I, "px", "first column of the tile in the image's working grid"),
     Column("valid_px", _I, "px", "pixels with imagery that belong to the split"),
     Column("background_px", _I, "px", "valid pixels labelled as no building"),
     Column("other_building_px", _I, "px", "valid pixels of other buildings"),
     Column("data_center_px", _I, "px", "valid pixels of data centers"),
     Column("cooling_equipment_px", _I, "px", "valid pixels of cooling equipment"),
     Column("unknown_px", _I, "px", "valid pixels whose class is unknown, or known only not to be a data center"),
-    Column("guard_m", _F, "m", "distance kept between splits when the tile was cut"),
-    Column("weight", _F, "1", "how often the tile is drawn, relative to the others"),
-    Column("licence", _S, "", "of imagery and labels, as stated"),
-    Column("attribution", _S, "", "credits that must go with them"),
-    Column("label_source", _S, "", "files the labels come from"),
-    Column("rank", _I, "", "order of use, 1 first; of tiles from inspections: hard negatives first"),
-    Column("kind", _S, "", "hard_negative, confirmed or missed; of tiles from inspections", True),
-    Column("disposition_id", _S, "", "the inspector's finding that the tile rests on", True),
-    Column("site_id", _S, "", "the run's site that it judges", True),
-    Column("finding", _S, "", "what was found", True),
-    Column("p_data_center", _F, "1", "what the run had thought of the site", True),
+    Column("guard_m", _F, "m", "guard distance between splits when the tile was cut"),
+    Column("weight", _F, "1", "sampling weight relative to the other tiles"),
+    Column("licence", _S, "", "licence of imagery and labels, as stated by their sources"),
+    Column("attribution", _S, "", "attribution that the licence requires"),
+    Column("label_source", _S, "", "files that the labels come from"),
+    Column("rank", _I, "", "order of use (1 = first); tiles from inspections: hard negatives first"),
+    Column("kind", _S, "", "tiles from inspections: hard_negative, confirmed or missed", True),
+    Column("disposition_id", _S, "", "inspector's finding that the tile is based on", True),
+    Column("site_id", _S, "", "site of the run that the finding is about", True),
+    Column("finding", _S, "", "result of the inspection", True),
+    Column("p_data_center", _F, "1", "probability of a data center that the run gave to the site", True),
     Column("run", _S, "", "sha256 of the run's manifest", True),
 )
 COUNTS = tuple(c.name for c in INDEX if c.name.endswith("_px") and c.name not in ("row_px", "col_px"))
 
 
 def conform(rows: pd.DataFrame | Sequence[dict[str, object]]) -> gpd.GeoDataFrame:
-    """Return rows with exactly the index's columns, in order, with their dtypes, and geometry in WGS84.
+    """Return the rows as a frame with exactly the columns of `INDEX`, in order and dtype, geometry in WGS84.
 
     Raises:
         ValueError: a column is unknown, or a required one is missing or has nulls.
@@ -110,7 +110,7 @@ def conform(rows: pd.DataFrame | Sequence[dict[str, object]]) -> gpd.GeoDataFram
 
 
 def read_index(path: Path) -> gpd.GeoDataFrame:
-    """Read an index; a folder stands for the index in it.
+    """Read an index from its file or from the folder that contains it.
 
     Raises:
         RegistryError: missing, too large, or not an index of tiles.
@@ -128,7 +128,7 @@ def read_index(path: Path) -> gpd.GeoDataFrame:
     if wrong := sorted(set(frame["split"]) - set(SPLITS)):
         raise RegistryError(f"{path.name}: split '{wrong[0]}'; {nearest(wrong[0], SPLITS)}")
     if repeated := frame["tile_id"][frame["tile_id"].duplicated()].tolist():
-        raise RegistryError(f"{path.name}: tile '{repeated[0]}' is in it twice; cut the tiles anew")
+        raise RegistryError(f"{path.name}: tile '{repeated[0]}' is in it twice; cut the tiles again")
     return frame
 
 
@@ -140,14 +140,14 @@ def pictures_of(
     Args:
         index_path: index of tiles, or the folder that holds it.
         split: train, val or test.
-        weight: of all pictures together; within the set by the index's column `weight`.
-        limit: only the first so many by rank.
-        max_bytes: memory that the pictures may take.
+        weight: total weight of the pictures; divided among them by the index column `weight`.
+        limit: read only this many tiles, the first by rank.
+        max_bytes: limit of the memory for the pictures.
 
     Raises:
-        ConfigError: an unknown split, one without tiles, or more than fits into `max_bytes`.
-        RegistryError: not an index of tiles, or one whose paths leave its folder.
-        AssetReadError: a tile is missing, damaged, or not what the index says.
+        ConfigError: an unknown split, a split without tiles, or more pictures than `max_bytes` allows.
+        RegistryError: not an index of tiles, or a path outside its folder.
+        AssetReadError: a tile is missing, damaged, or does not agree with the index.
     """
     if split not in SPLITS:
         raise ConfigError(f"split '{split}'; {nearest(split, SPLITS)}")
@@ -170,13 +170,13 @@ def pictures_of(
 
 
 def check(index_paths: Sequence[Path], guard_m: float | None = None) -> list[Leak]:
-    """Look for leaks between the splits of one index, or of several taken together.
+    """Return the leaks between the splits of one index, or of several indices together.
 
-    Hashes are computed from the tiles anew, not believed.
+    Pixel hashes are recomputed from the tiles, not taken from the index.
 
     Args:
-        index_paths: indices of tiles, or folders that hold one.
-        guard_m: metres; None for the largest that the indices state.
+        index_paths: indices of tiles, or folders that contain one.
+        guard_m: guard distance, metres; None for the largest one stated in the indices.
     """
     frames = []
     for path in index_paths:
@@ -190,7 +190,7 @@ def check(index_paths: Sequence[Path], guard_m: float | None = None) -> list[Lea
 
 
 def pixels_sha256(optical: np.ndarray, valid: np.ndarray) -> str:
-    """Hash a tile's pixels; '' when all valid pixels are alike (void, water): such tiles tell nothing.
+    """Return the SHA-256 of a tile's pixels; '' if all valid pixels are equal (void, water), which proves no leak.
 
     Args:
         optical: (3, y, x) uint8.
@@ -206,10 +206,10 @@ def pixels_sha256(optical: np.ndarray, valid: np.ndarray) -> str:
 
 
 def read_tile(folder: Path, row: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # noqa: ANN401  # a row of the index
-    """Return optical (3, y, x) uint8, valid (y, x) bool and mask (3, y, x) uint16 of a row of the index.
+    """Read the tile of an index row: optical (3, y, x) uint8, valid (y, x) bool, mask (3, y, x) uint16.
 
     Raises:
-        RegistryError: a path leaves the index's folder.
+        RegistryError: a path is outside the index's folder.
         AssetReadError: a file is missing, damaged, or not a tile.
     """
     layers = _read(_inside(folder, row["path"]), len(PICTURE_BANDS), "uint8")
@@ -240,6 +240,7 @@ def _picture(folder: Path, row: Any, weight: float) -> Picture:  # noqa: ANN401
 
 
 def _inside(folder: Path, text: str) -> Path:
+    """Return the resolved path; refuse one outside `folder` (path traversal, links)."""
     root = folder.resolve()
     path = (root / text).resolve()
     if not path.is_relative_to(root):
@@ -253,8 +254,9 @@ def _shape(folder: Path, row: Any) -> tuple[int, int]:  # noqa: ANN401
 
 
 def _open(path: Path) -> rasterio.DatasetReader:
+    """Open a tile as GeoTIFF only, after checks of its first bytes and its size."""
     if not path.is_file():
-        raise AssetReadError(f"tile {path.name}: no such file; cut the tiles anew", str(path))
+        raise AssetReadError(f"tile {path.name}: no such file; cut the tiles again", str(path))
     if raster_driver(path) != "GTiff":
         raise AssetReadError(f"tile {path.name}: not a GeoTIFF by its first bytes", str(path))
     try:
@@ -262,11 +264,12 @@ def _open(path: Path) -> rasterio.DatasetReader:
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             source = rasterio.open(path, driver="GTiff")
     except RasterioError as error:
-        raise AssetReadError(f"tile {path.name}: not a readable GeoTIFF; cut the tiles anew", str(path)) from error
+        raise AssetReadError(f"tile {path.name}: not a readable GeoTIFF; cut the tiles again", str(path)) from error
+    # block shapes too: a small image may declare huge blocks, which GDAL allocates
     if max(source.height, source.width, *source.block_shapes[0]) > MAX_TILE_PX:
         shape = f"{source.height} x {source.width}"
         source.close()
-        raise AssetReadError(f"tile {path.name}: {shape} pixels, the limit is {MAX_TILE_PX} a side", str(path))
+        raise AssetReadError(f"tile {path.name}: {shape} pixels, the limit is {MAX_TILE_PX} per side", str(path))
     return source
 
 
@@ -278,4 +281,4 @@ def _read(path: Path, bands: int, dtype: str) -> np.ndarray:
         try:
             return source.read()
         except RasterioError as error:
-            raise AssetReadError(f"tile {path.name}: damaged; cut the tiles anew", str(path)) from error
+            raise AssetReadError(f"tile {path.name}: damaged; cut the tiles again", str(path)) from error

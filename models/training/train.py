@@ -1,11 +1,10 @@
-"""Training: from labelled pictures to weights, reproducible from a seed, resumable.
+"""Training loop: from labelled pictures to weights, reproducible from a seed, resumable.
 
-In: pictures and settings. Out: a trained network. Batches depend on (seed, step) alone and
-the checkpoint holds everything else (weights, optimiser, loss scale, loss curve, the best state
-so far), so a training that was stopped and resumed has the same loss curve, stops at the same
-step and ends with the same weights as one that was not, bit for bit on the same CPU with the
-same number of threads; on a GPU nearly so, because not every gradient has a deterministic kernel
-there. `overwatt.models.training.checkpoint` reads and writes the file.
+In: pictures and settings. Out: a trained network. Batches depend only on (seed, step), and the checkpoint holds
+everything else (weights, optimiser, loss scale, loss curve, best state so far). A training that was stopped and
+resumed therefore has the same loss curve, stops at the same step and gives the same weights as an uninterrupted one:
+bit for bit on the same CPU with the same number of threads, nearly so on a GPU, where some gradients have no
+deterministic kernel. `overwatt.models.training.checkpoint` reads and writes the file.
 """
 
 from __future__ import annotations
@@ -32,16 +31,17 @@ from overwatt.models.training.runtime import Log, deterministic, device_of, half
 from overwatt.models.training.samples import Augmentation, Batch, Picture, batch
 
 Report = Callable[[int, int, float], None]  # step, steps, loss
-MAX_NORM = 5.0  # gradients are clipped to this; own choice, seldom reached after the first steps
-WARM_STEPS = 20
+MAX_NORM = 5.0  # norm to which gradients are clipped; own choice, seldom reached after the first steps
+WARM_STEPS = 20  # linear warm-up: Adam's moment estimates are noisy in the first steps (own choice)
 UNCHANGED = Augmentation(
     scale=(1, 1), gain=(1, 1), gamma=(1, 1), cast=0, saturation=(1, 1), clip=(1, 1), haze=0, blur_px=0, sharpen=0,
     noise=0, soft=(0, 1), jpeg=0, patches=0, heat=(1, 1), heat_noise_k=0, no_heat=0,
 )  # fmt: skip
-"""Validation crops are turned and flipped, but neither scaled nor toned."""
+"""For validation: crops are rotated and flipped, but not scaled, and their radiometry is unchanged."""
 FINE = Augmentation(soft=(0.1, 1.3), blur_px=0.8)
-"""For the counting of machines: what is blurred beyond telling apart teaches nothing."""
+"""For counting machines: less blur, since machines that are not resolved cannot be learned."""
 LATER = ("learn", "encoder_rate", "accumulate", "patience", "check_every", "val_crops")
+"""Settings added after the first release; see `checkpoint.key_of`."""
 
 
 class TrainSettings(BaseModel):
@@ -50,11 +50,11 @@ class TrainSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     learn: Literal["all", "units"] = Field(
-        default="all", description="all but the branch that counts machines, or that branch alone"
+        default="all", description="all: everything but the branch that counts machines; units: only that branch"
     )
-    seed: int = Field(default=0, ge=0, description="everything random follows from it")
-    steps: int = Field(default=400, ge=1, description="optimiser steps, at most")
-    batch: int = Field(default=8, ge=1, description="crops a batch")
+    seed: int = Field(default=0, ge=0, description="seed of all random numbers")
+    steps: int = Field(default=400, ge=1, description="maximum number of optimiser steps")
+    batch: int = Field(default=8, ge=1, description="crops per batch")
     crop_px: int = Field(default=256, ge=64, multiple_of=32, description="side of a crop, pixels")
     width: int = Field(default=16, ge=4, le=64, description="channels of the finest decoder stage")
     rate: float = Field(default=1e-3, gt=0, description="peak learning rate of the decoder")
@@ -62,36 +62,37 @@ class TrainSettings(BaseModel):
         default=0.25,
         ge=0,
         le=1,
-        description="the encoder's rate, relative, where it starts from other weights; 0 leaves it as it is, batch "
-        "norm included: features of photographs carry over from simulated to real scenes",
+        description="learning rate of the encoder relative to the decoder, if it starts from given weights; 0 freezes "
+        "it, batch norm included: features learned from photographs transfer from simulated to real scenes",
     )
     decay: float = Field(default=0.02, ge=0, description="weight decay")
     imagenet: bool = Field(default=True, description="start the encoder from ImageNet weights")
+    # mean and standard deviation of ImageNet pictures, the input scale of the pretrained encoder
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
-    threads: int = Field(default=1, ge=1, description="CPU threads; the bits depend on it, so it is a setting")
+    threads: int = Field(default=1, ge=1, description="CPU threads; a setting, because the exact result depends on it")
     precision: str = Field(
         default="auto",
         pattern="^(auto|float32|bfloat16|float16)$",
-        description="auto: bfloat16 where the CPU or GPU has it, else float16 with a gradient scaler on a GPU "
+        description="auto: bfloat16 if the CPU or GPU supports it, else float16 with a gradient scaler on a GPU "
         "and float32 on a CPU",
     )
     accumulate: int = Field(
         default=1,
         ge=1,
-        description="batches whose gradients make one step; batch norm sees each batch alone, so this is not the "
-        "same as a larger batch",
+        description="batches whose gradients are summed for one step; batch norm uses each batch separately, so "
+        "this is not the same as a larger batch",
     )
     patience: int = Field(
-        default=0, ge=0, description="stop after so many checks without a lower validation loss; 0: never"
+        default=0, ge=0, description="stop after this many checks without a lower validation loss; 0: never"
     )
-    check_every: int = Field(default=50, ge=1, description="steps between checks on the validation pictures")
-    val_crops: int = Field(default=32, ge=1, description="validation crops, rounded up to whole batches")
+    check_every: int = Field(default=50, ge=1, description="steps between checks with the validation pictures")
+    val_crops: int = Field(default=32, ge=1, description="number of validation crops, rounded up to whole batches")
 
 
 @dataclass(frozen=True)
 class _Task:
-    """What is trained on what."""
+    """Inputs of a training."""
 
     pictures: list[Picture]
     bands: tuple[str, ...]
@@ -101,6 +102,7 @@ class _Task:
     device: torch.device
 
     def check(self) -> None:
+        """Raise a `ConfigError` if pictures, bands and settings do not fit together."""
         s = self.settings
         for what, values in (("mean", s.mean), ("std", s.std)):
             if len(values) != len(self.bands):
@@ -117,11 +119,11 @@ class _Task:
             raise ConfigError(f"training: patience {s.patience} needs validation pictures; add some or set it to 0")
 
     def draw(self, number: int) -> Batch:
-        """Batch `number` of the training; step s takes number s * accumulate and those that follow."""
+        """Draw batch `number` of the training; step s uses numbers s * accumulate, s * accumulate + 1, …"""
         return self._draw(self.pictures, number, FINE if self.settings.learn == "units" else Augmentation())
 
     def fixed(self) -> list[Batch]:
-        """The validation batches, always the same: numbers 0, 1, … of the same seed."""
+        """Draw the validation batches, the same in each check: numbers 0, 1, … of the same seed."""
         count = math.ceil(self.settings.val_crops / self.settings.batch)
         return [self._draw(self.val, k, UNCHANGED) for k in range(count)] if self.val else []
 
@@ -150,28 +152,28 @@ def train(
     """Train a network.
 
     Args:
-        pictures: what to learn from.
+        pictures: training pictures.
         bands: their band names, in order.
-        settings: seed, steps, rates.
-        start: a network to go on from, instead of ImageNet weights or random ones.
-        checkpoint: file to resume from and to save to; removed by the caller when done. It
-            belongs to the settings, bands, pictures and start that it was made with, and holds the
-            loss curve (`overwatt.models.training.checkpoint.curve`).
-        report: called after every step with step, steps and loss.
+        settings: seed, steps, learning rates and so on.
+        start: network to start from, instead of ImageNet or random weights.
+        checkpoint: file to resume from and to save to; the caller removes it at the end. It is valid only for the
+            settings, bands, pictures and start network that it was made with, and holds the loss curve
+            (`overwatt.models.training.checkpoint.curve`).
+        report: called after each step with step, steps and loss.
         save_every_s: seconds between checkpoints.
-        stop_after: stop after this step as if interrupted, leaving the checkpoint.
-        val: pictures to check on, from other places than those learned from. With them the state
-            of the lowest validation loss is returned, and `patience` may end the training early.
-        log_dir: folder for TensorBoard logs; a resume adds to them and repeats no step.
-        device: 'cpu', 'cuda' or 'auto', CUDA where there is one.
+        stop_after: stop after this step as if interrupted, and leave the checkpoint.
+        val: validation pictures, from other places than the training pictures. With them the state of the lowest
+            validation loss is returned, and `patience` may stop the training early.
+        log_dir: folder for TensorBoard logs; a resumed training continues them and repeats no step.
+        device: 'cpu', 'cuda' or 'auto' (CUDA if available).
 
     Returns:
         The network in evaluation mode, on the CPU.
 
     Raises:
-        ConfigError: no pictures, another number of bands in a picture or the normalisation, patience
-            without validation pictures, no such device, TensorBoard missing, or a checkpoint that is
-            damaged or of other settings or pictures.
+        ConfigError: no pictures, a wrong number of bands in a picture or in the normalisation, patience without
+            validation pictures, no such device, TensorBoard not installed, or a checkpoint that is damaged or of
+            other settings or pictures.
     """
     task = _Task(pictures, bands, settings, start, val, device_of(device))
     task.check()
@@ -207,7 +209,7 @@ def train(
 
 
 class _Run:
-    """A training in progress: all that a checkpoint holds, and how it takes a step."""
+    """A training in progress: the state that a checkpoint holds, and one training step."""
 
     def __init__(self, task: _Task) -> None:
         self.settings, self.device = task.settings, task.device
@@ -217,6 +219,7 @@ class _Run:
         counts = task.start is not None and task.start.counter is not None
         net = SiteNet(len(task.bands), s.width, counting=self.units or counts)
         if task.start is not None:
+            # a start network without the counting branch leaves the new branch at its initial weights
             net.load_state_dict(net.state_dict() | task.start.state_dict())
         elif s.imagenet:
             load_imagenet(net, task.bands)
@@ -228,6 +231,7 @@ class _Run:
         self.frozen = given and s.encoder_rate == 0
         for p in net.parameters():
             still = self.frozen and id(p) in encoder
+            # either the counting branch alone is trained, or everything but it and a frozen encoder
             p.requires_grad_(id(p) in counter if self.units else id(p) not in counter and not still)
         self.optimiser = torch.optim.AdamW(
             [
@@ -245,7 +249,7 @@ class _Run:
         self.learning()
 
     def learning(self) -> None:
-        """Training mode; what is frozen keeps its batch statistics."""
+        """Set training mode; frozen parts stay in evaluation mode and keep their batch statistics."""
         self.net.train()
         if self.net.counter is not None:
             self.net.train(not self.units)
@@ -255,6 +259,7 @@ class _Run:
             self.net.blocks.eval()
 
     def state(self) -> dict[str, Any]:
+        """Return the state to store in a checkpoint."""
         return {
             "step": self.step,
             "net": self.net.state_dict(),
@@ -266,6 +271,7 @@ class _Run:
         }
 
     def load(self, state: dict[str, Any]) -> None:
+        """Restore the state from a checkpoint."""
         self.step = state["step"]
         self.net.load_state_dict(state["net"])
         self.optimiser.load_state_dict(state["optimiser"])
@@ -274,13 +280,15 @@ class _Run:
         self.checks.load(state.get("checks", {}))
 
     def loss(self, b: Batch) -> torch.Tensor:
+        """Return the loss of one batch; the network runs in half precision if set, the loss in float32."""
         with torch.autocast(self.device.type, dtype=self.half, enabled=self.half is not None):
             logits = self.net.counter(b.image) if self.units and self.net.counter is not None else self.net(b.image)
         return unit_loss(logits.float(), b) if self.units else loss_of(logits.float(), b)
 
     def learn(self, batches: Iterator[Batch], log: Log) -> None:
-        """Take one step, note its loss, and check where a check is due."""
+        """Do one training step, store its loss, and validate if a check is due."""
         s = self.settings
+        # linear warm-up, then cosine decay to 0 (Loshchilov and Hutter 2017, SGDR, without restarts)
         factor = min(1.0, (self.step + 1) / WARM_STEPS) * 0.5 * (1 + math.cos(math.pi * self.step / s.steps))
         for group in self.optimiser.param_groups:
             group["lr"] = group["peak"] * factor
@@ -290,6 +298,7 @@ class _Run:
             loss = self.loss(next(batches).to(self.device)) / s.accumulate
             torch.autograd.backward(self.scaler.scale(loss))
             total += float(loss.detach())
+        # undo the loss scale before clipping, so that MAX_NORM has the unit of the gradients
         self.scaler.unscale_(self.optimiser)
         norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), MAX_NORM)
         self.scaler.step(self.optimiser)
@@ -305,7 +314,7 @@ class _Run:
             log("loss/validation", found, self.step)
 
     def validation_loss(self) -> float:
-        """Mean loss of the fixed batches, the network in evaluation mode."""
+        """Return the mean loss of the validation batches, with the network in evaluation mode."""
         self.net.eval()
         with torch.inference_mode():
             losses = [float(self.loss(b.to(self.device))) for b in self.fixed]
@@ -314,7 +323,7 @@ class _Run:
 
 
 def _ahead(pool: ThreadPoolExecutor, draw: Callable[[int], Batch], first: int) -> Iterator[Batch]:
-    """Batches from number `first` on, the next one drawn while the last is learned from."""
+    """Yield batches from number `first` on; the next one is drawn in a thread while the current one is used."""
     upcoming = pool.submit(draw, first)
     while True:
         current, first = upcoming.result(), first + 1

@@ -1,1 +1,1 @@
-"""Package data."""
+"""Package data: bundled network weights (safetensors) with their model cards (JSON)."""
