@@ -26,8 +26,8 @@ BASIS = "coverage only"
 _A_M = 6378137.0  # WGS84 semi-major axis
 _E2 = 6.69437999014e-3  # WGS84 first eccentricity squared
 _METRES_PER_DEGREE = 110574.0  # shortest degree of latitude on WGS84 (at the equator)
-_MIN_RADIUS_M = 30.0  # rooftop class of position errors (domain 6.1): a point is never smaller
-_MAX_RADIUS_M = 50_000.0  # two sigma of the vaguest class, 25 km (domain 6.1)
+_MIN_RADIUS_M = 30.0  # rooftop class of position errors (docs/methods.md, section 6.1): a point is never smaller
+_MAX_RADIUS_M = 50_000.0  # two sigma of the vaguest class, 25 km (docs/methods.md, section 6.1)
 
 
 def local_frame(geometry: np.ndarray, lon0: np.ndarray | float, lat0: np.ndarray | float) -> np.ndarray:

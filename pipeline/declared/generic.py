@@ -42,7 +42,7 @@ _POWER = {
     "generators": ("generators", "generator_count", "n_generators"),
 }
 _BARE_POWER = ("mw", "power", "power_mw", "capacity_mw", "capacity")
-_GENERATOR_MW, _GENERATOR_SHARE = 2.5, 0.7  # MW each, and facility share of nameplate (domain 4.3)
+_GENERATOR_MW, _GENERATOR_SHARE = 2.5, 0.7  # MW each, and facility share of nameplate (docs/methods.md, section 4.3)
 TARGETS = (*_ALIASES, *_SAME_NAME, *_POWER, "area_m2")
 """Names a column map may give."""
 
@@ -147,7 +147,7 @@ def _some_nowhere(frame: pd.DataFrame, column: dict[str, str]) -> bool:
 
 
 def _facility_mw(out: pd.DataFrame, file: Path) -> pd.DataFrame:
-    """Facility power of rows that state none: grid connection as it is, generators by domain 4.3.
+    """Facility power of rows that state none: grid connection as it is, generators by docs/methods.md, section 4.3.
 
     n generators x 2.5 MW, or their nameplate, x 0.7 (spares and derating; ln-sd 0.35). A connection is a cap.
     """

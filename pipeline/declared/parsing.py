@@ -27,7 +27,7 @@ from shapely.geometry.base import BaseGeometry
 from overwatt.aoi.errors import RegistryError
 
 POSITION_ERROR_M = {"rooftop": 30.0, "parcel": 200.0, "postcode": 1500.0, "city": 8000.0, "vague": 25_000.0}
-"""One sigma by kind of coordinate, m (domain 6.1, block 2)."""
+"""One sigma by kind of coordinate, m (docs/methods.md, section 6.1)."""
 
 DEGREE_M = 111_320.0
 """A degree of the equator, m: how far one unit of the last digit reaches."""
