@@ -2,9 +2,10 @@
 
 In: materials of the ground and heat sources with their facility power. Out: kelvin, (time, y, x).
 Physics as in docs/methods.md, section 3 (numbers in brackets are its sections): every material has its own
-contrast, at night and by day; heat is an area-integrated excess E = S P [K m2] spread over the machines (3.2
-no. 5, S about 200 K m2 a MW), and the sensor blurs all of it with a point spread of about 100 m. So 100 MW is some 1-2 K in
-a few pixels and roofs in the sun hide it: the stack is honest about how little this channel says.
+contrast, at night and by day; heat is an area-integrated excess E = S P [K m2] spread over the machines
+(3.2 no. 5, S about 200 K m2 per MW), and the sensor blurs all of it with a point spread of about 100 m. So
+100 MW is some 1-2 K in a few pixels and roofs in the sun hide it: the stack is honest about how little this
+channel says.
 """
 
 from __future__ import annotations
