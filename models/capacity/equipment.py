@@ -47,7 +47,7 @@ _SPECS: Mapping[str, tuple[str, tuple[str, ...]]] = {
 _LIMITS = {"area_m2": (0.1, 1000.0), "fans": (1, 200), "fan_diameter_m": (0.2, 20.0), "height_m": (0.3, 60.0),
            "motor_hp": (0.1, 2000.0)}  # fmt: skip
 _BETWEEN, _PRIOR_MAKERS = 0.15, 4.0  # spread of nine makers' means of chillers of 500 kW and more; own choice of weight
-_SUBSTATION = (0.85, 0.45)  # power factor and loading of what the transformers can carry; ln-sd (dossier 4.3)
+_SUBSTATION = (0.85, 0.45)  # power factor and loading of what the transformers can carry; ln-sd (docs/methods.md 4.3)
 _TURBINES = (1.0, 0.20)  # nameplate; own choice
 
 
@@ -246,9 +246,9 @@ def _fitted(name: str, machine: str, inputs: tuple[str, ...], rows: pd.DataFrame
 def _unmeasured(machine: str) -> Capacity:
     """Capacity of a unit of which only the kind is known."""
     if machine == "generator":
-        return Capacity(2500.0, 0.20, "", "generator of 2 to 3.25 MW (methods dossier 4.3, recalled)")
+        return Capacity(2500.0, 0.20, "", "generator of 2 to 3.25 MW (docs/methods.md 4.3, recalled)")
     if machine == "dry_cooler":
-        return Capacity(500.0, 0.50, "", "dry cooler of 0.3 to 1 MW (methods dossier 4.3, recalled)")
+        return Capacity(500.0, 0.50, "", "dry cooler of 0.3 to 1 MW (docs/methods.md 4.3, recalled)")
     if machine == "air_chiller":
         return Capacity(1650.0, 0.35, "", "air-cooled chiller of a data center: half the capacity of the table's "
                         "is in units above 1.68 MW, and 121 units at Colossus 2 make 200 MW")  # fmt: skip

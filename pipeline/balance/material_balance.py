@@ -1,7 +1,8 @@
 """Balances: what a site, an owner, a State or a grid zone declares, against what was seen there.
 
 In: tables `ledger`, `sites`, `declared`. Out: a row for each level, name and quantity. IAEA's material balance
-(domain 2, ii: MUF over its sigma, a question past 3 sigma) for IT power, H100 equivalents and training FLOP.
+(docs/methods.md, section 2: MUF over its sigma, a question past 3 sigma) for IT power, H100 equivalents and training
+FLOP.
 
 The statistic. The power of one site is log-normal about its median m with ln-sd s, of which c (0.20, common_error of
 models/reference: what all evidence shares) is the same for all sites and does not average out. Of a sum, the mean and
@@ -40,9 +41,9 @@ QUANTITIES = ("it_mw", "it_mw_of_chips", "h100e", "flop")
 COLUMNS = ("level", "name", "quantity", "declared", "declared_sigma", "observed", "observed_sigma", "difference", "z",
            "flagged", "n_declared", "n_observed", "reason", "sentence")  # fmt: skip
 Z_FLAG = 3.0
-"""Past this many sigma a difference is a question: IAEA practice for material balances (domain 2)."""
+"""Past this many sigma a difference is a question: IAEA practice for material balances (docs/methods.md, section 2)."""
 _CHANCE = 0.00135  # one-sided probability of 3 sigma
-_MISSED = 0.13  # worst of the sensitivities 0.87-0.95 of comparable detectors (domain table 0)
+_MISSED = 0.13  # worst of the sensitivities 0.87-0.95 of comparable detectors (docs/methods.md, section 0)
 _MAX_LN_SD = 2.5  # spreads above this are 'may be nothing'; own choice
 _SURE = 0.5  # a site's own balance needs a pairing at least this probable; own choice
 _FLOOR = 1e-9

@@ -22,7 +22,7 @@ DOUBLING_MONTHS = 8.0
 """Compute for a fixed capability of language models halves in about 8 months, 95% 5-14: Ho et al.
 2024, arXiv 2403.05812, recalled."""
 CHIP_GAIN_PER_YEAR = 1.4
-"""FLOP per joule of leading hardware, +40% a year: domain 5.1, recalled from Epoch AI."""
+"""FLOP per joule of leading hardware, +40% a year: docs/methods.md, section 5.1; recalled from Epoch AI."""
 
 
 def gaming(days: float = 90.0, *, doubling_months: float = DOUBLING_MONTHS, chip: str = CHIP) -> dict[str, Any]:

@@ -27,16 +27,16 @@ THRESHOLDS_FLOP = (1e21, 1e22, 1e23, 1e24, 1e25, 1e26, 1e27)
 CHIPS = ("A100 SXM", "H100 SXM", "GB200 NVL72", "TPU v7", "Ascend 910C")
 DAYS = (30.0, 90.0, 180.0)
 OPTICAL_FLOOR_MW = (5.0, 10.0)
-"""Smallest facility that imagery of 1 m or finer finds and sizes (domain 2, MIRI row, and 5.2)."""
+"""Smallest facility that imagery of 1 m or finer finds and sizes (own choice; docs/methods.md, section 2)."""
 THERMAL_FLOOR_MW = 300.0
-"""Smallest heat that night surface temperatures show at an unknown site, fairly (domain 3.3)."""
+"""Smallest heat that night surface temperatures show at an unknown site, fairly (docs/methods.md, section 3.3)."""
 MAX_DAYS = 3650.0
 
 
 def power_table(
     days: float = 90.0, *, flops: Sequence[float] = THRESHOLDS_FLOP, chips: Sequence[str] = CHIPS
 ) -> list[dict[str, Any]]:
-    """Return facility MW for each threshold, chip and 30, 90, 180 and `days` days (domain table 5.2).
+    """Return facility MW for each threshold, chip and 30, 90, 180 and `days` days (table of docs/methods.md 5.2).
 
     Raises:
         ConfigError: days or a chip cannot be used.

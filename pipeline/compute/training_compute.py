@@ -4,7 +4,7 @@ In: `PowerDraws` of overwatt.pipeline.power.posterior. Out: `ComputeDraws`, draw
 a site's IT power, facility power, H100 equivalents and FLOP stay correlated; and the columns of
 table `sites` filled from them.
 
-Way: C(D) = P_IT · u · phi / W_IT · f_bf16 · MFU · availability · 86400 s · D (methods dossier 5.2).
+Way: C(D) = P_IT · u · phi / W_IT · f_bf16 · MFU · availability · 86400 s · D (docs/methods.md, section 5.2).
 H100 equivalents count installed chips, P_IT · phi / W_IT · f_bf16 / f_bf16(H100), and are not
 reduced by utilisation. The basis is dense BF16; training in FP8 or FP4 can count 2-4 times more
 FLOP per joule. phi, the share of the load that is AI accelerators, is not visible from above and

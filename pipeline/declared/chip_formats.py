@@ -40,11 +40,11 @@ _Sites = list[dict[str, Any]]
 def gpu_clusters(given: Received) -> pd.DataFrame:
     """Epoch AI's GPU clusters as kind `chips`.
 
-    Power is facility power: Epoch's calculated value is chips x TDP x 1.82 x PUE (domain 1.1; 700,000 GB200 of
-    1.2 kW and PUE 1.1 give its 1,682 MW). `valid_from` is the first operational date, of a planned cluster that
-    of the plan; a cluster that was superseded by its next phase holds until that began, as the phase counts its
-    chips again. What Epoch marks as a possible duplicate is put aside. A place is the coordinates in its location,
-    else the site of `epoch_site_coordinates.csv` beside it that has its address or its name.
+    Power is facility power: Epoch's calculated value is chips x TDP x 1.82 x PUE (docs/methods.md, section 1.1;
+    700,000 GB200 of 1.2 kW and PUE 1.1 give its 1,682 MW). `valid_from` is the first operational date, of a
+    planned cluster that of the plan; a cluster that was superseded by its next phase holds until that began, as the
+    phase counts its chips again. What Epoch marks as a possible duplicate is put aside. A place is the coordinates
+    in its location, else the site of `epoch_site_coordinates.csv` beside it that has its address or its name.
     """
     frame = given.table
     require(given.name, frame, ("Name", "Status", "Certainty", "Chip type (primary)", "First Operational Date"))

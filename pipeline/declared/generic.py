@@ -43,7 +43,7 @@ _POWER = {
     "generators": ("generators", "generator_count", "n_generators"),
 }
 _BARE_POWER = ("mw", "power", "power_mw", "capacity_mw", "capacity")
-_GENERATOR_MW, _GENERATOR_SHARE = 2.5, 0.7  # MW each, and facility share of nameplate (domain 4.3)
+_GENERATOR_MW, _GENERATOR_SHARE = 2.5, 0.7  # MW each, and facility share of nameplate (docs/methods.md, section 4.3)
 TARGETS = (*_ALIASES, *_SAME_NAME, *_POWER, "area_m2")
 """Names a column map may give."""
 

@@ -7,8 +7,8 @@ reader turns its layout into a frame with the table's own names; one function th
 first fault ends the reading with file, row and column: a registry read half would make facilities look
 undeclared that are not. With it, every row that cannot be used is kept there with the reason.
 
-Position errors are one sigma, by kind of source (domain 6.1): a match hangs on them more than
-on anything else, so they are stated per row and never left at zero. Outlines stay outlines.
+Position errors are one sigma, by kind of source (docs/methods.md, section 6.1): a match hangs on them more
+than on anything else, so they are stated per row and never left at zero. Outlines stay outlines.
 `valid_from` and `valid_to` are the span in which the declared status holds, nothing else.
 """
 

@@ -26,7 +26,7 @@ from scipy.sparse import coo_array, csr_array, hstack, vstack
 from overwatt.aoi.errors import ConfigError
 
 SENSITIVITY = 0.95
-"""Chance that a visit finds AI compute that is there (methods dossier 6.2)."""
+"""Chance that a visit finds AI compute that is there (docs/methods.md, section 6.2)."""
 NAIVE = 0.8
 """Least share of the list's detection of a naive evader."""
 

@@ -2,7 +2,7 @@
 
 In: tables `ledger` and `sites`. Out: the ledger, `rank` and all that is known of it filled, rank 1 first. One number
 per row, in the unit in which agreements are written, so that a small certain site and a large doubtful one can stand
-in one list (domain 6.2, EUC).
+in one list (docs/methods.md, section 6.2).
 
 | class | expected undeclared FLOP in 90 days |
 |---|---|

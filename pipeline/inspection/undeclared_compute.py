@@ -22,8 +22,8 @@ copula of correlation sd(ln P) / sd(ln C), rounded to 0.05.
 `DRAWS` = 4,181 points of the Fibonacci lattice (Niederreiter 1992, 5.1) take the place of random draws: equally
 likely, the same for all entries, without a seed. B is not drawn but weighted.
 
-Between sites, part of the error is shared: of the power model (ln-sd 0.20, domain 4.4) and of FLOP per MW (0.30, domain
-4.4). It moves all entries alike, so no column of a single entry feels it; `shared` gives the correlation that
+Between sites, part of the error is shared: of the power model (ln-sd 0.20) and of FLOP per MW (0.30; docs/methods.md,
+section 4.4). It moves all entries alike, so no column of a single entry feels it; `shared` gives the correlation that
 `rank_stability` uses. Whether a site is a data center or undeclared (B) is taken as independent between sites.
 """
 
@@ -45,17 +45,17 @@ from overwatt.pipeline.vocabulary import NOT_OPERATING
 
 SHARE = {"status_mismatch": 0.25, "type_mismatch": 0.5, "below_declared": 0.05, "not_seen": 0.05}
 """Base rates, judgements until dispositions exist to fit them. A building that is finished
-before its declared date is usual (status lag 5-7 months, domain 4.3): 1 in 4. A declared other
+before its declared date is usual (status lag 5-7 months, docs/methods.md, section 4.3): 1 in 4. A declared other
 use with data-center plant: even odds. A declaration not seen hides nothing by itself, its power
 only must be somewhere; mostly it is a wrong coordinate or was never built: 1 in 20."""
 FLOP_90D_PER_MW = 1e26 / 75.0
-"""Where no site gives a ratio: 1e26 FLOP in 90 days need 75 MW of H100 (domain table 0, 7)."""
+"""Where no site gives a ratio: 1e26 FLOP in 90 days need 75 MW of H100 (docs/methods.md, section 0, number 7)."""
 UNIT = 1e24
 """FLOP that are 1 in the draws, so that their squares stay within float32."""
 DRAWS, _STEP = 4181, 2584  # consecutive Fibonacci numbers
 SHARED_LN_SD = math.hypot(0.20, 0.30)
 RATIO_LN_SD = math.hypot(0.32, 0.30)
-"""Of FLOP per declared MW: chip mix 0.22-0.42 and MFU 0.3 (domain 4.4)."""
+"""Of FLOP per declared MW: chip mix 0.22-0.42 and MFU 0.3 (docs/methods.md, section 4.4)."""
 CLASSES = (
     "undeclared",
     "above_declared",

@@ -17,8 +17,8 @@ visit says,
     visit, net   = VOI_visit(p) - 1
     image, net   = E_y[max(U(p | y), U(p | y) + VOI_visit(p | y) - 1)] - U(p) - image_cost
 
-(Raiffa and Schlaifer 1961; domain 6.2.) After an image one may still visit, or save the visit: that is most of its
-worth.
+(Raiffa and Schlaifer 1961; docs/methods.md, section 6.2.) After an image one may still visit, or save the visit: that
+is most of its worth.
 """
 
 from __future__ import annotations
@@ -54,13 +54,13 @@ class Stakes:
     """What things are worth, in visits. Own choices, each with its reason.
 
     Attributes:
-        flop: threshold of compute in 90 days, FLOP: 1e25, that of the EU AI Act (domain 5.3).
+        flop: threshold of compute in 90 days, FLOP: 1e25, that of the EU AI Act (docs/methods.md, section 5.3).
         find: gain of acting on an entry that hides it: one would make 20 fruitless visits for one find.
         wrong: loss of acting on one that does not: four finds, so that p* = 0.8: of five put forward one
-            may be wrong, as the list's target of 20% false discoveries has it (domain 6.2).
-        sensitivity, specificity: of a visit, 0.95 and 0.99 (domain 6.2).
+            may be wrong, as the list's target of 20% false discoveries has it (docs/methods.md, section 6.2).
+        sensitivity, specificity: of a visit, 0.95 and 0.99 (docs/methods.md, section 6.2).
         visit_cost: 1 by definition of the unit.
-        image_cost: an image is about a thousand times cheaper (domain 6.2).
+        image_cost: an image is about a thousand times cheaper (docs/methods.md, section 6.2).
     """
 
     flop: float = 1e25

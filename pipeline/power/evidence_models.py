@@ -22,9 +22,9 @@ from overwatt.models.reference import facts
 from overwatt.pipeline.power.evidence import SiteEvidence, check, mw_words
 from overwatt.pipeline.power.fusion import Statement, fuse
 
-MAX_KW_PER_M2 = 5000.0  # refused: dense AI halls are 6-12, HPC white space 20-40 (methods dossier 4.1)
+MAX_KW_PER_M2 = 5000.0  # refused: dense AI halls are 6-12, HPC white space 20-40 (docs/methods.md, section 4.1)
 ODD_KW_PER_M2 = 60.0  # flagged
-MAX_SITE_MW = 20_000.0  # refused: the largest planned campuses are a few GW (methods dossier 4.2)
+MAX_SITE_MW = 20_000.0  # refused: the largest planned campuses are a few GW (docs/methods.md, section 4.2)
 MAX_PULL = 2.0  # standard deviations; own choice, keeps one small outline from emptying a large hall
 _RATIOS = {
     "air_chiller": (1.37, 0.25),
@@ -55,7 +55,7 @@ UNSEEN = "why no cooling was seen"
 _LOAD_SD = 0.3  # what footprint and number of buildings err in together; own choice
 _STRANGER_SD = 0.7  # a building of an operator that the table does not have; own choice
 _LEGACY_OF_LARGE = 0.1  # own choice
-_BACKUP = (0.7, 0.35, 0.6)  # load per nameplate, ln-sd, ln-sd of sites since 2025 (methods dossier 4.3)
+_BACKUP = (0.7, 0.35, 0.6)  # load per nameplate, ln-sd, ln-sd of sites since 2025 (docs/methods.md, section 4.3)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ was looked at. Declarations whose place was not looked at get no row (`not_looke
 Why this way. Nearest-neighbour matching fails in both places that matter: in a dense district
 it invents agreements, in the open it turns one wrong coordinate into a hidden site and a ghost.
 So each pair gets a log-odds `gain` of "the same facility" over "unrelated site, missed
-declaration" (Fellegi-Sunter with a spatial Poisson background, domain 6.1):
+declaration" (Fellegi-Sunter with a spatial Poisson background, docs/methods.md, section 6.1):
 
     gain = ln p(distance) - ln(site density) + ln LR(power) + ln LR(area) + ln LR(names) + ln LR(use) + overlap
            + ln p_data_center + ln P(seen at the image's date | declared)

@@ -15,7 +15,8 @@ from overwatt.pipeline.reconcile.settings import MIN_MW, ReconcileSettings
 
 _GROSS_NORM = math.pi * (1.0 + 2.0 * math.log(1.0 / 0.3))  # of the gross-error density, see ln_place
 _MIDDLE = 0.25  # of the reach of an outline: how far off its middle a coordinate of the middle is; own choice
-_LEAD_DAYS = 365  # a building stands at most this long before it operates (status lag 5-7 months, domain 4.3; doubled)
+# A building stands at most this long before it operates: twice the status lag (docs/methods.md 4.3), own choice.
+_LEAD_DAYS = 365
 
 
 def ln_place(

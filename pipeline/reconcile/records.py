@@ -247,7 +247,7 @@ def share_inside(a: Shapes, i: np.ndarray, b: Shapes, j: np.ndarray) -> np.ndarr
 
 
 def _background(values: np.ndarray, least: float) -> tuple[float, float]:
-    """Median and spread of ln over all sites; 0.8: MW per building, p10 31 to p90 171 (domain table 0, 6)."""
+    """Median and spread of ln over all sites; at least 0.8, wider than MW per building (docs/methods.md, section 0)."""
     ln_all = np.log(np.maximum(values, least))
     return float(np.median(ln_all)), max(0.8, float(np.std(ln_all)))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from overwatt.aoi.errors import ConfigError
 
 MIN_MW = 0.1
-"""Below any optical floor (domain table 0, 7): keeps logarithms finite."""
+"""Below any optical floor (docs/methods.md, section 2): keeps logarithms finite."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class ReconcileSettings:
         registration_m: position error of the imagery, 1 sigma, m (NAIP 6 m at 95%; other 10 m).
         p_undeclared: prior share of data centers that are not in the registry.
         p_missed: prior share of operating, looked-at declarations that the detector does not
-            find (sensitivity 0.87-0.95 for comparable detectors, domain table 0) or that are not there.
+            find (sensitivity 0.87-0.95 for comparable detectors, docs/methods.md 0) or that are not there.
         p_missed_not_operating: the same for planned, closed or unfinished ones, and for those that
             start after the image.
         declared_ln_sd: spread of a truthful declared MW about the capacity, in ln (rounding, PUE).

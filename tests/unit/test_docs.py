@@ -26,3 +26,43 @@ def test_links_in_the_docs_lead_somewhere():
         if not target.startswith(("http://", "https://")) and not (page.parent / target).exists()
     ]
     assert not broken
+
+
+ROOMS = ("aoi", "models", "pipeline", "workflows", "docs", "tests", "benchmarks")
+SECTION = r"\d(?:\.\d)?"
+
+
+def cited_files():
+    """Text files of the repository's folders, this one aside: it names what it forbids."""
+    files = (p for room in ROOMS for kind in ("py", "md", "csv") for p in sorted((ROOT / room).rglob(f"*.{kind}")))
+    return [p for p in files if p.resolve() != Path(__file__).resolve()]
+
+
+def test_no_citation_of_a_document_that_readers_do_not_have():
+    import re
+
+    private = re.compile(r"dossier|(?<!public )\bdomain[\s#]+(?:notes?|tables?|\d)|\bdomain\.md", re.IGNORECASE)
+    found = [f"{p.relative_to(ROOT)}: {m[0]!r}" for p in cited_files() for m in private.finditer(p.read_text())]
+    assert not found
+
+
+def test_citations_of_the_methods_lead_to_a_section():
+    import re
+
+    headings = re.findall(rf"^##+ ({SECTION}) ", (ROOT / "docs" / "methods.md").read_text(), re.MULTILINE)
+    assert len(headings) == len(set(headings))
+    # A citation may go on in the next line of a docstring or comment
+    cited = re.compile(
+        rf"docs/methods\.md,?[\s#]+(?:sections?[\s#]+)?({SECTION})(?:(?:,| and)[\s#]+({SECTION}))?(?![\d.]*\d)"
+    )
+    named = re.compile(r"docs/methods\.md,?[\s#]+(?:section|\d)")
+    counted, broken = 0, []
+    for p in cited_files():
+        text = p.read_text()
+        hits = list(cited.finditer(text))
+        counted += len(hits)
+        broken += [f"{p.relative_to(ROOT)}: {m[0]!r}" for m in hits if {m[1], m[2]} - {None, *headings}]
+        if len(hits) < len(named.findall(text)):
+            broken.append(f"{p.relative_to(ROOT)}: a citation without a section number")
+    assert not broken
+    assert counted > 30

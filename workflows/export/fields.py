@@ -150,4 +150,4 @@ NOT_HELD = (
     ("custody hash chain", "sheet about has the hashes of the tables used; a signed bundle is not made here"),
     ("feedback used in which model version", "known after the next training; its model card says so"),
 )  # fmt: skip
-"""Fields of an inspection list (methods dossier 6.3) that this list does not hold, and why."""
+"""Fields of an inspection list (docs/methods.md, section 6.3) that this list does not hold, and why."""

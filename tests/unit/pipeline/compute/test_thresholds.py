@@ -19,7 +19,7 @@ from overwatt.workflows.io.tabular import read_models
 
 LIGHT = settings(max_examples=40, deadline=None)
 HEADER = "Model,Organization,Publication date,Country (of organization),Training compute (FLOP),Confidence"
-TABLE_5_2 = {  # domain.md: facility MW at 30, 90 and 180 days, by chip in the order of CHIPS
+TABLE_5_2 = {  # docs/methods.md, section 5.2: facility MW at 30, 90 and 180 days, by chip in the order of CHIPS
     1e24: ((4.2, 1.4, 0.7), (2.2, 0.75, 0.37), (1.4, 0.48, 0.24), (0.70, 0.23, 0.12), (3.3, 1.1, 0.55)),
     1e25: ((42, 14, 7), (22, 7.5, 3.7), (14, 4.8, 2.4), (7, 2.3, 1.2), (33, 11, 5.5)),
     1e26: ((420, 140, 70), (224, 75, 37), (144, 48, 24), (70, 23, 12), (330, 110, 55)),
@@ -56,7 +56,7 @@ def test_table_5_2():
                 assert rows[flop, days, chip] == pytest.approx(mw, rel=0.01, abs=half_a_digit)
 
 
-def test_what_imagery_can_do_is_what_the_dossier_says():
+def test_what_imagery_can_do_is_what_the_methods_say():
     found = {v["flop"]: v["verdict"] for v in thresholds.verdicts(90)}
     assert found == {
         1e21: "cannot", 1e22: "cannot", 1e23: "cannot", 1e24: "cannot", 1e25: "partly", 1e26: "can", 1e27: "can",

@@ -1,4 +1,4 @@
-"""Power to compute: the dossier's tables 5.1 and 5.2, laws of the draws, and the filled table."""
+"""Power to compute: tables of docs/methods.md, sections 5.1 and 5.2, laws of the draws, and the filled table."""
 
 import geopandas as gpd
 import numpy as np
@@ -47,7 +47,7 @@ def test_table_5_2(flop, chip, days):
 
 @pytest.mark.parametrize(("chip", "stated"), list(zip(CHIPS, (7.1e25, 1.3e26, 2.1e26, 4.3e26, 9.1e25), strict=True)))
 def test_flop_of_100_mw_in_90_days(chip, stated):
-    step = 10.0 ** (np.floor(np.log10(stated)) - 1)  # the dossier gives two digits
+    step = 10.0 ** (np.floor(np.log10(stated)) - 1)  # docs/methods.md 5.2 gives two digits
     assert 100.0 / training_compute.power_needed_mw(1.0, 90, chip) == pytest.approx(stated, abs=0.51 * step)
 
 

@@ -1,4 +1,4 @@
-"""Power of sites: the dossier's worked numbers, laws of the estimate, and coverage on simulated sites."""
+"""Power of sites: worked numbers of docs/methods.md, laws of the estimate, and coverage on simulated sites."""
 
 import dataclasses
 import math
@@ -28,7 +28,7 @@ def median(evidence, **options):
 
 
 def test_fusion_reproduces_the_worked_example():
-    """Methods dossier 4.4: 161 MW, ln-sd 0.20 (125-207); with the common error 0.28 (112-231)."""
+    """docs/methods.md, section 4.4: 161 MW, ln-sd 0.20 (125-207); with the common error 0.28 (112-231)."""
     common = facts.ratio("common_error").ln_sd
     parts = [("a", 120, 0.65), ("b", 170, 0.30), ("c", 150, 0.35), ("d", 190, 0.50)]
     naive = fuse([Statement(n, mw, {n: sd}) for n, mw, sd in parts])
@@ -105,7 +105,7 @@ def test_prior_agrees_with_the_draw_of_all_mapped_us_sites():
     ("name", "footprint_m2", "facility_mw"),
     [("Abilene", 45_054, 147), ("Colossus 1", 72_900, 425), ("Hyperion", 371_612, 2262)],
 )
-def test_campuses_of_the_dossier_lie_within_the_footprint_interval(name, footprint_m2, facility_mw):
+def test_known_campuses_lie_within_the_footprint_interval(name, footprint_m2, facility_mw):
     """All three are AI halls and lie above the median: the prior is of all data centers."""
     draws = one(SiteEvidence(name, footprint_m2), year=2026, draws=4096).facility_mw
     low, high = np.quantile(draws, (0.025, 0.975))
