@@ -1,1 +1,1 @@
-"""The CNN: network, training, evaluation, simulator, weights and reference tables."""
+"""What is known and learned: reference tables, the detector, laws of capacity, simulator, training, evaluation."""

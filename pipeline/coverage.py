@@ -26,8 +26,8 @@ BASIS = "coverage only"
 """What `p_detect` rests on; goes into every list that shows it."""
 
 _CELL_DEGREES = 1.0  # of assumed cells; own choice
-_MIN_RADIUS_M = 30.0  # rooftop class of position errors (domain 6.1): a point is never smaller
-_MAX_RADIUS_M = 50_000.0  # two sigma of the vaguest class, 25 km (domain 6.1)
+_MIN_RADIUS_M = 30.0  # rooftop class of position errors (docs/methods.md, section 6.1): a point is never smaller
+_MAX_RADIUS_M = 50_000.0  # two sigma of the vaguest class, 25 km (docs/methods.md, section 6.1)
 
 
 def looked_share(geometry: BaseGeometry, position_error_m: float, looked_at: gpd.GeoDataFrame) -> float:

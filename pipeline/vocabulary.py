@@ -30,7 +30,7 @@ PLACELESS_KINDS = frozenset({"chips", "workload"})
 have an empty point."""
 
 POSITION_ERROR_M = {"rooftop": 30.0, "parcel": 200.0, "postcode": 1500.0, "city": 8000.0, "vague": 25_000.0}
-"""One sigma by kind of coordinate, m (domain 6.1, block 2)."""
+"""One sigma by kind of coordinate, m (docs/methods.md, section 6.1)."""
 
 OTHER_USES = frozenset({
     "warehouse", "warehousing", "storage", "logistics", "distribution", "fulfilment", "fulfillment", "depot", "factory",

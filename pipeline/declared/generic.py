@@ -137,7 +137,7 @@ def _some_nowhere(frame: pd.DataFrame, column: dict[str, str]) -> bool:
 
 
 def _facility_mw(out: pd.DataFrame, source: str) -> pd.DataFrame:
-    """Facility power of rows that state none: grid connection as it is, generators by domain 4.3.
+    """Facility power of rows that state none: grid connection as it is, generators by docs/methods.md, section 4.3.
 
     n generators x 2.5 MW, or their nameplate, x 0.7 (spares and derating; ln-sd 0.35). A connection is a cap.
     """
