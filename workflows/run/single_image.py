@@ -41,18 +41,17 @@ def detect(
     """
     if gsd_m is not None and gsd_m <= 0:
         raise ConfigError(f"--gsd {gsd_m:g}: metres a pixel, greater than 0")
-    path, narrow = weights_of(profile, weights)
-    detector = Detector.load(path, profile=narrow)
+    detector = detector_of(profile, weights)
     opened = [open_image(p, detector.card, gsd_m=gsd_m, require_crs=False) for p in images]
     if len({i.geobox is None for i in opened}) > 1:
         raise ConfigError("detect: images with and without georeference in one call; run them apart")
     for image in opened:
-        _check_whole(image)
+        check_whole(image)
         check_any_valid(image)
     heats = [open_excess(thermal, image, detector.card) if thermal else None for image in opened]
     found = []
     for image, heat in zip(opened, heats, strict=True):
-        frame, _ = _footprints(detector, image, heat)
+        frame, _ = footprints(detector, image, heat)
         found.append(frame)
         say(f"{image.name}: {len(frame)} footprints")
     table = pd.concat(found, ignore_index=True) if len(found) > 1 else found[0]
@@ -64,7 +63,14 @@ def detect(
     return {"footprints": str(written), "count": len(table)}
 
 
-def _check_whole(image: Image) -> None:
+def detector_of(profile: str | None, weights: Path | None) -> Detector:
+    """Load the detector of a profile's name or of a weights file; the bundled weights where both are None."""
+    path, narrow = weights_of(profile, weights)
+    return Detector.load(path, profile=narrow)
+
+
+def check_whole(image: Image) -> None:
+    """Refuse an image that is too large to be held whole; ConfigError says what takes it."""
     if image.shape[0] * image.shape[1] > MAX_WHOLE_PX:
         raise ConfigError(
             f"image {image.name}: {image.shape[0]} x {image.shape[1]} pixels are too many for one piece; "
@@ -72,9 +78,10 @@ def _check_whole(image: Image) -> None:
         )
 
 
-def _footprints(
+def footprints(
     detector: Detector, image: Image, heat: ExcessRaster | None = None
 ) -> tuple[gpd.GeoDataFrame, np.ndarray]:
+    """Return the footprints of a whole image, and where it was valid, (y, x) bool."""
     whole = (0, 0, *image.shape)
     if heat is None:
         probability, valid = predict(detector, image.read, whole, image.gsd_m)

@@ -117,12 +117,12 @@ def detect(
             if arrays is None:
                 if outcome[t.name]["outcome"] != "failed":
                     raise OverwattError(f"part {files[t.name].name} is damaged; run again to compute it anew")
-                cells.append(_cell(t, source, None, outcome[t.name]["reason"]))
+                cells.append(looked_at_row(t, source, None, outcome[t.name]["reason"]))
                 continue
             probability, valid, part = cluster.unpack(arrays, t)
             raster.put(t.core, probability, valid)
             regions.append(part)
-            cells.append(_cell(t, source, valid, ""))
+            cells.append(looked_at_row(t, source, valid, ""))
     footprints = detection.merge_footprints(
         regions, transform=source.geobox.affine, crs=str(source.geobox.crs), gsd_m=source.gsd_m,
         scene=source.name, settings=settings,
@@ -141,7 +141,7 @@ def _described_before(parts: Path) -> str:
     return file.read_text(encoding="utf-8") if file.is_file() else ""
 
 
-def _cell(tile: Tile, source: Image | StacSource, valid: np.ndarray | None, reason: str) -> dict[str, object]:
+def looked_at_row(tile: Tile, source: Image | StacSource, valid: np.ndarray | None, reason: str) -> dict[str, object]:
     """A row of `looked_at`: the geometry is the part that was imaged and screened, or the whole cell if it failed."""
     y0, x0, y1, x1 = tile.core
     shift = Affine.translation(x0, y0)

@@ -28,7 +28,7 @@ from overwatt.pipeline.report import rasters
 from overwatt.workflows.io import run_folder
 from overwatt.workflows.io.images import Image, check_any_valid, open_image
 from overwatt.workflows.io.vectors import footprints_of, outlines_px, read_vector, to_pixels
-from overwatt.workflows.run.single_image import _check_whole, in_training, label_texts, score_lines
+from overwatt.workflows.run.single_image import check_whole, in_training, label_texts, score_lines
 from overwatt.workflows.training.held_out import footprints_on
 
 
@@ -120,7 +120,7 @@ class _Look:
 def _look(weights: Path, image_path: Path, labels_path: Path) -> _Look:
     detector = Detector.load(weights)
     image = open_image(image_path, detector.card)
-    _check_whole(image)
+    check_whole(image)
     check_any_valid(image)
     labels = outlines_px(labels_path, image)
     ny, nx = image.shape
