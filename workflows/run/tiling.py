@@ -60,7 +60,7 @@ def detect(
     """
     source = inputs.source
     assert source is not None and source.geobox is not None
-    settings = DetectSettings.of(inputs.card, workflow.detector.building, workflow.detector.cooling)
+    settings = DetectSettings.of(inputs.card, **workflow.detector.thresholds)
     todo = plan_tiles(source, inputs.area, workflow.detector.tile_px)
     pixels = source if inputs.heat is None else WithThermal(source, inputs.heat)
     job = cluster.Job(pixels, inputs.weights, inputs.card.weights_sha256, inputs.area, settings)
