@@ -1,7 +1,7 @@
 # The public functions, in the order in which the data flows; `lazy_loader` reads this file.
 from . import aoi, models, pipeline, workflows
 from .aoi.area import Area, area_from_setting
-from .workflows.api import Detection, detect, read_registries, read_run, run, train
+from .workflows.api import Detection, cut_tiles, detect, evaluate, read_registries, read_run, run, train
 from .models.detector.card import ModelCard
 from .pipeline.detection.vectorization import vectorize_tile
 from .pipeline.detection.footprints import merge_footprints

@@ -149,3 +149,57 @@ def read_registries(
         RegistryError: a file cannot be read, or has no usable row.
     """
     return registries.read_all(Path(path), [Path(p) for p in also], format=format, position_error_m=position_error_m)
+
+
+def cut_tiles(
+    images: Sequence[str | Path],
+    labels: Sequence[str | Path],
+    out: str | Path,
+    **options: Any,  # noqa: ANN401  # fields of Options
+) -> dict[str, Any]:
+    """Cut training tiles from images and their labels, split by place, and look for leaks between the splits.
+
+    Args:
+        images: image files.
+        labels: files of polygons with a property `class`, or 'FILE=CLASS'.
+        out: output folder; its index.parquet is what a training file names.
+        options: fields of `overwatt.workflows.tiles.command.Options`, such as size_px=256 or licence='CC0-1.0'.
+
+    Returns:
+        The summary that `overwatt tiles --json` prints, with the number of `leaks`, which must be 0.
+
+    Raises:
+        OverwattError: an input or an option cannot be used.
+    """
+    from overwatt.workflows.tiles import command
+
+    def quiet(done: int, failed: int, total: int) -> None:
+        log.debug("tiles %d of %d, %d failed", done, total, failed)
+
+    common: dict[str, Any] = {"run_folder": None, "dispositions": None, "class_map": [], "say": log.info, "tick": quiet}
+    chosen = command.Options(**options)
+    cut = command.run([Path(i) for i in images], [str(f) for f in labels], Path(out), chosen, check=[], **common)
+    checked = command.run([], [], None, command.Options(), check=[Path(out)], **common)
+    return cut | {"leaks": checked["leaks"]}
+
+
+def evaluate(
+    image: str | Path, labels: str | Path, *, weights: Sequence[str | Path] = (), unlabelled: str = "ignore"
+) -> dict[str, Any]:
+    """Score weights on a labelled image; with two weights also compare them.
+
+    Args:
+        image: the image.
+        labels: polygons with a property `class`.
+        weights: one or two weights files; the bundled ones by default.
+        unlabelled: 'ignore' or 'background': what pixels without a label count as.
+
+    Returns:
+        The scores that `overwatt evaluate --json` prints; `in_training` says whether the weights have seen the image.
+
+    Raises:
+        OverwattError: an input cannot be used.
+    """
+    from overwatt.workflows.training import evaluation
+
+    return evaluation.on_image(Path(image), Path(labels), unlabelled=unlabelled, weights=[Path(w) for w in weights])
