@@ -65,7 +65,7 @@ def normalize_registry(
     given: Received,
     layout: str,
     default_position_error_m: float | None = None,
-    aside: list[tuple[int, str, str]] | None = None,
+    rejected: list[tuple[int, str, str]] | None = None,
     columns: Mapping[str, str] | None = None,
 ) -> gpd.GeoDataFrame:
     """Return a received registry as the table `declared`.
@@ -88,7 +88,7 @@ def normalize_registry(
     frame = generic.table(given, columns) if layout == "generic" else LAYOUTS[layout](given)
     if not len(frame):
         raise RegistryError(f"registry '{given.name}' has no rows: nothing is declared in it")
-    return _table(frame, given.name, default_position_error_m, aside)
+    return _table(frame, given.name, default_position_error_m, rejected)
 
 
 def check_request(layout: str, default_position_error_m: float | None, columns: Mapping[str, str] | None) -> None:
@@ -128,13 +128,13 @@ def within(declared: gpd.GeoDataFrame, area: BaseGeometry, margin_m: float = 0.0
 
 
 def _table(
-    frame: pd.DataFrame, source: str, default_error_m: float | None, aside: list[tuple[int, str, str]] | None = None
+    frame: pd.DataFrame, source: str, default_error_m: float | None, rejected: list[tuple[int, str, str]] | None = None
 ) -> gpd.GeoDataFrame:
     if "left_out" in frame:
         out = frame["left_out"].notna()
-        if aside is not None:
+        if rejected is not None:
             for n, name, why in zip(*(frame.loc[out, c] for c in ("row", "declared_id", "left_out")), strict=True):
-                aside.append((int(n), as_text(name) or "", f"registry '{source}', row {n}: left out: {why}"))
+                rejected.append((int(n), as_text(name) or "", f"registry '{source}', row {n}: left out: {why}"))
         frame = frame[~out].reset_index(drop=True)
     n = len(frame)
     row = frame["row"].to_numpy(int)
@@ -164,10 +164,10 @@ def _table(
     check.swapped(shape, zone)
     _repeated(check, ids)
     bad = np.flatnonzero(check.reason != blank)
-    if len(bad) and aside is None:
+    if len(bad) and rejected is None:
         raise RegistryError(check.reason[bad[0]])
-    if aside is not None:
-        aside.extend((int(row[k]), given[k] or "", str(check.reason[k])) for k in bad.tolist())
+    if rejected is not None:
+        rejected.extend((int(row[k]), given[k] or "", str(check.reason[k])) for k in bad.tolist())
     if len(bad) == n:
         raise RegistryError(f"registry '{source}' has no usable row; the first: {check.reason[0] if n else 'left out'}")
     ok = check.reason == blank
