@@ -97,8 +97,8 @@ def table(given: Received, columns: Mapping[str, str] | None = None, keep_all: b
         out["fault"] = frame[FAULT]
     if not keep_all:
         out = _facility_mw(out, given.name)
-        own = texts(out["kind"]) if "kind" in out else np.full(len(out), None, object)
-        out["kind"] = [k or kind for k in own]
+        own_kind = texts(out["kind"]) if "kind" in out else np.full(len(out), None, object)
+        out["kind"] = [k or kind for k in own_kind]
     return out
 
 

@@ -16,7 +16,7 @@ from overwatt.pipeline.reconcile.settings import MIN_MW, ReconcileSettings
 
 _GROSS_NORM = math.pi * (1.0 + 2.0 * math.log(1.0 / 0.3))  # integral of the gross-error density, see ln_place
 _MIDDLE = 0.25  # sigma of a coordinate meant as the outline's centre, as share of its radius; own choice
-# A building stands at most this long before it operates: twice the status lag (docs/methods.md, section 4.3), own choice
+# own choice: longest time a building stands before it operates, twice the status lag (docs/methods.md, section 4.3)
 _LEAD_DAYS = 365
 
 
@@ -122,7 +122,7 @@ def _size_term(
 def use_term(
     site: np.ndarray, decl: np.ndarray, sites: Sites, declared: Declared, settings: ReconcileSettings
 ) -> np.ndarray:
-    """Return the term of the declared use, (pair,): a declared 'warehouse' is seldom the data center that is seen there.
+    """Return the term of the declared use, (pair,): a declared 'warehouse' is seldom the data center seen there.
 
     ln of the share of such uses among true data centers over their share in the registry. In a registry of many uses a
     warehouse is most likely a warehouse; in a list of data centers a single one says little. 0 without cooling plant.

@@ -323,5 +323,5 @@ def _words(frame: pd.DataFrame, column: str) -> np.ndarray[Any, Any]:
 
 
 def _dates(frame: pd.DataFrame, column: str, end: bool = False) -> np.ndarray:
-    """Return a column as days, NaT where empty or where the table lacks the column; `end`: last day of a month or year."""
+    """Return a column as days, NaT where there is no date or no such column; `end`: last day of a month or year."""
     return iso_days(frame[column], end=end) if column in frame else np.full(len(frame), np.datetime64("NaT", "D"))
