@@ -1,8 +1,8 @@
 """Declarations of chips and of training runs: Epoch AI's GPU clusters, chip quantities and notable models.
 
-Each reader returns a frame as those of `facility_formats`. Chips and workloads need no place: what
-states none has an empty point and counts in balances only. Tables of transfers (seller, buyer, chip, quantity,
-date, destination) and of reported runs need no reader: `generic` knows their columns.
+In: `Received`. Out: frames like those of `facility_formats`. Chips and workloads need no place: rows without one get an
+empty point and count in balances only. Tables of transfers (seller, buyer, chip, quantity, date, destination) and of
+reported runs need no reader here: `generic` knows their columns.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from overwatt.pipeline.declared.received import Received, require
 from overwatt.pipeline.vocabulary import POSITION_ERROR_M
 
 CERTAINTY = {"Confirmed": 0.95, "Likely": 0.7, "Unlikely": 0.1}
-"""Reliability by Epoch's word for whether a cluster exists; Epoch gives no shares, own choice."""
+"""Reliability by Epoch's statement on whether a cluster exists; Epoch gives no probabilities, own choice."""
 
 CONFIDENCE = {"Confident": 0.9, "Likely": 0.7, "Speculative": 0.4}
-"""Reliability by Epoch's word for a model's compute: 'Confident' is within a factor 3 at 90%; the rest own choice."""
+"""Reliability by Epoch's confidence in a model's compute: 'Confident' is within a factor 3 at 90%; others own choice."""
 
 _STATUS = {"Existing": "operational", "Planned": "planned", "Decommissioned": "closed"}
-_SAME_ADDRESS, _SAME_SITE = 0.9, 0.9  # likeness of addresses, and of names, that are one; own choice
+_SAME_ADDRESS, _SAME_SITE = 0.9, 0.9  # similarity of addresses, and of names, that are the same; own choice
 _DMS = re.compile(
     r"(\d{1,3})°\s*(?:(\d{1,2})['′]\s*)?(?:([\d.]{1,12})[\"″]\s*)?([NS])[,\s]+"
     r"(\d{1,3})°\s*(?:(\d{1,2})['′]\s*)?(?:([\d.]{1,12})[\"″]\s*)?([EW])"
@@ -38,13 +38,17 @@ _Sites = list[dict[str, Any]]
 
 
 def gpu_clusters(given: Received) -> pd.DataFrame:
-    """Epoch AI's GPU clusters as kind `chips`.
+    """Read Epoch AI's GPU clusters as kind `chips`.
 
     Power is facility power: Epoch's calculated value is chips x TDP x 1.82 x PUE (docs/methods.md, section 1.1;
-    700,000 GB200 of 1.2 kW and PUE 1.1 give its 1,682 MW). `valid_from` is the first operational date, of a
-    planned cluster that of the plan; a cluster that was superseded by its next phase holds until that began, as the
-    phase counts its chips again. What Epoch marks as a possible duplicate is put aside. A place is the coordinates
-    in its location, else the site of `epoch_site_coordinates.csv` beside it that has its address or its name.
+    700,000 GB200 of 1.2 kW and PUE 1.1 give its 1,682 MW). `valid_from` is the first operational date, for a planned
+    cluster the planned one. A cluster that was superseded by its next phase is valid until that phase began, because
+    the phase counts its chips again. Rows that Epoch marks as possible duplicates are rejected. The position is the
+    coordinates in column Location, else the site of `epoch_site_coordinates.csv` (in the same folder) with the same
+    address or name.
+
+    Raises:
+        RegistryError: a column is missing.
     """
     frame = given.table
     require(given.name, frame, ("Name", "Status", "Certainty", "Chip type (primary)", "First Operational Date"))
@@ -96,7 +100,13 @@ def gpu_clusters(given: Received) -> pd.DataFrame:
 
 
 def chip_quantities(given: Received) -> pd.DataFrame:
-    """Epoch AI's chips by data center and date as kind `chips`, placed by the site coordinates beside the file."""
+    """Read Epoch AI's chips by data center and date as kind `chips`.
+
+    Positions are those of `epoch_site_coordinates.csv` in the same folder.
+
+    Raises:
+        RegistryError: a column is missing.
+    """
     frame = given.table
     require(given.name, frame, ("Data center", "Date", "Chip type", "Number of Units"))
     site = {s["Name"]: s for s in _sites(given)}
@@ -117,7 +127,7 @@ def chip_quantities(given: Received) -> pd.DataFrame:
                 "zone": at.get("Country"),
                 "chip": r["Chip type"],
                 "chips": r["Number of Units"],
-                # the place is that of a researched site; the number is an estimate or as reported
+                # the site is researched, so only the number is uncertain: estimated or as reported; own choice
                 "reliability": 0.7 if r.get("Number of Units source") == "Estimate" else 0.9,
                 "source": "Epoch AI, chip quantities",
                 "licence": EPOCH_LICENCE,
@@ -128,10 +138,13 @@ def chip_quantities(given: Received) -> pd.DataFrame:
 
 
 def notable_models(given: Received) -> pd.DataFrame:
-    """Epoch AI's notable models as kind `workload`: FLOP, organisation, hardware; published on `valid_from`.
+    """Read Epoch AI's notable models as kind `workload`: FLOP, organisation, hardware; published on `valid_from`.
 
-    The run ended before that day; where it ran is not stated, so the point is empty. The zone is the country of
+    The training run ended before that day. Its place is not stated, so the point is empty. The zone is the country of
     the organisation, not of the site.
+
+    Raises:
+        RegistryError: a column is missing.
     """
     frame = given.table
     require(given.name, frame, ("Model", "Publication date", "Training compute (FLOP)"))
@@ -158,7 +171,7 @@ def notable_models(given: Received) -> pd.DataFrame:
 
 
 def _sites(given: Received) -> _Sites:
-    """Rows of Epoch's site coordinates, where they lie beside the registry."""
+    """Return the rows of Epoch's site coordinates, none if the file is not in the folder of the registry."""
     name = EPOCH_FILES["where"]
     if name not in given.beside:
         return []
@@ -168,7 +181,7 @@ def _sites(given: Received) -> _Sites:
 
 
 def _place(location: str | None, name: str | None, sites: _Sites) -> tuple[str | None, str | None, float]:
-    """Return lon, lat (degrees, as text) and 1-sigma error, m, of a cluster; None, None where nothing tells it."""
+    """Return lon, lat (degrees, as text) and 1-sigma error, m, of a cluster; None, None if it cannot be located."""
     if location and (at := _coordinates(location)):
         return f"{at[0]:.6f}", f"{at[1]:.6f}", POSITION_ERROR_M["parcel"]
     for site in sites:
@@ -182,10 +195,12 @@ def _place(location: str | None, name: str | None, sites: _Sites) -> tuple[str |
 
 
 def _specific(name: str) -> bool:
+    """Whether a name has two words or more: single words ('Alpha') match by chance."""
     return len(plain(name).split()) >= 2
 
 
 def _coordinates(text: str) -> tuple[float, float] | None:
+    """Return lon, lat in degrees from degrees-minutes-seconds or decimal text; None if there are none or only zeros."""
     if match := _DMS.search(text):
         parts = match.groups()
         lat, lon = (

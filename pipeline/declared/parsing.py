@@ -169,7 +169,7 @@ def digits_error_m(lon: object, lat: object) -> float:
 
 def texts(values: object) -> np.ndarray:
     """Return cells as clean text, (n,) object, None where empty: `as_text` for a column."""
-    # clean texts skip `as_text`, which is slow; the extra None keeps numpy from making a nested array
+    # clean texts skip `as_text`, which is slow
     array = np.asarray(values, dtype=object)
     return np.array([v if type(v) is str and _clean(v) else as_text(v) for v in array.tolist()] + [None], object)[:-1]
 
