@@ -24,7 +24,7 @@ CERTAINTY = {"Confirmed": 0.95, "Likely": 0.7, "Unlikely": 0.1}
 """Reliability by Epoch's statement on whether a cluster exists; Epoch gives no probabilities, own choice."""
 
 CONFIDENCE = {"Confident": 0.9, "Likely": 0.7, "Speculative": 0.4}
-"""Reliability by Epoch's confidence in a model's compute: 'Confident' is within a factor 3 at 90%; others own choice."""
+"""Reliability by Epoch's confidence in a model's compute: 'Confident' is a factor 3 at 90%; others own choice."""
 
 _STATUS = {"Existing": "operational", "Planned": "planned", "Decommissioned": "closed"}
 _SAME_ADDRESS, _SAME_SITE = 0.9, 0.9  # similarity of addresses, and of names, that are the same; own choice

@@ -2,7 +2,8 @@
 
 In: `Received`. Out: each reader returns a frame with the columns of table `declared`, `row` (counted from 1) and
 `usual_error_m` (position error of rows that state none, m); one function in `registry` then validates all layouts the
-same way. A row with a text in `fault` or `left_out` is rejected for that reason. `reliability` is the share of a
+same way. `fault` holds why a row is
+rejected, `left_out` why a correct row is not used. `reliability` is the share of a
 source's rows that are right about place and identity. Nobody publishes it, so each value is an own choice with its
 reason next to it.
 """

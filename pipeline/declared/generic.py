@@ -1,9 +1,9 @@
 """Tables of any origin: column names are translated by aliases or a column map, and the kind of declaration is found.
 
 In: CSV, GeoJSON, GeoPackage, Parquet or a JSON list of objects. Out: a frame with the column names of table `declared`
-(and lon, lat) and unchanged cells. A table declares workloads if it states training FLOP and no power; chips if it names a
-seller or buyer, or counts chips without stating power; power if it states only generators or a grid connection; else
-facilities. A column `kind` overrides this row by row.
+(and lon, lat) and unchanged cells. A table declares workloads if it states training FLOP and no power; chips if it
+names a seller or buyer, or counts chips without stating power; power if it states only generators or a grid connection;
+else facilities. A column `kind` overrides this row by row.
 """
 
 from __future__ import annotations

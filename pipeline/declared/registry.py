@@ -158,9 +158,10 @@ def _table(
     date = {c: check.dates(frame[c].to_numpy(object), c) if c in frame else blank for c in ("valid_from", "valid_to")}
     for k in np.flatnonzero((date["valid_from"] != blank) & (date["valid_to"] != blank)).tolist():
         first, last = date["valid_from"][k], date["valid_to"][k]
-        if last < first[: len(last)]:
+        if last < first[: len(last)]:  # compared at the coarser of the two: 2026 is not before 2026-08
             check.note(k, f"registry '{source}', row {row[k]}: valid_to {last} lies before valid_from {first}")
     zone = text("zone")
+    # the checks above look at one row, the next two compare rows, so they come last
     check.swapped(shape, zone)
     _repeated(check, ids)
     bad = np.flatnonzero(check.reason != blank)
@@ -173,7 +174,7 @@ def _table(
     ok = check.reason == blank
     status = _cased(text("status"), None)
     usual = frame["usual_error_m"].to_numpy(float) if "usual_error_m" in frame else np.full(n, np.nan)
-    outline = ok & np.isin(shapely.get_type_id(shape), (3, 6))
+    outline = ok & np.isin(shapely.get_type_id(shape), (3, 6))  # Polygon, MultiPolygon
     outline_area_m2 = np.zeros(n)
     outline_area_m2[outline] = [outline_m2(g) for g in shape[outline]]
     usual = np.where(np.isnan(usual), _usual_error_m(frame, shape, outline, outline_area_m2), usual)
