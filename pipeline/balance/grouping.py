@@ -87,15 +87,15 @@ def sides(tables: JoinedTables, level: str, quantity: str) -> tuple[Claims, Seen
     decl = np.flatnonzero(rows)
     key = tables.decl_place[decl] if level == "site" else _claim_keys(tables, level)[decl]
     code, found = pd.factorize(np.concatenate([key, site_key]), sort=True)
-    n, group, of = len(found), code[: len(decl)], code[len(decl) :]
+    n, group, site_group = len(found), code[: len(decl)], code[len(decl) :]
     days = columns.days(tables.declared, decl, group, n) if quantity == "flop" else np.full(n, columns.RUN_DAYS)
     p = np.where(tables.has_claim[tables.site_place[site]], 1.0, columns.number(tables.sites["p_data_center"])[site])
     median, low, high = widest_spread(tables.sites, _STEM[quantity], site)
     claims = Claims(group, value[decl], own[decl], common[decl], (tables.decl_place < 0)[decl], tables.idle[decl],
                     ((tables.decl_place >= 0) & ~tables.decl_has_site)[decl], tables.is_cut[decl])  # fmt: skip
     sites = Seen(
-        of,
-        weight * median * days[of] / columns.RUN_DAYS,
+        site_group,
+        weight * median * days[site_group] / columns.RUN_DAYS,
         low,
         high,
         p,
@@ -125,8 +125,8 @@ def _amounts(tables: JoinedTables, quantity: str) -> tuple[np.ndarray, np.ndarra
     """Return amount, own ln-sd and common ln-sd of each declaration; NaN if it declares none of this quantity."""
     n, error = len(tables.declared), tables.settings.declared_ln_sd
     if quantity == "it_mw":
-        value, turned = tables.it_mw
-        return value, np.full(n, error), np.where(turned, tables.settings.facility_per_it_ln_sd, 0.0)
+        value, from_facility = tables.it_mw
+        return value, np.full(n, error), np.where(from_facility, tables.settings.facility_per_it_ln_sd, 0.0)
     if quantity == "flop":
         value = np.where(tables.kind == "workload", columns.number(tables.declared["training_flop"]), np.nan)
         return value, np.full(n, WORKLOAD_LN_SD), np.zeros(n)

@@ -154,10 +154,8 @@ def join_tables(
     """Join the tables; arguments and errors as in `material_balance.material_balance`."""
     sites = sites.sort_values("site_id", kind="stable").reset_index(drop=True)
     declared = declared.sort_values("declared_id", kind="stable").reset_index(drop=True)
-    i, j = (
-        columns.table_rows(ledger["site_id"], sites["site_id"]),
-        columns.table_rows(ledger["declared_id"], declared["declared_id"]),
-    )
+    i = columns.table_rows(ledger["site_id"], sites["site_id"])
+    j = columns.table_rows(ledger["declared_id"], declared["declared_id"])
     # a place is a connected component of the pairs of the ledger; records outside the ledger have none
     both = (i >= 0) & (j >= 0)
     n = len(sites) + len(declared)

@@ -17,7 +17,7 @@ from overwatt.aoi.errors import RegistryError
 from overwatt.pipeline.declared.facility_formats import EPOCH_ERROR_M, EPOCH_FILES, EPOCH_LICENCE
 from overwatt.pipeline.declared.names import plain, similarity
 from overwatt.pipeline.declared.parsing import as_number, as_text
-from overwatt.pipeline.declared.received import Received, require
+from overwatt.pipeline.declared.received import FAULT, Received, require
 from overwatt.pipeline.vocabulary import POSITION_ERROR_M
 
 CERTAINTY = {"Confirmed": 0.95, "Likely": 0.7, "Unlikely": 0.1}
@@ -57,39 +57,40 @@ def gpu_clusters(given: Received) -> pd.DataFrame:
     begins = dict(zip(frame["Name"], frame["First Operational Date"], strict=True))
     sites, found = _sites(given), dict[tuple[Any, ...], Any]()
     out = []
-    for n, r in enumerate(rows, start=1):
-        key = tuple(as_text(r.get(c)) for c in ("Location", "Name"))
+    for n, row in enumerate(rows, start=1):
+        key = tuple(as_text(row.get(c)) for c in ("Location", "Name"))
         if key not in found:
             found[key] = _place(key[0], key[1], sites)
         lon, lat, error_m = found[key]
-        fault, left_out = r.get("\0fault"), None
-        if r.get("Possible Duplicate") == "True":
-            of = as_text(r.get("Possible Duplicate Of"))
+        fault, left_out = row.get(FAULT), None
+        if row.get("Possible Duplicate") == "True":
+            of = as_text(row.get("Possible Duplicate Of"))
             left_out = f"Epoch marks it as a possible duplicate{f' of {of[:80]}' if of else ''}"
         try:
             chips = [
-                as_number(r.get(c), given.name, n, c) for c in ("Total number of AI chips", "Chip quantity (primary)")
+                as_number(row.get(c), given.name, n, c) for c in ("Total number of AI chips", "Chip quantity (primary)")
             ]
         except RegistryError as error:
             chips, fault = [None], fault or str(error)
         out.append(
             {
                 "row": n,
-                "declared_id": f"{r['Name']} #{n}" if again[n - 1] else r["Name"],
+                "declared_id": f"{row['Name']} #{n}" if again[n - 1] else row["Name"],
                 "lon": lon,
                 "lat": lat,
                 "usual_error_m": error_m,
-                "name": r["Name"],
-                "operator": r.get("Owner"),
+                "name": row["Name"],
+                "operator": row.get("Owner"),
                 "kind": "chips",
-                "facility_mw": r.get("Power Capacity (MW)"),
-                "status": _STATUS.get(r["Status"], r["Status"]),
-                "valid_from": r["First Operational Date"],
-                "valid_to": as_text(r.get("Decommissioned Date (if applicable)")) or begins.get(r.get("Superseded by")),
-                "zone": r.get("Country"),
-                "chip": r["Chip type (primary)"],
+                "facility_mw": row.get("Power Capacity (MW)"),
+                "status": _STATUS.get(row["Status"], row["Status"]),
+                "valid_from": row["First Operational Date"],
+                "valid_to": as_text(row.get("Decommissioned Date (if applicable)"))
+                or begins.get(row.get("Superseded by")),
+                "zone": row.get("Country"),
+                "chip": row["Chip type (primary)"],
                 "chips": next((c for c in chips if c is not None), None),
-                "reliability": CERTAINTY.get(r["Certainty"]),
+                "reliability": CERTAINTY.get(row["Certainty"]),
                 "source": "Epoch AI, GPU clusters",
                 "licence": EPOCH_LICENCE,
                 "fault": fault,
@@ -109,29 +110,29 @@ def chip_quantities(given: Received) -> pd.DataFrame:
     """
     frame = given.table
     require(given.name, frame, ("Data center", "Date", "Chip type", "Number of Units"))
-    site = {s["Name"]: s for s in _sites(given)}
+    site_of = {s["Name"]: s for s in _sites(given)}
     out = []
-    for n, r in enumerate(frame.to_dict("records"), start=1):
-        at = site.get(r["Data center"], {})
+    for n, row in enumerate(frame.to_dict("records"), start=1):
+        site = site_of.get(row["Data center"], {})
         out.append(
             {
                 "row": n,
-                "declared_id": r.get("Handle") or f"{r['Data center']} #{n}",
-                "lon": at.get("lon"),
-                "lat": at.get("lat"),
-                "usual_error_m": EPOCH_ERROR_M.get(at.get("coord_precision", ""), POSITION_ERROR_M["vague"]),
-                "name": r["Data center"],
-                "operator": str(r.get("Owner") or "").split(" #")[0],
+                "declared_id": row.get("Handle") or f"{row['Data center']} #{n}",
+                "lon": site.get("lon"),
+                "lat": site.get("lat"),
+                "usual_error_m": EPOCH_ERROR_M.get(site.get("coord_precision", ""), POSITION_ERROR_M["vague"]),
+                "name": row["Data center"],
+                "operator": str(row.get("Owner") or "").split(" #")[0],
                 "kind": "chips",
-                "valid_from": r["Date"],
-                "zone": at.get("Country"),
-                "chip": r["Chip type"],
-                "chips": r["Number of Units"],
+                "valid_from": row["Date"],
+                "zone": site.get("Country"),
+                "chip": row["Chip type"],
+                "chips": row["Number of Units"],
                 # the site is researched, so only the number is uncertain: estimated or as reported; own choice
-                "reliability": 0.7 if r.get("Number of Units source") == "Estimate" else 0.9,
+                "reliability": 0.7 if row.get("Number of Units source") == "Estimate" else 0.9,
                 "source": "Epoch AI, chip quantities",
                 "licence": EPOCH_LICENCE,
-                "fault": r.get("\0fault"),
+                "fault": row.get(FAULT),
             }
         )
     return pd.DataFrame(out)
@@ -165,7 +166,7 @@ def notable_models(given: Received) -> pd.DataFrame:
             "reliability": get("Confidence", empty).map(CONFIDENCE).astype("float64"),
             "source": "Epoch AI, notable models",
             "licence": EPOCH_LICENCE,
-            "fault": get("\0fault", empty),
+            "fault": get(FAULT, empty),
         }
     )
 

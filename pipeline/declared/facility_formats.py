@@ -2,8 +2,7 @@
 
 In: `Received`. Out: each reader returns a frame with the columns of table `declared`, `row` (counted from 1) and
 `usual_error_m` (position error of rows that state none, m); one function in `registry` then validates all layouts the
-same way. `fault` holds why a row is
-rejected, `left_out` why a correct row is not used. `reliability` is the share of a
+same way. `fault` holds why a row is rejected, `left_out` why a correct row is not used. `reliability` is the share of a
 source's rows that are right about place and identity. Nobody publishes it, so each value is an own choice with its
 reason next to it.
 """
@@ -249,22 +248,22 @@ def peeringdb(given: Received) -> pd.DataFrame:
         [
             {
                 "row": n,
-                "declared_id": None if r.get("id") is None else f"fac/{r['id']}",
-                "lon": r.get("longitude"),
-                "lat": r.get("latitude"),
-                "name": r.get("name"),
-                "operator": r.get("org_name"),
-                "status": _PEERINGDB_STATUS.get(str(r.get("status")), r.get("status")),
+                "declared_id": None if row.get("id") is None else f"fac/{row['id']}",
+                "lon": row.get("longitude"),
+                "lat": row.get("latitude"),
+                "name": row.get("name"),
+                "operator": row.get("org_name"),
+                "status": _PEERINGDB_STATUS.get(str(row.get("status")), row.get("status")),
                 "usual_error_m": max(
-                    POSITION_ERROR_M["parcel" if as_text(r.get("address1")) else "city"],
-                    digits_error_m(r.get("longitude"), r.get("latitude")),
+                    POSITION_ERROR_M["parcel" if as_text(row.get("address1")) else "city"],
+                    digits_error_m(row.get("longitude"), row.get("latitude")),
                 ),
-                "zone": _peeringdb_zone(r),
+                "zone": _peeringdb_zone(row),
                 "source": "PeeringDB",
                 "licence": "PeeringDB, acceptable use policy",
                 "reliability": RELIABILITY["peeringdb"],
             }
-            for n, r in enumerate(rows, start=1)
+            for n, row in enumerate(rows, start=1)
         ]
     )
 
@@ -282,17 +281,17 @@ def cloud_regions(given: Received) -> pd.DataFrame:
         [
             {
                 "row": n,
-                "declared_id": f"{as_text(r.get('provider'))}/{as_text(r.get('name'))}",
-                "lon": r.get("lng"),
-                "lat": r.get("lat"),
-                "name": " ".join(filter(None, (as_text(r.get("name")), as_text(r.get("label"))))),
-                "operator": r.get("provider"),
+                "declared_id": f"{as_text(row.get('provider'))}/{as_text(row.get('name'))}",
+                "lon": row.get("lng"),
+                "lat": row.get("lat"),
+                "name": " ".join(filter(None, (as_text(row.get("name")), as_text(row.get("label"))))),
+                "operator": row.get("provider"),
                 "status": "operational",  # the list has only regions that are generally available
                 "usual_error_m": POSITION_ERROR_M["city"],
                 "source": "cloud regions",
                 "licence": attribution,
                 "reliability": RELIABILITY["cloud_regions"],
             }
-            for n, r in enumerate(rows, start=1)
+            for n, row in enumerate(rows, start=1)
         ]
     )

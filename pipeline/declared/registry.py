@@ -130,6 +130,7 @@ def within(declared: gpd.GeoDataFrame, area: BaseGeometry, margin_m: float = 0.0
 def _table(
     frame: pd.DataFrame, source: str, default_error_m: float | None, rejected: list[tuple[int, str, str]] | None = None
 ) -> gpd.GeoDataFrame:
+    """Return the frame of a reader as table `declared`: validated, with defaults for what its rows do not state."""
     if "left_out" in frame:
         out = frame["left_out"].notna()
         if rejected is not None:
@@ -200,6 +201,7 @@ def _table(
 
 
 def _cased(words: np.ndarray, default: str | None) -> np.ndarray:
+    """Return words in lower case, (n,) object; `default` where empty."""
     return np.array([w.lower() if w else default for w in words.tolist()] + [None], dtype=object)[:-1]
 
 
