@@ -1,4 +1,7 @@
-"""Sentences of balances, in neutral words."""
+"""Sentences of material balances, in neutral words.
+
+In: rows of a balance. Out: column `sentence`.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +16,17 @@ _LEVEL = {"site": "Site", "owner": "Owner", "zone": "Zone"}
 
 
 def sentences(rows: pd.DataFrame) -> list[str]:
-    """Return a sentence a row.
+    """Return one text per row.
 
     Args:
-        rows: columns of `balance.COLUMNS` up to reason, and missed, invented (amounts), not_looked (number).
+        rows: columns of `material_balance.COLUMNS` up to `reason`, and missed, invented (amounts in the unit of the
+            quantity) and not_looked (number of declarations whose place was not observed).
     """
     return [_sentence(*row) for row in zip(*(rows[c].tolist() for c in _USED), strict=True)]
 
 
 def amount(value: float, quantity: str) -> str:
-    """A number as people write it: 1.2e+26, 12,300, 45.6."""
+    """Return a number as readable text: 1.2e+26, 12,300, 45.6."""
     if quantity == "flop":
         return f"{value:.2g}"
     return f"{value:,.0f}" if abs(value) >= 100 or value == 0 else f"{value:.3g}"

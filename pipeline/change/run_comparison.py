@@ -1,9 +1,9 @@
-"""Two runs of one area: what is new, grown, shrunk or gone, and what only was not looked at before.
+"""Comparison of two runs of one area: sites that are new, grown, shrunk or gone, or that were not observed before.
 
-In: `sites` and `looked_at` of an earlier and a later run. Out: one row a site or pair of sites, with a class and
-the reason. A difference smaller than its error is none: |ln(B / A)| must pass 1.645 sd, where the error that both
-runs share (models/reference, common_error) is left out as it is the same in both. Nothing is new where the
-earlier run did not look, and nothing gone where the later did not.
+In: `sites` and `looked_at` of an earlier and a later run. Out: one row per site or pair of sites, with a class and the
+reason. A change counts only if it exceeds its error: |ln(B / A)| must exceed 1.645 sd (one-sided 5%; own choice). The
+error that both runs share (models/reference, common_error) is left out, as it is the same in both. A site is new only
+if the earlier run observed its place, and gone only if the later run did.
 """
 
 from __future__ import annotations
@@ -24,23 +24,25 @@ from overwatt.pipeline.reconcile.assignment import assign
 
 CLASSES = ("new", "grown", "shrunk", "gone", "same", "only_newly_seen", "not_looked_at_again")
 NEAR_M = 100.0
-"""Sites of two runs whose outlines lie within this are the same place: outlines differ by some 10 m."""
-_LOOKED, _PROBABLE = 0.8, 0.5
+"""Largest gap between outlines of the same site in two runs, m; outlines differ by some 10 m; own choice."""
+_LOOKED = 0.8  # share of a place that must be observed, as ReconcileSettings.min_p_detect
+_PROBABLE = 0.5  # least p_data_center of a new or gone site, as ReconcileSettings.min_p_data_center
 
 
 def compare_runs(
     earlier: gpd.GeoDataFrame, later: gpd.GeoDataFrame, looked_earlier: gpd.GeoDataFrame, looked_later: gpd.GeoDataFrame
 ) -> gpd.GeoDataFrame:
-    """Return the rows: class, site_id_a, site_id_b, it_mw_a, it_mw_b (medians, MW), ln_ratio, limit, reason, geometry.
+    """Return one row per change, sorted by class and site; the order of input rows does not matter.
 
-    Sites below 0.5 in p_data_center are neither new nor gone: they are left out where they have no partner.
-    Independent of the order of rows.
+    Columns: class (one of `CLASSES`), site_id_a, site_id_b, it_mw_a, it_mw_b (medians, MW; a is the earlier run),
+    ln_ratio, limit (of |ln_ratio|), reason, geometry. Sites with p_data_center below 0.5 are neither new nor gone: they
+    are left out if they have no partner.
 
     Args:
         earlier: table `sites` of the earlier run.
-        later: of the later one.
+        later: table `sites` of the later run.
         looked_earlier: table `looked_at` of the earlier run.
-        looked_later: of the later one.
+        looked_later: table `looked_at` of the later run.
     """
     a = earlier.sort_values("site_id", kind="stable").reset_index(drop=True)
     b = later.sort_values("site_id", kind="stable").reset_index(drop=True)
@@ -57,7 +59,7 @@ def compare_runs(
 
 
 def _pairs(a: gpd.GeoDataFrame, b: gpd.GeoDataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """One to one: the assignment of least total distance among outlines within `NEAR_M`."""
+    """Return rows of matched sites, one to one: the assignment of least total distance of outlines within `NEAR_M`."""
     none = np.zeros(0, int)
     if a.empty or b.empty:
         return none, none
@@ -74,16 +76,19 @@ def _pairs(a: gpd.GeoDataFrame, b: gpd.GeoDataFrame) -> tuple[np.ndarray, np.nda
     left, right = (local_frame(s[k], middle_b[j, 0], middle_b[j, 1]) for s, k in ((shape_a, i), (shape_b, j)))
     away = shapely.distance(left, right)
     apart = shapely.distance(shapely.centroid(left), shapely.centroid(right))
+    # own choice: outline distance first, then distance of centroids; positive for every pair within NEAR_M
     gain = np.where(away <= NEAR_M, 2.0 - away / NEAR_M - apart / (apart + 1000.0), -1.0)
     chosen = assign(i, j, gain)
     return i[chosen], j[chosen]
 
 
 def _pair(a: pd.Series, b: pd.Series) -> dict[str, object]:
+    """Return the row of a site seen in both runs."""
     low, high = float(a["it_mw_p50"]), float(b["it_mw_p50"])
     ratio = math.log(max(high, 1e-6) / max(low, 1e-6))
     common = facts.ratio("common_error").ln_sd
     own = [math.sqrt(max(0.0, _sd(r) ** 2 - common**2)) for r in (a, b)]
+    # both errors without the shared part; changes below 5% never count (own choice: outlines vary by that much)
     limit = max(SCORE_OF["p95"] * math.hypot(*own), 0.05)
     change = f"{low:.0f} to {high:.0f} MW of IT, a factor {math.exp(abs(ratio)):.2f}"
     if bool(a["on_border"]) or bool(b["on_border"]):
@@ -101,10 +106,22 @@ def _pair(a: pd.Series, b: pd.Series) -> dict[str, object]:
 def _alone(
     sites: gpd.GeoDataFrame, paired: set[int], looked: gpd.GeoDataFrame, side: str, klass: str, unseen: str, run: str
 ) -> list[dict[str, object]]:
+    """Return the rows of sites without a partner.
+
+    Args:
+        sites: sites of one run.
+        paired: row numbers of sites with a partner.
+        looked: table `looked_at` of the other run.
+        side: suffix of the columns of this run, 'a' or 'b'.
+        klass: class if the other run observed the place.
+        unseen: class if it did not.
+        run: name of the other run, for the reason.
+    """
     rest = [k for k in range(len(sites)) if k not in paired and sites["p_data_center"].iloc[k] >= _PROBABLE]
     if not rest:
         return []
     own = sites.iloc[rest]
+    # position error of an observed outline: that of a rooftop, 30 m (docs/methods.md, section 6.1)
     shares = looked_shares(own.geometry.to_numpy(), np.full(len(own), 30.0), looked)
     out = []
     for (_, row), share in zip(own.iterrows(), shares, strict=True):
@@ -117,9 +134,11 @@ def _alone(
 
 
 def _sd(row: pd.Series) -> float:
+    """Return the ln-sd of the IT power of a site from its p10 and p90, 2 x 1.2816 ln-sd apart."""
     return math.log(max(row["it_mw_p90"], 1e-6) / max(row["it_mw_p10"], 1e-6)) / (2 * Z80)
 
 
 def _radius(shape: np.ndarray, middle: np.ndarray) -> np.ndarray:
+    """Return the distance from the centre to the farthest corner of the bounding box, m, (n,)."""
     corners = np.abs(shapely.bounds(local_frame(shape, middle[:, 0], middle[:, 1])))
     return np.asarray(np.hypot(np.maximum(corners[:, 0], corners[:, 2]), np.maximum(corners[:, 1], corners[:, 3])))

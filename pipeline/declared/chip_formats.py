@@ -1,8 +1,8 @@
 """Declarations of chips and of training runs: Epoch AI's GPU clusters, chip quantities and notable models.
 
-Each reader returns a frame as those of `facility_formats`. Chips and workloads need no place: what
-states none has an empty point and counts in balances only. Tables of transfers (seller, buyer, chip, quantity,
-date, destination) and of reported runs need no reader: `generic` knows their columns.
+In: `Received`. Out: frames like those of `facility_formats`. Chips and workloads need no place: rows without one get an
+empty point and count in balances only. Tables of transfers (seller, buyer, chip, quantity, date, destination) and of
+reported runs need no reader here: `generic` knows their columns.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from overwatt.aoi.errors import RegistryError
 from overwatt.pipeline.declared.facility_formats import EPOCH_ERROR_M, EPOCH_FILES, EPOCH_LICENCE
 from overwatt.pipeline.declared.names import plain, similarity
 from overwatt.pipeline.declared.parsing import as_number, as_text
-from overwatt.pipeline.declared.received import Received, require
+from overwatt.pipeline.declared.received import FAULT, Received, require
 from overwatt.pipeline.vocabulary import POSITION_ERROR_M
 
 CERTAINTY = {"Confirmed": 0.95, "Likely": 0.7, "Unlikely": 0.1}
-"""Reliability by Epoch's word for whether a cluster exists; Epoch gives no shares, own choice."""
+"""Reliability by Epoch's statement on whether a cluster exists; Epoch gives no probabilities, own choice."""
 
 CONFIDENCE = {"Confident": 0.9, "Likely": 0.7, "Speculative": 0.4}
-"""Reliability by Epoch's word for a model's compute: 'Confident' is within a factor 3 at 90%; the rest own choice."""
+"""Reliability by Epoch's confidence in a model's compute: 'Confident' is a factor 3 at 90%; others own choice."""
 
 _STATUS = {"Existing": "operational", "Planned": "planned", "Decommissioned": "closed"}
-_SAME_ADDRESS, _SAME_SITE = 0.9, 0.9  # likeness of addresses, and of names, that are one; own choice
+_SAME_ADDRESS, _SAME_SITE = 0.9, 0.9  # similarity of addresses, and of names, that are the same; own choice
 _DMS = re.compile(
     r"(\d{1,3})°\s*(?:(\d{1,2})['′]\s*)?(?:([\d.]{1,12})[\"″]\s*)?([NS])[,\s]+"
     r"(\d{1,3})°\s*(?:(\d{1,2})['′]\s*)?(?:([\d.]{1,12})[\"″]\s*)?([EW])"
@@ -38,13 +38,17 @@ _Sites = list[dict[str, Any]]
 
 
 def gpu_clusters(given: Received) -> pd.DataFrame:
-    """Epoch AI's GPU clusters as kind `chips`.
+    """Read Epoch AI's GPU clusters as kind `chips`.
 
     Power is facility power: Epoch's calculated value is chips x TDP x 1.82 x PUE (docs/methods.md, section 1.1;
-    700,000 GB200 of 1.2 kW and PUE 1.1 give its 1,682 MW). `valid_from` is the first operational date, of a
-    planned cluster that of the plan; a cluster that was superseded by its next phase holds until that began, as the
-    phase counts its chips again. What Epoch marks as a possible duplicate is put aside. A place is the coordinates
-    in its location, else the site of `epoch_site_coordinates.csv` beside it that has its address or its name.
+    700,000 GB200 of 1.2 kW and PUE 1.1 give its 1,682 MW). `valid_from` is the first operational date, for a planned
+    cluster the planned one. A cluster that was superseded by its next phase is valid until that phase began, because
+    the phase counts its chips again. Rows that Epoch marks as possible duplicates are rejected. The position is the
+    coordinates in column Location, else the site of `epoch_site_coordinates.csv` (in the same folder) with the same
+    address or name.
+
+    Raises:
+        RegistryError: a column is missing.
     """
     frame = given.table
     require(given.name, frame, ("Name", "Status", "Certainty", "Chip type (primary)", "First Operational Date"))
@@ -53,39 +57,40 @@ def gpu_clusters(given: Received) -> pd.DataFrame:
     begins = dict(zip(frame["Name"], frame["First Operational Date"], strict=True))
     sites, found = _sites(given), dict[tuple[Any, ...], Any]()
     out = []
-    for n, r in enumerate(rows, start=1):
-        key = tuple(as_text(r.get(c)) for c in ("Location", "Name"))
+    for n, row in enumerate(rows, start=1):
+        key = tuple(as_text(row.get(c)) for c in ("Location", "Name"))
         if key not in found:
             found[key] = _place(key[0], key[1], sites)
         lon, lat, error_m = found[key]
-        fault, left_out = r.get("\0fault"), None
-        if r.get("Possible Duplicate") == "True":
-            of = as_text(r.get("Possible Duplicate Of"))
+        fault, left_out = row.get(FAULT), None
+        if row.get("Possible Duplicate") == "True":
+            of = as_text(row.get("Possible Duplicate Of"))
             left_out = f"Epoch marks it as a possible duplicate{f' of {of[:80]}' if of else ''}"
         try:
             chips = [
-                as_number(r.get(c), given.name, n, c) for c in ("Total number of AI chips", "Chip quantity (primary)")
+                as_number(row.get(c), given.name, n, c) for c in ("Total number of AI chips", "Chip quantity (primary)")
             ]
         except RegistryError as error:
             chips, fault = [None], fault or str(error)
         out.append(
             {
                 "row": n,
-                "declared_id": f"{r['Name']} #{n}" if again[n - 1] else r["Name"],
+                "declared_id": f"{row['Name']} #{n}" if again[n - 1] else row["Name"],
                 "lon": lon,
                 "lat": lat,
                 "usual_error_m": error_m,
-                "name": r["Name"],
-                "operator": r.get("Owner"),
+                "name": row["Name"],
+                "operator": row.get("Owner"),
                 "kind": "chips",
-                "facility_mw": r.get("Power Capacity (MW)"),
-                "status": _STATUS.get(r["Status"], r["Status"]),
-                "valid_from": r["First Operational Date"],
-                "valid_to": as_text(r.get("Decommissioned Date (if applicable)")) or begins.get(r.get("Superseded by")),
-                "zone": r.get("Country"),
-                "chip": r["Chip type (primary)"],
+                "facility_mw": row.get("Power Capacity (MW)"),
+                "status": _STATUS.get(row["Status"], row["Status"]),
+                "valid_from": row["First Operational Date"],
+                "valid_to": as_text(row.get("Decommissioned Date (if applicable)"))
+                or begins.get(row.get("Superseded by")),
+                "zone": row.get("Country"),
+                "chip": row["Chip type (primary)"],
                 "chips": next((c for c in chips if c is not None), None),
-                "reliability": CERTAINTY.get(r["Certainty"]),
+                "reliability": CERTAINTY.get(row["Certainty"]),
                 "source": "Epoch AI, GPU clusters",
                 "licence": EPOCH_LICENCE,
                 "fault": fault,
@@ -96,42 +101,51 @@ def gpu_clusters(given: Received) -> pd.DataFrame:
 
 
 def chip_quantities(given: Received) -> pd.DataFrame:
-    """Epoch AI's chips by data center and date as kind `chips`, placed by the site coordinates beside the file."""
+    """Read Epoch AI's chips by data center and date as kind `chips`.
+
+    Positions are those of `epoch_site_coordinates.csv` in the same folder.
+
+    Raises:
+        RegistryError: a column is missing.
+    """
     frame = given.table
     require(given.name, frame, ("Data center", "Date", "Chip type", "Number of Units"))
-    site = {s["Name"]: s for s in _sites(given)}
+    site_of = {s["Name"]: s for s in _sites(given)}
     out = []
-    for n, r in enumerate(frame.to_dict("records"), start=1):
-        at = site.get(r["Data center"], {})
+    for n, row in enumerate(frame.to_dict("records"), start=1):
+        site = site_of.get(row["Data center"], {})
         out.append(
             {
                 "row": n,
-                "declared_id": r.get("Handle") or f"{r['Data center']} #{n}",
-                "lon": at.get("lon"),
-                "lat": at.get("lat"),
-                "usual_error_m": EPOCH_ERROR_M.get(at.get("coord_precision", ""), POSITION_ERROR_M["vague"]),
-                "name": r["Data center"],
-                "operator": str(r.get("Owner") or "").split(" #")[0],
+                "declared_id": row.get("Handle") or f"{row['Data center']} #{n}",
+                "lon": site.get("lon"),
+                "lat": site.get("lat"),
+                "usual_error_m": EPOCH_ERROR_M.get(site.get("coord_precision", ""), POSITION_ERROR_M["vague"]),
+                "name": row["Data center"],
+                "operator": str(row.get("Owner") or "").split(" #")[0],
                 "kind": "chips",
-                "valid_from": r["Date"],
-                "zone": at.get("Country"),
-                "chip": r["Chip type"],
-                "chips": r["Number of Units"],
-                # the place is that of a researched site; the number is an estimate or as reported
-                "reliability": 0.7 if r.get("Number of Units source") == "Estimate" else 0.9,
+                "valid_from": row["Date"],
+                "zone": site.get("Country"),
+                "chip": row["Chip type"],
+                "chips": row["Number of Units"],
+                # the site is researched, so only the number is uncertain: estimated or as reported; own choice
+                "reliability": 0.7 if row.get("Number of Units source") == "Estimate" else 0.9,
                 "source": "Epoch AI, chip quantities",
                 "licence": EPOCH_LICENCE,
-                "fault": r.get("\0fault"),
+                "fault": row.get(FAULT),
             }
         )
     return pd.DataFrame(out)
 
 
 def notable_models(given: Received) -> pd.DataFrame:
-    """Epoch AI's notable models as kind `workload`: FLOP, organisation, hardware; published on `valid_from`.
+    """Read Epoch AI's notable models as kind `workload`: FLOP, organisation, hardware; published on `valid_from`.
 
-    The run ended before that day; where it ran is not stated, so the point is empty. The zone is the country of
+    The training run ended before that day. Its place is not stated, so the point is empty. The zone is the country of
     the organisation, not of the site.
+
+    Raises:
+        RegistryError: a column is missing.
     """
     frame = given.table
     require(given.name, frame, ("Model", "Publication date", "Training compute (FLOP)"))
@@ -152,13 +166,13 @@ def notable_models(given: Received) -> pd.DataFrame:
             "reliability": get("Confidence", empty).map(CONFIDENCE).astype("float64"),
             "source": "Epoch AI, notable models",
             "licence": EPOCH_LICENCE,
-            "fault": get("\0fault", empty),
+            "fault": get(FAULT, empty),
         }
     )
 
 
 def _sites(given: Received) -> _Sites:
-    """Rows of Epoch's site coordinates, where they lie beside the registry."""
+    """Return the rows of Epoch's site coordinates, none if the file is not in the folder of the registry."""
     name = EPOCH_FILES["where"]
     if name not in given.beside:
         return []
@@ -168,7 +182,7 @@ def _sites(given: Received) -> _Sites:
 
 
 def _place(location: str | None, name: str | None, sites: _Sites) -> tuple[str | None, str | None, float]:
-    """Return lon, lat (degrees, as text) and 1-sigma error, m, of a cluster; None, None where nothing tells it."""
+    """Return lon, lat (degrees, as text) and 1-sigma error, m, of a cluster; None, None if it cannot be located."""
     if location and (at := _coordinates(location)):
         return f"{at[0]:.6f}", f"{at[1]:.6f}", POSITION_ERROR_M["parcel"]
     for site in sites:
@@ -182,10 +196,12 @@ def _place(location: str | None, name: str | None, sites: _Sites) -> tuple[str |
 
 
 def _specific(name: str) -> bool:
+    """Whether a name has two words or more: single words ('Alpha') match by chance."""
     return len(plain(name).split()) >= 2
 
 
 def _coordinates(text: str) -> tuple[float, float] | None:
+    """Return lon, lat in degrees from degrees-minutes-seconds or decimal text; None if there are none or only zeros."""
     if match := _DMS.search(text):
         parts = match.groups()
         lat, lon = (

@@ -1,10 +1,10 @@
-"""The same facility in several registries: rows joined across sources, with where each fact came from.
+"""Entity resolution across registries: rows of one facility become one row that lists its sources.
 
-In: tables `declared`. Out: one table, in which a facility that IM3, OpenStreetMap, EPA and Epoch all list is one
-row. Two rows of different sources are one facility if each is the other's best partner and place and labels say
-so: within 3 sigma of their combined position errors, with a name or operator that agrees; or, where one of them
-states no label, within 1 sigma. Rows of one source are never joined, and chips and workloads neither: they are
-not places. All limits here are own choices, judged by eye on IM3, EPA and OpenStreetMap (docs/reference/registries.md).
+In: tables `declared`. Out: one table, in which a facility that IM3, OpenStreetMap, EPA and Epoch all list is one row.
+Two rows of different sources are one facility if each is the best partner of the other and if position and labels
+agree: within 3 sigma of their combined position errors with an agreeing name or operator; or within 1 sigma if one of
+them has no label. Rows of the same source are never joined. Chips and workloads are not joined, as they are not places.
+All limits here are own choices, judged by eye on IM3, EPA and OpenStreetMap (docs/reference/registries.md).
 """
 
 from __future__ import annotations
@@ -23,24 +23,28 @@ from overwatt.pipeline.tables import CRS, conform, empty
 from overwatt.pipeline.vocabulary import PLACELESS_KINDS
 
 _SIGMAS, _SIGMAS_UNNAMED = 3.0, 1.0
-_FAR_M = 8000.0  # no farther apart than this, however vague: beyond, a name is not enough
-_UNNAMED_M = 300.0  # rows without labels are joined only if placed better than this
-_PRECISE_M = 100.0  # rows placed better than this that touch are one, whatever they are called
-_CLASSES_M = (60.0, 300.0, 1000.0, 3000.0, np.inf)  # searched apart, so that one vague row widens no other
-_AGREE, _DIFFER = 0.85, 0.65
+_FAR_M = 8000.0  # largest distance of a pair, however vague the positions: beyond it a name is not enough
+_UNNAMED_M = 300.0  # rows without labels are joined only if their combined sigma is at most this
+_PRECISE_M = 100.0  # rows that touch are joined whatever their names, if their combined sigma is at most this
+_CLASSES_M = (60.0, 300.0, 1000.0, 3000.0, np.inf)  # one search per class of error: a vague row widens no other search
+_AGREE, _DIFFER = 0.85, 0.65  # similarity of labels that agree from here on, and that differ below, as in `names`
 _LABEL_GAIN = {"agree": 6.0, "unclear": 1.0, "unknown": 0.0, "differ": -4.0}
-_NAME_GAIN = 2.0  # a name that agrees, over an operator that does: it tells buildings of one campus apart
-_TOGETHER = ("status", "valid_from", "valid_to")  # a status without its own dates is another statement
-_SHAPE = ("geometry", "position_error_m", "area_m2")
+_NAME_GAIN = 2.0  # extra score of an agreeing name: unlike an operator, it distinguishes buildings of one campus
+_STATUS_COLUMNS = ("status", "valid_from", "valid_to")  # from one row: other dates would make another statement
+_SHAPE_COLUMNS = ("geometry", "position_error_m", "area_m2")  # from the row with the smallest position error
 
 
 def merge_registries(tables: Sequence[gpd.GeoDataFrame]) -> gpd.GeoDataFrame:
-    """Return the tables `declared` as one, rows of different sources that are one facility joined.
+    """Return the tables `declared` as one table, with rows of different sources joined if they are one facility.
 
-    The row with the smallest position error gives place and outline; of the rest the first known value counts, in
-    order of position error, source, id; status and its dates stay together, dated before undated. `also` lists the
-    other rows ('source:id | source:id'), licences are joined, reliability is the highest. An id that two rows have
-    is written 'source:id'. The order of `tables` and of their rows plays no part; rows come by source and id.
+    The row with the smallest position error gives position and outline. Other columns take the first known value in
+    order of position error, source, id. Status and its dates come from one row, dated rows first. `also` lists the
+    other rows ('source:id | source:id'), licences are joined, reliability is the highest one. An id that occurs in two
+    rows becomes 'source:id'. The order of `tables` and of their rows does not matter; the result is sorted by source
+    and id.
+
+    Args:
+        tables: any number of tables `declared`.
 
     Raises:
         ValueError: a table lacks a column of `declared`.
@@ -59,12 +63,16 @@ def merge_registries(tables: Sequence[gpd.GeoDataFrame]) -> gpd.GeoDataFrame:
 
 
 def _groups(frame: pd.DataFrame) -> np.ndarray:
-    """Return which rows are one facility, (n,) int."""
+    """Return the facility of each row, (n,) int: the row number of one of its rows.
+
+    Pairs are merged from the highest score down with union-find; a merge that would put two rows of one source into one
+    facility is skipped.
+    """
     n = len(frame)
     source = pd.factorize(frame["source"], sort=True)[0]
     a, b, score = _pairs(frame, source)
     best = np.ones(len(a), bool)
-    # best partner of each row in the other's source, both ways
+    # keep pairs in which each row is the best partner of the other among the rows of its source
     for mine, theirs in ((a, b), (b, a)):
         key = mine.astype(np.int64) * (source.max() + 1) + source[theirs]
         by = np.lexsort((theirs, -score, key))
@@ -78,7 +86,7 @@ def _groups(frame: pd.DataFrame) -> np.ndarray:
 
     def root(k: int) -> int:
         while parent[k] != k:
-            parent[k] = parent[parent[k]]
+            parent[k] = parent[parent[k]]  # path halving
             k = int(parent[k])
         return k
 
@@ -93,7 +101,7 @@ def _groups(frame: pd.DataFrame) -> np.ndarray:
 
 
 def _pairs(frame: pd.DataFrame, source: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return pairs (a < b) of rows of different sources that may be one facility, and their score."""
+    """Return candidate pairs (a < b) of rows of different sources, and their scores; all (pair,)."""
     shape = frame["geometry"].to_numpy(object)
     placed = np.flatnonzero(~shapely.is_empty(shape) & ~frame["kind"].isin(PLACELESS_KINDS).to_numpy(bool))
     none = np.zeros(0, int)
@@ -103,6 +111,7 @@ def _pairs(frame: pd.DataFrame, source: np.ndarray) -> tuple[np.ndarray, np.ndar
     middle[placed] = centres(shape[placed])
     at = on_sphere(middle, EARTH_RADIUS_M)
     west, south, east, north = shapely.bounds(shape).T
+    # half the diagonal of the bounding box, m; at most 5 km, so that one huge outline does not widen the search
     reach = np.nan_to_num(np.minimum(np.hypot(east - west, north - south) * DEGREE_EQUATOR_M / 2.0, 5000.0))
     error = frame["position_error_m"].to_numpy(float)
     a, b = _near(placed, at, reach, error, source)
@@ -121,9 +130,11 @@ def _pairs(frame: pd.DataFrame, source: np.ndarray) -> tuple[np.ndarray, np.ndar
     )
     label += np.where(named >= _AGREE, _NAME_GAIN, 0.0)
     unnamed = (gap <= _SIGMAS_UNNAMED * sigma) & (sigma <= _UNNAMED_M)
+    # outlines of one building in two registries may be 10 m apart
     touch = (gap <= 10.0) & (sigma <= _PRECISE_M)
     keep = (alike >= _AGREE) | touch | (unnamed & ~(alike < _DIFFER))
-    apart = np.hypot(*(middle[a] - middle[b]).T)  # breaks ties of rows inside one outline
+    apart = np.hypot(*(middle[a] - middle[b]).T)  # degrees; breaks ties of rows inside one outline
+    # labels plus the log-density of a Gaussian distance
     score = label - 0.5 * (gap / sigma) ** 2 - np.minimum(apart, 1.0) * 10.0
     return a[keep], b[keep], score[keep]
 
@@ -131,7 +142,15 @@ def _pairs(frame: pd.DataFrame, source: np.ndarray) -> tuple[np.ndarray, np.ndar
 def _near(
     placed: np.ndarray, at: np.ndarray, reach: np.ndarray, error: np.ndarray, source: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return pairs (a < b) of different sources whose centres are near enough to be looked at."""
+    """Return pairs (a < b) of different sources whose centres are near enough for an exact comparison.
+
+    Args:
+        placed: rows that have a place.
+        at: (n, 3) centres on the sphere, m.
+        reach: (n,) half size of the outline, m.
+        error: (n,) position error, 1 sigma, m.
+        source: (n,) int, code of the source.
+    """
     reach_class = np.digitize(error + reach / _SIGMAS, _CLASSES_M, right=True)
     parts = [placed[reach_class[placed] == c] for c in range(len(_CLASSES_M))]
     trees = [cKDTree(at[p]) if len(p) else None for p in parts]
@@ -151,7 +170,10 @@ def _near(
 
 
 def _labels(frame: pd.DataFrame, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How alike the names are, and the best of names and operators either way, (pair,) 0..1, NaN unknown."""
+    """Return the similarity of the names, and the best one of names and operators, (pair,) 0..1, NaN if unknown.
+
+    Names are also compared with operators: registries mix the two.
+    """
     words = {c: _plain(frame[c]) for c in ("name", "operator")}
     best, named = np.full(len(a), np.nan), np.full(len(a), np.nan)
     for mine in words:
@@ -169,6 +191,7 @@ def _plain(texts: pd.Series) -> np.ndarray:
 
 
 def _joined(frame: pd.DataFrame, group: np.ndarray) -> gpd.GeoDataFrame:
+    """Return one row per group; the rules are in `merge_registries`."""
     frame = frame.assign(group=group)
     frame = frame.sort_values(["group", "position_error_m", "key"], kind="stable").reset_index(drop=True)
     many = frame["group"].duplicated(keep=False).to_numpy(bool)
@@ -177,13 +200,16 @@ def _joined(frame: pd.DataFrame, group: np.ndarray) -> gpd.GeoDataFrame:
     if len(several):
         grouped = several.groupby("group", sort=True)
         base = grouped.head(1).set_index("group")
-        rest = [c for c in frame.columns if c not in (*_SHAPE, *_TOGETHER, "group", "key", "also", "licence", "source",
-                                                      "declared_id", "reliability", "kind")]  # fmt: skip
+        own_rule = {*_SHAPE_COLUMNS, *_STATUS_COLUMNS, "group", "key", "also", "licence", "source", "declared_id",
+                    "reliability", "kind"}  # fmt: skip
+        rest = [c for c in frame.columns if c not in own_rule]
         base[rest] = grouped[rest].first()
         dated = several.assign(
             rank=2 - several["status"].notna().astype(int) - several["valid_from"].notna().astype(int)
         ).sort_values(["group", "rank", "position_error_m", "key"], kind="stable")
-        base[list(_TOGETHER)] = dated.groupby("group", sort=True).head(1).set_index("group")[list(_TOGETHER)]
+        base[list(_STATUS_COLUMNS)] = (
+            dated.groupby("group", sort=True).head(1).set_index("group")[list(_STATUS_COLUMNS)]
+        )
         base["area_m2"] = base["area_m2"].fillna(grouped["area_m2"].first())
         base["reliability"] = grouped["reliability"].max()
         base["also"] = _also(several)
@@ -203,10 +229,11 @@ def _listed(licences: pd.Series) -> str | None:
 
 
 def _also(several: pd.DataFrame) -> pd.Series:
+    """Return per group the other rows as 'source:id | source:id', with what these already listed."""
     first = ~several["group"].duplicated()
     named = (several["source"] + ":" + several["declared_id"]).where(~first)
-    said: dict[int, set[str]] = {}
+    listed: dict[int, set[str]] = {}
     for group, name, before in zip(several["group"], named, several["also"], strict=True):
-        parts = said.setdefault(group, set())
+        parts = listed.setdefault(group, set())
         parts.update([] if pd.isna(name) else [name], [] if pd.isna(before) else str(before).split(" | "))
-    return pd.Series({g: " | ".join(sorted(parts)) for g, parts in said.items()}, dtype="string")
+    return pd.Series({g: " | ".join(sorted(parts)) for g, parts in listed.items()}, dtype="string")

@@ -1,8 +1,10 @@
 """Registries of facilities in their own layouts: IM3, OpenStreetMap, EPA ECHO, Epoch AI, PeeringDB, cloud regions.
 
-Each reader returns a frame with columns of the table `declared` and `usual_error_m`; one function in
-`registry` then checks all alike. `reliability` is the share of a source's rows that are right about place
-and identity; nobody publishes it, so each is an own choice with its reason beside it.
+In: `Received`. Out: each reader returns a frame with the columns of table `declared`, `row` (counted from 1) and
+`usual_error_m` (position error of rows that state none, m); one function in `registry` then validates all layouts the
+same way. `fault` holds why a row is rejected, `left_out` why a correct row is not used. `reliability` is the share of a
+source's rows that are right about place and identity. Nobody publishes it, so each value is an own choice with its
+reason next to it.
 """
 
 from __future__ import annotations
@@ -18,28 +20,23 @@ import shapely
 
 from overwatt.aoi.errors import RegistryError
 from overwatt.aoi.geodesy import outline_m2
-from overwatt.pipeline.declared.parsing import (
-    CAMPUS_ERROR_SHARE,
-    as_number,
-    as_text,
-    digits_error_m,
-)
+from overwatt.pipeline.declared.parsing import CAMPUS_ERROR_SHARE, as_number, as_text, digits_error_m
 from overwatt.pipeline.declared.received import Received, require
 from overwatt.pipeline.vocabulary import POSITION_ERROR_M
 
 ODBL = "ODbL 1.0, © OpenStreetMap contributors"
 RELIABILITY = {
     "im3": 0.95,  # outlines checked by hand at a national laboratory
-    "osm": 0.9,  # mapped by many, telephone exchanges among them
-    "epa": 0.8,  # true permits, but some of the industry's code are offices or plants of other trades
+    "osm": 0.9,  # mapped by volunteers; includes some telephone exchanges
+    "epa": 0.8,  # real permits, but some rows of the industry code are offices or plants of other industries
     "epoch": 0.95,  # each site researched from documents and images
-    "peeringdb": 0.9,  # kept by the operators themselves; geocoded from the address
-    "cloud_regions": 0.9,  # published by the operators; the city, not the place
+    "peeringdb": 0.9,  # maintained by the operators; geocoded from the address
+    "cloud_regions": 0.9,  # published by the operators; gives the city, not the site
 }
 EPOCH_ERROR_M = {
     "building": POSITION_ERROR_M["rooftop"],
     "site": POSITION_ERROR_M["parcel"],
-    "street": 500.0,  # a point on a street of about a kilometre: between parcel and postcode
+    "street": 500.0,  # a point on a street about 1 km long: between parcel and postcode; own choice
     "city": POSITION_ERROR_M["city"],
     "county": POSITION_ERROR_M["vague"],
 }
@@ -52,10 +49,13 @@ _POWER_GRID = frozenset({"line", "minor_line", "substation", "cable", "tower", "
 
 
 def im3(given: Received) -> pd.DataFrame:
-    """A campus that holds a mapped building is left out: its buildings stand for it.
+    """Read IM3 data center footprints; a campus with mapped buildings is left out in favour of these.
 
-    IM3 maps some campuses twice, as land and as buildings; keeping both would declare one
-    facility twice. The land without buildings stays, because nothing else declares it.
+    IM3 maps some campuses twice, as land and as buildings. Keeping both would declare one facility twice. Land without
+    buildings is kept, because nothing else declares it.
+
+    Raises:
+        RegistryError: a column of IM3 is missing.
     """
     frame = given.table
     if missing := {"type", "sqft", "name", "operator", "geometry"} - set(frame.columns):
@@ -71,6 +71,7 @@ def im3(given: Received) -> pd.DataFrame:
     kept[np.flatnonzero(campus)[np.unique(holders)]] = False
     row = np.arange(1, len(frame) + 1)
     area = np.array([_square_metres(s) for s in frame["sqft"]])
+    # side of a square of the campus' area, m; zero for buildings
     side = [math.sqrt(a if a > 0 else outline_m2(g) if g is not None else 0.0) if c else 0.0
             for a, g, c in zip(area, whole, campus, strict=True)]  # fmt: skip
     out = pd.DataFrame(
@@ -105,7 +106,11 @@ def _us_state(code: object) -> str | None:
 
 
 def osm(given: Received) -> pd.DataFrame:
-    """Overpass JSON; lines and substations of the power grid are put aside: they declare no data center."""
+    """Read Overpass JSON of OpenStreetMap; lines and substations of the power grid are rejected.
+
+    Raises:
+        RegistryError: not an Overpass answer.
+    """
     content = given.content
     elements = content.get("elements") if isinstance(content, dict) else None
     if not isinstance(elements, list):
@@ -121,7 +126,7 @@ def _element(element: dict[str, Any] | object, n: int, source: str) -> dict[str,
     middle = element.get("center")
     place = middle if isinstance(middle, dict) else element
     start = str(tags.get("start_date", ""))
-    # A way's centre is that of its outline's box: within the building, or within the land.
+    # Overpass gives the centre of the bounding box: for a building within it, for land somewhere on the parcel
     outline = element.get("type") != "node" and "building" not in tags
     grid = tags.get("power") in _POWER_GRID and "telecom" not in tags and "data" not in str(tags.get("building"))
     return {
@@ -157,33 +162,40 @@ def _osm_status(tags: dict[str, Any]) -> str:
 
 
 def epa(given: Received) -> pd.DataFrame:
-    """ECHO facility search: air permits (of backup generators, mostly), so kind `power`; no MW is stated."""
+    """Read an answer of EPA ECHO: air permits, mostly of backup generators, so kind `power`; no MW is stated."""
     facilities = given.rows("Results.Facilities", "an ECHO answer")
-    places = [(as_text(f.get("FacLon") or f.get("FacLong")), as_text(f.get("FacLat"))) for f in facilities]
+    places = [
+        (as_text(facility.get("FacLon") or facility.get("FacLong")), as_text(facility.get("FacLat")))
+        for facility in facilities
+    ]
     shared = pd.Series(places, dtype=object).duplicated(keep=False).tolist()
     return pd.DataFrame(
         [
             {
                 "row": n,
-                "declared_id": f.get("RegistryID"),
+                "declared_id": facility.get("RegistryID"),
                 "lon": lon,
                 "lat": lat,
-                "name": f.get("AIRName") or f.get("FacName"),
+                "name": facility.get("AIRName") or facility.get("FacName"),
                 "kind": "power",
-                # Several addresses at one coordinate: that is the centre of a postcode or a town.
+                # several addresses at one coordinate: it is the centre of a postcode area or a town
                 "usual_error_m": max(POSITION_ERROR_M["postcode" if many else "parcel"], digits_error_m(lon, lat)),
-                "zone": _us_state(f.get("AIRState") or f.get("FacState")),
+                "zone": _us_state(facility.get("AIRState") or facility.get("FacState")),
                 "source": "US EPA ECHO, air permits",
                 "licence": "US government work, public domain",
                 "reliability": RELIABILITY["epa"],
             }
-            for n, (f, (lon, lat), many) in enumerate(zip(facilities, places, shared, strict=True), start=1)
+            for n, (facility, (lon, lat), many) in enumerate(zip(facilities, places, shared, strict=True), start=1)
         ]
     )
 
 
 def epoch(given: Received) -> pd.DataFrame:
-    """Epoch's "Current power (MW)" is IT power; 0 means that nothing runs yet."""
+    """Read Epoch AI's data centers; its "Current power (MW)" is IT power, 0 means that nothing operates yet.
+
+    Raises:
+        RegistryError: one of the two files, or one of their columns, is missing.
+    """
     own = given.table
     tables = {key: given.beside.get(name) for key, name in EPOCH_FILES.items()}
     tables["what" if "Current H100 equivalents" in own else "where"] = own
@@ -191,7 +203,7 @@ def epoch(given: Received) -> pd.DataFrame:
     if where is None or what is None:
         absent = EPOCH_FILES["where" if where is None else "what"]
         raise RegistryError(
-            f"registry '{given.name}': '{absent}' must lie beside it (coordinates and power are two files)"
+            f"registry '{given.name}': '{absent}' must be in the same folder (coordinates and power are in two files)"
         )
     require(given.name if where is own else EPOCH_FILES["where"], where, ("coord_precision", "Name", "lon", "lat"))
     require(given.name if what is own else EPOCH_FILES["what"], what, ("Name", "Current power (MW)"))
@@ -225,10 +237,10 @@ def _epoch_site(row: dict[str, Any], n: int, power: dict[str, str], source: str)
 
 
 def peeringdb(given: Received) -> pd.DataFrame:
-    """Answer of GET https://www.peeringdb.com/api/fac: {"data": [...]}; rows may lack coordinates.
+    """Read an answer of GET https://www.peeringdb.com/api/fac: {"data": [...]}; rows may lack coordinates.
 
-    Fields as documented there; its status is that of the record (ok, pending, deleted), and no date of it is kept.
-    Coordinates are geocoded from the address: a parcel, unless there is no street (then the city's).
+    Fields are documented there. The status is that of the record (ok, pending, deleted); its date is not used.
+    Coordinates are geocoded from the address: error of a parcel, or of a city if there is no street.
     """
     listed = isinstance(given.content, list)
     rows = (replace(given, content={"data": given.content}) if listed else given).rows("data", "a PeeringDB answer")
@@ -236,22 +248,22 @@ def peeringdb(given: Received) -> pd.DataFrame:
         [
             {
                 "row": n,
-                "declared_id": None if r.get("id") is None else f"fac/{r['id']}",
-                "lon": r.get("longitude"),
-                "lat": r.get("latitude"),
-                "name": r.get("name"),
-                "operator": r.get("org_name"),
-                "status": _PEERINGDB_STATUS.get(str(r.get("status")), r.get("status")),
+                "declared_id": None if row.get("id") is None else f"fac/{row['id']}",
+                "lon": row.get("longitude"),
+                "lat": row.get("latitude"),
+                "name": row.get("name"),
+                "operator": row.get("org_name"),
+                "status": _PEERINGDB_STATUS.get(str(row.get("status")), row.get("status")),
                 "usual_error_m": max(
-                    POSITION_ERROR_M["parcel" if as_text(r.get("address1")) else "city"],
-                    digits_error_m(r.get("longitude"), r.get("latitude")),
+                    POSITION_ERROR_M["parcel" if as_text(row.get("address1")) else "city"],
+                    digits_error_m(row.get("longitude"), row.get("latitude")),
                 ),
-                "zone": _peeringdb_zone(r),
+                "zone": _peeringdb_zone(row),
                 "source": "PeeringDB",
                 "licence": "PeeringDB, acceptable use policy",
                 "reliability": RELIABILITY["peeringdb"],
             }
-            for n, r in enumerate(rows, start=1)
+            for n, row in enumerate(rows, start=1)
         ]
     )
 
@@ -262,24 +274,24 @@ def _peeringdb_zone(row: dict[str, Any]) -> str | None:
 
 
 def cloud_regions(given: Received) -> pd.DataFrame:
-    """Regions that clouds publish, {"regions": [{provider, name, label, lat, lng}]}: a city each, not a building."""
+    """Read cloud regions, {"regions": [{provider, name, label, lat, lng}]}; each is a city, not a building."""
     rows = given.rows("regions", "a list of cloud regions")
     attribution = as_text(given.content.get("attribution")) if isinstance(given.content, dict) else None
     return pd.DataFrame(
         [
             {
                 "row": n,
-                "declared_id": f"{as_text(r.get('provider'))}/{as_text(r.get('name'))}",
-                "lon": r.get("lng"),
-                "lat": r.get("lat"),
-                "name": " ".join(filter(None, (as_text(r.get("name")), as_text(r.get("label"))))),
-                "operator": r.get("provider"),
-                "status": "operational",  # the list holds regions in general availability only
+                "declared_id": f"{as_text(row.get('provider'))}/{as_text(row.get('name'))}",
+                "lon": row.get("lng"),
+                "lat": row.get("lat"),
+                "name": " ".join(filter(None, (as_text(row.get("name")), as_text(row.get("label"))))),
+                "operator": row.get("provider"),
+                "status": "operational",  # the list has only regions that are generally available
                 "usual_error_m": POSITION_ERROR_M["city"],
                 "source": "cloud regions",
                 "licence": attribution,
                 "reliability": RELIABILITY["cloud_regions"],
             }
-            for n, r in enumerate(rows, start=1)
+            for n, row in enumerate(rows, start=1)
         ]
     )

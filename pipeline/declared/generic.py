@@ -1,9 +1,9 @@
-"""Tables of any origin under our column names: aliases, a column map, and what a row is a declaration of.
+"""Tables of any origin: column names are translated by aliases or a column map, and the kind of declaration is found.
 
-In: CSV, GeoJSON, GeoPackage, Parquet or a JSON list of objects. Out: a frame whose columns have the names of
-the table `declared` (and lon, lat), cells as they were. A table is of chips where it names a seller or buyer or
-counts chips without stating power, of workloads where it states training FLOP, of power where it states
-generators or a grid connection; else of facilities, unless its own column `kind` says so row by row.
+In: CSV, GeoJSON, GeoPackage, Parquet or a JSON list of objects. Out: a frame with the column names of table `declared`
+(and lon, lat) and unchanged cells. A table declares workloads if it states training FLOP and no power; chips if it
+names a seller or buyer, or counts chips without stating power; power if it states only generators or a grid connection;
+else facilities. A column `kind` overrides this row by row.
 """
 
 from __future__ import annotations
@@ -45,26 +45,27 @@ _POWER = {
 _BARE_POWER = ("mw", "power", "power_mw", "capacity_mw", "capacity")
 _GENERATOR_MW, _GENERATOR_SHARE = 2.5, 0.7  # MW each, and facility share of nameplate (docs/methods.md, section 4.3)
 TARGETS = (*_ALIASES, *_SAME_NAME, *_POWER, "area_m2")
-"""Names a column map may give."""
+"""Column names of Overwatt that a column map may use."""
 
 
 def table(given: Received, columns: Mapping[str, str] | None = None, keep_all: bool = False) -> pd.DataFrame:
-    """Return a received table under our names, one row a row of the file; `row` counts from 1.
+    """Return a received table with Overwatt's column names, one row per row of the file; `row` counts from 1.
 
     Args:
         given: the table.
-        columns: {our name: column of the file}, any case; goes before what the names themselves say.
-        keep_all: keep columns of other names too, in lower case, and do not ask what bare power means.
+        columns: column map {name in Overwatt: column of the file}, any case; overrides the aliases.
+        keep_all: keep the other columns too, with names in lower case, and accept power that may be IT or facility.
 
     Raises:
-        RegistryError: unreadable file, unknown name or absent column in the map, power that may be IT or
-            facility, or no coordinates in a table of facilities.
+        RegistryError: unknown name or missing column in the map, power that may be IT or facility power, or no
+            coordinates in a table of facilities.
     """
     frame = given.table
     lower = {str(c).strip().lower(): c for c in frame.columns}
     names = [n for n in lower if not n.startswith("\0")]
-    column = _named(given.name, lower, columns or {}, names)
+    column = _column_of(given.name, lower, columns or {}, names)
     if "operator" in column and "counterparty" in column and not columns:
+        # in a table of transfers the buyer holds the chips, so it counts as the operator
         column |= {"operator": next((lower[b] for b in ("buyer", "purchaser", "importer", "consignee", "customer")
                                      if b in lower), column["operator"])}  # fmt: skip
     kind = _kind(column, lower)
@@ -78,11 +79,11 @@ def table(given: Received, columns: Mapping[str, str] | None = None, keep_all: b
     stated = {"it_mw", "facility_mw", *_POWER} & column.keys()
     if not keep_all and not stated and (bare := [lower[b] for b in _BARE_POWER if b in lower]):
         raise RegistryError(
-            f"registry '{given.name}', column '{bare[0]}': not clear whether IT or facility power; "
+            f"registry '{given.name}', column '{bare[0]}': unclear whether IT or facility power; "
             "rename it to it_mw or facility_mw"
         )
     placed = "geometry" in column or {"lon", "lat"} <= column.keys()
-    if not placed and (keep_all or not (kind in PLACELESS_KINDS or _some_nowhere(frame, column))):
+    if not placed and (keep_all or not (kind in PLACELESS_KINDS or _has_placeless_rows(frame, column))):
         raise RegistryError(
             f"registry '{given.name}' has no coordinates: it needs columns lon and lat, or geometry; "
             f"its columns are {', '.join(names) or 'none'}"
@@ -97,21 +98,23 @@ def table(given: Received, columns: Mapping[str, str] | None = None, keep_all: b
         out["fault"] = frame[FAULT]
     if not keep_all:
         out = _facility_mw(out, given.name)
-        own = texts(out["kind"]) if "kind" in out else np.full(len(out), None, object)
-        out["kind"] = [k or kind for k in own]
+        own_kind = texts(out["kind"]) if "kind" in out else np.full(len(out), None, object)
+        out["kind"] = [k or kind for k in own_kind]
     return out
 
 
-def _named(source: str, lower: dict[str, str], given: Mapping[str, str], names: list[str]) -> dict[str, str]:
+def _column_of(source: str, lower: dict[str, str], given: Mapping[str, str], names: list[str]) -> dict[str, str]:
+    """Return {name in Overwatt: column of the file} from the map `given`, then from aliases."""
     column = {}
     taken = set()
     for target, source in given.items():
         if target not in TARGETS:
-            raise RegistryError(f"columns: '{target}' is no name of ours: {nearest(str(target), TARGETS)}")
+            raise RegistryError(
+                f"columns: '{target}' is not a column name of Overwatt: {nearest(str(target), TARGETS)}"
+            )
         if str(source).strip().lower() not in lower:
             raise RegistryError(
-                f"registry '{source}': column '{source}' given for '{target}' is not there: "
-                f"{nearest(str(source), names)}"
+                f"registry '{source}': column '{source}' given for '{target}' is missing: {nearest(str(source), names)}"
             )
         column[target] = lower[str(source).strip().lower()]
         taken.add(column[target])
@@ -124,6 +127,7 @@ def _named(source: str, lower: dict[str, str], given: Mapping[str, str], names: 
 
 
 def _kind(column: dict[str, str], lower: dict[str, str]) -> str:
+    """Return what the rows of a table with these columns declare."""
     power = {"it_mw", "facility_mw"} & column.keys()
     if "training_flop" in column and not power:
         return "workload"
@@ -132,14 +136,15 @@ def _kind(column: dict[str, str], lower: dict[str, str]) -> str:
     return "power" if set(_POWER) & column.keys() and not power else "facility"
 
 
-def _some_nowhere(frame: pd.DataFrame, column: dict[str, str]) -> bool:
+def _has_placeless_rows(frame: pd.DataFrame, column: dict[str, str]) -> bool:
     return "kind" in column and bool({str(k).strip().lower() for k in frame[column["kind"]].unique()} & PLACELESS_KINDS)
 
 
 def _facility_mw(out: pd.DataFrame, source: str) -> pd.DataFrame:
-    """Facility power of rows that state none: grid connection as it is, generators by docs/methods.md, section 4.3.
+    """Return the frame with facility power for rows that state none, from grid connection, else from generators.
 
-    n generators x 2.5 MW, or their nameplate, x 0.7 (spares and derating; ln-sd 0.35). A connection is a cap.
+    A grid connection is used as it is, although it is an upper limit. Generators: n x 2.5 MW, or their nameplate, times
+    0.7 for spares and derating, ln-sd 0.35 (docs/methods.md, section 4.3).
     """
     have = [c for c in _POWER if c in out]
     if not have:

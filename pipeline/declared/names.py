@@ -1,8 +1,8 @@
-"""What names, operators and identifiers say of a pair: log-likelihood ratios for the matching.
+"""Log-likelihood ratios of a pair from names, operators and identifiers, for record linkage.
 
-In: labels of observed sites (most have none) and of declarations. Out: one number a pair. Agreement counts
-by how rare the label is (Fellegi and Sunter 1969; frequency-based as in Winkler 2000): 'Amazon Web Services'
-is half of a district, 'CoreSite DC1' is one building. Numbers in names must agree: IAD104 is not IAD105.
+In: labels of observed sites (most have none) and of declarations. Out: one number per pair. Agreement counts more if
+the label is rare (Fellegi and Sunter 1969; frequency-based as in Winkler 2000): 'Amazon Web Services' may be half of
+a district, 'CoreSite DC1' is one building. Numbers in names must agree: IAD104 is not IAD105.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import pandas as pd
 from rapidfuzz import fuzz, process
 
 IDENTIFIER_GAIN = 20.0
+"""Log-likelihood ratio of equal identifiers: decides alone; own choice (docs/methods.md, section 6.1)."""
 _STOP = re.compile(
     r"\b(data ?cent(?:er|re)s?|datacenters?|campus|building|bldg?|facility|llc|inc|ltd|corp|corporation|company|co|gmbh"
     r"|the|of)\b"
@@ -22,29 +23,36 @@ _STOP = re.compile(
 _DIGITS = re.compile(r"\d+")
 _AGREE = {"name": 0.7, "operator": 0.75}  # share of true pairs whose labels agree; own choice
 LABEL_LIMITS = (-2.0, 6.0)
-"""Least and most that names and operators add together."""
+"""Limits of the sum of name and operator terms; own choice (docs/methods.md, section 6.1)."""
 
 
 def plain(text: object) -> str:
-    """Lower case, words of no meaning removed; '' for nothing."""
+    """Return a name in lower case without punctuation and generic words; '' if it is no text."""
     if not isinstance(text, str):
         return ""
     return " ".join(_STOP.sub(" ", re.sub(r"[^\w]+", " ", text.lower())).split())
 
 
 def similarity(a: str, b: str) -> float:
-    """How alike two plain names are, 0..1; NaN where one is empty."""
+    """Return the similarity of two plain names, 0..1; NaN if one is empty."""
     return float(similarities([a], [b])[0])
 
 
 def similarities(a: Sequence[str], b: Sequence[str]) -> np.ndarray:
-    """How alike a[k] and b[k] are, (n,) 0..1; names whose numbers differ are at most 0.6; NaN where one is empty."""
+    """Return the similarity of a[k] and b[k], (n,) 0..1, NaN if one is empty.
+
+    Args:
+        a: names as `plain` returns them.
+        b: the same, of equal length.
+    """
     if not len(a):
         return np.zeros(0)
     alike = process.cpdist(a, b, scorer=fuzz.token_sort_ratio, dtype=np.float64) / 100.0
     inside = process.cpdist(a, b, scorer=fuzz.token_set_ratio, dtype=np.float64) / 100.0
     long = np.fromiter((min(len(x), len(y)) >= 4 for x, y in zip(a, b, strict=True)), bool, len(a))
+    # a name that contains the other counts 0.95, unless the shorter has under 4 letters; own choice
     best = np.maximum(alike, np.where(long, 0.95 * inside, alike))
+    # names with different numbers stay below every threshold of agreement (0.65, 0.85); own choice
     numbers = {t: frozenset(_DIGITS.findall(t)) for t in {*a, *b}}
     differ = np.fromiter((numbers[x] != numbers[y] for x, y in zip(a, b, strict=True)), bool, len(a))
     empty = np.fromiter((not x or not y for x, y in zip(a, b, strict=True)), bool, len(a))
@@ -52,7 +60,7 @@ def similarities(a: Sequence[str], b: Sequence[str]) -> np.ndarray:
 
 
 def label_terms(sites: pd.DataFrame, declared: pd.DataFrame, site: np.ndarray, decl: np.ndarray) -> np.ndarray:
-    """Return the log-likelihood ratio of 'the same facility' from labels, (pair,) float64; 0 where none is given.
+    """Return the log-likelihood ratio of 'same facility' from labels, (pair,) float64; 0 where labels are missing.
 
     Args:
         sites: columns name, operator, identifier (each may be missing), row = site index.
@@ -74,6 +82,10 @@ def label_terms(sites: pd.DataFrame, declared: pd.DataFrame, site: np.ndarray, d
 
 
 def _term(ours: pd.Series, theirs: pd.Series, site: np.ndarray, decl: np.ndarray, agree: float) -> np.ndarray:
+    """Return the term of one label, (pair,): ln(agree / chance) or ln((1 - agree) / (1 - chance)).
+
+    The chance of agreement of unrelated records is the frequency of the declared label (Winkler 2000).
+    """
     out = np.zeros(len(site))
     known = np.flatnonzero(ours.notna().to_numpy(bool)[site] & theirs.notna().to_numpy(bool)[decl])
     if not len(known):
@@ -85,6 +97,7 @@ def _term(ours: pd.Series, theirs: pd.Series, site: np.ndarray, decl: np.ndarray
     a, b = pairs // len(b_text), pairs % len(b_text)
     alike = similarities(a_text[a].tolist(), b_text[b].tolist())
     chance = np.clip(frequency[b], 1e-3, 0.9)
+    # docs/methods.md, section 6.1: from 0.85 on labels agree, below 0.65 they differ, between they say nothing
     value = np.where(
         alike >= 0.85,
         np.maximum(0.0, np.log(agree / chance)),
@@ -95,7 +108,7 @@ def _term(ours: pd.Series, theirs: pd.Series, site: np.ndarray, decl: np.ndarray
 
 
 def _coded(texts: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    """Codes of the plain texts (-1: none given) and the texts; each raw text is made plain once."""
+    """Return codes of the plain texts (-1: missing) and the texts; each distinct text is simplified once."""
     code, raw = pd.factorize(texts.to_numpy(object))
     of_raw, text = pd.factorize(np.array([plain(t) for t in raw] + [""], object))
     return np.where(code >= 0, of_raw[code], -1), np.asarray(text, object)

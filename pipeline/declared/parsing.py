@@ -1,10 +1,10 @@
-"""Cells of received tables: text, numbers, dates, places, one at a time.
+"""Parsing of single cells of received tables: text, numbers, dates, geometries.
 
-Everything here was written by others: control characters are removed, numbers must be finite, dates must be real
-and places must lie on the Earth. Each function says what is wrong. `validation` does the same for whole columns.
+In: cells as others wrote them. Out: clean values, or `RegistryError` with registry, row, column and reason. Control
+characters are removed, numbers must be finite, dates must exist and coordinates must lie on the Earth. `validation`
+does the same for whole columns.
 
-Whether a point lies in the sea cannot be told: no shoreline is shipped, and distance from other rows is
-no evidence.
+Points in the sea are not detected: no shoreline is bundled, and distance from other rows is no evidence.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ from overwatt.aoi.geodesy import DEGREE_EQUATOR_M
 from overwatt.pipeline.vocabulary import POSITION_ERROR_M
 
 CAMPUS_ERROR_SHARE = 0.1
-"""Of a campus outline's side: parcels are drawn to a few per cent, buildings apart; own choice."""
+"""Position error of a campus outline as share of its side: parcels are drawn to a few per cent, but the buildings may
+stand anywhere inside; own choice."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]+")
 _DATE = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?$")
 _NUMBERS_ONLY = re.compile(r"(\d{1,4})([./-])(\d{1,2})\2(\d{1,4})(?:[ T].*)?$")
 _RANGE = re.compile(r"(approx|about|circa|ca\.|~|≈|up to|[<>≤≥])|\d\s*(-|–|—|to)\s*\d", re.IGNORECASE)
-_YEARS = (1900, 2200)  # dates of validity; own choice
+_YEARS = (1900, 2200)  # accepted years of validity dates; own choice
 _Record = dict[str, Any]
 
 
@@ -44,19 +45,30 @@ def as_text(value: object) -> str | None:
 
 
 def as_number(value: object, source: str, n: int, column: str, negative: bool = False) -> float | None:
-    """Return a cell as a finite number, None where it is empty; RegistryError where it is none or negative."""
+    """Return a cell as a finite number, None if it is empty.
+
+    Args:
+        value: the cell.
+        source: name of the registry, for messages.
+        n: row, counted from 1, for messages.
+        column: name of the column, for messages.
+        negative: whether negative numbers are allowed.
+
+    Raises:
+        RegistryError: non-numeric, not finite, or negative although `negative` is false.
+    """
     text = as_text(value)
     if text is None:
         return None
     try:
-        number = float(text) if "_" not in text else math.nan
+        number = float(text) if "_" not in text else math.nan  # float() would accept 1_000
     except ValueError:
         number = math.nan
     where = f"registry '{source}', row {n}, column '{column}'"
     if not math.isfinite(number):
         hint = "; a range or estimate: give one value" if _RANGE.search(text) else ""
         if re.fullmatch(r"[+-]?\d+,\d+", text):
-            hint = "; write a decimal point and no thousands mark"
+            hint = "; write a decimal point and no thousands separator"
         raise RegistryError(f"{where}: '{text[:40]}' is not a number{hint}")
     if number < 0 and not negative:
         raise RegistryError(f"{where}: {number:g} is negative")
@@ -67,23 +79,24 @@ def as_date(value: object, source: str, n: int, column: str) -> str | None:
     """Return a cell as ISO date, year or month (2026, 2026-08, 2026-08-31), None where empty.
 
     Raises:
-        RegistryError: no date, not between 1900 and 2200, or day and month cannot be told apart (03/04/2025).
+        RegistryError: invalid date, not between 1900 and 2200, or ambiguous order of day and month (03/04/2025).
     """
     text = as_text(value)
     if text is None:
         return None
-    problem = "is no date"
+    problem = "is not a date"
     try:
         if match := _DATE.match(text):
             year, month, day = (int(g) if g else 1 for g in match.groups())
             datetime.date(year, month, day)
+        # a bare number is a date only as YYYYMMDD: pandas would read others as times since 1970
         elif (text.isdigit() and len(text) != 8) or not re.search(r"\d{4}", text):
             raise ValueError
         else:
             if (parts := _NUMBERS_ONLY.match(text)) and len(parts[4]) == 4 and len(parts[1]) <= 2:
                 first, second, year = int(parts[1]), int(parts[3]), int(parts[4])
                 if first <= 12 and second <= 12 and first != second:
-                    problem = "may be day or month first"
+                    problem = "is ambiguous: day or month first"
                     raise ValueError
                 month, day = (second, first) if first > 12 else (first, second)
                 text = datetime.date(year, month, day).isoformat()
@@ -101,12 +114,16 @@ def as_date(value: object, source: str, n: int, column: str) -> str | None:
 
 
 def as_geometry(record: _Record, source: str, n: int) -> BaseGeometry:
-    """Return the point or outline of a row, WGS84; RegistryError where there is none or it cannot be.
+    """Return the point or outline of a row, WGS84 lon/lat; invalid outlines are repaired.
 
     Args:
-        record: `geometry` (shapely or WKT), else `lon` and `lat`; `fault` where the row could not be read at all.
-        source: name of the registry, for errors.
-        n: row, counted from 1.
+        record: `geometry` (shapely or WKT), else `lon` and `lat`; `fault` if the row could not be read at all.
+        source: name of the registry, for messages.
+        n: row, counted from 1, for messages.
+
+    Raises:
+        RegistryError: no coordinates, coordinates out of range or 0, 0, another type than point or polygon, or an
+            outline without area.
     """
     where = f"registry '{source}', row {n}"
     if fault := record.get("fault"):
@@ -126,7 +143,7 @@ def as_geometry(record: _Record, source: str, n: int) -> BaseGeometry:
         raise RegistryError(f"{where}, column 'geometry': {geometry.geom_type}; give a point or an outline")
     xy = shapely.get_coordinates(geometry)
     if (xy == 0).all():
-        raise RegistryError(f"{where}: coordinates 0, 0; no facility lies there, so none were given")
+        raise RegistryError(f"{where}: coordinates 0, 0; no facility lies there, so they stand for missing coordinates")
     for name, values, limit in (("lon", xy[:, 0], 180.0), ("lat", xy[:, 1], 90.0)):
         if not (np.abs(values) <= limit).all():
             value = values[~(np.abs(values) <= limit)][0]
@@ -144,18 +161,21 @@ def as_geometry(record: _Record, source: str, n: int) -> BaseGeometry:
 
 
 def digits_error_m(lon: object, lat: object) -> float:
-    """One unit of the last digit that either coordinate shows, m (0.01 degrees: 1.1 km)."""
+    """Return one unit of the last decimal digit shown, m (0.01 degrees: 1.1 km), of the more precise coordinate."""
+    # docs/methods.md, section 6.1: digits shown limit the accuracy of a point
     digits = max(len(str(v).partition(".")[2].rstrip("0")) for v in (lon, lat))
     return min(DEGREE_EQUATOR_M * 10.0**-digits, POSITION_ERROR_M["vague"])
 
 
 def texts(values: object) -> np.ndarray:
-    """Return cells as clean text, (n,) object, None where empty: `as_text` of a column."""
+    """Return cells as clean text, (n,) object, None where empty: `as_text` for a column."""
+    # clean texts skip `as_text`, which is slow
     array = np.asarray(values, dtype=object)
     return np.array([v if type(v) is str and _clean(v) else as_text(v) for v in array.tolist()] + [None], object)[:-1]
 
 
 def _clean(text: str) -> bool:
+    """Whether `as_text` would return the text unchanged; may be false for other clean texts."""
     return (text.isalnum() and text.isascii()) or (
         text.isprintable() and text.isascii() and bool(text) and text[0] != " " != text[-1] and "  " not in text
     )

@@ -1,6 +1,6 @@
-"""A registry as it was received: opened by `overwatt.workflows.io.registries`, not yet understood.
+"""A registry as received: opened by `overwatt.workflows.io.registries`, its layout not yet interpreted.
 
-In: what the file held. Out: its rows, for the reader of its layout. No file is opened here.
+In: the content of the file. Out: its rows, for the reader of its layout. No file is opened here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pandas as pd
 from overwatt.aoi.errors import RegistryError, nearest
 
 FAULT = "\0fault"
-"""Column that holds why a line could not be read; no file can have it, names are cleaned."""
+"""Column with the reason why a line could not be read. No file can contain it: control characters are removed."""
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,11 @@ class Received:
     """One registry.
 
     Attributes:
-        name: of the file, for messages.
-        frame: its table, cells as they were, with shapes (lon/lat) in `geometry` and `FAULT` where lines could
-            not be read; None for a JSON answer that is no table.
+        name: file name, for messages.
+        frame: its table with unchanged cells, geometries (lon/lat) in `geometry` and `FAULT` if lines could not be
+            read; None for a JSON answer that is not a table.
         content: the parsed JSON of such an answer.
-        beside: further tables that belong to it, by file name.
+        beside: further tables that belong to it, from files in the same folder, by file name.
     """
 
     name: str
@@ -36,17 +36,21 @@ class Received:
 
     @property
     def table(self) -> pd.DataFrame:
-        """Its table.
+        """The table of the registry.
 
         Raises:
-            RegistryError: it is a JSON answer without one.
+            RegistryError: the registry is a JSON answer without a table.
         """
         if self.frame is None:
-            raise RegistryError(f"registry '{self.name}' is no table of rows and columns")
+            raise RegistryError(f"registry '{self.name}' is not a table with rows and columns")
         return self.frame
 
     def rows(self, key: str, what: str) -> list[dict[str, Any]]:
-        """Return the list of objects under `key` (a dotted path) of the JSON answer; `what` it should be.
+        """Return the list of objects at `key` of the JSON answer.
+
+        Args:
+            key: dotted path, such as 'Results.Facilities'.
+            what: what the answer should be, for the message.
 
         Raises:
             RegistryError: there is no such list.
@@ -60,7 +64,7 @@ class Received:
 
 
 def require(name: str, frame: pd.DataFrame, columns: Iterable[str]) -> None:
-    """Raise RegistryError naming the first of `columns` that the table `name` lacks."""
+    """Raise RegistryError that names the first of `columns` missing in the table of registry `name`."""
     for column in columns:
         if column not in frame:
             near = nearest(column, [str(c) for c in frame.columns if not str(c).startswith("\0")])

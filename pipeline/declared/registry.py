@@ -1,15 +1,17 @@
-"""Registries of declared facilities, power, chips and workloads: any of several layouts in, table `declared` out.
+"""Registries of declared facilities, power, chips and workloads, from any of several layouts to table `declared`.
 
-Layouts: `generic` (CSV, GeoJSON, GeoPackage, Parquet with an outline or lon/lat columns, under usual names or a
-column map; `generic`), `im3`, `osm`, `epa`, `epoch`, `peeringdb`, `cloud_regions`
-(`facility_formats`), `gpu_clusters`, `chip_quantities` and `workloads` (`chip_formats`). Each
-reader turns its layout into a frame with the table's own names; one function then checks all alike. Without `aside` the
-first fault ends the reading with file, row and column: a registry read half would make facilities look
-undeclared that are not. With it, every row that cannot be used is kept there with the reason.
+In: `Received`. Out: table `declared`, and the rejected rows with their reasons.
 
-Position errors are one sigma, by kind of source (docs/methods.md, section 6.1): a match hangs on them more
-than on anything else, so they are stated per row and never left at zero. Outlines stay outlines.
-`valid_from` and `valid_to` are the span in which the declared status holds, nothing else.
+Layouts: `generic` (any table with an outline or lon/lat columns, under usual names or a column map; `generic`), `im3`,
+`osm`, `epa`, `epoch`, `peeringdb`, `cloud_regions` (`facility_formats`), `gpu_clusters`, `chip_quantities` and
+`workloads` (`chip_formats`). Each reader turns its layout into a frame with the column names of the table; one function
+then validates all layouts the same way. Without `rejected` the first fault is an error with file, row and column,
+because a registry read in part makes declared facilities appear undeclared. With `rejected`, rows that cannot be used
+are added to that list with their reason.
+
+Position errors are one sigma, by kind of source (docs/methods.md, section 6.1). A match depends on them more than on
+anything else, so they are stated per row and are never zero. Outlines are kept. `valid_from` and `valid_to` give the
+period of the declared status, nothing else.
 """
 
 from __future__ import annotations
@@ -26,11 +28,7 @@ from shapely.geometry.base import BaseGeometry
 from overwatt.aoi.errors import RegistryError, nearest
 from overwatt.aoi.geodesy import DEGREE_EQUATOR_M, centres, local_frame, outline_m2
 from overwatt.pipeline.declared import chip_formats, facility_formats, generic
-from overwatt.pipeline.declared.parsing import (
-    CAMPUS_ERROR_SHARE,
-    as_text,
-    texts,
-)
+from overwatt.pipeline.declared.parsing import CAMPUS_ERROR_SHARE, as_text, texts
 from overwatt.pipeline.declared.received import Received
 from overwatt.pipeline.declared.validation import RowValidator
 from overwatt.pipeline.tables import CRS, conform
@@ -65,7 +63,7 @@ def normalize_registry(
     given: Received,
     layout: str,
     default_position_error_m: float | None = None,
-    aside: list[tuple[int, str, str]] | None = None,
+    rejected: list[tuple[int, str, str]] | None = None,
     columns: Mapping[str, str] | None = None,
 ) -> gpd.GeoDataFrame:
     """Return a received registry as the table `declared`.
@@ -73,29 +71,31 @@ def normalize_registry(
     Args:
         given: the registry, opened.
         layout: one of `LAYOUTS`.
-        default_position_error_m: 1-sigma position error of rows that state none, m; without
-            it the error follows from source, geometry and, for points, coordinate digits.
-        aside: takes rows that cannot be used as (row, id, reason); without it the first such row is an error.
-        columns: {our name: column of the file} for the layout `generic`, any case.
+        default_position_error_m: 1-sigma position error of rows that state none, m; without it the error follows from
+            the source, the geometry and, for points, the digits of the coordinates.
+        rejected: list to which rows that cannot be used are added as (row, id, reason); without it the first such row
+            raises an error.
+        columns: column map {name in Overwatt: column of the file} for the layout `generic`, any case.
 
-    Chips and workloads without a place have an empty point and 25 km: they count in balances only.
+    Chips and workloads without a place get an empty point and an error of 25 km; they count in balances only.
 
     Raises:
-        RegistryError: an unknown layout; no rows; no coordinates, or out of range;
-            repeated id; a number that is none or negative; a date that is none.
+        RegistryError: unknown layout; no rows; no usable row; missing coordinates or coordinates out of range; repeated
+            id; non-numeric or negative value; invalid date.
     """
     check_request(layout, default_position_error_m, columns)
     frame = generic.table(given, columns) if layout == "generic" else LAYOUTS[layout](given)
     if not len(frame):
         raise RegistryError(f"registry '{given.name}' has no rows: nothing is declared in it")
-    return _table(frame, given.name, default_position_error_m, aside)
+    return _table(frame, given.name, default_position_error_m, rejected)
 
 
 def check_request(layout: str, default_position_error_m: float | None, columns: Mapping[str, str] | None) -> None:
-    """Refuse what no registry can be read with, before a file is opened; arguments as for `normalize_registry`.
+    """Check the arguments of `normalize_registry` that do not depend on the registry, before a file is opened.
 
     Raises:
-        RegistryError: an unknown layout, an error that is no length, or a column map for another layout than `generic`.
+        RegistryError: unknown layout, position error that is not a positive length, or a column map for another layout
+            than `generic`.
     """
     if layout not in LAYOUTS:
         raise RegistryError(f"declared.format '{layout}' is unknown: {nearest(layout, ['auto', *LAYOUTS])}")
@@ -104,14 +104,14 @@ def check_request(layout: str, default_position_error_m: float | None, columns: 
             f"default_position_error_m = {default_position_error_m}: must be a positive length in metres"
         )
     if columns and layout != "generic":
-        raise RegistryError(f"columns: a column map is for format generic, not '{layout}'; leave one of them out")
+        raise RegistryError(f"columns: a column map is for format generic, not '{layout}'; use only one of them")
 
 
 def within(declared: gpd.GeoDataFrame, area: BaseGeometry, margin_m: float = 0.0) -> gpd.GeoDataFrame:
-    """Return the declarations whose geometry lies within `margin_m` of `area` (lon/lat), same order.
+    """Return the declarations whose geometry lies within `margin_m` (m) of `area` (lon/lat), in the same order.
 
-    Position errors do not widen the selection: a margin that covers them is the caller's choice.
-    Rows that state no place (empty points) lie within no area.
+    Position errors do not widen the selection; the caller chooses a margin that covers them. Rows without a place
+    (empty points) are never selected.
     """
     declared = declared[~declared.geometry.is_empty].reset_index(drop=True)
     geometry = declared.geometry.to_numpy()
@@ -128,13 +128,14 @@ def within(declared: gpd.GeoDataFrame, area: BaseGeometry, margin_m: float = 0.0
 
 
 def _table(
-    frame: pd.DataFrame, source: str, default_error_m: float | None, aside: list[tuple[int, str, str]] | None = None
+    frame: pd.DataFrame, source: str, default_error_m: float | None, rejected: list[tuple[int, str, str]] | None = None
 ) -> gpd.GeoDataFrame:
+    """Return the frame of a reader as table `declared`: validated, with defaults for what its rows do not state."""
     if "left_out" in frame:
         out = frame["left_out"].notna()
-        if aside is not None:
+        if rejected is not None:
             for n, name, why in zip(*(frame.loc[out, c] for c in ("row", "declared_id", "left_out")), strict=True):
-                aside.append((int(n), as_text(name) or "", f"registry '{source}', row {n}: left out: {why}"))
+                rejected.append((int(n), as_text(name) or "", f"registry '{source}', row {n}: left out: {why}"))
         frame = frame[~out].reset_index(drop=True)
     n = len(frame)
     row = frame["row"].to_numpy(int)
@@ -154,29 +155,30 @@ def _table(
                       "leave it empty if unknown")  # fmt: skip
     for k in np.flatnonzero(number["reliability"] > 1).tolist():
         check.note(k, f"registry '{source}', row {row[k]}, column 'reliability': "
-                      f"{number['reliability'][k]:g} is above 1; give a share")  # fmt: skip
+                      f"{number['reliability'][k]:g} is above 1; give a share between 0 and 1")  # fmt: skip
     date = {c: check.dates(frame[c].to_numpy(object), c) if c in frame else blank for c in ("valid_from", "valid_to")}
     for k in np.flatnonzero((date["valid_from"] != blank) & (date["valid_to"] != blank)).tolist():
         first, last = date["valid_from"][k], date["valid_to"][k]
-        if last < first[: len(last)]:
+        if last < first[: len(last)]:  # compared at the coarser of the two: 2026 is not before 2026-08
             check.note(k, f"registry '{source}', row {row[k]}: valid_to {last} lies before valid_from {first}")
     zone = text("zone")
+    # the checks above look at one row, the next two compare rows, so they come last
     check.swapped(shape, zone)
     _repeated(check, ids)
     bad = np.flatnonzero(check.reason != blank)
-    if len(bad) and aside is None:
+    if len(bad) and rejected is None:
         raise RegistryError(check.reason[bad[0]])
-    if aside is not None:
-        aside.extend((int(row[k]), given[k] or "", str(check.reason[k])) for k in bad.tolist())
+    if rejected is not None:
+        rejected.extend((int(row[k]), given[k] or "", str(check.reason[k])) for k in bad.tolist())
     if len(bad) == n:
         raise RegistryError(f"registry '{source}' has no usable row; the first: {check.reason[0] if n else 'left out'}")
     ok = check.reason == blank
     status = _cased(text("status"), None)
     usual = frame["usual_error_m"].to_numpy(float) if "usual_error_m" in frame else np.full(n, np.nan)
-    outline = ok & np.isin(shapely.get_type_id(shape), (3, 6))
-    side2 = np.zeros(n)
-    side2[outline] = [outline_m2(g) for g in shape[outline]]
-    usual = np.where(np.isnan(usual), _usual_error_m(frame, shape, outline, side2), usual)
+    outline = ok & np.isin(shapely.get_type_id(shape), (3, 6))  # Polygon, MultiPolygon
+    outline_area_m2 = np.zeros(n)
+    outline_area_m2[outline] = [outline_m2(g) for g in shape[outline]]
+    usual = np.where(np.isnan(usual), _usual_error_m(frame, shape, outline, outline_area_m2), usual)
     usual = np.where(shapely.is_empty(shape), POSITION_ERROR_M["vague"], usual)
     stated = number.pop("position_error_m")
     area = number.pop("area_m2")
@@ -188,7 +190,7 @@ def _table(
             **date,
             **{c: text(c) for c in ("name", "operator", "licence", "chip", "counterparty", "also")},
             "kind": kind,
-            "area_m2": np.where((area > 0) | ~outline, area, side2),
+            "area_m2": np.where((area > 0) | ~outline, area, outline_area_m2),
             "status": [_STATUS_OF.get(s, s) for s in status],
             "zone": zone,
             "source": _or(text("source"), as_text(source) or "registry"),
@@ -199,6 +201,7 @@ def _table(
 
 
 def _cased(words: np.ndarray, default: str | None) -> np.ndarray:
+    """Return words in lower case, (n,) object; `default` where empty."""
     return np.array([w.lower() if w else default for w in words.tolist()] + [None], dtype=object)[:-1]
 
 
@@ -207,29 +210,33 @@ def _or(words: np.ndarray, default: str) -> np.ndarray:
 
 
 def _repeated(check: RowValidator, ids: np.ndarray) -> None:
-    """Put aside every row whose id an earlier usable row has."""
+    """Reject every row whose id an earlier usable row has."""
     usable = np.flatnonzero([r is None for r in check.reason])
     code, _ = pd.factorize(ids[usable])
     first = np.full(code.max() + 1 if len(code) else 0, -1)
     first[code[::-1]] = usable[::-1]
     for k in usable[first[code] != usable].tolist():
         earlier = check.row[first[code[np.searchsorted(usable, k)]]]
-        check.note(k, f"registry '{check.source}', row {check.row[k]}: id '{ids[k][:60]}' is already that "
-                      f"of row {earlier}; ids must differ")  # fmt: skip
+        check.note(k, f"registry '{check.source}', row {check.row[k]}: id '{ids[k][:60]}' is already used by "
+                      f"row {earlier}; ids must be unique")  # fmt: skip
 
 
 def _usual_error_m(frame: pd.DataFrame, shape: np.ndarray, outline: np.ndarray, area_m2: np.ndarray) -> np.ndarray:
-    """Error where nothing is stated, m: outline by size; point at least a parcel (digits are not accuracy)."""
+    """Return the 1-sigma position error of rows that state none, (n,), m (docs/methods.md, section 6.1).
+
+    Outline: a tenth of its side, at least a rooftop. Point: one unit of the last digit shown, at least a parcel, as
+    many digits do not mean high accuracy.
+    """
     digits = np.zeros(len(shape), int)
     points = np.flatnonzero((shapely.get_type_id(shape) == 0) & ~shapely.is_empty(shape))
     xy = shapely.get_coordinates(shape[points])
     for k, name in enumerate(("lon", "lat")):
         shown = texts(frame[name])[points].tolist() if name in frame else [None] * len(points)
         if "geometry" in frame:
-            drawn = frame["geometry"].notna().to_numpy(bool)[points].tolist()
-            shown = [None if g else t for g, t in zip(drawn, shown, strict=True)]
-        told = [t or repr(v) for t, v in zip(shown, xy[:, k].tolist(), strict=True)]
-        digits[points] = np.maximum(digits[points], [len(t.partition(".")[2].rstrip("0")) for t in told])
+            has_geometry = frame["geometry"].notna().to_numpy(bool)[points].tolist()
+            shown = [None if g else t for g, t in zip(has_geometry, shown, strict=True)]
+        written = [t or repr(v) for t, v in zip(shown, xy[:, k].tolist(), strict=True)]
+        digits[points] = np.maximum(digits[points], [len(t.partition(".")[2].rstrip("0")) for t in written])
     point_m = np.maximum(
         POSITION_ERROR_M["parcel"],
         np.minimum(DEGREE_EQUATOR_M * 10.0 ** -digits.astype(float), POSITION_ERROR_M["vague"]),

@@ -1,7 +1,7 @@
-"""Columns of received tables at once: the first fault of each row is kept, and the row is rejected.
+"""Validation of whole columns of received tables; a row with a fault is rejected, with its first reason.
 
-The column functions take the fast way and ask the scalar ones of `parsing` only about cells that are not
-plainly right, so both say the same.
+In: columns as received. Out: arrays of numbers, dates and geometries, and `RowValidator.reason`. Columns are checked
+with array operations; only doubtful cells go to the functions of `parsing`, so both give the same result and message.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from overwatt.aoi.errors import RegistryError
 from overwatt.aoi.geodesy import chord, on_sphere
 from overwatt.pipeline.declared.parsing import as_date, as_geometry, as_number, texts
 
-_SWAP_M, _ALONE_M = 50_000.0, 500_000.0  # own choices, see RowValidator.swapped
+_SWAP_M, _ALONE_M = 50_000.0, 500_000.0  # own choices, reasons in RowValidator.swapped
 
 
 class RowValidator:
-    """Columns of one table at once; the first fault of a row is kept in `reason` and the row is out.
+    """Validates the columns of one table and collects the first fault of each row.
 
     Attributes:
         source: name of the registry, for reasons.
         row: (n,) int, row numbers as the user counts them.
-        reason: (n,) object: None, or why the row cannot be used.
+        reason: (n,) object: None, or the reason why the row is rejected.
     """
 
     def __init__(self, source: str, row: np.ndarray, fault: np.ndarray | None = None) -> None:
@@ -39,7 +39,7 @@ class RowValidator:
             self.reason[:] = [f or None for f in texts(fault)]
 
     def faulty(self, rows: np.ndarray, of: Callable[[int], object]) -> dict[int, object]:
-        """Call `of(k)` for each row index; values by index, and reasons noted where it raised."""
+        """Return `of(k)` by row index `k`; where it raises RegistryError, the message becomes the reason of the row."""
         values = {}
         for k in rows.tolist():
             try:
@@ -49,12 +49,12 @@ class RowValidator:
         return values
 
     def note(self, k: int, reason: str) -> None:
-        """Put row index `k` aside; the first reason stays."""
+        """Reject row index `k`; an earlier reason is kept."""
         if self.reason[k] is None:
             self.reason[k] = reason
 
     def numbers(self, values: np.ndarray, column: str, negative: bool = False) -> np.ndarray:
-        """Return cells as float64 (n,), NaN where empty or faulty."""
+        """Return cells as float64 (n,), NaN where empty or rejected; `negative`: negative numbers are allowed."""
         if values.dtype.kind in "iuf":
             out = values.astype(float)
             bad = np.isinf(out) | ((out < 0) & (not negative))
@@ -71,7 +71,8 @@ class RowValidator:
         return np.where(bad, np.nan, out)
 
     def dates(self, values: np.ndarray, column: str) -> np.ndarray:
-        """Return cells as ISO dates (n,) object, None where empty or faulty."""
+        """Return cells as ISO dates (n,) object, None where empty or rejected."""
+        # each distinct text is parsed once; code -1 (empty) picks the extra None at the end of `out`
         code, words = _coded(texts(values))
         out = np.full(len(words) + 1, None, dtype=object)
         for c, word in enumerate(words.tolist()):
@@ -85,8 +86,13 @@ class RowValidator:
     def _dated(self, word: str, column: str, k: int) -> str | None:
         return as_date(word, self.source, int(self.row[k]), column)
 
-    def places(self, frame: pd.DataFrame, nowhere: np.ndarray) -> np.ndarray:
-        """Return shapes (n,), None where there is none; `nowhere` (n,) bool: rows that may state no place."""
+    def places(self, frame: pd.DataFrame, placeless: np.ndarray) -> np.ndarray:
+        """Return geometries (n,) object, lon/lat; None where rejected.
+
+        Args:
+            frame: columns geometry (shapely or WKT), or lon and lat, or all of them.
+            placeless: (n,) bool, rows that may have no place; they get an empty point.
+        """
         n = len(frame)
         shape = np.full(n, None, dtype=object)
         if "geometry" in frame:
@@ -100,17 +106,19 @@ class RowValidator:
             missing = np.array([g is None for g in shape])
             before = self.reason.copy()
             lon, lat = (self.numbers(frame[c].to_numpy(), c, negative=True) for c in ("lon", "lat"))
+            # faulty lon or lat do not matter in a row that has a geometry
             self.reason = np.where(missing, self.reason, before)
             given = missing & np.isfinite(lon) & np.isfinite(lat)
             shape[given] = shapely.points(lon[given], lat[given])
         here = np.flatnonzero([g is not None and not g.is_empty for g in shape])
         absent = np.ones(n, bool)
         absent[here] = False
-        self.faulty(np.flatnonzero(absent & ~nowhere), lambda k: as_geometry({}, self.source, int(self.row[k])))
+        self.faulty(np.flatnonzero(absent & ~placeless), lambda k: as_geometry({}, self.source, int(self.row[k])))
         shape[absent] = None
-        shape[absent & nowhere] = shapely.Point()
+        shape[absent & placeless] = shapely.Point()
         kind = shapely.get_type_id(shape)
         west, south, east, north = shapely.bounds(shape).T
+        # points (type 0) and valid polygons (3, 6) within range and away from 0, 0 need no further check
         plain = (west >= -180) & (east <= 180) & (south >= -90) & (north <= 90)
         plain &= ~((west == 0) & (east == 0) & (south == 0) & (north == 0)) & ~shapely.has_z(shape)
         plain &= (kind == 0) | (np.isin(kind, (3, 6)) & shapely.is_valid(shape))
@@ -121,11 +129,15 @@ class RowValidator:
         return shape
 
     def swapped(self, shape: np.ndarray, zone: np.ndarray) -> None:
-        """Put points aside whose lon and lat are swapped within range, where the other rows show it.
+        """Reject points with swapped lon and lat that are still in range, if the other rows show the swap.
 
-        A point is taken for swapped only if no other row lies within 500 km of it, three others lie within
-        50 km of it once lon and lat change places, and where it states a zone one of them states the same.
-        Distances are own choices, so that a lone true facility stays (docs/reference/registries.md).
+        A point counts as swapped only if no other row lies within 500 km of it, three others lie within 50 km of it
+        after the swap, and, if it states a zone, one of these states the same zone. The distances are own choices, so
+        that a remote true facility is kept (docs/reference/registries.md).
+
+        Args:
+            shape: (n,) geometries, lon/lat.
+            zone: (n,) object, stated zone or None.
         """
         points = np.flatnonzero((self.reason == np.array(None, dtype=object)) & (shapely.get_type_id(shape) == 0))
         points = points[~shapely.is_empty(shape[points])]
@@ -136,9 +148,10 @@ class RowValidator:
         back = np.flatnonzero(np.abs(xy[:, 0]) <= 90)
         away, near = tree.query(on_sphere(xy[back][:, ::-1]), k=3, distance_upper_bound=chord(_SWAP_M))
         back, near = back[np.isfinite(away[:, 2])], near[np.isfinite(away[:, 2])]
+        # a place with many rows of its own is not a swap: at most 3, or 2% of the rows; own choice
         here = tree.query_ball_point(on_sphere(xy[back]), chord(_SWAP_M), return_length=True)
         back, near = back[here <= max(3, len(points) // 50)], near[here <= max(3, len(points) // 50)]
-        # rows that were swapped alike lie together: they do not speak for each other
+        # rows that were swapped together lie close to each other: they do not count as neighbours
         sure = np.ones(len(points), bool)
         sure[back] = False
         if not len(back) or not sure.any():
@@ -151,7 +164,7 @@ class RowValidator:
                 self.note(
                     int(points[k]),
                     f"registry '{self.source}', row {self.row[points[k]]}: {xy[k, 0]:g}, {xy[k, 1]:g} lies far from "
-                    "all other rows, and among them with lon and lat changed; are they swapped?",
+                    "all other rows, but among them after exchanging lon and lat; are they swapped?",
                 )
 
 

@@ -1,9 +1,10 @@
-"""One-to-one assignment with everyone free to stay alone: the best one, and the probability of each pair.
+"""Partial one-to-one assignment: the best one, and the marginal probability of each pair.
 
-In: candidate pairs as columns with their log-odds `gain`. The best assignment is exact (sparse
-Jonker-Volgenant). The marginals are exact in every connected group of pairs whose smaller side has at most
-`EXACT` members (sum over assignments by dynamic programming over subsets); larger groups use belief
-propagation (Williams & Lau 2014, IEEE TAES 50(4)), exact without cycles, up to 0.2 off in small dense ones.
+In: candidate pairs as columns with their log-odds `gain`. Out: the chosen pairs, and a probability per pair. Every site
+and declaration may stay without a partner. The best assignment is exact (Jonker-Volgenant, dense or sparse). The
+marginals are exact in every connected group of pairs whose smaller side has at most `EXACT` members (sum over all
+assignments by dynamic programming over subsets). Larger groups use belief propagation (Williams & Lau 2014, IEEE TAES
+50(4)), which is exact without cycles and up to 0.2 off in small dense groups.
 """
 
 from __future__ import annotations
@@ -14,30 +15,31 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components, min_weight_full_bipartite_matching
 
 EXACT = 8
-_SWEEPS = 200
-_CELLS = 1 << 22  # of the sums held at a time: 64 MB
+"""Largest smaller side of a group summed exactly; cost doubles with each member (docs/methods.md, section 6.1)."""
+_MAX_SWEEPS = 200  # of belief propagation; own choice, it stops earlier at 1e-9
+_MAX_CELLS = 1 << 22  # cells of one array held at a time, bounds memory to 64 MB; own choice
 
 
 def assign(site: np.ndarray, decl: np.ndarray, gain: np.ndarray) -> np.ndarray:
-    """Return the indices of the pairs of the best assignment; a pair of gain <= 0 is never in it.
+    """Return the pairs of the best assignment, (chosen,) int, ascending; pairs with gain <= 0 are never chosen.
 
     Args:
-        site: (pair,) int.
-        decl: (pair,) int.
-        gain: (pair,) log-odds.
+        site: (pair,) int, row number of the site.
+        decl: (pair,) int, row number of the declaration.
+        gain: (pair,) log-odds of 'same facility'; the sum over chosen pairs is maximised.
     """
     good = np.flatnonzero(gain > 0)
     if not len(good):
         return good
     _, i = np.unique(site[good], return_inverse=True)
     _, j = np.unique(decl[good], return_inverse=True)
-    sites, decls = int(i.max()) + 1, int(j.max()) + 1
-    graph = csr_array((np.ones(len(good), np.int8), (i, j + sites)), shape=(sites + decls, sites + decls))
+    n_sites, n_decls = int(i.max()) + 1, int(j.max()) + 1
+    graph = csr_array((np.ones(len(good), np.int8), (i, j + n_sites)), shape=(n_sites + n_decls, n_sites + n_decls))
     group = connected_components(graph, directed=False)[1]
     edges = np.bincount(group[i])
-    rows, cols = np.bincount(group[:sites]), np.bincount(group[sites:], minlength=len(edges))
+    rows, cols = np.bincount(group[:n_sites]), np.bincount(group[n_sites:], minlength=len(edges))
     rows = np.pad(rows, (0, len(edges) - len(rows)))
-    # groups are solved apart; one of a single site or declaration takes its best pair
+    # connected groups are independent problems; a group with a single site or declaration takes its best pair
     order = np.lexsort((-gain[good], group[i]))
     first = np.concatenate([[0], np.cumsum(edges)])
     chosen = [order[first[:-1][np.minimum(rows, cols) == 1]]]
@@ -49,17 +51,17 @@ def assign(site: np.ndarray, decl: np.ndarray, gain: np.ndarray) -> np.ndarray:
 
 
 def _best(row: np.ndarray, col: np.ndarray, gain: np.ndarray) -> np.ndarray:
-    """Indices of the pairs of the best assignment of one group, all gains > 0."""
+    """Return the pairs of the best assignment of one connected group; all gains must be > 0."""
     rows, cols = int(row.max()) + 1, int(col.max()) + 1
-    if rows * cols <= _CELLS:
+    if rows * cols <= _MAX_CELLS:
         weight = np.zeros((rows, cols))
         weight[row, col] = gain
         index = np.full((rows, cols), -1)
         index[row, col] = np.arange(len(gain))
         found = index[linear_sum_assignment(weight, maximize=True)]
         return np.asarray(found[found >= 0])
-    alone = cols + np.arange(rows)  # one column per site that stays alone
-    offset = gain.max() + 1.0  # each row is matched once, so a constant changes nothing
+    alone = cols + np.arange(rows)  # a dummy column per site: matched to it, the site has no partner
+    offset = gain.max() + 1.0  # keeps costs positive; every row is matched once, so a constant changes nothing
     cost = np.concatenate([offset - gain, np.full(rows, offset)])
     places = (np.concatenate([row, np.arange(rows)]), np.concatenate([col, alone]))
     r, c = min_weight_full_bipartite_matching(csr_array((cost, places), shape=(rows, cols + rows)))
@@ -69,35 +71,40 @@ def _best(row: np.ndarray, col: np.ndarray, gain: np.ndarray) -> np.ndarray:
     return np.asarray(order[np.searchsorted(key[order], r[real] * np.int64(cols) + c[real])])
 
 
-def marginals(site: np.ndarray, decl: np.ndarray, gain: np.ndarray, sites: int, decls: int) -> np.ndarray:
+def marginals(site: np.ndarray, decl: np.ndarray, gain: np.ndarray, n_sites: int, n_decls: int) -> np.ndarray:
     """Return P(pair is in the true assignment), (pair,) float64.
 
-    An assignment has the probability exp(sum of its gains), over the sum of all.
+    The probability of an assignment is exp(sum of its gains), normalised over all assignments.
 
     Args:
-        site: (pair,) int, below `sites`.
-        decl: (pair,) int, below `decls`.
-        gain: (pair,) log-odds.
-        sites: number of sites.
-        decls: number of declarations.
+        site: (pair,) int, 0 to n_sites - 1.
+        decl: (pair,) int, 0 to n_decls - 1.
+        gain: (pair,) log-odds of 'same facility'.
+        n_sites: number of sites.
+        n_decls: number of declarations.
     """
     if not len(gain):
         return np.zeros(0)
-    psi = np.exp(np.minimum(gain, 50.0))
-    out = _propagated(site, decl, psi, sites, decls)
-    graph = csr_array((np.ones(len(site), np.int8), (site, sites + decl)), shape=(sites + decls, sites + decls))
+    psi = np.exp(np.minimum(gain, 50.0))  # e50 is certainty already, larger values overflow in products
+    out = _propagated(site, decl, psi, n_sites, n_decls)
+    graph = csr_array(
+        (np.ones(len(site), np.int8), (site, n_sites + decl)), shape=(n_sites + n_decls, n_sites + n_decls)
+    )
     group = connected_components(graph, directed=False)[1][site]
     order = np.argsort(group, kind="stable")
     edges = np.bincount(group)
     rows, cols = (np.bincount(group[np.unique(k, return_index=True)[1]], minlength=len(edges)) for k in (site, decl))
     small = np.minimum(rows, cols)
-    exact = (edges > 0) & (edges >= rows + cols) & (small <= EXACT)  # propagation is exact where there is no cycle
+    exact = (
+        (edges > 0) & (edges >= rows + cols) & (small <= EXACT)
+    )  # fewer edges than nodes: a tree, propagation is exact
     first = np.concatenate([[0], np.cumsum(edges)])
-    # alike groups together, padded with pairs of weight 0: a million small sums are a few hundred large ones
+    # groups of similar size are padded with pairs of weight 0 and summed as one batch: a few hundred array
+    # operations instead of a million
     size = np.where(exact, 1 << np.ceil(np.log2(np.maximum(np.maximum(rows, cols), 1))).astype(int), 0)
     for n, m in {(int(a), int(b)) for a, b in zip(small[exact], size[exact], strict=True)}:
         alike = np.flatnonzero(exact & (small == n) & (size == m))
-        step = max(1, _CELLS // ((m + 1) << n))
+        step = max(1, _MAX_CELLS // ((m + 1) << n))
         for start in range(0, len(alike), step):
             part = alike[start : start + step]
             pairs = order[np.concatenate([np.arange(first[g], first[g + 1]) for g in part])]
@@ -112,7 +119,7 @@ def marginals(site: np.ndarray, decl: np.ndarray, gain: np.ndarray, sites: int, 
 
 
 def _ranks(group: np.ndarray, key: np.ndarray) -> np.ndarray:
-    """Rank of each key among the distinct keys of its group, (n,) int from 0."""
+    """Return the rank of each key among the distinct keys of its group, (n,) int from 0."""
     order = np.lexsort((key, group))
     new = np.ones(len(order), bool)
     new[1:] = (np.diff(group[order]) != 0) | (np.diff(key[order]) != 0)
@@ -126,7 +133,11 @@ def _ranks(group: np.ndarray, key: np.ndarray) -> np.ndarray:
 
 
 def _exact(psi: np.ndarray) -> np.ndarray:
-    """Marginals of dense groups, (group, row, column); sums over partial assignments, subsets of columns as bits."""
+    """Return the marginals of dense groups, (group, row, column), by a forward and a backward pass over the rows.
+
+    `forward[r][:, s]` is the sum over all assignments of the first r rows that use exactly the columns of subset s
+    (one bit per column). Each step is divided by its maximum, which cancels in the ratio and prevents overflow.
+    """
     groups, rows, cols = psi.shape
     subsets = np.arange(1 << cols)
     without = [subsets[(subsets >> c) & 1 == 0] for c in range(cols)]
@@ -137,7 +148,7 @@ def _exact(psi: np.ndarray) -> np.ndarray:
         for c, free in enumerate(without):
             forward[r + 1][:, free | (1 << c)] += psi[:, r, c, None] * forward[r][:, free]
         forward[r + 1] /= forward[r + 1].max(axis=1, keepdims=True)
-    after = np.ones((groups, 1 << cols))  # sum over what rows r+1.. may do, given the columns taken before them
+    after = np.ones((groups, 1 << cols))  # sum over the later rows, given the columns already taken
     out = np.zeros_like(psi)
     for r in range(rows - 1, -1, -1):
         before = after.copy()
@@ -151,16 +162,17 @@ def _exact(psi: np.ndarray) -> np.ndarray:
     return out
 
 
-def _propagated(site: np.ndarray, decl: np.ndarray, psi: np.ndarray, sites: int, decls: int) -> np.ndarray:
+def _propagated(site: np.ndarray, decl: np.ndarray, psi: np.ndarray, n_sites: int, n_decls: int) -> np.ndarray:
+    """Return approximate marginals, (pair,), by belief propagation (Williams & Lau 2014, IEEE TAES 50(4))."""
     to_site = np.ones(len(psi))
-    for _ in range(_SWEEPS):
-        total = np.bincount(site, psi * to_site, sites)
+    for _ in range(_MAX_SWEEPS):
+        total = np.bincount(site, psi * to_site, n_sites)
         to_decl = psi / (1.0 + np.maximum(total[site] - psi * to_site, 0.0))
-        taken = np.bincount(decl, to_decl, decls)
+        taken = np.bincount(decl, to_decl, n_decls)
         new = 1.0 / (1.0 + np.maximum(taken[decl] - to_decl, 0.0))
         done = float(np.max(np.abs(new - to_site))) < 1e-9
         to_site = new
         if done:
             break
-    total = np.bincount(site, psi * to_site, sites)
+    total = np.bincount(site, psi * to_site, n_sites)
     return np.asarray(psi * to_site / (1.0 + total[site]))

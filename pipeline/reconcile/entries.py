@@ -1,7 +1,8 @@
 """Entries of the ledger as columns: class, figures, evidence for and against, what would settle it.
 
-In: pairs and matches. Out: the columns of table `ledger`, one array an attribute; words are made once for each entry
-from lists, never from table rows, so that half a million entries take seconds.
+In: candidate pairs and matches. Out: the columns of table `ledger`, one array per column. The sentences of an entry
+are built from plain lists and not from table rows, so that half a million entries take seconds. In all functions `i`
+holds row numbers of sites, `j` row numbers of declarations.
 """
 
 from __future__ import annotations
@@ -33,124 +34,140 @@ Columns = dict[str, Any]
 
 
 def entry_id(site_id: str | None, declared_id: str | None) -> str:
-    """Return the entry's stable name: it depends on the two ids only, not on the class."""
+    """Return the stable id of an entry; it depends on the two ids only, so it survives a change of class."""
     name = f"{site_id or ''}\x1f{declared_id or ''}"
     return "E-" + hashlib.sha256(name.encode()).hexdigest()[:12]
 
 
-def matched(m: Matches, pairs: Pairs, s: Sites, d: Declared, settings: ReconcileSettings) -> Columns:
-    """Return the columns of the pairs of the assignment, (match,)."""
-    i, j = pairs.site[m.pair], pairs.decl[m.pair]
-    distance_m = pairs.distance_m[m.pair]
-    low, mid, high = (_with_parts(v, i, m.more_sites) for v in (s.it_low, s.it_mw, s.it_high))
-    known = _with_parts((~np.isnan(d.it_mw)).astype(float), j, m.more_decls)
-    of_decls = 1 + np.bincount(m.more_decls[:, 0], minlength=len(i))
-    of_sites = 1 + np.bincount(m.more_sites[:, 0], minlength=len(i))
-    declared_mw = np.where(known > 0, _with_parts(np.nan_to_num(d.it_mw), j, m.more_decls), np.nan)
+def matched(found: Matches, pairs: Pairs, sites: Sites, declared: Declared, settings: ReconcileSettings) -> Columns:
+    """Return the columns of the matched pairs, (match,); powers are the sums over all records of a match."""
+    i, j = pairs.site[found.pair], pairs.decl[found.pair]
+    distance_m = pairs.distance_m[found.pair]
+    low, mid, high = (_with_parts(v, i, found.more_sites) for v in (sites.it_low, sites.it_mw, sites.it_high))
+    known = _with_parts((~np.isnan(declared.it_mw)).astype(float), j, found.more_decls)
+    of_decls = 1 + np.bincount(found.more_decls[:, 0], minlength=len(i))
+    of_sites = 1 + np.bincount(found.more_sites[:, 0], minlength=len(i))
+    declared_mw = np.where(known > 0, _with_parts(np.nan_to_num(declared.it_mw), j, found.more_decls), np.nan)
     complete = known == of_decls
-    cut = _with_parts(s.on_border.astype(float), i, m.more_sites) > 0
-    status = status_checks(d, j, s, i)
-    equipped = s.equipped[i]
-    no_plant = s.plant_known & (s.cooling == 0)
-    idle = np.isin(d.status[j].astype(str), list(NOT_OPERATING))
+    cut = _with_parts(sites.on_border.astype(float), i, found.more_sites) > 0
+    status = status_checks(declared, j, sites, i)
+    equipped = sites.equipped[i]
+    no_plant = sites.plant_known & (sites.cooling == 0)
+    idle = np.isin(declared.status[j].astype(str), list(NOT_OPERATING))
+    # docs/methods.md, section 6.1: power differs past `power_z` sigma of ln(observed / declared), one-sided 10%
     ratio = np.log(np.maximum(mid, MIN_MW) / np.maximum(declared_mw, MIN_MW))
-    limit = settings.power_z * np.hypot(s.ln_sd[i], d.ln_sd[j])
-    off_limit_m = np.maximum(settings.position_z * d.error_m[j], np.sqrt(s.at.hull_m2[i] / math.pi))
+    limit = settings.power_z * np.hypot(sites.ln_sd[i], declared.ln_sd[j])
+    # docs/methods.md, section 6.1: farther than the stated error and than the radius of a disc of the hull's area
+    off_limit_m = np.maximum(settings.position_z * declared.error_m[j], np.sqrt(sites.at.hull_m2[i] / math.pi))
     flags = {
-        "type_mismatch": equipped & d.odd_use[j],
+        "type_mismatch": equipped & declared.odd_use[j],
         "status_mismatch": np.array([c.startswith("differs") for c in status], bool),
         "above_declared": complete & (ratio > limit),
         "position_mismatch": distance_m > off_limit_m,
         "below_declared": (ratio < -limit) & ~cut & ~idle,
     }
+    # the first flag that applies names the class, so the order of `flags` is part of the definition
     klass = np.select(list(flags.values()), list(flags), "matched").astype(object)
-    columns = _both(i, j, s, d)
-    more = {int(k): d.id[m.more_decls[m.more_decls[:, 0] == k, 1]].tolist() for k in np.flatnonzero(of_decls > 1)}
+    columns = _both(i, j, sites, declared)
+    more = {
+        int(k): declared.id[found.more_decls[found.more_decls[:, 0] == k, 1]].tolist()
+        for k in np.flatnonzero(of_decls > 1)
+    }
     rows = zip(
-        *(v.tolist() for v in (i, j, distance_m, m.p_match, low, mid, high, declared_mw, complete, ratio, limit)),
+        *(v.tolist() for v in (i, j, distance_m, found.p_match, low, mid, high, declared_mw, complete, ratio, limit)),
         strict=True,
     )
-    speaks, against = [], []
-    for k, (a, b, away, p, lo, me, hi, declared, whole, r, most) in enumerate(rows):
-        yes, no = [], [f"Site lies {km(away)} from the declared place (error {km(d.error_m[b])}); p_match {p:.2f}."]
+    evidence_for, evidence_against = [], []
+    for k, (a, b, away, p, low_mw, mid_mw, high_mw, stated_mw, whole, ln_ratio, ln_limit) in enumerate(rows):
+        reasons_for: list[str] = []
+        reasons_against = [
+            f"Site lies {km(away)} from the declared place (error {km(declared.error_m[b])}); p_match {p:.2f}."
+        ]
         plant = (
-            f"{s.buildings[a]:.0f} data-center building(s) and {s.cooling[a]:.0f} cooling object(s) of "
-            f"{s.cooling_m2[a]:.0f} m2"
-            if s.plant_known[a]
-            else f"a data center of {me:.0f} MW of IT, its plant not stated"
+            f"{sites.buildings[a]:.0f} data-center building(s) and {sites.cooling[a]:.0f} cooling object(s) of "
+            f"{sites.cooling_m2[a]:.0f} m2"
+            if sites.plant_known[a]
+            else f"a data center of {mid_mw:.0f} MW of IT, its plant not stated"
         )
         if flags["type_mismatch"][k]:
-            yes.append(f"Declared as '{d.kind[b]}', seen with {plant}.")
+            reasons_for.append(f"Declared as '{declared.kind[b]}', seen with {plant}.")
         if flags["status_mismatch"][k]:
-            yes.append(f"Declared as {d.status[b]}, seen with {plant}; {status[k].partition(': ')[2]}.")
-            no.append("Buildings and plant stand months before operation, and remain after it ends.")
+            reasons_for.append(f"Declared as {declared.status[b]}, seen with {plant}; {status[k].partition(': ')[2]}.")
+            reasons_against.append("Buildings and plant stand months before operation, and remain after it ends.")
         elif idle[k] and equipped[k]:
-            no.append(f"Declared as {d.status[b]}, seen with {plant}: {status[k]}.")
-        if not math.isnan(declared):
-            words = above_or_below(lo, me, hi, declared, whole, r, most)
+            reasons_against.append(f"Declared as {declared.status[b]}, seen with {plant}: {status[k]}.")
+        if not math.isnan(stated_mw):
+            words = above_or_below(low_mw, mid_mw, high_mw, stated_mw, whole, ln_ratio, ln_limit)
             if flags["above_declared"][k]:
-                yes.append(words)
-                no.append("Capacity is not use: spare cooling or empty halls give the same picture.")
+                reasons_for.append(words)
+                reasons_against.append("Capacity is not use: spare cooling or empty halls give the same picture.")
             elif flags["below_declared"][k]:
-                yes.append(words)
-                no.append("Plant may be hidden (indoors, underground) or newer than the image.")
+                reasons_for.append(words)
+                reasons_against.append("Plant may be hidden (indoors, underground) or newer than the image.")
             else:
-                no.append(words)
+                reasons_against.append(words)
         if flags["position_mismatch"][k]:
-            yes.append(
+            reasons_for.append(
                 f"The nearest fitting site lies {km(away)} from the declared place, whose stated error is "
-                f"{km(d.error_m[b])}; nothing that fits better was seen at the declared place."
+                f"{km(declared.error_m[b])}; nothing that fits better was seen at the declared place."
             )
-            no.append(
+            reasons_against.append(
                 f"With probability {max(1 - p, 0.01):.2f} they are not the same facility: "
                 "then the site is undeclared and the declaration not seen."
             )
         if p < 0.5:
-            no.append("Other sites or declarations nearby fit about as well: the pairing is uncertain.")
-        no += limits(float(s.p[a]), bool(no_plant[a]), bool(cut[k]))
+            reasons_against.append("Other sites or declarations nearby fit about as well: the pairing is uncertain.")
+        reasons_against += limits(float(sites.p[a]), bool(no_plant[a]), bool(cut[k]))
         if of_decls[k] > 1:
-            names = ", ".join([d.id[b], *more[k]][:5])
-            no.append(f"{of_decls[k]} declarations lie on this site and are taken together ({names}).")
+            names = ", ".join([declared.id[b], *more[k]][:5])
+            reasons_against.append(f"{of_decls[k]} declarations lie on this site and are taken together ({names}).")
         if of_sites[k] > 1:
-            no.append(f"{of_sites[k]} observed sites lie within the declared outline and are taken together.")
-        speaks.append(" ".join(yes) or "None: site and declaration agree.")
-        against.append(" ".join(no))
+            reasons_against.append(
+                f"{of_sites[k]} observed sites lie within the declared outline and are taken together."
+            )
+        evidence_for.append(" ".join(reasons_for) or "None: site and declaration agree.")
+        evidence_against.append(" ".join(reasons_against))
     return columns | {
-        "class": klass, "p_match": m.p_match, "distance_m": distance_m, "evidence_for": speaks,
-        "evidence_against": against, "settles": [_SETTLES.get(c, _NOTHING) for c in klass], "status_check": status,
-        "alternatives": alternatives(pairs, s, d, site_entry=(i, len(s)), decl_entry=(j, len(d)), own=m.pair),
+        "class": klass, "p_match": found.p_match, "distance_m": distance_m, "evidence_for": evidence_for,
+        "evidence_against": evidence_against, "settles": [_SETTLES.get(c, _NOTHING) for c in klass],
+        "status_check": status, "alternatives": alternatives(
+            pairs, sites, declared, site_entry=(i, len(sites)), decl_entry=(j, len(declared)), own=found.pair
+        ),
     }  # fmt: skip
 
 
-def joined(m: Matches, pairs: Pairs, s: Sites, d: Declared) -> Columns:
-    """Return the columns of declarations and sites that joined a match, (joined,)."""
-    i, j = pairs.site[m.pair], pairs.decl[m.pair]
-    a = np.concatenate([i[m.more_decls[:, 0]], m.more_sites[:, 1]])
-    b = np.concatenate([m.more_decls[:, 1], j[m.more_sites[:, 0]]])
-    speaks = [f"None of its own: compared together with declaration {d.id[j[k]]}." for k in m.more_decls[:, 0]]
-    speaks += [f"None of its own: compared together with site {s.id[i[k]]}." for k in m.more_sites[:, 0]]
-    against = ["Further declaration on the same site."] * len(m.more_decls)
-    against += [f"{p:.0%} of the site lies within the declared outline." for p in m.p_sites]
-    return _both(a, b, s, d) | {
-        "class": ["matched"] * len(a), "p_match": np.concatenate([m.p_decls, m.p_sites]),
-        "distance_m": distances_m(s.at, a, d.at, b), "evidence_for": speaks, "evidence_against": against,
-        "settles": [_NOTHING] * len(a), "status_check": status_checks(d, b, s, a),
+def joined(found: Matches, pairs: Pairs, sites: Sites, declared: Declared) -> Columns:
+    """Return the columns of the further declarations and sites that were added to a match, (joined,)."""
+    i, j = pairs.site[found.pair], pairs.decl[found.pair]
+    a = np.concatenate([i[found.more_decls[:, 0]], found.more_sites[:, 1]])
+    b = np.concatenate([found.more_decls[:, 1], j[found.more_sites[:, 0]]])
+    evidence_for = [
+        f"None of its own: compared together with declaration {declared.id[j[k]]}." for k in found.more_decls[:, 0]
+    ]
+    evidence_for += [f"None of its own: compared together with site {sites.id[i[k]]}." for k in found.more_sites[:, 0]]
+    evidence_against = ["Further declaration on the same site."] * len(found.more_decls)
+    evidence_against += [f"{p:.0%} of the site lies within the declared outline." for p in found.p_sites]
+    return _both(a, b, sites, declared) | {
+        "class": ["matched"] * len(a), "p_match": np.concatenate([found.p_decls, found.p_sites]),
+        "distance_m": distances_m(sites.at, a, declared.at, b), "evidence_for": evidence_for,
+        "evidence_against": evidence_against, "settles": [_NOTHING] * len(a),
+        "status_check": status_checks(declared, b, sites, a),
     }  # fmt: skip
 
 
-def undeclared(i: np.ndarray, pairs: Pairs, s: Sites, d: Declared, settings: ReconcileSettings) -> Columns:
-    """Return the columns of probable sites that no declaration is matched to, (i,)."""
-    best, p_match = _best(pairs.site, pairs, len(s))
+def undeclared(i: np.ndarray, pairs: Pairs, sites: Sites, declared: Declared, settings: ReconcileSettings) -> Columns:
+    """Return the columns of probable sites without a matched declaration, (i,)."""
+    best, p_match = _best(pairs.site, pairs, len(sites))
     nearest = np.full(len(i), -1)
-    if len(d) and len(i):
-        nearest = cKDTree(d.at.sphere).query(s.at.sphere[i], workers=-1)[1]
-    away_m = distances_m(s.at, i, d.at, nearest)
-    speaks, against = [], []
+    if len(declared) and len(i):
+        nearest = cKDTree(declared.at.sphere).query(sites.at.sphere[i], workers=-1)[1]
+    away_m = distances_m(sites.at, i, declared.at, nearest)
+    evidence_for, evidence_against = [], []
     reach = f"No declaration within {km(settings.gross_error_m)} or its own error could be this site."
-    own = (s.p, s.prior, s.it_mw, s.it_low, s.it_high, s.buildings, s.building_m2, s.cooling, s.cooling_m2,
-           s.plant_known, s.on_border)  # fmt: skip
+    own = (sites.p, sites.prior, sites.it_mw, sites.it_low, sites.it_high, sites.buildings, sites.building_m2,
+           sites.cooling, sites.cooling_m2, sites.plant_known, sites.on_border)  # fmt: skip
     lists = [v[i].tolist() for v in (*own, best, p_match)]
-    ids, errors = d.id.tolist(), d.error_m.tolist()
+    ids, errors = declared.id.tolist(), declared.error_m.tolist()
     for near, away, p, prior, mid, low, high, n, m2, plant, plant_m2, known, cut, k, p_any in zip(
         nearest.tolist(), away_m.tolist(), *lists, strict=True
     ):
@@ -159,7 +176,7 @@ def undeclared(i: np.ndarray, pairs: Pairs, s: Sites, d: Declared, settings: Rec
             if near >= 0
             else "The registry is empty here."
         )
-        speaks.append(
+        evidence_for.append(
             f"Data center with probability {p:.2f} at a prior of {prior:.2g}; could carry {mid:.0f} "
             f"MW of IT (p10-p90 {low:.0f}-{high:.0f}). {n:.0f} building(s) of "
             f"{m2:.0f} m2{f' and {plant:.0f} cooling object(s) of {plant_m2:.0f} m2' if known else ''}. {place}"
@@ -170,70 +187,76 @@ def undeclared(i: np.ndarray, pairs: Pairs, s: Sites, d: Declared, settings: Rec
             if k >= 0
             else reach
         )
-        against.append(" ".join([other, *limits(p, known and plant == 0, cut)]))
+        evidence_against.append(" ".join([other, *limits(p, known and plant == 0, cut)]))
     none = np.full(len(i), -1)
-    return _both(i, none, s, d) | {
-        "class": ["undeclared"] * len(i), "p_match": np.minimum(p_match[i], 1.0), "evidence_for": speaks,
-        "evidence_against": against, "status_check": ["unknown: nothing is declared"] * len(i),
+    return _both(i, none, sites, declared) | {
+        "class": ["undeclared"] * len(i), "p_match": np.minimum(p_match[i], 1.0), "evidence_for": evidence_for,
+        "evidence_against": evidence_against, "status_check": ["unknown: nothing is declared"] * len(i),
         "settles": ["A question to the declaring party; an image at 0.3 m; permits, grid connection."] * len(i),
-        "alternatives": alternatives(pairs, s, d, site_entry=(i, len(s))),
+        "alternatives": alternatives(pairs, sites, declared, site_entry=(i, len(sites))),
     }  # fmt: skip
 
 
-def not_seen(j: np.ndarray, pairs: Pairs, s: Sites, d: Declared) -> Columns:
-    """Return the columns of declarations whose place was looked at and that no site is matched to, (j,)."""
-    best, p_match = _best(pairs.decl, pairs, len(d))
-    speaks, against = [], []
+def not_seen(j: np.ndarray, pairs: Pairs, sites: Sites, declared: Declared) -> Columns:
+    """Return the columns of declarations whose place was observed but that have no matched site, (j,)."""
+    best, p_match = _best(pairs.decl, pairs, len(declared))
+    evidence_for, evidence_against = [], []
     for b in j.tolist():
-        power = "no power" if np.isnan(d.it_mw[b]) else f"{d.it_mw[b]:.0f} MW of IT"
-        speaks.append(
-            f"Declared with {power}; {d.looked[b]:.0%} of its place was looked at ({BASIS}) and no site there fits it."
+        power = "no power" if np.isnan(declared.it_mw[b]) else f"{declared.it_mw[b]:.0f} MW of IT"
+        evidence_for.append(
+            f"Declared with {power}; {declared.looked[b]:.0%} of its place was looked at ({BASIS}) "
+            "and no site there fits it."
         )
-        no = ["Small, indoor or underground facilities are not seen even where everything was looked at."]
-        if d.status[b] in NOT_OPERATING:
-            no.append(f"Declared as {d.status[b]}: nothing need stand there.")
+        reasons_against = ["Small, indoor or underground facilities are not seen even where everything was looked at."]
+        if declared.status[b] in NOT_OPERATING:
+            reasons_against.append(f"Declared as {declared.status[b]}: nothing need stand there.")
         if (k := best[b]) >= 0:
-            no.append(
+            reasons_against.append(
                 f"It is some observed site with probability {p_match[b]:.2f}; the likeliest is "
-                f"{s.id[pairs.site[k]]}, {km(pairs.distance_m[k])} away (p {pairs.p_match[k]:.2f})."
+                f"{sites.id[pairs.site[k]]}, {km(pairs.distance_m[k])} away (p {pairs.p_match[k]:.2f})."
             )
-        against.append(" ".join(no))
+        evidence_against.append(" ".join(reasons_against))
     none = np.full(len(j), -1)
-    return _both(none, j, s, d) | {
-        "class": ["not_seen"] * len(j), "p_match": np.minimum(p_match[j], 1.0), "evidence_for": speaks,
-        "evidence_against": against, "status_check": ["unknown: nothing was seen"] * len(j),
+    return _both(none, j, sites, declared) | {
+        "class": ["not_seen"] * len(j), "p_match": np.minimum(p_match[j], 1.0), "evidence_for": evidence_for,
+        "evidence_against": evidence_against, "status_check": ["unknown: nothing was seen"] * len(j),
         "settles": ["Corrected coordinates; date of operation; an image newer than the declaration."] * len(j),
-        "alternatives": alternatives(pairs, s, d, decl_entry=(j, len(d))),
+        "alternatives": alternatives(pairs, sites, declared, decl_entry=(j, len(declared))),
     }  # fmt: skip
 
 
-def _both(i: np.ndarray, j: np.ndarray, s: Sites, d: Declared) -> Columns:
-    """Return what site and declaration say of themselves; index -1: there is none."""
+def _both(i: np.ndarray, j: np.ndarray, sites: Sites, declared: Declared) -> Columns:
+    """Return the columns taken from the site and the declaration of each entry; index -1 means that there is none."""
 
     def of(values: np.ndarray, k: np.ndarray) -> np.ndarray:
         out = np.full(len(k), None if values.dtype == object else np.nan, values.dtype)
         out[k >= 0] = values[k[k >= 0]]
         return out
 
-    site, decl = of(s.id, i), of(d.id, j)
-    operator = of(d.labels["operator"].to_numpy(object), j)
-    own = of(s.labels["operator"].to_numpy(object), i) if "operator" in s.labels else np.full(len(i), None, object)
-    zone = of(s.labels["zone"].to_numpy(object), i) if "zone" in s.labels else np.full(len(i), None, object)
-    declared_zone = of(d.zone, j)
-    place = of(s.at.shape, i)
-    place[i < 0] = of(d.at.shape, j)[i < 0]
+    site, decl = of(sites.id, i), of(declared.id, j)
+    operator = of(declared.labels["operator"].to_numpy(object), j)
+    own = (
+        of(sites.labels["operator"].to_numpy(object), i)
+        if "operator" in sites.labels
+        else np.full(len(i), None, object)
+    )
+    zone = of(sites.labels["zone"].to_numpy(object), i) if "zone" in sites.labels else np.full(len(i), None, object)
+    declared_zone = of(declared.zone, j)
+    place = of(sites.at.shape, i)
+    place[i < 0] = of(declared.at.shape, j)[i < 0]
     return {
         "entry_id": [entry_id(a, b) for a, b in zip(site, decl, strict=True)], "site_id": site, "declared_id": decl,
-        "p_detect": of(d.looked, j), "p_data_center": of(s.p, i), "it_mw_p50": of(s.it_mw, i),
-        "declared_it_mw": of(d.it_mw, j), "distance_m": np.nan,
+        "p_detect": of(declared.looked, j), "p_data_center": of(sites.p, i), "it_mw_p50": of(sites.it_mw, i),
+        "declared_it_mw": of(declared.it_mw, j), "distance_m": np.nan,
         "owner": np.where(pd.isna(operator), own, operator), 
         "zone": np.where(pd.isna(declared_zone), zone, declared_zone),
-        "geometry": place, "_site": np.where(i >= 0, i, len(s)), "_decl": np.where(j >= 0, j, len(d)),
+        "geometry": place, "_site": np.where(i >= 0, i, len(sites)), "_decl": np.where(j >= 0, j, len(declared)),
     }  # fmt: skip
 
 
 def _best(key: np.ndarray, pairs: Pairs, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the likeliest pair of each key (-1: none) and the sum of its probabilities, each (n,)."""
+    """Return the most probable pair of each key (-1: none) and the sum of the probabilities of its pairs, each (n,)."""
+    # ascending order: the last write to an index wins, and that is the most probable pair
     order = np.argsort(pairs.p_match, kind="stable")
     best = np.full(n, -1)
     best[key[order]] = order
@@ -241,7 +264,7 @@ def _best(key: np.ndarray, pairs: Pairs, n: int) -> tuple[np.ndarray, np.ndarray
 
 
 def _with_parts(values: np.ndarray, own: np.ndarray, more: np.ndarray) -> np.ndarray:
-    """Return the sums over a match's own row and those that joined it, (match,)."""
+    """Return the sum over a match's own row and the rows added to it, (match,)."""
     out = values[own].astype(float)
     np.add.at(out, more[:, 0], values[more[:, 1]])
     return out

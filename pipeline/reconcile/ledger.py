@@ -1,25 +1,25 @@
-"""Observed sites against declared facilities: who is who, and what does not agree.
+"""Record linkage of observed sites with declared facilities, and the inconsistencies between them.
 
-In: tables `sites`, `declared`, `looked_at`. Out: table `ledger`, one row per matched pair,
-per unmatched site that is probably a data center, and per unmatched declaration whose place
-was looked at. Declarations whose place was not looked at get no row (`not_looked_at`).
+In: tables `sites`, `declared`, `looked_at`. Out: table `ledger`, one row per matched pair, per unmatched site that is
+probably a data center, and per unmatched declaration whose place was observed. Declarations whose place was not
+observed get no row (`not_looked_at`).
 
-Why this way. Nearest-neighbour matching fails in both places that matter: in a dense district
-it invents agreements, in the open it turns one wrong coordinate into a hidden site and a ghost.
-So each pair gets a log-odds `gain` of "the same facility" over "unrelated site, missed
-declaration" (Fellegi-Sunter with a spatial Poisson background, docs/methods.md, section 6.1):
+Why this way. Nearest-neighbour matching fails in both important cases: in a dense district it invents agreements, and
+in open country it turns one wrong coordinate into an undeclared site and a facility that does not exist. So each pair
+gets a log-odds `gain` of "same facility" over "unrelated site, missed declaration" (Fellegi-Sunter with a spatial
+Poisson background, docs/methods.md, section 6.1):
 
     gain = ln p(distance) - ln(site density) + ln LR(power) + ln LR(area) + ln LR(names) + ln LR(use) + overlap
            + ln p_data_center + ln P(seen at the image's date | declared)
            - ln P(site unrelated to the registry) - ln P(missed | declared)
 
-p(distance) mixes a Gaussian about the site's outline with a gross error within some km. The
-assignment that maximises the sum of gains, one to one with everyone free to stay alone, is
-exact, `p_match` the marginal over all assignments (overwatt.pipeline.reconcile.assignment).
+p(distance) is a mixture of a Gaussian about the site's outline and a gross error of some km. The one-to-one assignment
+with the largest sum of gains is exact, and every record may stay without a partner. `p_match` is the marginal over all
+assignments (overwatt.pipeline.reconcile.assignment).
 
-One to many: an unassigned declaration that lies on a matched site becomes a member of that
-match when this beats "missed" in the same currency; an unassigned site at least half inside
-the declared outline of a match joins it too. Powers are compared between the sums.
+One to many: an unassigned declaration on a matched site is added to that match if this has higher log-odds than a
+missed declaration. An unassigned site of which at least half lies inside the declared outline of a match is added too.
+Powers are compared as sums over all records of a match.
 """
 
 from __future__ import annotations
@@ -30,12 +30,9 @@ import pandas as pd
 
 from overwatt.pipeline.coverage import looked_shares
 from overwatt.pipeline.reconcile import entries, linkage
-from overwatt.pipeline.reconcile.entries import entry_id
 from overwatt.pipeline.reconcile.records import declared_of, sites_of
 from overwatt.pipeline.reconcile.settings import DEFAULTS, ReconcileSettings
 from overwatt.pipeline.tables import conform, empty
-
-__all__ = ["DEFAULTS", "ReconcileSettings", "entry_id", "not_looked_at", "reconcile"]
 
 
 def reconcile(
@@ -51,26 +48,26 @@ def reconcile(
 
     Args:
         sites: table `sites`.
-        declared: table `declared`; chips, workloads and rows without a place are left to `balance`.
+        declared: table `declared`; chips, workloads and rows without a place are ignored, only `balance` uses them.
         looked_at: table `looked_at`.
         settings: priors and limits.
-        labels: site_id and any of name, operator, identifier (a declared_id), zone, where sites have them.
+        labels: site_id and any of name, operator, identifier (a declared_id), zone, plant_known, if sites have them.
 
     Raises:
-        RegistryError: a declared_id occurs twice (two registries were joined without renaming).
+        RegistryError: a declared_id occurs twice (two registries were concatenated without renaming).
     """
-    s, d = sites_of(sites, labels), declared_of(declared, looked_at, settings)
-    pairs = linkage.candidates(s, d, settings)
-    found = linkage.match(pairs, s, d, settings)
-    alone = s.p >= settings.min_p_data_center
+    site_records, decl_records = sites_of(sites, labels), declared_of(declared, looked_at, settings)
+    pairs = linkage.candidates(site_records, decl_records, settings)
+    found = linkage.match(pairs, site_records, decl_records, settings)
+    alone = site_records.p >= settings.min_p_data_center
     alone[pairs.site[found.pair]] = alone[found.more_sites[:, 1]] = False
-    unseen = d.looked >= settings.min_p_detect
+    unseen = decl_records.looked >= settings.min_p_detect
     unseen[pairs.decl[found.pair]] = unseen[found.more_decls[:, 1]] = False
     parts = [
-        entries.matched(found, pairs, s, d, settings),
-        entries.joined(found, pairs, s, d),
-        entries.undeclared(np.flatnonzero(alone), pairs, s, d, settings),
-        entries.not_seen(np.flatnonzero(unseen), pairs, s, d),
+        entries.matched(found, pairs, site_records, decl_records, settings),
+        entries.joined(found, pairs, site_records, decl_records),
+        entries.undeclared(np.flatnonzero(alone), pairs, site_records, decl_records, settings),
+        entries.not_seen(np.flatnonzero(unseen), pairs, site_records, decl_records),
     ]
     return _table(parts)
 
@@ -81,10 +78,10 @@ def not_looked_at(
     settings: ReconcileSettings = DEFAULTS,
     ledger: gpd.GeoDataFrame | None = None,
 ) -> gpd.GeoDataFrame:
-    """Return the declarations on which nothing can be said: too little of their place was looked at.
+    """Return the declarations that cannot be checked, because too little of their place was observed.
 
-    Their column `looked_at` holds the share. With `ledger`, those that were matched all the
-    same (seen at the edge of the imagery) are left out, so that ledger and this are complements.
+    Column `looked_at` holds the observed share. With `ledger`, declarations that were matched nevertheless (seen at the
+    edge of the imagery) are left out, so that this table and the ledger are complements.
     """
     share = looked_shares(declared.geometry.to_numpy(), declared["position_error_m"].to_numpy(float), looked_at)
     keep = share < settings.min_p_detect
@@ -94,7 +91,7 @@ def not_looked_at(
 
 
 def _table(parts: list[entries.Columns]) -> gpd.GeoDataFrame:
-    """The parts as one table in canonical order: by site, then declaration, those without last."""
+    """Return the parts as one table, ordered by site, then by declaration; entries without one come last."""
     parts = [p for p in parts if len(p["entry_id"])]
     if not parts:
         return empty("entries")
@@ -107,7 +104,7 @@ def _table(parts: list[entries.Columns]) -> gpd.GeoDataFrame:
 
 
 def _column(values: object, n: int) -> np.ndarray:
-    """Values, a scalar or nothing as (n,) float64 or objects."""
+    """Return values, a scalar or None as a column, (n,) float64 or object."""
     if isinstance(values, np.ndarray):
         return values
     if not isinstance(values, list):

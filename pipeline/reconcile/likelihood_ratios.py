@@ -1,6 +1,7 @@
-"""What place, size, power, use and time say of a pair: log-likelihood ratios, one number a pair.
+"""Log-likelihood ratios of a candidate pair from position, size, power, use and time, one number per pair.
 
-In: `Sites`, `Declared` and pairs of indices. Out: ln p(seen | the same facility) - ln p(seen | unrelated), by term.
+In: `Sites`, `Declared` and pairs of row numbers. Out: ln p(data | same facility) - ln p(data | unrelated), per term.
+Names and identifiers are in `overwatt.pipeline.declared.names`. All terms: docs/methods.md, section 6.1.
 """
 
 from __future__ import annotations
@@ -13,35 +14,43 @@ from overwatt.aoi.geodesy import local_xy
 from overwatt.pipeline.reconcile.records import Declared, Sites
 from overwatt.pipeline.reconcile.settings import MIN_MW, ReconcileSettings
 
-_GROSS_NORM = math.pi * (1.0 + 2.0 * math.log(1.0 / 0.3))  # of the gross-error density, see ln_place
-_MIDDLE = 0.25  # of the reach of an outline: how far off its middle a coordinate of the middle is; own choice
-# A building stands at most this long before it operates: twice the status lag (docs/methods.md 4.3), own choice.
+_GROSS_NORM = math.pi * (1.0 + 2.0 * math.log(1.0 / 0.3))  # integral of the gross-error density, see ln_place
+_MIDDLE = 0.25  # sigma of a coordinate meant as the outline's centre, as share of its radius; own choice
+# own choice: longest time a building stands before it operates, twice the status lag (docs/methods.md, section 4.3)
 _LEAD_DAYS = 365
 
 
 def ln_place(
-    site: np.ndarray, decl: np.ndarray, distance_m: np.ndarray, s: Sites, d: Declared, settings: ReconcileSettings
+    site: np.ndarray,
+    decl: np.ndarray,
+    distance_m: np.ndarray,
+    sites: Sites,
+    declared: Declared,
+    settings: ReconcileSettings,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return ln density (per km2) of the distance, with and without gross errors, each (pair,).
 
     A Gaussian about an outline of hull area A and perimeter P integrates to
-    A + P sigma sqrt(pi/2) + 2 pi sigma^2 (Steiner's formula); two outlines in random
-    orientation act as one of A1 + A2 + P1 P2 / 2 pi and P1 + P2 (Blaschke's formula).
-    So a large site, on which a point lies easily by chance, earns less for distance 0.
+    A + P sigma sqrt(pi/2) + 2 pi sigma^2 (Steiner's formula). Two outlines in random orientation act
+    as one of area A1 + A2 + P1 P2 / 2 pi and perimeter P1 + P2 (Blaschke's formula).
+    So a point on a large site counts less than a point on a small one: it is there by chance more often.
     """
-    sigma = d.sigma_m[decl] / 1e3
-    a, b = s.at, d.at
+    sigma = declared.sigma_m[decl] / 1e3
+    a, b = sites.at, declared.at
+    # Blaschke: area and perimeter of the combined outline, km2 and km
     area = (a.hull_m2[site] + b.hull_m2[decl] + a.edge_m[site] * b.edge_m[decl] / (2 * np.pi)) / 1e6
     edge = (a.edge_m[site] + b.edge_m[decl]) / 1e3
     km = distance_m / 1e3
+    # Steiner: integral of the Gaussian about that outline
     size = area + edge * sigma * np.sqrt(np.pi / 2) + 2 * np.pi * sigma**2
     ln_outline = -0.5 * (km / sigma) ** 2 - np.log(size)
     middle = np.hypot(*local_xy(*a.centre[site].T, *b.centre[decl].T)) / 1e3
     wide = np.hypot(sigma, _MIDDLE * np.maximum(a.radius_m[site], b.radius_m[decl]) / 1e3)
     ln_middle = -0.5 * (middle / wide) ** 2 - np.log(2 * np.pi * wide**2)
+    # half of the coordinates are near the outline, half near its centre; own choice
     ln_gauss = np.logaddexp(ln_outline, ln_middle) - math.log(2.0)
-    # Gross errors: even within 0.3 R, then alike per octave of distance up to R, so that of two
-    # wrong places the nearer is preferred; integrates to 1 over the disc of radius R.
+    # Gross errors (own choice): uniform within 0.3 R, then equal per octave of distance up to R, so that the nearer of
+    # two wrong places is preferred. Integrates to 1 over the disc of radius R.
     reach = settings.gross_error_m / 1e3
     gross = np.where(km <= reach, 1.0 / (_GROSS_NORM * np.maximum(km, 0.3 * reach) ** 2), 0.0)
     with np.errstate(divide="ignore"):
@@ -50,82 +59,93 @@ def ln_place(
 
 
 def overlap_term(overlap: np.ndarray, sigma_m: np.ndarray, size_m: np.ndarray) -> np.ndarray:
-    """Two outlines of one facility cover each other: density 3 x^2 of the share, with a floor of 0.1.
+    """Return the term of the shared area, (pair,): two outlines of one facility should cover each other.
 
-    Counts less as the position error grows beyond the site's size; 0 where one side is a point.
+    The density of the shared share x is taken as 3 x^2 with a floor of 0.1 (own choice, docs/methods.md, section 6.1).
+    The term counts less if the position error exceeds the size of the site; it is 0 if one side is a point.
     """
     weight = size_m**2 / (size_m**2 + sigma_m**2 + 1e-9)
     return np.where(np.isnan(overlap), 0.0, weight * np.log((3.0 * np.nan_to_num(overlap) ** 2 + 0.1) / 1.1))
 
 
 def power_term(
-    site: np.ndarray, declared_mw: np.ndarray, declared_ln_sd: np.ndarray, s: Sites, settings: ReconcileSettings
+    site: np.ndarray, declared_mw: np.ndarray, declared_ln_sd: np.ndarray, sites: Sites, settings: ReconcileSettings
 ) -> np.ndarray:
-    """Log of p(observed MW | declared MW) over p(observed MW of any site here); 0 if none is declared."""
-    if not len(s):
+    """Return ln of p(observed MW | declared MW) over p(observed MW of any site), (pair,); 0 if none is declared."""
+    if not len(sites):
         return np.zeros(len(site))
-    mean, spread = s.mw_background
-    ln_mw = np.log(np.maximum(s.it_mw[site], MIN_MW))
+    mean, spread = sites.mw_background
+    ln_mw = np.log(np.maximum(sites.it_mw[site], MIN_MW))
     known = ~np.isnan(declared_mw)
     off = ln_mw - np.log(np.maximum(np.where(known, declared_mw, 1.0), MIN_MW))
-    off = np.where(s.on_border[site], np.maximum(off, 0.0), off)  # a lower bound does not contradict more
-    sd = np.hypot(s.ln_sd[site], declared_ln_sd)
+    off = np.where(
+        sites.on_border[site], np.maximum(off, 0.0), off
+    )  # a cut site gives a lower bound: no conflict with more
+    sd = np.hypot(sites.ln_sd[site], declared_ln_sd)
     same = np.logaddexp(
         np.log(1 - settings.misdeclared_share) + ln_normal(off, sd),
         np.log(settings.misdeclared_share) + ln_normal(off, np.hypot(sd, settings.misdeclared_ln_sd)),
     )
-    other = ln_normal(ln_mw - mean, np.hypot(spread, s.ln_sd[site]))
+    other = ln_normal(ln_mw - mean, np.hypot(spread, sites.ln_sd[site]))
+    # own choice: power alone neither excludes nor proves a pair
     return np.where(known, np.clip(same - other, -6.0, 2.0), 0.0)
 
 
-def area_term(site: np.ndarray, outline_m2: np.ndarray, footprint_m2: np.ndarray, s: Sites) -> np.ndarray:
-    """Agreement of the declared size with the buildings seen; 0 where no size is declared.
+def area_term(site: np.ndarray, outline_m2: np.ndarray, footprint_m2: np.ndarray, sites: Sites) -> np.ndarray:
+    """Return the term of the declared size against the buildings seen, (pair,); 0 if no size is declared.
 
-    A declared footprint is the best identity there is without a name: imagery measures footprints to
-    some 10%, more where buildings merge or are missed, so 7 in 10 within ln-sd 0.2. An outline may
-    be land: 4 in 5 within ln-sd 0.6, and it counts little.
+    Without a name a declared footprint identifies a facility best: imagery measures footprints to some 10%, worse if
+    buildings merge or are missed, so 4 in 5 are taken within ln-sd 0.3. An outline may be land: 4 in 5 within
+    ln-sd 0.6, and the term is limited to -2..1. All own choices (docs/methods.md, section 6.1).
     """
     return np.where(
         ~np.isnan(footprint_m2),
-        _size_term(site, footprint_m2, s, share=0.8, ln_sd=0.3, wide=1.2, limits=(-3.0, 3.0)),
-        _size_term(site, outline_m2, s, share=0.8, ln_sd=0.6, wide=2.0, limits=(-2.0, 1.0)),
+        _size_term(site, footprint_m2, sites, share=0.8, ln_sd=0.3, wide=1.2, limits=(-3.0, 3.0)),
+        _size_term(site, outline_m2, sites, share=0.8, ln_sd=0.6, wide=2.0, limits=(-2.0, 1.0)),
     )
 
 
 def _size_term(
-    site: np.ndarray, declared_m2: np.ndarray, s: Sites, *, share: float, ln_sd: float, wide: float,
+    site: np.ndarray, declared_m2: np.ndarray, sites: Sites, *, share: float, ln_sd: float, wide: float,
     limits: tuple[float, float],
 ) -> np.ndarray:  # fmt: skip
-    known = ~np.isnan(declared_m2) & (s.building_m2[site] > 0)
+    known = ~np.isnan(declared_m2) & (sites.building_m2[site] > 0)
     if not known.any():
         return np.zeros(len(site))
-    mean, spread = s.area_background
-    ln_m2 = np.log(np.maximum(s.building_m2[site], 100.0))
+    mean, spread = sites.area_background
+    ln_m2 = np.log(np.maximum(sites.building_m2[site], 100.0))
     off = ln_m2 - np.log(np.maximum(np.where(known, declared_m2, 1.0), 100.0))
     same = np.logaddexp(np.log(share) + ln_normal(off, ln_sd), np.log(1 - share) + ln_normal(off, wide))
     return np.where(known, np.clip(same - ln_normal(ln_m2 - mean, spread), *limits), 0.0)
 
 
-def use_term(site: np.ndarray, decl: np.ndarray, s: Sites, d: Declared, settings: ReconcileSettings) -> np.ndarray:
-    """Declared use against what is seen: a 'warehouse' is seldom the data center that stands there.
+def use_term(
+    site: np.ndarray, decl: np.ndarray, sites: Sites, declared: Declared, settings: ReconcileSettings
+) -> np.ndarray:
+    """Return the term of the declared use, (pair,): a declared 'warehouse' is seldom the data center seen there.
 
-    ln of the share of such uses among true data centers over that in the registry: in a registry of many uses a
-    warehouse is a warehouse; where only data centers are listed the odd one out says little. 0 without cooling plant.
+    ln of the share of such uses among true data centers over their share in the registry. In a registry of many uses a
+    warehouse is most likely a warehouse; in a list of data centers a single one says little. 0 without cooling plant.
     """
-    odd = d.odd_use
+    odd = declared.odd_use
     if not odd.any():
         return np.zeros(len(site))
     share = max(float(odd.mean()), settings.contradicted_share)
-    return np.where(odd[decl] & s.equipped[site], math.log(settings.contradicted_share / share), 0.0)
+    return np.where(odd[decl] & sites.equipped[site], math.log(settings.contradicted_share / share), 0.0)
 
 
-def p_seen(site: np.ndarray, decl: np.ndarray, s: Sites, d: Declared, settings: ReconcileSettings) -> np.ndarray:
-    """P(the site's image shows the declared facility), (pair,): coverage, and whether it stood at that date."""
-    early = d.since[decl] - s.date[site] > np.timedelta64(_LEAD_DAYS, "D")  # NaT compares false
+def p_seen(
+    site: np.ndarray, decl: np.ndarray, sites: Sites, declared: Declared, settings: ReconcileSettings
+) -> np.ndarray:
+    """Return P(the site's image shows the declared facility), (pair,), from coverage and dates.
+
+    A facility that starts more than `_LEAD_DAYS` after the image need not be visible yet.
+    """
+    early = declared.since[decl] - sites.date[site] > np.timedelta64(_LEAD_DAYS, "D")  # comparisons with NaT are false
     missed = np.where(early, settings.p_missed_not_operating, settings.p_missed)
-    return np.asarray(np.clip(d.looked[decl], 0.05, 1.0) * (1.0 - missed))
+    return np.asarray(np.clip(declared.looked[decl], 0.05, 1.0) * (1.0 - missed))
 
 
 def ln_normal(x: np.ndarray, sd: np.ndarray | float) -> np.ndarray:
-    """Log density of a normal, mean 0."""
+    """Return the log density of a normal distribution with mean 0."""
     return -0.5 * (x / sd) ** 2 - np.log(sd) - 0.5 * math.log(2 * math.pi)

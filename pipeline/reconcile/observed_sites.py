@@ -1,9 +1,9 @@
-"""Any table of observed sites, brought to the table `sites`; rows that cannot be used are kept aside.
+"""From any table of observed sites to the table `sites`; rows that cannot be used are rejected with a reason.
 
-In: CSV, GeoJSON, GeoPackage or Parquet with geometry (or lon, lat); `it_mw_p50`, `it_mw_p10`, `it_mw_p90` or
-`it_mw`, `p_data_center`, `building_area_m2`, `name`, `operator`, `zone` (State, country), `image_date`, `registry_id`
-where known. Out: `sites`, labels,
-and the rows kept aside with their reason. Where no power is given a wide guess stands: 20 MW, ln-sd 1.2.
+In: CSV, GeoJSON, GeoPackage or Parquet with geometry (or lon, lat) and, if known, `it_mw_p50`, `it_mw_p10`,
+`it_mw_p90` or `it_mw`, `p_data_center`, `building_area_m2`, `name`, `operator`, `zone` (State, country), `image_date`,
+`registry_id`. Out: table `sites`, labels, and the rejected rows with their reasons. A site without a stated power gets
+a wide default: 20 MW, ln-sd 1.2.
 """
 
 from __future__ import annotations
@@ -27,13 +27,16 @@ from overwatt.pipeline.quantiles import SCORES, Z80
 from overwatt.pipeline.tables import QUANTILE_NAMES, QUANTILES, SCHEMAS, conform
 
 _GUESS_MW, _GUESS_LN_SD = 20.0, 1.2  # power of a data center of unknown size; own choice
-_LN_SD = 0.35  # of a stated IT power without quantiles; own choice
-_P = 0.95  # of a row that somebody calls a site; own choice
-_YEAR = 2026
+_LN_SD = 0.35  # error of a stated IT power without quantiles; own choice
+_P = 0.95  # p_data_center of a row without one: somebody lists it as a data center; own choice
+_YEAR = 2026  # year of the chips from which compute is estimated
 
 
 def normalize(given: Received) -> tuple[gpd.GeoDataFrame, pd.DataFrame, pd.DataFrame]:
-    """Return table `sites`, labels (site_id, name, operator, identifier), and rejected rows (row, id, reason).
+    """Return table `sites`, labels, and rejected rows (row, id, reason).
+
+    A table that already has the columns of `sites` is returned as it is. Labels: site_id, name, operator, identifier,
+    zone, plant_known (whether the table states cooling equipment).
 
     Raises:
         RegistryError: no coordinates, or no usable row.
@@ -42,13 +45,13 @@ def normalize(given: Received) -> tuple[gpd.GeoDataFrame, pd.DataFrame, pd.DataF
     needed = {c.name for c in SCHEMAS["sites"] if c.before is None and not c.nullable}
     if isinstance(own, gpd.GeoDataFrame) and needed <= set(own.columns):
         found = conform(own, "sites")
-        return found, pd.DataFrame({"site_id": found["site_id"]}), _aside([])
+        return found, pd.DataFrame({"site_id": found["site_id"]}), _rejected_table([])
     frame = generic.table(given, keep_all=True)
     n = len(frame)
     rows = RowValidator(given.name, frame["row"].to_numpy(), frame["fault"].to_numpy() if "fault" in frame else None)
 
     def words(*names: str) -> np.ndarray:
-        """Text of the first column that has any, row by row; None where empty."""
+        """Return for each row the text of the first of these columns that is not empty, else None."""
         out = np.full(n, None, object)
         for name in names:
             if name in frame:
@@ -62,6 +65,7 @@ def normalize(given: Received) -> tuple[gpd.GeoDataFrame, pd.DataFrame, pd.DataF
     for k in np.flatnonzero(p > 1):
         rows.note(int(k), f"column 'p_data_center': {p[k]:g} is above 1")
     mid = np.where(np.isnan(number["it_mw_p50"]), number["it_mw"], number["it_mw_p50"])
+    # facility over IT power at peak: median of models/reference/ratios.csv (docs/methods.md, section 4.3)
     mid = np.where(np.isnan(mid), number["facility_mw"] / facts.ratio("facility_per_it").median, mid)
     mid = np.where(mid > 0, mid, np.nan)
     both = ~np.isnan(mid) & ~np.isnan(low) & ~np.isnan(high)
@@ -75,15 +79,16 @@ def normalize(given: Received) -> tuple[gpd.GeoDataFrame, pd.DataFrame, pd.DataF
     first: dict[str, int] = {}
     for k in twice:
         if (before := first.setdefault(name[k], int(k))) != k:
-            rows.note(int(k), f"id '{name[k][:60]}' is already that of row {frame['row'].iloc[before]}")
+            rows.note(int(k), f"id '{name[k][:60]}' is already used in row {frame['row'].iloc[before]}")
     usable = pd.isna(rows.reason)
     good, bad = np.flatnonzero(usable), np.flatnonzero(~usable)
-    aside = _aside([(int(frame["row"].iloc[k]), str(name[k]), str(rows.reason[k])) for k in bad])
+    rejected = _rejected_table([(int(frame["row"].iloc[k]), str(name[k]), str(rows.reason[k])) for k in bad])
     if not len(good):
         raise RegistryError(
-            f"{given.name}: no usable row; the first: {'; '.join(aside['reason'][:1]) or 'there is none'}"
+            f"{given.name}: no usable row; the first: {'; '.join(rejected['reason'][:1]) or 'there is none'}"
         )
     with np.errstate(divide="ignore", invalid="ignore"):
+        # p10 and p90 of a log-normal lie 2 x 1.2816 ln-sd apart
         stated = np.log(high / low) / (2 * Z80)
     spread = np.where((low > 0) & (high > low), stated, _LN_SD)
     area = np.where(number["building_area_m2"] > 0, number["building_area_m2"], number["footprint_m2"])
@@ -98,7 +103,7 @@ def normalize(given: Received) -> tuple[gpd.GeoDataFrame, pd.DataFrame, pd.DataF
         "plant_known": ~np.isnan(number["cooling_objects"]) | ~np.isnan(number["cooling_area_m2"]),
     }).iloc[good].reset_index(drop=True)  # fmt: skip
     labels = table[["site_id", "name", "operator", "identifier", "zone", "plant_known"]]
-    return sites_from_rows(table), labels, aside
+    return sites_from_rows(table), labels, rejected
 
 
 _NUMBERS = ("it_mw_p10", "it_mw_p50", "it_mw_p90", "it_mw", "facility_mw", "p_data_center", "building_area_m2",
@@ -106,11 +111,11 @@ _NUMBERS = ("it_mw_p10", "it_mw_p50", "it_mw_p90", "it_mw", "facility_mw", "p_da
 
 
 def sites_from_rows(frame: pd.DataFrame) -> gpd.GeoDataFrame:
-    """Return table `sites` of rows whose power is a log-normal.
+    """Return table `sites` for rows whose power is log-normal.
 
     Args:
-        frame: site_id, geometry (lon/lat), mid (median IT power, MW), spread (its ln-sd), p (that it is a data
-            center), area and cooling_m2 (m2), cooling (machines), and image_date where known.
+        frame: columns site_id, geometry (lon/lat), mid (median IT power, MW), spread (its ln-sd), p (probability of a
+            data center), area and cooling_m2 (m2), cooling (number of machines), and image_date if known.
     """
     shapes = frame["geometry"].to_numpy(object)
     middle = centres(shapes)
@@ -135,11 +140,12 @@ def sites_from_rows(frame: pd.DataFrame) -> gpd.GeoDataFrame:
 
 @lru_cache(maxsize=1024)
 def _factors(spread: float) -> np.ndarray:
-    """Quantiles of H100 equivalents and of FLOP in 90 days of a site of median 1 MW IT, (2, quantile)."""
+    """Return quantiles of H100 equivalents and of FLOP in 90 days for a site of median 1 MW IT, (2, quantile)."""
     h100e, flop = training_compute.per_it_mw(_YEAR)
+    # fixed seed: the same table gives the same bits; compute scales with the median power
     it = np.exp(spread * np.random.default_rng(11).standard_normal(len(h100e)))
     return np.stack([np.quantile(it * h100e, QUANTILES), np.quantile(it * flop * 90.0, QUANTILES)])
 
 
-def _aside(rows: list[tuple[int, str, str]]) -> pd.DataFrame:
+def _rejected_table(rows: list[tuple[int, str, str]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["row", "id", "reason"])

@@ -1,7 +1,7 @@
-"""Both sides of the matching as columns in canonical order: shapes, metres, power, dates, labels.
+"""Observed sites and declarations as arrays in canonical order: shapes, metres, power, dates, labels.
 
-In: tables `sites`, `declared`, `looked_at`. Out: `Sites`, `Declared`; a row is an index from here on, so that a
-million of them cost arrays and not objects.
+In: tables `sites`, `declared`, `looked_at`. Out: `Sites`, `Declared`. Later steps refer to records by row number, so
+that a million of them need arrays and not objects.
 """
 
 from __future__ import annotations
@@ -21,29 +21,26 @@ from overwatt.aoi.errors import RegistryError
 from overwatt.aoi.geodesy import EARTH_RADIUS_M, centres, local_frame, local_xy, on_sphere
 from overwatt.pipeline.coverage import looked_shares
 from overwatt.pipeline.quantiles import Z80
-from overwatt.pipeline.reconcile.settings import (
-    MIN_MW,
-    ReconcileSettings,
-)
+from overwatt.pipeline.reconcile.settings import MIN_MW, ReconcileSettings
 from overwatt.pipeline.tables import iso_days
 from overwatt.pipeline.vocabulary import NOT_OPERATING, OTHER_USES, PLACELESS_KINDS
 
 EARTH_KM = EARTH_RADIUS_M / 1e3
-MAX_DENSITY_KM2 = 200.0  # five neighbours within 90 m; coincident points would make it infinite
+MAX_DENSITY_KM2 = 200.0  # five neighbours within 90 m; coincident points would make it infinite (own choice)
 _LABELS = ("name", "operator", "identifier", "zone", "plant_known")
 
 
 @dataclass
 class Shapes:
-    """Shapes of a table and what the score needs of them.
+    """Geometries of a table, and the measures of them that the score needs.
 
     Attributes:
         shape: (n,) geometries, lon/lat.
         centre: (n, 2) degrees.
         hull_m2: (n,) area of the convex hull.
-        edge_m: (n,) its perimeter.
-        radius_m: (n,) farthest reach from the centre.
-        sphere: (n, 3) centres on a sphere, km.
+        edge_m: (n,) perimeter of the hull; of a line twice its length.
+        radius_m: (n,) distance from the centre to the farthest corner of the bounding box, 0 for points.
+        sphere: (n, 3) centres on a sphere, km, for neighbour searches.
     """
 
     shape: np.ndarray
@@ -54,7 +51,7 @@ class Shapes:
     sphere: np.ndarray
 
     def density_km2(self, rows: np.ndarray, settings: ReconcileSettings) -> np.ndarray:
-        """Density of the table's places about `rows`, per km2, from the distance to the k-th neighbour."""
+        """Return the density of records around `rows`, per km2, from the distance to the k-th neighbour."""
         out = np.full(len(rows), settings.min_density_km2)
         k = min(settings.neighbours, len(self.shape) - 1)
         if not k or not len(rows):
@@ -62,16 +59,34 @@ class Shapes:
         used, back = np.unique(rows, return_inverse=True)
         away_km = cKDTree(self.sphere).query(self.sphere[used], k=[k + 1], workers=-1)[0][:, 0]
         with np.errstate(divide="ignore"):
+            # k neighbours in a disc of their distance, docs/methods.md, section 6.1
             density = np.clip(k / (np.pi * away_km**2), settings.min_density_km2, MAX_DENSITY_KM2)
         return np.asarray(density[back])
 
 
 @dataclass
 class Sites:
-    """Observed sites, by site_id; one element a site.
+    """Observed sites in order of site_id, one element per site.
 
-    `equipped`: data-center buildings with cooling plant were seen; where a table does not state the plant
-    (`plant_known` false), whoever calls it a data center is believed.
+    Attributes:
+        id: site_id.
+        at: geometries.
+        p: probability that the site is a data center.
+        prior: prior probability of that.
+        it_mw: IT power, median, MW.
+        it_low: p10, MW.
+        it_high: p90, MW.
+        ln_sd: standard deviation of ln IT power.
+        buildings: number of buildings.
+        building_m2: their area, m2.
+        cooling: number of cooling objects.
+        cooling_m2: their area, m2.
+        equipped: data-center buildings with cooling plant were seen; if the table does not state the plant, sites with
+            p of 0.5 or more count as equipped.
+        plant_known: the table states cooling equipment.
+        on_border: the site is cut by the border of the imagery.
+        date: date of the image, NaT if unknown.
+        labels: name, operator, identifier, zone, as far as known.
     """
 
     id: np.ndarray
@@ -108,7 +123,27 @@ class Sites:
 
 @dataclass
 class Declared:
-    """Declared facilities, by declared_id; one element a declaration."""
+    """Declared facilities in order of declared_id, one element per declaration.
+
+    Attributes:
+        id: declared_id.
+        at: geometries.
+        error_m: stated position error, 1 sigma, m.
+        sigma_m: position error with that of the imagery, 1 sigma, m.
+        it_mw: declared IT power, MW; from facility power if only that is stated; NaN if unknown.
+        ln_sd: standard deviation of ln declared power.
+        outline_m2: area of the declared outline, m2; may be land.
+        footprint_m2: declared footprint of the buildings, m2.
+        looked: share of the place that was observed.
+        p_missed: probability that the facility is not detected, or is not there.
+        kind: declared use.
+        odd_use: the declared use contradicts a data center with cooling plant.
+        status: declared status.
+        since: first day of the status, NaT if unknown.
+        until: last day of the status, NaT if unknown.
+        zone: declared zone.
+        labels: name, operator, declared_id.
+    """
 
     id: np.ndarray
     at: Shapes
@@ -133,7 +168,7 @@ class Declared:
 
 
 def sites_of(frame: gpd.GeoDataFrame, labels: pd.DataFrame | None = None) -> Sites:
-    """Return the table `sites` as columns, in order of site_id."""
+    """Return the table `sites` as arrays, in order of site_id; `labels` as in `ledger.reconcile`."""
     frame = _in_order(frame, "site_id")
     own = pd.DataFrame(index=range(len(frame)))
     if labels is not None:
@@ -155,22 +190,24 @@ def sites_of(frame: gpd.GeoDataFrame, labels: pd.DataFrame | None = None) -> Sit
 
 
 def declared_of(frame: gpd.GeoDataFrame, looked_at: gpd.GeoDataFrame, settings: ReconcileSettings) -> Declared:
-    """Return the facilities of the table `declared` as columns, in order of declared_id.
+    """Return the facilities of the table `declared` as arrays, in order of declared_id.
 
-    Chips, workloads and rows without a place are left out: no site is matched to them.
+    Chips, workloads and rows without a place are left out: they are never matched to a site.
 
     Raises:
         RegistryError: a declared_id occurs twice.
     """
     twice = frame["declared_id"][frame["declared_id"].duplicated()]
     if len(twice):
-        raise RegistryError(f"declared_id '{twice.iloc[0]}' occurs twice: put each registry's name before its ids")
+        raise RegistryError(
+            f"declared_id '{twice.iloc[0]}' occurs twice: prefix the ids with the name of their registry"
+        )
     shape = frame.geometry.to_numpy()
     placed = ~(shapely.is_missing(shape) | shapely.is_empty(shape))
     frame = _in_order(frame[placed & ~frame["kind"].isin(PLACELESS_KINDS).to_numpy(bool)], "declared_id")
     error_m = frame["position_error_m"].to_numpy(float)
     it, facility = (frame[c].to_numpy(float) for c in ("it_mw", "facility_mw"))
-    from_facility = np.isnan(it)
+    from_facility = np.isnan(it)  # then IT power = facility power / facility_per_it, docs/methods.md, section 4.3
     looked = looked_shares(frame.geometry.to_numpy(), error_m, looked_at)
     idle = frame["status"].isin(NOT_OPERATING).to_numpy(bool)
     missed = np.where(idle, settings.p_missed_not_operating, settings.p_missed)
@@ -189,7 +226,7 @@ def declared_of(frame: gpd.GeoDataFrame, looked_at: gpd.GeoDataFrame, settings: 
 
 
 def shapes_of(frame: gpd.GeoDataFrame) -> Shapes:
-    """Return hull, reach and centre of the table's geometries."""
+    """Return hull, radius and centre of the geometries of a table."""
     shape = np.asarray(frame.geometry.to_numpy(), dtype=object)
     n = len(shape)
     if not n:
@@ -203,12 +240,16 @@ def shapes_of(frame: gpd.GeoDataFrame) -> Shapes:
         corners = np.abs(shapely.bounds(hull))
         radius[some] = np.hypot(np.maximum(corners[:, 0], corners[:, 2]), np.maximum(corners[:, 1], corners[:, 3]))
         area[some] = shapely.area(hull)
+        # GEOS gives a line its length once, its outline is twice that
         edge[some] = np.where(area[some] > 0, shapely.length(hull), 2.0 * shapely.length(hull))
     return Shapes(shape, centre, area, edge, radius, on_sphere(centre, EARTH_KM))
 
 
 def distances_m(a: Shapes, i: np.ndarray, b: Shapes, j: np.ndarray) -> np.ndarray:
-    """Distance of a[i] and b[j] edge to edge in the frame about b[j], m, (pair,); NaN where j < 0."""
+    """Return the distance between a[i] and b[j], edge to edge, m, (pair,); NaN where j < 0.
+
+    Measured in a local plane around the centre of b[j].
+    """
     out = np.full(len(i), np.nan)
     if not len(b.shape) or not len(i):
         return out
@@ -224,7 +265,7 @@ def distances_m(a: Shapes, i: np.ndarray, b: Shapes, j: np.ndarray) -> np.ndarra
 
 
 def overlaps(a: Shapes, i: np.ndarray, b: Shapes, j: np.ndarray, distance_m: np.ndarray) -> np.ndarray:
-    """Shared area over the smaller one's, (pair,); NaN where one side is a point: that says nothing."""
+    """Return the shared area over the smaller area, (pair,); NaN if one side is a point, which gives no information."""
     out = np.full(len(i), np.nan)
     both = (a.hull_m2[i] > 0) & (b.hull_m2[j] > 0)
     out[both] = 0.0
@@ -238,7 +279,7 @@ def overlaps(a: Shapes, i: np.ndarray, b: Shapes, j: np.ndarray, distance_m: np.
 
 
 def share_inside(a: Shapes, i: np.ndarray, b: Shapes, j: np.ndarray) -> np.ndarray:
-    """Share of a[i] that lies within b[j], (pair,); of a point 0 or 1."""
+    """Return the share of a[i] that lies within b[j], (pair,); 0 or 1 for a point."""
     lon0, lat0 = b.centre[j].T
     one, other = local_frame(a.shape[i], lon0, lat0), local_frame(b.shape[j], lon0, lat0)
     area = shapely.area(one)
@@ -247,13 +288,19 @@ def share_inside(a: Shapes, i: np.ndarray, b: Shapes, j: np.ndarray) -> np.ndarr
 
 
 def _background(values: np.ndarray, least: float) -> tuple[float, float]:
-    """Median and spread of ln over all sites; at least 0.8, wider than MW per building (docs/methods.md, section 0)."""
+    """Return median and spread of ln values over all sites.
+
+    The spread is at least 0.8, own choice, wider than that of MW per building (docs/methods.md, section 0, number 6).
+    """
     ln_all = np.log(np.maximum(values, least))
     return float(np.median(ln_all)), max(0.8, float(np.std(ln_all)))
 
 
 def odd_use(kinds: np.ndarray) -> np.ndarray:
-    """Whether a data center with cooling plant contradicts the declared use, (n,); 'data storage' it does not."""
+    """Return whether a data center with cooling plant contradicts the declared use, (n,) bool.
+
+    'storage' is contradicted, 'data storage' is not.
+    """
     words = {k: frozenset(re.findall(r"[a-z]+", k.lower())) for k in set(kinds.tolist()) if isinstance(k, str)}
     odd = {k: bool(w & OTHER_USES) and not w & {"data", "server", "datacenter"} for k, w in words.items()}
     return np.array([odd.get(k, False) for k in kinds.tolist()], bool)
@@ -276,5 +323,5 @@ def _words(frame: pd.DataFrame, column: str) -> np.ndarray[Any, Any]:
 
 
 def _dates(frame: pd.DataFrame, column: str, end: bool = False) -> np.ndarray:
-    """Dates of a column, NaT where the table has none."""
+    """Return a column as days, NaT where there is no date or no such column; `end`: last day of a month or year."""
     return iso_days(frame[column], end=end) if column in frame else np.full(len(frame), np.datetime64("NaT", "D"))

@@ -1,4 +1,7 @@
-"""Words of the ledger's entries that are more than one class's own."""
+"""Sentences that ledger entries of several classes share.
+
+In: sites, declarations and candidate pairs. Out: texts for the columns of table `ledger`.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +13,19 @@ from overwatt.pipeline.reconcile.linkage import Pairs
 from overwatt.pipeline.reconcile.records import Declared, Sites
 from overwatt.pipeline.vocabulary import NOT_OPERATING
 
-_LEAST_P = 0.01  # fainter alternatives are not named
-_NAMED = 3
+_MIN_P = 0.01  # less probable alternatives are not listed; own choice, readers drown in them otherwise
+_MAX_LISTED = 3  # alternatives per entry and text cell; own choice
 
 
 def km(metres: float) -> str:
-    """Return a length for people: '80 m', '3.2 km'."""
+    """Return a length as readable text: '80 m', '3.2 km'."""
     return f"{metres / 1e3:.1f} km" if metres >= 1000 else f"{metres:.0f} m"
 
 
 def above_or_below(
     low: float, mid: float, high: float, declared_mw: float, complete: bool, ratio: float, limit: float
 ) -> str:
-    """Return the sentence on observed and declared power; `ratio` and `limit` in ln."""
+    """Return the sentence that compares observed with declared power (MW); `ratio` and `limit` are ln of factors."""
     return (
         f"Equipment and buildings could carry {mid:.0f} MW of IT (p10-p90 {low:.0f}-{high:.0f}), "
         f"declared are {'' if complete else 'at least '}{declared_mw:.0f} MW: a factor "
@@ -31,7 +34,7 @@ def above_or_below(
 
 
 def limits(p: float, no_plant: bool, cut: bool) -> list[str]:
-    """Return what the image alone leaves open about a site."""
+    """Return the reasons why the image alone does not settle what a site is, none if there are none."""
     words = []
     if cut:
         words.append("The site lies on the border of the imagery: its size and power are lower bounds.")
@@ -42,21 +45,22 @@ def limits(p: float, no_plant: bool, cut: bool) -> list[str]:
     return words
 
 
-def status_checks(d: Declared, j: np.ndarray, s: Sites, i: np.ndarray) -> list[str]:
-    """Return what the image says of the declared status, (pair,): agrees, differs, or unknown and why.
+def status_checks(declared: Declared, j: np.ndarray, sites: Sites, i: np.ndarray) -> list[str]:
+    """Return whether the image agrees with the declared status, (pair,): agrees, differs, or unknown and why.
 
-    A status can only be compared where both sides have a date and the image lies in the span in which the status
-    is declared to hold; a declaration without an end holds on.
+    A status can be compared only if both sides have a date and the image was taken in the period for which the status
+    is declared. A declaration without an end date is still valid.
     """
-    status, seen, since, until = d.status[j], s.date[i], d.since[j], d.until[j]
+    status, seen, since, until = declared.status[j], sites.date[i], declared.since[j], declared.until[j]
     stated = np.array([isinstance(v, str) for v in status], bool)
     undated = np.isnat(since) & np.isnat(until)
     idle = np.isin(status.astype(str), list(NOT_OPERATING))
-    equipped = s.equipped[i]
+    equipped = sites.equipped[i]
     words = np.where(idle == equipped, "differs", "agrees").astype(object)
     words[~idle & ~equipped] = "unknown: no plant was seen, which does not show that nothing runs"
     for k in np.flatnonzero(idle):
         words[k] = f"{words[k]}: image of {seen[k]}, declared as {status[k]} from {_day(since[k])} to {_day(until[k])}"
+    # later lines overwrite earlier ones; comparisons with NaT are false
     words[seen > until] = "unknown: the image is newer than the span of the declaration"
     words[seen < since] = "unknown: the image is older than the declaration"
     words[undated] = "unknown: the declaration has no date"
@@ -70,20 +74,20 @@ def _day(day: np.datetime64) -> str:
 
 
 def alternatives(
-    pairs: Pairs, s: Sites, d: Declared, *, site_entry: tuple[np.ndarray, int] | None = None,
+    pairs: Pairs, sites: Sites, declared: Declared, *, site_entry: tuple[np.ndarray, int] | None = None,
     decl_entry: tuple[np.ndarray, int] | None = None, own: np.ndarray | None = None,
 ) -> list[str | None]:  # fmt: skip
-    """Return each entry's likeliest other partners as JSON, (entry,); None where there is none above 1%.
+    """Return the most probable other partners of each entry as JSON, (entry,); None if none has 1% or more.
 
     Args:
-        pairs: with marginals.
-        s: sites.
-        d: declarations.
-        site_entry: site of each entry, and number of sites: its declarations are named.
-        decl_entry: declaration of each entry, and number of declarations: its sites are named.
-        own: the entries' own pairs, which are no alternatives.
+        pairs: candidate pairs with marginal probabilities.
+        sites: observed sites.
+        declared: declarations.
+        site_entry: site of each entry, and number of sites; lists other declarations for that site.
+        decl_entry: declaration of each entry, and number of declarations; lists other sites for that declaration.
+        own: pairs that the entries are made of; they are not alternatives.
     """
-    usable = pairs.p_match >= _LEAST_P
+    usable = pairs.p_match >= _MIN_P
     if own is not None:
         usable[own] = False
     near = np.flatnonzero(usable)
@@ -101,26 +105,26 @@ def alternatives(
     entry, pair, side = np.concatenate(entries), np.concatenate(which), np.concatenate(names)
     order = np.lexsort((pair, -pairs.p_match[pair], entry))
     found: dict[int, list[dict[str, object]]] = {}
-    for e, k, is_site in zip(entry[order].tolist(), pair[order].tolist(), side[order].tolist(), strict=True):
-        have = found.setdefault(e, [])
-        if len(have) < _NAMED:
-            have.append(_alternative(int(k), is_site, pairs, s, d))
-    for e, rows in found.items():
-        out[e] = json.dumps(rows, ensure_ascii=False)
+    for entry_row, k, is_site in zip(entry[order].tolist(), pair[order].tolist(), side[order].tolist(), strict=True):
+        have = found.setdefault(entry_row, [])
+        if len(have) < _MAX_LISTED:
+            have.append(_alternative(int(k), is_site, pairs, sites, declared))
+    for entry_row, rows in found.items():
+        out[entry_row] = json.dumps(rows, ensure_ascii=False)
     return out
 
 
-def _alternative(k: int, is_site: bool, pairs: Pairs, s: Sites, d: Declared) -> dict[str, object]:
+def _alternative(k: int, is_site: bool, pairs: Pairs, sites: Sites, declared: Declared) -> dict[str, object]:
     i, j = int(pairs.site[k]), int(pairs.decl[k])
-    why = [f"{km(pairs.distance_m[k])} apart, stated error {km(d.error_m[j])}"]
-    if not np.isnan(d.it_mw[j]):
-        why.append(f"{s.it_mw[i]:.0f} MW seen, {d.it_mw[j]:.0f} MW declared")
+    why = [f"{km(pairs.distance_m[k])} apart, stated error {km(declared.error_m[j])}"]
+    if not np.isnan(declared.it_mw[j]):
+        why.append(f"{sites.it_mw[i]:.0f} MW seen, {declared.it_mw[j]:.0f} MW declared")
     if pairs.label[k] > 0.5:
         why.append("names or identifiers agree")
     elif pairs.label[k] < -0.5:
         why.append("names differ")
     return {
-        "id": str(s.id[i] if is_site else d.id[j]), "side": "site" if is_site else "declaration",
+        "id": str(sites.id[i] if is_site else declared.id[j]), "side": "site" if is_site else "declaration",
         "p": round(float(pairs.p_match[k]), 3), "distance_m": round(float(pairs.distance_m[k]), 1),
         "why": "; ".join(why),
     }  # fmt: skip

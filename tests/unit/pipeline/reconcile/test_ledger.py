@@ -20,6 +20,7 @@ from overwatt.aoi.errors import RegistryError
 from overwatt.pipeline.reconcile import assignment
 from overwatt.pipeline.reconcile import ledger as rc
 from overwatt.pipeline.reconcile import records as tables_of
+from overwatt.pipeline.reconcile.entries import entry_id
 from overwatt.pipeline.reconcile.likelihood_ratios import ln_place
 from overwatt.pipeline.tables import CRS, LEDGER_CLASSES, QUANTILE_NAMES, QUANTILES, conform, empty
 
@@ -432,8 +433,8 @@ def test_vague_coordinate_matches_a_lone_site_and_not_one_of_many():
 
 
 def test_entry_id_depends_on_the_ids_only():
-    assert rc.entry_id("S", "D") == rc.entry_id("S", "D")
-    assert len({rc.entry_id(*k) for k in (("S", "D"), ("S", None), (None, "S"), ("SD", ""), ("D", "S"))}) == 5
+    assert entry_id("S", "D") == entry_id("S", "D")
+    assert len({entry_id(*k) for k in (("S", "D"), ("S", None), (None, "S"), ("SD", ""), ("D", "S"))}) == 5
 
 
 def test_twice_the_same_declared_id_and_bad_settings_are_named():
