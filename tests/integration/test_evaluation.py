@@ -7,6 +7,7 @@ from shapely import box
 from overwatt.aoi.errors import ConfigError, ModelContractError
 from overwatt.workflows.tiles.command import Options, run
 from overwatt.workflows.training import evaluation
+from tests.support import naming
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def test_weights_against_themselves_on_an_image(scene, weights, labels):
     options = {"unlabelled": "background"}
     one = evaluation.on_image(scene, labels, weights=[weights], **options)
     undisturbed(evaluation.on_image(scene, labels, weights=[weights, weights], block_m=100.0, **options), one)
-    with pytest.raises(ConfigError, match="--weights given 3 times"):
+    with pytest.raises(ConfigError, match=naming("--weights", 3)):
         evaluation.on_image(scene, labels, weights=[weights] * 3, **options)
 
 
@@ -49,5 +50,5 @@ def test_weights_against_themselves_on_tiles(scene, weights, labels, tmp_path):
     assert one["tiles"] > 0
     assert one["in_training"] is False
     undisturbed(evaluation.on_tiles(tiles, "test", weights=[weights, weights]), one)
-    with pytest.raises(ModelContractError, match="cut the tiles with --tile-gsd"):
+    with pytest.raises(ModelContractError, match=naming("--tile-gsd")):
         evaluation.on_tiles(cut(tile_gsd_m=4.0), "test", weights=[weights])

@@ -9,17 +9,18 @@ import shapely
 from overwatt.aoi.errors import ConfigError
 from overwatt.pipeline.balance import material_balance
 from overwatt.pipeline.reconcile import ledger as reconcile
-from overwatt.pipeline.reconcile.observed_sites import _sites, assumed_looked_at
+from overwatt.pipeline.reconcile.observed_sites import assumed_looked_at
 from overwatt.pipeline.tables import CRS, conform
+from tests.support import naming, observed_sites
 
 
 def world(true_mw, seen_factor, told_factor, *, drop=(), chips=None, spread=0.3):
     """A row of sites 20 km apart of one owner; `drop` are not declared."""
     n = len(true_mw)
     place = shapely.points(np.arange(n) * 0.25 - 80.0, np.full(n, 40.0))
-    sites = _sites(pd.DataFrame({
+    sites = observed_sites(pd.DataFrame({
         "site_id": [f"S{k}" for k in range(n)], "geometry": place, "mid": true_mw * seen_factor, "spread": spread,
-        "p": 0.99, "area": 1e4, "cooling": 4, "cooling_m2": 100.0,
+        "p": 0.99, "area": 1e4, "cooling": 4,
     }))  # fmt: skip
     keep = [k for k in range(n) if k not in drop]
     rows = gpd.GeoDataFrame({
@@ -125,5 +126,7 @@ def test_questions_are_rare_where_there_is_none():
 
 @pytest.mark.parametrize("by", [["planet"], "county"])
 def test_levels_that_are_none_are_named(by):
-    with pytest.raises(ConfigError, match="not known"):
+    with pytest.raises(
+        ConfigError, match=naming("by", "planet" if "planet" in by else "county", "site", "owner", "zone")
+    ):
         material_balance.balances(*world(MW, ONE, ONE), by=by)

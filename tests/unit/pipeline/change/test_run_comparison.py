@@ -12,20 +12,20 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from overwatt.pipeline.change.run_comparison import compare
-from overwatt.pipeline.reconcile.observed_sites import _sites, assumed_looked_at
+from overwatt.pipeline.reconcile.observed_sites import assumed_looked_at
 from overwatt.workflows.cli.main import app
+from tests.support import observed_sites
 
 LIGHT = settings(max_examples=25, deadline=None)
 
 
 def sites(rows, spread=0.3):
     """Rows of (name, x in 0.01 degree, MW)."""
-    return _sites(
+    return observed_sites(
         pd.DataFrame({
             "site_id": [r[0] for r in rows],
             "geometry": [shapely.box(0.01 * r[1], 40, 0.01 * r[1] + 0.001, 40.001) for r in rows],
             "mid": [float(r[2]) for r in rows], "spread": spread, "p": 0.9, "area": 9000.0, "cooling": 2,
-            "cooling_m2": 50.0,
         })
     )  # fmt: skip
 
