@@ -1,4 +1,4 @@
-"""The promise of the front page: the demo, with the shipped weights, names the four planted inconsistencies."""
+"""The promise of the front page: the demo, with the bundled weights, names the four planted inconsistencies."""
 
 import json
 
@@ -12,6 +12,7 @@ SAMPLE = ROOT / "data_samples" / "demo"
 
 @pytest.mark.slow
 def test_the_demo_names_the_four_planted_inconsistencies(overwatt, tmp_path):
+    """About 23 s."""
     done = overwatt("demo", "--out", "run", "--json")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])

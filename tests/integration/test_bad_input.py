@@ -373,6 +373,11 @@ def test_evaluate_refuses_labels_of_other_classes(refused, small_image, weights,
     assert names(refused(*args, "--unlabelled", "ignored"), "--unlabelled", "'ignored'", "'ignore'")
 
 
+def test_reconcile_refuses_a_file_that_is_no_table_of_sites(refused, workflow, small_image, registry):
+    file = workflow(small_image)
+    assert names(refused("reconcile", file, registry), file.name)
+
+
 def test_an_out_that_is_a_file(workflow, small_image, tmp_path, monkeypatch, capfd):
     place = tmp_path / "taken"
     place.write_text("mine")

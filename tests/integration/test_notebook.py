@@ -1,12 +1,13 @@
 """The notebook runs from its first cell to its last, on a tiny set, with the commands as they are."""
 
-from pathlib import Path
+import re
 
 import nbclient
 import nbformat
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support import HANG_S, ROOT
+
 NOTEBOOK = ROOT / "docs" / "retrain.ipynb"
 
 
@@ -15,6 +16,7 @@ NOTEBOOK = ROOT / "docs" / "retrain.ipynb"
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_the_notebook_takes_tiles_to_weights_in_a_workflow(tmp_path, monkeypatch):
+    """About 98 s: eight starts of the command, and a simulated district."""
     for name, value in {
         "OVERWATT_NOTEBOOK_DIR": str(tmp_path),
         "OVERWATT_NOTEBOOK_STEPS": "2",
@@ -26,10 +28,10 @@ def test_the_notebook_takes_tiles_to_weights_in_a_workflow(tmp_path, monkeypatch
         monkeypatch.setenv(name, value)
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     where = {"metadata": {"path": tmp_path}}
-    client = nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3", resources=where)
+    client = nbclient.NotebookClient(notebook, timeout=int(HANG_S), kernel_name="python3", resources=where)
     client.execute()
     printed = "".join(o.get("text", "") for c in notebook.cells for o in c.get("outputs", ()))
-    assert "new {'data_center':" in printed
+    assert re.search(r"new \{'data_center': (None|\d)", printed)  # scores of the new weights
     assert (tmp_path / "weights" / "retrained.safetensors").is_file()
     assert (tmp_path / "run" / "report.html").is_file()
 

@@ -112,5 +112,5 @@ def test_its_file_says_so_and_other_bands_keep_it(counted, tmp_path):
         )
     text = (tmp_path / "w.json").read_text().replace('"counting": true', '"counting": false')
     (tmp_path / "w.json").write_text(text)
-    with pytest.raises(ModelContractError, match=naming("w.safetensors", "counter")):
+    with pytest.raises(ModelContractError, match=naming("w.safetensors", "tensors")):
         cards.load(tmp_path / "w.safetensors")

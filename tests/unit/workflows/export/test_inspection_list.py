@@ -21,7 +21,7 @@ from overwatt.workflows.export import fields as export_fields
 from overwatt.workflows.export import gis, inspection_list, spreadsheet, styles
 from overwatt.workflows.export import table as export_table
 from overwatt.workflows.io.dispositions import FINDINGS
-from tests.support import naming
+from tests.support import names, naming
 
 NASTY = '=HYPERLINK("http://x","<b>&]]>")'
 SQUARE = shapely.Polygon([(9.0, 50.0), (9.0, 50.01), (9.01, 50.01), (9.01, 50.0)])  # clockwise
@@ -347,13 +347,13 @@ def test_errors_name_the_file(folder, tmp_path):
 def test_tables_of_another_run_are_noticed(folder):
     sites(["other"]).to_parquet(folder / "sites.parquet")
     result = inspection_list.run(folder)
-    assert any("is it of another run" in text for text in result["warnings"])
+    assert any(names(text, "sites.parquet") for text in result["warnings"])
 
 
 def test_a_plan_of_another_ledger_is_noticed_and_odd_alternatives_stay_json(folder):
     ledger(8, alternatives='[{"id": "a\\u0007b", "p": 1e999}]').to_parquet(folder / "ledger.parquet")
     result = inspection_list.run(folder)
-    assert "6 entries are not in inspection/plan.csv" in result["warnings"][0]
+    assert names(result["warnings"][0], 6, "inspection/plan.csv")
     first = loaded(result["files"]["geojson"])["features"][0]["properties"]
     assert first["alternatives"] == [{"id": "a b", "p": None}]
 
@@ -381,7 +381,7 @@ def test_numbers_and_texts_of_alternatives_that_json_cannot_hold(tmp_path):
 
     found = json.loads(Path(result["files"]["geojson"]).read_text(encoding="utf-8"), parse_constant=refuse)
     assert len(found["features"]) == 8
-    assert any("no JSON list" in w for w in result["warnings"])
+    assert any(names(w, "JSON") for w in result["warnings"])
 
 
 def test_a_plan_of_another_ledger_is_noticed_and_ids_are_found_whatever_they_start_with(folder):
@@ -389,6 +389,4 @@ def test_a_plan_of_another_ledger_is_noticed_and_ids_are_found_whatever_they_sta
     plan = folder / "inspection" / "plan.csv"
     plan.parent.mkdir(exist_ok=True)
     pd.DataFrame({"place": ["elsewhere"], "probability": [0.5], "visit": [True]}).to_csv(plan, index=False)
-    assert any(
-        f"{len(place)} entries are not in inspection/plan.csv" in w for w in inspection_list.run(folder)["warnings"]
-    )
+    assert any(names(w, len(place), "inspection/plan.csv") for w in inspection_list.run(folder)["warnings"])

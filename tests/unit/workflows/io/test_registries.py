@@ -14,7 +14,7 @@ from overwatt.workflows.cli.main import app
 from overwatt.workflows.config.run import load
 from overwatt.workflows.io import registries
 from overwatt.workflows.run import runner as runs
-from tests.support import naming
+from tests.support import names, naming
 
 FACILITIES = "id,lon,lat,name,operator,it_mw\na,-77.5,39.0,Alpha One,Big,40\nb,-77.4,39.1,Beta,Small,10\n"
 PERMITS = "id,lon,lat,name,operator,generators\np1,-77.5001,39.0001,Alpha One,Big,30\np2,-77.2,39.3,Gamma,Other,8\n"
@@ -91,7 +91,7 @@ def test_a_bad_row_does_not_end_a_run(files, workflow_file, registry):
     given = [f"declared.path={registry}", f"declared.also=[{files / 'twice.csv'}]"]
     inputs = runs.open_inputs(load(workflow_file, given))
     assert len(inputs.kept_aside) == 1
-    assert "'a' is already that of row 1" in inputs.kept_aside["reason"][0]
+    assert names(inputs.kept_aside["reason"][0], "'a'", "row 1")
     assert any(name.endswith("twice.csv") for name in inputs.hashes)
 
 
