@@ -149,7 +149,8 @@ def test_simulate_writes_its_files_and_names_them(overwatt, tmp_path):
 @pytest.mark.slow
 def test_reconcile_makes_the_ledger_of_a_run_again(overwatt, workflow_file, corner, registry, tmp_path):
     """About 20 s: two starts of the command, one with workers."""
-    run = last_object(overwatt("run", workflow_file, "--set", f"imagery.path={corner}", "--out", "run", "--json"))
+    settings = ("--set", f"imagery.path={corner}", "--set", "prior=0.9")  # high, so that some are undeclared
+    run = last_object(overwatt("run", workflow_file, *settings, "--out", "run", "--json"))
     assert any(row["class"] == "undeclared" for row in run["ledger"])
     again = last_object(overwatt("reconcile", "run/sites.parquet", registry, "--out", "ledger", "--json"))
     assert {"ledger", "counts"} <= set(again)
