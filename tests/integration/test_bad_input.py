@@ -16,7 +16,9 @@ from rasterio.shutil import copy as copy_raster
 
 from overwatt.models.detector.card import load_card
 from overwatt.workflows.cli import main as cli
+from overwatt.workflows.config.run import load
 from overwatt.workflows.io.images import open_image
+from overwatt.workflows.run import runner
 from tests.support import RGB, WEST_M, names, save_weights, write_image
 
 PIXELS = np.random.default_rng(0).integers(1, 255, (3, 96, 128), dtype=np.uint8)
@@ -431,12 +433,12 @@ def test_usage_errors(argv, tmp_path, monkeypatch, capfd):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_disk_that_may_not_be_written_is_no_traceback(monkeypatch, capfd, tmp_path):
+def test_a_full_disk_gives_one_line_and_no_traceback(workflow, small_image, monkeypatch, capfd, tmp_path):
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device", str(tmp_path / "sites.parquet"))
 
-    monkeypatch.setattr(cli, "_run", full)
-    monkeypatch.setattr(sys, "argv", ["overwatt", "run", "w.yaml"])
+    monkeypatch.setattr(runner, "run", full)
+    monkeypatch.setattr(sys, "argv", ["overwatt", "run", str(workflow(small_image))])
     with pytest.raises(SystemExit) as stop:
         cli.main()
     assert stop.value.code == 1
@@ -445,10 +447,7 @@ def test_a_disk_that_may_not_be_written_is_no_traceback(monkeypatch, capfd, tmp_
 
 def test_a_copy_of_the_image_is_fine(workflow, small_image, tmp_path):
     """The refusals above are for their reasons: with nothing wrong, all inputs open."""
-    from overwatt.workflows.config.run import load
-    from overwatt.workflows.run.runner import open_inputs
-
     copy = shutil.copy(small_image, tmp_path / "image.tif")
-    inputs = open_inputs(load(workflow(copy)))
+    inputs = runner.open_inputs(load(workflow(copy)))
     assert inputs.source is not None
     assert inputs.source.shape == (70, 90)

@@ -66,7 +66,7 @@ def test_probabilities_are_a_softmax_of_three_and_a_sigmoid_of_its_own():
 def test_padding_is_tensorflows_same_on_an_impulse(kernel, stride, half, data):
     n = 2 * half
     at = data.draw(st.integers(0, n - 1))
-    layer = _conv(1, 1, kernel, stride, act=False).eval()
+    layer = _conv(1, 1, kernel, stride, act=False).eval()  # private: the law is of one layer, not of the network
     row = np.arange(1.0, kernel + 1)
     with torch.no_grad():
         layer[1][0].weight[:] = torch.from_numpy(np.outer(row, row)).float()
@@ -133,7 +133,7 @@ def test_taps_are_the_last_blocks_of_their_stride(tiny):
         y = block(y)
         sizes.append(y.shape[-1])
     last = [max(i for i, s in enumerate(sizes) if s == size) for size in (32, 16, 8, 4)]
-    assert list(_TAPS[:4]) == last
+    assert list(_TAPS[:4]) == last  # private: a wrong tap gives a network that runs, and is only worse
     assert sizes[_TAPS[4]] == 2
     assert _TAPS[4] == len(sizes) - 1
 
