@@ -11,7 +11,7 @@ import torch
 
 from benchmarks.real_data import real_data
 from overwatt.models.simulate import training_scene
-from tests.support import Run, command, environment, registry_file, save_weights, write_image
+from tests.support import HANG_S, Run, command, environment, registry_file, save_weights, write_image
 
 
 @pytest.fixture(autouse=True)
@@ -48,6 +48,12 @@ def scene_pixels() -> np.ndarray:
 def scene(tmp_path_factory: pytest.TempPathFactory, scene_pixels: np.ndarray) -> Path:
     """The same as a georeferenced file. Read only: copy it before damaging it."""
     return write_image(tmp_path_factory.mktemp("scene") / "scene.tif", scene_pixels)
+
+
+@pytest.fixture(scope="session")
+def corner(tmp_path_factory: pytest.TempPathFactory, scene_pixels: np.ndarray) -> Path:
+    """The north-west quarter of the district, 450 x 350 pixels, where the size of the image does not matter."""
+    return write_image(tmp_path_factory.mktemp("corner") / "corner.tif", scene_pixels[:, :350, :450])
 
 
 @pytest.fixture(scope="session")
@@ -94,9 +100,9 @@ def workflow_file(tmp_path_factory: pytest.TempPathFactory, scene: Path, weights
 def overwatt(tmp_path: Path) -> Run:
     """Run the command line in a folder of its own; returns what subprocess.run does, as text."""
 
-    def run(*args: object, timeout: float = 300) -> subprocess.CompletedProcess:
+    def run(*args: object) -> subprocess.CompletedProcess:
         return subprocess.run(
-            command(*args), cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=timeout
+            command(*args), cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=HANG_S
         )
 
     return run

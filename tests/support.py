@@ -2,30 +2,56 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import geopandas as gpd
 import numpy as np
+import pandas as pd
 import rasterio
+import shapely
 import torch
 from affine import Affine
 from rasterio.errors import NotGeoreferencedWarning
+from scipy.special import ndtri
 
 from overwatt.models.detector.card import ModelCard
 from overwatt.models.detector.network import SiteNet
 from overwatt.models.detector.weights import save
+from overwatt.pipeline.tables import CRS, QUANTILE_NAMES, QUANTILES, conform
 
 ROOT = Path(__file__).resolve().parent.parent
 UTM_26N = "EPSG:32626"
 """The open Atlantic, where the simulator puts its scenes."""
 WEST_M, NORTH_M = 500_000.0, 4_984_000.0
 RGB = ("red", "green", "blue")
+HANG_S = 900.0
+"""Limit of a subprocess, in seconds: it guards against hanging, and says nothing of speed."""
 
 
 Run = Callable[..., subprocess.CompletedProcess]
+
+
+def naming(*words: object) -> str:
+    """A pattern for `pytest.raises(match=...)`: the message names every one of these, in any order and any wording.
+
+    Each stands by itself: 12 is not found in 128 or 0.12, but in 12.0.
+    """
+    found = ""
+    for word in (str(w).removesuffix(".0") for w in words):
+        before = r"(?<!\w)(?<!\d[.,])" if word[0].isalnum() else ""
+        after = r"(?:\.0+)?(?!\w|[.,]\d)" if word[-1].isalnum() else ""
+        found += f"(?=.*{before}{re.escape(word)}{after})"
+    return f"(?s){found}"
+
+
+def names(message: str, *words: object) -> bool:
+    """Whether a message names all of these, as `naming` has it."""
+    return re.match(naming(*words), message) is not None
 
 
 def write_image(
@@ -92,6 +118,23 @@ def registry_file(path: Path, features: list[tuple[float, float, dict[str, objec
     ]
     path.write_text(json.dumps({"type": "FeatureCollection", "features": rows}), encoding="utf-8")
     return path
+
+
+def observed_sites(frame: pd.DataFrame) -> gpd.GeoDataFrame:
+    """Table `sites` of log-normal powers from `site_id`, `geometry`, `mid` (MW), `spread`, `p`, `area`, `cooling`."""
+    shapes = frame["geometry"].to_numpy(object)
+    middle = shapely.get_coordinates(shapely.centroid(shapes))
+    columns: dict[str, object] = {
+        "site_id": frame["site_id"], "p_data_center": frame["p"], "prior": 0.3,
+        "lon": middle[:, 0], "lat": middle[:, 1], "buildings": 1, "building_area_m2": frame["area"],
+        "cooling_objects": frame["cooling"].astype(int), "cooling_area_m2": 25.0 * frame["cooling"],
+        "on_border": False, "seed": 0, "assumptions": "", "geometry": shapes,
+    }  # fmt: skip
+    for q, share in zip(QUANTILE_NAMES, QUANTILES, strict=True):
+        it_mw = frame["mid"] * np.exp(frame["spread"] * ndtri(share))
+        per_mw = {"it_mw": 1.0, "facility_mw": 1.3, "h100e": 700.0, "flop_90d": 1.5e24}
+        columns |= {f"{name}_{q}": factor * it_mw for name, factor in per_mw.items()}
+    return conform(gpd.GeoDataFrame(columns, geometry="geometry", crs=CRS), "sites")
 
 
 def command(*args: object) -> list[str]:

@@ -1,7 +1,9 @@
 """The command as a user starts it: exit status, standard output, standard error."""
 
 import json
+import re
 import subprocess
+import sys
 from pathlib import Path
 
 import geopandas as gpd
@@ -12,7 +14,8 @@ import rasterio
 from rasterio.shutil import copy as copy_raster
 from shapely.geometry import box, mapping
 
-from tests.support import ROOT, command, environment
+from overwatt.workflows.run import single_image
+from tests.support import HANG_S, ROOT, command, environment
 
 RATIOS = {"iou", "dice", "precision", "recall"}
 
@@ -32,54 +35,67 @@ def labels_file(path: Path, outlines: list[tuple[str, object]]) -> Path:
     return path
 
 
-def test_help_says_what_it_does_and_takes_a_moment_only(overwatt):
+def test_help_names_every_command(overwatt):
     done = overwatt("--help")
     assert done.returncode == 0
     for name in ("demo", "run", "detect", "evaluate", "train", "simulate", "reconcile"):
         assert name in done.stdout
 
 
-def test_a_usage_error_and_an_input_error_end_with_2(overwatt, tmp_path):
-    usage = overwatt("run")
-    assert usage.returncode == 2
-    assert "Usage" in usage.stderr
+@pytest.mark.xfail(strict=False, reason="start-up work in progress")
+def test_help_loads_no_heavy_library():
+    """What makes `--help` slow is what it imports: a fact that does not depend on the load of the machine."""
+    heavy = ("torch", "torchvision", "distributed", "scipy", "geopandas", "matplotlib")
+    script = (
+        "import sys\nfrom overwatt.workflows.cli.main import main\nsys.argv = ['overwatt', '--help']\n"
+        "try:\n    main()\nexcept SystemExit as stop:\n    assert not stop.code, stop.code\n"
+        f"print(*(name for name in {heavy} if name in sys.modules), file=sys.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment(), capture_output=True, text=True, timeout=HANG_S, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    assert "detect" in done.stdout
+    assert done.stderr.split() == []
+
+
+def test_an_input_error_ends_with_2_and_one_line(overwatt, tmp_path):
     wrong = overwatt("run", "none.yaml", "--json")
     assert wrong.returncode == 2
-    assert wrong.stderr == "overwatt: none.yaml: no such file\n"
+    assert re.fullmatch("overwatt: .*none\\.yaml.*\n", wrong.stderr)
     assert wrong.stdout == ""
     assert list(tmp_path.iterdir()) == []
 
 
-def test_detect_on_a_georeferenced_image(overwatt, scene, weights, tmp_path):
-    result = last_object(overwatt("detect", scene, "--out", "found", "--weights", weights, "--json"))
+def test_detect_on_a_georeferenced_image(overwatt, corner, weights, tmp_path):
+    result = last_object(overwatt("detect", corner, "--out", "found", "--weights", weights, "--json"))
     assert set(result) == {"footprints", "count"}
     found = gpd.read_parquet(tmp_path / result["footprints"])
     assert len(found) == result["count"] > 10
     assert found.crs == "OGC:CRS84"
-    assert found.total_bounds == pytest.approx([-27.0, 44.997, -26.977, 45.0095], abs=2e-3)
+    assert found.total_bounds == pytest.approx([-27.0, 45.0032, -26.9886, 45.0095], abs=1e-3)
 
 
-@pytest.mark.slow
-def test_detect_on_a_picture_with_its_scale(overwatt, scene, weights, tmp_path):
+def test_detect_on_a_picture_with_its_scale(overwatt, corner, weights, tmp_path):
     picture = tmp_path / "picture.png"
-    copy_raster(scene, picture, driver="PNG", strict=False)
-    for beside in tmp_path.glob("picture.*"):
-        if beside != picture:
-            beside.unlink()
+    copy_raster(corner, picture, driver="PNG", strict=False)
+    for sidecar in tmp_path.glob("picture.*"):
+        if sidecar != picture:
+            sidecar.unlink()
     args = ("detect", picture, "--out", "found", "--gsd", "2", "--weights", weights, "--json")
     result = last_object(overwatt(*args))
     found = gpd.read_parquet(tmp_path / result["footprints"])
     assert found.crs is None
     assert len(found) == result["count"] > 10
     assert found.total_bounds[0] >= 0
-    assert found.total_bounds[2] <= 900
-    assert found.total_bounds[3] <= 700
+    assert found.total_bounds[2] <= 450
+    assert found.total_bounds[3] <= 350
     pixels = found.geometry.area * 4
     np.testing.assert_allclose(found["area_m2"], pixels)
     flat = pd.read_csv(tmp_path / "found" / "footprints.csv")
     assert {"x_px", "y_px"} <= set(flat.columns)
     # the same pixels, with and without georeference
-    other = last_object(overwatt("detect", scene, "--out", "geo", "--weights", weights, "--json"))
+    other = single_image.detect([corner], tmp_path / "geo", gsd_m=None, weights=weights, say=lambda text: None)
     assert other["count"] == result["count"]
 
 
@@ -91,16 +107,17 @@ def test_detect_without_json_prints_for_people(overwatt, small_image, weights):
 
 
 @pytest.mark.slow
-def test_evaluate(overwatt, scene, weights, tmp_path):
+def test_evaluate(overwatt, corner, weights, tmp_path):
+    """About 15 s: two starts of the command."""
     outlines = [
         ("data_center", box(-26.995, 45.004, -26.993, 45.005)),
-        ("other_building", box(-26.990, 45.004, -26.988, 45.005)),
-        ("other_building", box(-26.990, 45.006, -26.9895, 45.0065)),
+        ("other_building", box(-26.991, 45.004, -26.989, 45.005)),
+        ("other_building", box(-26.991, 45.006, -26.9905, 45.0065)),
         ("cooling_equipment", box(-26.9945, 45.0042, -26.994, 45.0044)),
-        ("unknown", box(-26.985, 45.001, -26.983, 45.003)),
+        ("unknown", box(-26.999, 45.006, -26.997, 45.008)),
     ]
     labels = labels_file(tmp_path / "labels.geojson", outlines)
-    args = ("evaluate", "--image", scene, "--labels", labels, "--weights", weights, "--json")
+    args = ("evaluate", "--image", corner, "--labels", labels, "--weights", weights, "--json")
     result = last_object(overwatt(*args))
     assert result["in_training"] is False
     assert {*RATIOS, "object_f1", "interval"} <= set(result["data_center"])
@@ -115,11 +132,12 @@ def test_evaluate(overwatt, scene, weights, tmp_path):
     background = last_object(overwatt(*args, "--unlabelled", "background", "--out", "pictures"))
     assert background["unlabelled"] == "background"
     assert background["data_center"]["precision"] <= (result["data_center"]["precision"] or 1)
-    assert (tmp_path / "pictures" / "scene-overlay.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "pictures" / "corner-overlay.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.slow
-def test_simulate_is_the_same_for_the_same_seed(overwatt, tmp_path):
+def test_simulate_writes_its_files_and_names_them(overwatt, tmp_path):
+    """About 14 s. That a seed decides everything is a test of `models.simulate`."""
     result = last_object(overwatt("simulate", "--seed", "0", "--out", "one", "--json"))
     assert {"optical", "lst", "registry", "planted", "truth"} <= set(result)
     for path in result.values():
@@ -129,8 +147,11 @@ def test_simulate_is_the_same_for_the_same_seed(overwatt, tmp_path):
 
 
 @pytest.mark.slow
-def test_reconcile_makes_the_ledger_of_a_run_again(overwatt, workflow_file, registry, tmp_path):
-    run = last_object(overwatt("run", workflow_file, "--out", "run", "--json"))
+def test_reconcile_makes_the_ledger_of_a_run_again(overwatt, workflow_file, corner, registry, tmp_path):
+    """About 20 s: two starts of the command, one with workers."""
+    settings = ("--set", f"imagery.path={corner}", "--set", "prior=0.9")  # high, so that some are undeclared
+    run = last_object(overwatt("run", workflow_file, *settings, "--out", "run", "--json"))
+    assert any(row["class"] == "undeclared" for row in run["ledger"])
     again = last_object(overwatt("reconcile", "run/sites.parquet", registry, "--out", "ledger", "--json"))
     assert {"ledger", "counts"} <= set(again)
     ledger = gpd.read_parquet(tmp_path / again["ledger"])
@@ -138,13 +159,11 @@ def test_reconcile_makes_the_ledger_of_a_run_again(overwatt, workflow_file, regi
         r["site_id"] for r in run["ledger"] if r["class"] == "undeclared"
     ]
     assert ledger["rank"].tolist() == list(range(1, sum(again["counts"].values()) + 1))
-    wrong = overwatt("reconcile", workflow_file, registry, "--out", "x")
-    assert wrong.returncode == 2
-    assert wrong.stderr.count("\n") == 1
-    assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.slow
 def test_a_run_prints_for_people_too(overwatt, small_image, weights, tmp_path):
+    """About 12 s."""
     (tmp_path / "w.yaml").write_text(f"name: w\nimagery: {{path: {small_image}}}\ndetector: {{weights: {weights}}}\n")
     done = overwatt("run", "w.yaml")
     assert done.returncode == 0, done.stderr
@@ -159,6 +178,7 @@ def test_folders_named_like_ours_disturb_nothing(tmp_path):
     done = subprocess.run(
         command("estimate", "--chillers", 12, "--json"),
         cwd=tmp_path, env={**environment(), "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True,
+        timeout=HANG_S,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
 
@@ -173,7 +193,7 @@ def test_the_real_district_offline(realdata, tmp_path):
             "--set", f"declared.path={realdata / 'facilities' / 'im3_footprints.geojson'}",
             "--set", "declared.format=im3",
         ),
-        cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=400,
+        cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=HANG_S,
     )  # fmt: skip
     result = last_object(done)
     assert set(result) == {"run", "report", "tiles", "sites", "ledger"}
@@ -209,7 +229,7 @@ def test_the_known_data_centers_of_muenster(realdata, tmp_path):
             "--set", f"sites={realdata / 'muenster' / 'known_datacenters.geojson'}",
             "--set", f"thermal.stack={realdata / 'muenster'}/*_ST_B10.TIF",
         ),
-        cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=300,
+        cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=HANG_S,
     )  # fmt: skip
     result = last_object(done)
     assert result["sites"] == 3

@@ -1,4 +1,4 @@
-"""The demo from an installed wheel, in an empty folder: one import name, nothing of the checkout, four planted findings."""
+"""The demo from an installed wheel, in an empty folder: one import name and the four planted findings."""
 
 import json
 import subprocess

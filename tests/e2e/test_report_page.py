@@ -22,6 +22,7 @@ from shapely.geometry import Point, box
 from overwatt.pipeline.report.page import ReportData, render_report
 from overwatt.pipeline.report.rasters import chip, to_web_mercator
 from overwatt.pipeline.tables import QUANTILE_NAMES, conform, empty
+from tests.support import HANG_S
 
 BROWSER = next((b for b in map(shutil.which, ("/usr/bin/chromium", "chromium")) if b), None)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium on PATH (apt-get install chromium)")
@@ -131,7 +132,7 @@ def browse(page: Path, *options: str) -> tuple[str, list[str]]:
         ],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANG_S,
         check=True,
     )
     return run.stdout, [line for line in run.stderr.splitlines() if "CONSOLE" in line]

@@ -26,6 +26,7 @@ from shapely.geometry import box, mapping, shape
 from overwatt.aoi.area import from_bbox
 from overwatt.aoi.errors import AssetReadError, CatalogError
 from overwatt.workflows.io.stac_api import SensorSource, _signed, covered_share, latest_coverage, load, search
+from tests.support import naming
 
 # odc-geo 0.5.3 and pystac-client use calls that their newest dependencies announce to drop
 pytestmark = [
@@ -301,7 +302,7 @@ def test_passing_failures_are_retried_also_on_later_post_pages(server, failures)
 def test_three_failures_end_the_search_and_the_message_names_it(server):
     add(server, "i", "2023-06-01T10:00:00Z")
     server.failures = [503] * 5
-    with pytest.raises(CatalogError, match="answered 503") as info:
+    with pytest.raises(CatalogError, match=naming(503)) as info:
         search(area(), source(server, datetime="2023-01-01/2023-12-31"))
     for words in (server.url, "'images'", "2023-01-01/2023-12-31"):
         assert words in str(info.value)
@@ -311,18 +312,18 @@ def test_three_failures_end_the_search_and_the_message_names_it(server):
 
 def test_refusal_is_not_retried(server):
     server.failures = [400] * 5
-    with pytest.raises(CatalogError, match="answered 400"):
+    with pytest.raises(CatalogError, match=naming(400)):
         search(area(), source(server))
     assert len(server.requests("/search")) == 1
 
 
 def test_nothing_found_and_nobody_there(server):
-    with pytest.raises(CatalogError, match="nothing found over area 'test area'"):
+    with pytest.raises(CatalogError, match=naming(server.url, "'images'", "'test area'", "max_cloud")):
         search(area(), source(server))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         closed = f"http://user:pw@127.0.0.1:{free.getsockname()[1]}/?key=SECRET"
-    with pytest.raises(CatalogError, match=r"does not answer \(3 attempts\)") as info:
+    with pytest.raises(CatalogError, match=naming("'images'", 3)) as info:
         search(area(), source(server, api_url=closed))
     assert "SECRET" not in str(info.value)
     assert "pw" not in str(info.value)
@@ -330,13 +331,13 @@ def test_nothing_found_and_nobody_there(server):
 
 def test_answers_that_are_no_stac_api(server):
     server.conforms = CONFORMS[:1]
-    with pytest.raises(CatalogError, match="cannot be searched"):
+    with pytest.raises(CatalogError, match=naming(server.url, "ITEM_SEARCH")):
         search(area(), source(server))
     server.conforms = CONFORMS
-    with pytest.raises(CatalogError, match="cannot be searched"):
+    with pytest.raises(CatalogError, match=naming(server.url, "last summer")):
         search(area(), source(server, datetime="last summer"))
     (server.folder / "page.html").write_text("<html>maintenance</html>", encoding="utf-8")
-    with pytest.raises(CatalogError, match="cannot be searched"):
+    with pytest.raises(CatalogError, match=naming(f"{server.url}/page.html")):
         search(area(), source(server, api_url=f"{server.url}/page.html"))
 
 
@@ -345,7 +346,7 @@ def test_area_with_many_vertices_is_sent_simplified_but_judged_exactly(server):
     centre = footprint(grid()).centroid
     ring = centre.buffer(0.05, quad_segs=300).difference(centre.buffer(0.02, quad_segs=300))
     wreath = type(area())("wreath", ring)
-    with pytest.raises(CatalogError, match="nothing found over area 'wreath'"):
+    with pytest.raises(CatalogError, match=naming("'wreath'")):
         search(wreath, source(server))
     sent = server.requests("/search")[0][2]["intersects"]
     assert shape(sent).covers(ring)
@@ -354,9 +355,9 @@ def test_area_with_many_vertices_is_sent_simplified_but_judged_exactly(server):
 
 @pytest.mark.parametrize("url", ["ftp://example.org/stac", "file:///etc/stac.json", "stac.json", "http:///x"])
 def test_only_http_addresses_are_searched(url):
-    with pytest.raises(CatalogError, match="must start with http"):
+    with pytest.raises(CatalogError, match=naming(f"'{url}'", "http://", "https://")):
         SensorSource(url, "c", ("image",))
-    with pytest.raises(CatalogError, match="sign 'aws' is unknown"):
+    with pytest.raises(CatalogError, match=naming("sign", "'aws'", "'none'", "'planetary_computer'")):
         SensorSource("https://example.org", "c", ("image",), sign="aws")
 
 
@@ -442,22 +443,22 @@ def test_unreadable_image_is_named_without_its_signature(server, caplog):
 
 
 def test_damaged_image_is_named(server):
-    add(server, "bad", "2023-06-01T10:00:00Z")
-    items = search(area(), source(server))
-    whole = (server.folder / "bad.tif").read_bytes()
+    for name, day in (("bad", 1), ("half", 2)):  # two files: GDAL remembers what it read of an address
+        add(server, name, f"2023-06-0{day}T10:00:00Z")
+    bad, half = search(area(), source(server))
     (server.folder / "bad.tif").write_bytes(b"not a tiff" * 50)
-    with pytest.raises(AssetReadError, match=r"bad\.tif cannot be read"):
-        load(items, grid(), ["image"])
-    (server.folder / "bad.tif").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(AssetReadError, match="cannot be read"):
-        load(items, grid(), ["image"])
+    whole = (server.folder / "half.tif").read_bytes()
+    (server.folder / "half.tif").write_bytes(whole[: len(whole) // 2])
+    for name, item in (("bad", bad), ("half", half)):
+        with pytest.raises(AssetReadError, match=naming(name)):
+            load([item], grid(), ["image"])
 
 
 def test_unknown_asset_and_no_item_are_named(server):
     add(server, "i", "2023-06-01T10:00:00Z")
-    with pytest.raises(CatalogError, match=r"'B99'.*known: image"):
+    with pytest.raises(CatalogError, match=naming("'B99'", "'i'", "image")):
         load(search(area(), source(server)), grid(), ["B99"])
-    with pytest.raises(CatalogError, match="no item to load"):
+    with pytest.raises(CatalogError, match="item"):
         load([], grid(), ["image"])
 
 
@@ -465,15 +466,16 @@ def test_local_files_are_read_only_where_allowed(server):
     add(server, "i", "2023-06-01T10:00:00Z", value=1000)
     server.items[0]["assets"]["image"]["href"] = str(server.folder / "i.tif")
     items = search(area(), source(server))
-    with pytest.raises(CatalogError, match=r"not http\(s\); it is not followed"):
+    with pytest.raises(CatalogError, match=naming(f"{server.folder}/i.tif", "http(s)")):
         load(items, grid(), ["image"])
     np.testing.assert_array_equal(load(items, grid(), ["image"], allow_local=True)["image"].values[0], pixels(1000))
     items[0].assets["image"].href = "s3://bucket/i.tif"
-    with pytest.raises(CatalogError, match="not followed"):
+    with pytest.raises(CatalogError, match=naming("'s3://bucket/i.tif'", "http(s)")):
         load(items, grid(), ["image"], allow_local=True)
 
 
 def test_planetary_computer_tokens_are_fetched_at_read_time(server, monkeypatch):
+    # `_signed` alone: what it signs lies on a host that no test reaches, so `load` would fail after it
     assert _signed("https://example.org/x.tif") == "https://example.org/x.tif"
     import planetary_computer.sas  # only now: `_signed` has imported it with its warnings silenced
 

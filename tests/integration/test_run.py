@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -27,7 +28,7 @@ import shapely
 from overwatt.pipeline.tables import SCHEMAS
 from overwatt.workflows.config.run import load
 from overwatt.workflows.run import runner as runs
-from tests.support import ROOT, command, corrupt_block, environment
+from tests.support import HANG_S, ROOT, command, corrupt_block, environment, names
 
 SPATIAL = ("footprints", "sites", "declared", "ledger", "looked_at", "not_looked_at")
 
@@ -55,9 +56,9 @@ def start(workflow_file, out, *more):
     )  # fmt: skip
 
 
-def wait_for_parts(process, out, count, timeout=120):
+def wait_for_parts(process, out, count):
     """Wait until at least `count` parts exist; fail if the process ends before."""
-    end = time.monotonic() + timeout
+    end = time.monotonic() + HANG_S
     while len(list((out / "parts").glob("*.npz"))) < count:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < end, "no part came about"
@@ -67,14 +68,14 @@ def wait_for_parts(process, out, count, timeout=120):
 def finish(workflow_file, out, *more, status=0):
     """Run to the end; return the object on the last line of standard output, and standard error."""
     process = start(workflow_file, out, *more)
-    stdout, stderr = process.communicate(timeout=300)
+    stdout, stderr = process.communicate(timeout=HANG_S)
     assert process.returncode == status, stderr
     return json.loads(stdout.splitlines()[-1]), stderr
 
 
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory, workflow_file):
-    """An undisturbed run: its folder, its summary, its standard error. Not to be changed."""
+    """An undisturbed run (about 29 s): its folder, its summary, its standard error. Not to be changed."""
     out = tmp_path_factory.mktemp("clean") / "run"
     summary, stderr = finish(workflow_file, out)
     return out, summary, stderr
@@ -94,10 +95,9 @@ def test_the_summary_has_exactly_what_was_promised(clean):
 
 
 def test_progress_is_shown_while_it_runs(clean):
-    lines = [line for line in clean[2].splitlines() if line.startswith("tiles ")]
-    assert len(lines) >= 6
-    assert "tiles 6/6" in clean[2]
-    assert "s left" in lines[0]
+    done = re.findall(r"\b([0-6])/6\b", clean[2])
+    assert len(done) >= 6
+    assert done[-1] == "6"
     assert "Traceback" not in clean[2]
     assert "Warning" not in clean[2]
 
@@ -211,7 +211,7 @@ class Live(HTMLParser):
         self._in = False
 
 
-def test_names_of_a_registry_are_no_code_in_the_report(clean):
+def test_names_in_a_registry_are_never_code_in_the_report(clean):
     text = (clean[0] / "report.html").read_text(encoding="utf-8")
     assert "alert(1)" in text  # the name is there, harmless
     page = Live()
@@ -225,6 +225,7 @@ def test_names_of_a_registry_are_no_code_in_the_report(clean):
 
 @pytest.mark.slow
 def test_tile_size_and_number_of_workers_change_nothing(clean, workflow_file, tmp_path, monkeypatch):
+    """About 21 s."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0})  # one worker; the clean run has one a core
     out = tmp_path / "run"
     summary = runs.run(load(workflow_file, ["detector.tile_px=293"]), out)
@@ -264,6 +265,7 @@ def test_a_second_run_reuses_every_part_without_workers(clean, workflow_file, tm
 
 @pytest.mark.slow
 def test_a_damaged_part_is_computed_anew(clean, workflow_file, tmp_path):
+    """About 18 s."""
     out = tmp_path / "run"
     shutil.copytree(clean[0], out)
     part = sorted((out / "parts").glob("*.npz"))[2]
@@ -277,6 +279,7 @@ def test_a_damaged_part_is_computed_anew(clean, workflow_file, tmp_path):
 
 @pytest.mark.slow
 def test_kill_and_interrupt_and_run_again_give_the_same_bytes(clean, workflow_file, tmp_path):
+    """About 61 s: three starts of the command with workers."""
     out = tmp_path / "run"
     process = start(workflow_file, out)
     wait_for_parts(process, out, 1)
@@ -290,10 +293,10 @@ def test_kill_and_interrupt_and_run_again_give_the_same_bytes(clean, workflow_fi
         process = start(workflow_file, out)
         wait_for_parts(process, out, before + 1)
         os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C in a terminal does: to all of the group
-        stdout, stderr = process.communicate(timeout=60)
+        stdout, stderr = process.communicate(timeout=HANG_S)
         assert process.returncode == 130, stderr
         assert "Traceback" not in stderr
-        assert stderr.splitlines()[-1] == "overwatt: stopped; the same command finishes the rest"
+        assert stderr.splitlines()[-1].startswith("overwatt: ")
         assert stdout == ""
 
     summary, _ = finish(workflow_file, out)
@@ -304,14 +307,15 @@ def test_kill_and_interrupt_and_run_again_give_the_same_bytes(clean, workflow_fi
     assert outcomes.count("reused") >= before
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_no_process_and_no_lock(workflow_file, tmp_path):
-    """Killed alone, as the kernel does when memory runs out: its workers notice and end."""
+    """Killed alone, as the kernel does when memory runs out: its workers notice and end. About 15 s."""
     out = tmp_path / "run"
     process = start(workflow_file, out)
     wait_for_parts(process, out, 1)
     process.kill()
     process.communicate()
-    end = time.monotonic() + 30
+    end = time.monotonic() + HANG_S
     while alive(process.pid) and time.monotonic() < end:
         time.sleep(0.1)
     assert alive(process.pid) == []
@@ -332,9 +336,10 @@ def test_a_folder_in_use_is_refused(workflow_file, tmp_path):
     with (out / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         process = start(workflow_file, out)
-        stdout, stderr = process.communicate(timeout=60)
+        stdout, stderr = process.communicate(timeout=HANG_S)
     assert process.returncode == 2
-    assert stderr == f"overwatt: {out}: another run is writing here; wait for it or use another --out\n"
+    assert names(stderr, "overwatt", out, "--out")
+    assert stderr.count("\n") == 1
     assert stdout == ""
     assert [p.name for p in out.iterdir()] == [".lock"]
 
@@ -357,16 +362,17 @@ def scheduler(tmp_path):
     yield address
     for process in started:
         os.killpg(process.pid, signal.SIGTERM)
-        process.wait(30)
+        process.wait(HANG_S)
     log.close()
 
 
 @pytest.mark.slow
 def test_a_scheduler_elsewhere_gives_the_same_bytes(clean, workflow_file, tmp_path, scheduler):
+    """About 27 s."""
     from distributed import Client
 
-    with Client(scheduler, timeout=60) as client:
-        client.wait_for_workers(1, timeout=60)
+    with Client(scheduler, timeout=HANG_S) as client:
+        client.wait_for_workers(1, timeout=HANG_S)
     out = tmp_path / "run"
     summary, _ = finish(workflow_file, out, "--scheduler", scheduler)
     assert summary["tiles"] == {"done": 6, "failed": 0}
@@ -375,6 +381,7 @@ def test_a_scheduler_elsewhere_gives_the_same_bytes(clean, workflow_file, tmp_pa
 
 @pytest.mark.slow
 def test_a_damaged_block_fails_its_tiles_and_the_run_says_so(clean, scene, workflow_file, tmp_path):
+    """About 40 s: a run, and a second one over what it left."""
     image, out = tmp_path / "scene.tif", tmp_path / "run"
     shutil.copy(scene, image)
     corrupt_block(image, 3, 2)  # columns 768-899, rows 512-699
@@ -386,7 +393,7 @@ def test_a_damaged_block_fails_its_tiles_and_the_run_says_so(clean, scene, workf
     assert summary["tiles"] == {"done": 4, "failed": 2}
     for name in failed:
         assert not looked.loc[name, "screened"]
-        assert "damaged" in looked.loc[name, "reason"]
+        assert names(looked.loc[name, "reason"], "scene.tif", "rows", "columns")
         assert looked.loc[name, "imaged"] == 0
     with rasterio.open(out / "probability.tif") as cog:
         mask = cog.dataset_mask()
@@ -405,7 +412,7 @@ def test_a_damaged_block_fails_its_tiles_and_the_run_says_so(clean, scene, workf
     assert sorted(outcomes) == ["failed"] * 2 + ["reused"] * 4
 
 
-def test_an_area_is_looked_at_and_nothing_beside_it(workflow_file, tmp_path, monkeypatch):
+def test_a_run_looks_at_its_area_and_at_nothing_else(workflow_file, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0})
     out, area = tmp_path / "run", (-26.996, 45.002, -26.985, 45.006)
     runs.run(load(workflow_file, [f"area={list(area)}"]), out)

@@ -9,6 +9,7 @@ import pytest
 
 from overwatt.pipeline.sites.thermal_anomaly import thermal_anomaly
 from overwatt.workflows.io.temperature_stack import load_stack
+from tests.support import HANG_S
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("OVERWATT_REAL_DATA", ROOT.parent / "shared" / "data")) / "muenster"
@@ -55,7 +56,7 @@ def test_data_centers_are_ordinary_among_matched_controls(tmp_path):
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=HANG_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -1,7 +1,6 @@
 """The list of packages in pyproject.toml is the tree: nothing is left out of the wheel, nothing else gets in."""
 
 import tomllib
-from pathlib import Path
 
 from tests.support import ROOT
 

@@ -1,5 +1,6 @@
 import json
 import math
+import re
 
 import geopandas as gpd
 import numpy as np
@@ -11,6 +12,7 @@ from shapely.geometry import LineString, MultiPolygon, Point, Polygon, box, mapp
 
 from overwatt.aoi.area import Area, area_from_setting, check_size, from_bbox, from_file, from_geojson
 from overwatt.aoi.errors import GridError
+from tests.support import naming
 
 ASHBURN = (-77.50, 39.00, -77.44, 39.05)
 BOWTIE = Polygon([(0, 0), (1, 1), (1, 0), (0, 1)])
@@ -102,26 +104,26 @@ def test_two_far_parts_do_not_cross():
 
 def test_polygon_around_a_pole_is_refused():
     ring = Polygon([(-120, 80), (0, 80), (120, 80)])
-    with pytest.raises(GridError, match="encloses a pole"):
+    with pytest.raises(GridError, match="pole"):
         from_geojson(mapping(ring))
 
 
 @pytest.mark.parametrize(
     ("bbox", "words"),
     [
-        ((1, 0, 1, 1), "west equals east"),
-        ((180, 0, -180, 1), "same meridian"),
-        ((0, 1, 1, 1), "south must be less than north"),
-        ((0, 2, 1, 1), "south must be less than north"),
-        ((0, 0, 1, 91), "latitude 91 is outside"),
-        ((0, -90.5, 1, 1), "latitude -90.5 is outside"),
-        ((0, 0, 181, 1), "longitude 181 is outside"),
-        ((math.nan, 0, 1, 1), "finite"),
-        ((0, 0, math.inf, 1), "finite"),
+        ((1, 0, 1, 1), ("[1, 0, 1, 1]", "west", "east")),
+        ((180, 0, -180, 1), ("[180, 0, -180, 1]", "west", "east")),
+        ((0, 1, 1, 1), ("[0, 1, 1, 1]", "south", "north")),
+        ((0, 2, 1, 1), ("[0, 2, 1, 1]", "south", "north")),
+        ((0, 0, 1, 91), ("latitude", 91, "±90")),
+        ((0, -90.5, 1, 1), ("latitude", -90.5, "±90")),
+        ((0, 0, 181, 1), ("longitude", 181, "±180")),
+        ((math.nan, 0, 1, 1), ("[nan, 0, 1, 1]",)),
+        ((0, 0, math.inf, 1), ("[0, 0, inf, 1]",)),
     ],
 )
 def test_unusable_bbox_is_named(bbox, words):
-    with pytest.raises(GridError, match=words):
+    with pytest.raises(GridError, match=naming(*words)):
         from_bbox(*bbox)
 
 
@@ -145,17 +147,17 @@ def test_utm_zone_of_an_area_over_the_antimeridian():
 
 
 def test_utm_is_refused_near_the_poles():
-    with pytest.raises(GridError, match="outside UTM"):
+    with pytest.raises(GridError, match=naming("85.50", "UTM", "-80", 84)):
         from_bbox(0, 85, 1, 86).utm_crs()
 
 
 def test_self_crossing_says_where():
-    with pytest.raises(GridError, match=r"feature 1 'knot'.*Self-intersection\[0\.5 0\.5\]"):
+    with pytest.raises(GridError, match=naming(1, "knot", "0.5 0.5")):
         from_geojson(feature(BOWTIE, name="knot"))
 
 
 def test_self_crossing_is_not_healed_by_the_union():
-    with pytest.raises(GridError, match="feature 2"):
+    with pytest.raises(GridError, match=naming("feature 2")):
         from_geojson(collection(feature(box(0, 0, 1, 1)), feature(BOWTIE)))
 
 
@@ -181,30 +183,27 @@ def test_many_names_are_shortened_only_in_the_title():
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        ({}, "not a GeoJSON geometry"),
-        ({"type": "Polygon", "coordinates": []}, "has no polygon"),
-        ({"type": "Polygon", "coordinates": "x"}, "not a GeoJSON geometry"),
-        ({"type": "Polygon", "coordinates": [[[0, 0], [1, 1]]]}, "not a GeoJSON geometry"),
-        ({"type": "Blob", "coordinates": []}, "not a GeoJSON geometry"),
-        ({"type": "FeatureCollection", "features": []}, "has no polygon: it is empty"),
-        ({"type": "FeatureCollection", "features": [1]}, "not a list of features"),
-        ({"type": "FeatureCollection", "features": None}, "not a list of features"),
-        ({"type": "Feature", "geometry": None}, "has no polygon"),
-        (collection(feature(Point(0, 0)), feature(LineString([(0, 0), (1, 1)]))), "only LineString, Point"),
-        (feature(box(0, 0, 1, 95)), "latitude 95 is outside"),
-        (feature(box(500000, 4000000, 501000, 4001000)), "outside"),
-        (feature(box(170, 0, 190, 1)), "longitude 190.*west > east"),
-        (feature(Polygon([(0, 0), (1, 0), (1, 0)])), "not valid|no area"),
-        ({"type": "Polygon", "coordinates": [[[0, 0], [1, math.nan], [1, 1], [0, 0]]]}, "finite"),
-        (
-            {**feature(box(0, 0, 1, 1)), "crs": {"properties": {"name": "EPSG:999999"}}},
-            "crs 'EPSG:999999' is unk",
-        ),
-        ({**feature(box(0, 0, 1, 1)), "crs": "WGS84"}, "is unknown"),
+        ({}, ("feature 1", "geometry")),
+        ({"type": "Polygon", "coordinates": []}, ("polygon",)),
+        ({"type": "Polygon", "coordinates": "x"}, ("feature 1", "Polygon")),
+        ({"type": "Polygon", "coordinates": [[[0, 0], [1, 1]]]}, ("feature 1", "Polygon")),
+        ({"type": "Blob", "coordinates": []}, ("feature 1", "Blob")),
+        ({"type": "FeatureCollection", "features": []}, ("polygon", "empty")),
+        ({"type": "FeatureCollection", "features": [1]}, ("'features'",)),
+        ({"type": "FeatureCollection", "features": None}, ("'features'",)),
+        ({"type": "Feature", "geometry": None}, ("polygon",)),
+        (collection(feature(Point(0, 0)), feature(LineString([(0, 0), (1, 1)]))), ("LineString", "Point")),
+        (feature(box(0, 0, 1, 95)), ("feature 1", "latitude", 95)),
+        (feature(box(500000, 4000000, 501000, 4001000)), ("latitude", "4e+06", "WGS84")),
+        (feature(box(170, 0, 190, 1)), ("longitude", 190, "west > east")),
+        (feature(Polygon([(0, 0), (1, 0), (1, 0)])), ("feature 1", "0 0")),
+        ({"type": "Polygon", "coordinates": [[[0, 0], [1, math.nan], [1, 1], [0, 0]]]}, ("feature 1", "finite")),
+        ({**feature(box(0, 0, 1, 1)), "crs": {"properties": {"name": "EPSG:999999"}}}, ("crs", "EPSG:999999")),
+        ({**feature(box(0, 0, 1, 1)), "crs": "WGS84"}, ("crs", "OGC:CRS84")),
     ],
 )
 def test_unusable_geojson_is_named(source, words):
-    with pytest.raises(GridError, match=words):
+    with pytest.raises(GridError, match=naming(*words)):
         from_geojson(source)
 
 
@@ -254,7 +253,7 @@ def test_geopackage_layers_of_different_crs(tmp_path):
 @pytest.mark.filterwarnings("ignore:'crs' was not provided:UserWarning")
 def test_geopackage_without_crs_is_refused(tmp_path):
     path = write(tmp_path / "plain.gpkg", {"a": [("x", box(0, 0, 1, 1))]}, None)
-    with pytest.raises(GridError, match="states no coordinate reference system"):
+    with pytest.raises(GridError, match=naming("plain.gpkg", "layer 'a'", "CRS")):
         from_file(path)
 
 
@@ -280,15 +279,15 @@ def test_kml(tmp_path):
 @pytest.mark.parametrize("suffix", [".gpkg", ".kml", ".geojson", ".json"])
 def test_unreadable_and_missing_files_are_named(tmp_path, suffix):
     path = tmp_path / f"broken{suffix}"
-    with pytest.raises(GridError, match="does not exist"):
+    with pytest.raises(GridError, match=naming(f"broken{suffix}")):
         from_file(path)
     path.write_bytes(b"\x00\x01 not this format")
-    with pytest.raises(GridError, match=f"broken{suffix}"):
+    with pytest.raises(GridError, match=naming(f"broken{suffix}")):
         from_file(path)
 
 
 def test_unknown_suffix_lists_the_known_ones(tmp_path):
-    with pytest.raises(GridError, match=r"'\.shp' is not read"):
+    with pytest.raises(GridError, match=naming(".shp", ".geojson", ".gpkg", ".json", ".kml")):
         from_file(tmp_path / "area.shp")
 
 
@@ -324,12 +323,10 @@ def test_unusable_setting_is_named(tmp_path, value):
 def test_size_limit_gives_the_numbers():
     area = from_bbox(0, 0, 1, 1, name="square")
     check_size(area, 10)
-    with pytest.raises(
-        GridError, match=r"too large for the chosen sensor: 12,3\d\d\.\d km2 at 0\.6 m is 34,\d"
-    ) as info:
+    with pytest.raises(GridError, match=naming("square", "10,000,000,000", "max_pixels")) as info:
         check_size(area, 0.6)
-    assert "10,000,000,000" in str(info.value)
-    with pytest.raises(GridError, match="pixel size 0"):
+    assert re.search(r"12,3\d\d\.\d km2.*34,\d", str(info.value))
+    with pytest.raises(GridError, match=naming("pixel size", 0)):
         check_size(area, 0)
 
 

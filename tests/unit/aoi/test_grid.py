@@ -10,6 +10,7 @@ from shapely.geometry import Point, Polygon
 from overwatt.aoi.area import Area, from_bbox
 from overwatt.aoi.errors import GridError
 from overwatt.aoi.grid import area_mask, crop_to_area, grid_for, tiles, windows
+from tests.support import naming
 
 # odc-geo 0.5.3 itself multiplies affines with `*`, which affine 3.0.1 announces it will drop
 pytestmark = pytest.mark.filterwarnings("ignore:Use .@. matmul:PendingDeprecationWarning")
@@ -40,10 +41,10 @@ def test_names_give_row_and_column():
 
 @pytest.mark.parametrize(
     ("shape", "tile", "halo", "words"),
-    [((0, 5), 4, 0, "0 x 5"), ((5, 5), 0, 0, "tile_px 0"), ((5, 5), 4, -1, "halo_px -1")],
+    [((0, 5), 4, 0, ("0 x 5",)), ((5, 5), 0, 0, ("tile_px", 0)), ((5, 5), 4, -1, ("halo_px", -1))],
 )
 def test_unusable_cut_is_named(shape, tile, halo, words):
-    with pytest.raises(GridError, match=words):
+    with pytest.raises(GridError, match=naming(*words)):
         tiles(shape, tile, halo)
 
 
@@ -80,7 +81,7 @@ def test_windows_cover_the_core_lie_on_the_lattice_and_all_touch_it(y0, x0, dy, 
 
 
 def test_empty_window_is_refused():
-    with pytest.raises(GridError, match="is empty"):
+    with pytest.raises(GridError, match=naming("(3, 3, 3, 9)")):
         windows((3, 3, 3, 9), 4, 0)
 
 
@@ -120,15 +121,15 @@ def test_grid_over_the_antimeridian_is_small():
 
 
 def test_grid_refuses_degrees_feet_and_too_wide_areas():
-    with pytest.raises(GridError, match="projected, in metres"):
+    with pytest.raises(GridError, match=naming("WGS 84", "UTM")):
         grid_for(ASHBURN, 1, "EPSG:4326")
-    with pytest.raises(GridError, match="projected, in metres"):
+    with pytest.raises(GridError, match=naming("ftUS", "UTM")):
         grid_for(ASHBURN, 1, "EPSG:2283")
-    with pytest.raises(GridError, match=r"spans 20\.0 degrees"):
+    with pytest.raises(GridError, match=naming("20.0", 12)):
         grid_for(from_bbox(0, 0, 20, 1), 1000)
-    with pytest.raises(GridError, match="'EPSG:1' is unknown"):
+    with pytest.raises(GridError, match=naming("EPSG:1")):
         grid_for(ASHBURN, 1, "EPSG:1")
-    with pytest.raises(GridError, match="pixel size 0"):
+    with pytest.raises(GridError, match=naming("pixel size", 0)):
         grid_for(ASHBURN, 0)
     assert grid_for(from_bbox(0, 40, 20, 41), 1000, "EPSG:3035").crs.epsg == 3035
 
@@ -156,7 +157,7 @@ def test_crop_looks_at_the_polygon_not_at_its_bbox():
     grid = source_grid()
     left, right = lonlat_box(grid, 10, -90, 20, -10), lonlat_box(grid, 10, 310, 20, 390)
     both = Area("both sides", left.geometry.union(right.geometry))
-    with pytest.raises(GridError, match=r"'both sides' .* does not overlap the image"):
+    with pytest.raises(GridError, match=naming("'both sides'", "image", "bbox")):
         crop_to_area(grid, both)
 
 
@@ -166,7 +167,7 @@ def test_crop_of_a_rotated_source():
 
 
 def test_source_without_crs_is_refused():
-    with pytest.raises(GridError, match="no coordinate reference system"):
+    with pytest.raises(GridError, match="gdal_edit -a_srs"):
         crop_to_area(GeoBox((5, 5), Affine.identity(), None), ASHBURN)
 
 

@@ -20,6 +20,7 @@ from overwatt.models.training.settings import TrainSettings
 from overwatt.models.training.train import train
 from overwatt.workflows.config.training import FoldSettings
 from overwatt.workflows.training.cross_validation import without
+from tests.support import naming
 
 TINY = TrainSettings(seed=3, steps=3, batch=2, crop_px=64, width=4, imagenet=False, precision="float32")
 FIGURES = ("ours_mpx_s", "rival_mpx_s", "ratio", "dice", "rival_dice", "dice_shipped")
@@ -110,7 +111,7 @@ def test_shipped_dice_is_that_of_the_independent_labels(tmp_path):
 def test_a_folder_without_scores_is_refused(tmp_path, text):
     if text is not None:
         (tmp_path / "folds.json").write_text(text)
-    with pytest.raises(ConfigError, match=r"folds\.json"):
+    with pytest.raises(ConfigError, match=naming("folds.json")):
         scores.shipped(tmp_path)
 
 

@@ -16,6 +16,7 @@ from overwatt.models.detector import weights as weight_files
 from overwatt.models.detector.card import Calibration, ModelCard, check_fits, load_card
 from overwatt.models.detector.network import SiteNet
 from overwatt.models.detector.weights import load, normalise, save
+from tests.support import naming
 
 RGB = ("red", "green", "blue")
 
@@ -93,21 +94,21 @@ def test_a_thermal_card_makes_a_wider_network(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "reason"),
+    ("changes", "words"),
     [
-        ({"bands": ("red", "green", "blu")}, r"area\.tif: .*missing blue \(did you mean 'blu'\?\)"),
-        ({"bands": ("b1",)}, r"missing red, green, blue \(known: b1\)"),
-        ({"bands": ()}, "names no bands"),
-        ({"gsd_m": 3.0}, r"3 m is outside of 0\.25-2\.9 m"),
-        ({"gsd_m": 0.1}, r"0\.1 m is outside"),
-        ({"gsd_m": float("nan")}, "nan m is outside"),
-        ({"units": "kelvin"}, "units 'kelvin', but weights 'tiny' need 'display_uint8'"),
-        ({"units": "reflectance"}, "units 'reflectance'"),
+        ({"bands": ("red", "green", "blu")}, ("blue", "'blu'")),
+        ({"bands": ("b1",)}, ("red, green, blue", "b1")),
+        ({"bands": ()}, ("red, green, blue", "bands")),
+        ({"gsd_m": 3.0}, ("3 m", "0.25-2.9")),
+        ({"gsd_m": 0.1}, ("0.1 m", "0.25-2.9")),
+        ({"gsd_m": float("nan")}, ("nan m", "0.25-2.9")),
+        ({"units": "kelvin"}, ("'kelvin'", "'display_uint8'")),
+        ({"units": "reflectance"}, ("'reflectance'", "'display_uint8'")),
     ],
 )
-def test_imagery_that_does_not_fit_is_refused_with_the_reason(changes, reason):
+def test_imagery_that_does_not_fit_is_refused_with_the_reason(changes, words):
     imagery = {"bands": RGB, "gsd_m": 2.0, "units": "display_uint8", "source": "area.tif", **changes}
-    with pytest.raises(ModelContractError, match=reason):
+    with pytest.raises(ModelContractError, match=naming("area.tif", "'tiny'", *words)):
         check_fits(make_card(), **imagery)
 
 
@@ -142,7 +143,7 @@ def test_an_absent_thermal_band_is_zero_and_a_present_one_is_normalised():
 @pytest.mark.parametrize("bands", [1, 2, 5])
 def test_another_number_of_bands_is_refused_and_never_broadcast(bands):
     card = make_card(thermal_bands=("lst",), mean=(0, 0, 0, 290.0), std=(1, 1, 1, 10.0))
-    with pytest.raises(ModelContractError, match=f"{bands} bands given, weights 'tiny' take 3, or 4 with thermal"):
+    with pytest.raises(ModelContractError, match=naming(f"{bands} bands", "'tiny'", 3, 4)):
         normalise(card, np.zeros((bands, 2, 2), np.float32), np.ones((2, 2), bool))
 
 
@@ -150,69 +151,72 @@ def test_a_damaged_file_is_refused_by_its_hash(weights):
     blob = bytearray(weights.read_bytes())
     blob[-1] ^= 1
     weights.write_bytes(blob)
-    with pytest.raises(ModelContractError, match=r"tiny\.safetensors: sha256 .* differs from .* damaged"):
+    with pytest.raises(ModelContractError, match=naming("tiny.safetensors", "sha256")):
         load(weights)
 
 
 @pytest.mark.parametrize("keep", [0, 4, 1000, -1000])
 def test_a_truncated_file_is_refused_even_when_its_hash_fits(weights, keep):
     rewrite(weights, weights.read_bytes()[:keep])
-    with pytest.raises(ModelContractError, match=r"tiny\.safetensors: tensors do not fit the network"):
+    with pytest.raises(ModelContractError, match=naming("tiny.safetensors", "tensors")):
         load(weights)
 
 
 def test_an_oversized_file_is_refused_before_it_is_read(weights):
     os.truncate(weights, 25_000_001)
-    with pytest.raises(ModelContractError, match=r"25\.0 MB, the limit is 25 MB"):
+    with pytest.raises(ModelContractError, match=naming("tiny.safetensors", "25.0 MB", "25 MB")):
         load(weights)
 
 
 def test_oversized_weights_are_not_written(shipped, tmp_path, monkeypatch):
     monkeypatch.setattr(weight_files, "MAX_WEIGHTS_BYTES", 1_000_000)
-    with pytest.raises(ModelContractError, match="MB of weights, the limit"):
+    with pytest.raises(ModelContractError, match=naming("large.safetensors", "6.3 MB")):
         save(shipped[0], make_card(), tmp_path / "large.safetensors")
     assert not list(tmp_path.iterdir())
 
 
 def test_missing_files_are_named(weights, tmp_path):
-    with pytest.raises(ModelContractError, match=r"none\.safetensors: no such file"):
+    with pytest.raises(ModelContractError, match=naming("none.safetensors")):
         load(tmp_path / "none.safetensors")
     weights.with_suffix(".json").unlink()
-    with pytest.raises(ModelContractError, match=r"no card tiny\.json beside them"):
+    with pytest.raises(ModelContractError, match=naming("tiny.safetensors", "tiny.json")):
         load(weights)
 
 
 @pytest.mark.parametrize(
-    ("changes", "reason"),
+    ("changes", "words"),
     [
-        ({"colour": "red"}, "field 'colour'"),
-        ({"units": "kelvin"}, "field 'units'"),
-        ({"architecture": "resnet"}, "field 'architecture'"),
-        ({"bands": []}, "field 'bands'"),
-        ({"std": [0.1, 0.0, 0.1]}, r"field 'std\.1'"),
-        ({"gsd_m": float("nan")}, "field 'gsd_m'"),
-        ({"mean": [0.4, 0.5]}, "outputs or normalisation"),
-        ({"outputs": ["background", "roof"]}, "outputs or normalisation"),
-        ({"bands": ["red", "green"], "mean": [0, 0], "std": [1, 1]}, r"do not fit the network .*stem"),
-        ({"width": 5}, r"do not fit the network .*size mismatch"),
+        ({"colour": "red"}, ("tiny.json", "'colour'")),
+        ({"units": "kelvin"}, ("tiny.json", "'units'")),
+        ({"architecture": "resnet"}, ("tiny.json", "'architecture'")),
+        ({"bands": []}, ("tiny.json", "'bands'")),
+        ({"std": [0.1, 0.0, 0.1]}, ("tiny.json", "'std.1'")),
+        ({"gsd_m": float("nan")}, ("tiny.json", "'gsd_m'")),
+        ({"mean": [0.4, 0.5]}, ("tiny.safetensors", "outputs", "normalisation")),
+        ({"outputs": ["background", "roof"]}, ("tiny.safetensors", "outputs", "normalisation")),
+        (
+            {"bands": ["red", "green"], "mean": [0, 0], "std": [1, 1]},
+            ("tensors", "stem.1.0.weight"),
+        ),
+        ({"width": 5}, ("tensors", "fine.1.0.weight")),
     ],
 )
-def test_a_card_that_does_not_fit_is_refused_by_its_field(weights, changes, reason):
+def test_a_card_that_does_not_fit_is_refused_by_its_field(weights, changes, words):
     rewrite(weights, **changes)
-    with pytest.raises(ModelContractError, match=reason):
+    with pytest.raises(ModelContractError, match=naming(*words)):
         load(weights)
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b"\xff\xfe", b"null"])
 def test_a_card_that_is_no_json_object_is_refused(weights, text):
     weights.with_suffix(".json").write_bytes(text)
-    with pytest.raises(ModelContractError, match=r"tiny\.json: field"):
+    with pytest.raises(ModelContractError, match=naming("tiny.json")):
         load_card(weights)
 
 
 def test_a_huge_card_is_refused(weights):
     weights.with_suffix(".json").write_text(" " * 1_000_001)
-    with pytest.raises(ModelContractError, match="not a card"):
+    with pytest.raises(ModelContractError, match=naming("tiny.json", 1000000)):
         load_card(weights)
 
 
@@ -220,10 +224,10 @@ def test_tensors_missing_or_surplus_are_refused_by_name(weights, shipped):
     tensors = {k: v.contiguous() for k, v in shipped[0].state_dict().items()}
     bias = tensors.pop("head.bias")
     rewrite(weights, save_tensors(tensors))
-    with pytest.raises(ModelContractError, match=r'Missing key.*"head\.bias"'):
+    with pytest.raises(ModelContractError, match=naming("tiny.safetensors", '"head.bias"')):
         load(weights)
     rewrite(weights, save_tensors(tensors | {"head.bias": bias, "tail.bias": bias.clone()}))
-    with pytest.raises(ModelContractError, match=r'Unexpected key.*"tail\.bias"'):
+    with pytest.raises(ModelContractError, match=naming("tiny.safetensors", '"tail.bias"')):
         load(weights)
 
 
@@ -231,12 +235,12 @@ def test_weights_that_are_not_finite_are_neither_written_nor_read(weights, tmp_p
     net, card = load(weights)
     with torch.no_grad():
         net.head.bias[0] = 1e6  # infinite in half precision
-    with pytest.raises(ModelContractError, match=r"'head\.bias' holds values that are not finite"):
+    with pytest.raises(ModelContractError, match=naming("diverged.safetensors", "'head.bias'", "finite")):
         save(net, card, tmp_path / "out" / "diverged.safetensors")
     assert not (tmp_path / "out").exists()
     tensors = {k: v.contiguous() for k, v in net.state_dict().items()}
     rewrite(weights, save_tensors(tensors | {"head.bias": tensors["head.bias"] * torch.nan}))
-    with pytest.raises(ModelContractError, match="not finite"):
+    with pytest.raises(ModelContractError, match=naming("tiny.safetensors", "'head.bias'", "finite")):
         load(weights)
 
 
@@ -256,7 +260,7 @@ def test_a_pickle_in_disguise_is_refused_and_never_run(weights, tmp_path, write)
     else:
         torch.save({"head.bias": _Opens(trap)}, weights)
     rewrite(weights, weights.read_bytes())
-    with pytest.raises(ModelContractError, match="tensors do not fit"):
+    with pytest.raises(ModelContractError, match=naming("tiny.safetensors", "tensors")):
         load(weights)
     assert not trap.exists()
 
@@ -267,5 +271,5 @@ def test_a_thermal_calibration_without_thermal_bands_is_refused(tmp_path):
     save(SiteNet(4, 4), wide, tmp_path / "wide.safetensors")
     assert load(tmp_path / "wide.safetensors")[1].calibration_thermal == second
     save(SiteNet(3, 4), make_card(calibration_thermal=second), tmp_path / "narrow.safetensors")
-    with pytest.raises(ModelContractError, match="thermal calibration but no thermal bands"):
+    with pytest.raises(ModelContractError, match=naming("narrow.safetensors", "thermal", "calibration")):
         load(tmp_path / "narrow.safetensors")

@@ -7,6 +7,7 @@ import pytest
 from overwatt.aoi.errors import ConfigError, ModelContractError
 from overwatt.models.detector import sensors
 from overwatt.models.detector.card import DEFAULT_WEIGHTS, ModelCard, load_card
+from tests.support import naming
 
 
 def test_a_profile_or_weights_but_not_both():
@@ -14,7 +15,7 @@ def test_a_profile_or_weights_but_not_both():
     assert sensors.weights_of(None, Path("w.safetensors")) == (Path("w.safetensors"), None)
     path, profile = sensors.weights_of("sentinel2", None)
     assert path == profile.path and profile.gsd_m == 10.0
-    with pytest.raises(ConfigError, match="give one"):
+    with pytest.raises(ConfigError, match=naming("'naip'", "w.safetensors")):
         sensors.weights_of("naip", Path("w.safetensors"))
 
 
@@ -33,7 +34,7 @@ def test_profiles_are_consistent():
 
 def test_an_unknown_name_gets_a_hint():
     assert sensors.named("naip").gsd_m == 1.0
-    with pytest.raises(ModelContractError, match="naip"):
+    with pytest.raises(ModelContractError, match=naming("'nap'", "'naip'")):
         sensors.named("nap")
 
 

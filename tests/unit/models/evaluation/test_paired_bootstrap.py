@@ -21,6 +21,7 @@ from overwatt.models.evaluation.paired_bootstrap import (
     summary,
 )
 from overwatt.models.training.samples import IGNORE, NOT_CENTER, Picture
+from tests.support import names, naming
 
 SHAPE, GSD_M, CELL = (240, 320), 2.0, 40  # 48 cells of 80 m
 ALL = np.ones(SHAPE, bool)
@@ -128,7 +129,7 @@ def test_few_blocks_are_said_and_nothing_is_claimed():
     assert result["data_center"]["blocks"] == 6 < MIN_BLOCKS
     assert result["data_center"]["dice"]["interval"][0] > 0
     assert result["data_center"]["dice"]["verdict"] == "no difference shown"
-    assert "data center: 6 blocks of 240 m hold any" in result["notes"][0]
+    assert names(result["notes"][0], "data center", 6, "240 m")
     one = told(scene(labelled, good, poor), block_m=5000.0)
     assert (one["blocks"], one["data_center"]["dice"]["interval"]) == (1, None)
     assert summary(one)[-1].startswith("note: cooling equipment: 1 blocks of 5000 m")
@@ -168,9 +169,9 @@ def test_ground_without_imagery_is_left_out():
 
 
 def test_nothing_to_compare():
-    with pytest.raises(ConfigError, match="no labelled image"):
+    with pytest.raises(ConfigError, match=naming("comparison")):
         compare([])
-    with pytest.raises(ConfigError, match="blocks of 0 m"):
+    with pytest.raises(ConfigError, match=naming("0 m")):
         told(scene([], [], []), block_m=0.0)
     result = told(scene([], [], []))
     for s in measures(result).values():

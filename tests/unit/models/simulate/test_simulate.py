@@ -101,6 +101,7 @@ def test_small_buildings_are_unknown():
 
 @pytest.mark.parametrize("seed", range(4))
 def test_planned_sites_keep_their_distances(seed):
+    # private: laws of the plan alone; `sample_area` draws a picture of each, 6 s a seed
     plans = (_plan(np.random.default_rng([seed, k])) for k in range(400))
     plan = next(p for p in plans if p is not None)
     assert SITES[0] <= len(plan.sites) <= SITES[1]

@@ -11,6 +11,7 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from overwatt.aoi.errors import AssetReadError, ConfigError, RegistryError
 from overwatt.models.training import tileset
+from tests.support import naming
 
 SIDE = 64
 
@@ -88,11 +89,11 @@ def test_pictures_come_in_order_of_use_and_share_the_weight(tmp_path):
 
 def test_a_split_that_is_not_there_and_too_many_tiles_are_refused(tmp_path):
     index = save(tmp_path, make(tmp_path, 1))
-    with pytest.raises(ConfigError, match="split 'trian'; did you mean 'train'"):
+    with pytest.raises(ConfigError, match=naming("'trian'", "'train'")):
         tileset.pictures_of(index, "trian")
-    with pytest.raises(ConfigError, match=r"no tiles in split 'test' \(there are 1 train\)"):
+    with pytest.raises(ConfigError, match=naming("index.parquet", "'test'", "1 train")):
         tileset.pictures_of(index, "test")
-    with pytest.raises(ConfigError, match="use fewer of them"):
+    with pytest.raises(ConfigError, match=naming("index.parquet", "limit", "GB")):
         tileset.pictures_of(index, "train", max_bytes=1000)
 
 
@@ -100,7 +101,7 @@ def test_a_split_that_is_not_there_and_too_many_tiles_are_refused(tmp_path):
 def test_a_path_that_leaves_the_folder_is_refused(tmp_path, path):
     folder = tmp_path / "tiles"
     index = save(folder, make(folder, 1, path=path))
-    with pytest.raises(RegistryError, match="leaves the folder"):
+    with pytest.raises(RegistryError, match=naming(f"'{path}'", "folder")):
         tileset.pictures_of(index, "train")
 
 
@@ -109,7 +110,7 @@ def test_a_tile_that_is_a_link_to_elsewhere_is_refused(tmp_path):
     index = save(folder, make(folder, 1))
     (folder / "pictures/0.tif").rename(tmp_path / "0.tif")
     (folder / "pictures/0.tif").symlink_to(tmp_path / "0.tif")
-    with pytest.raises(RegistryError, match="leaves the folder"):
+    with pytest.raises(RegistryError, match=naming("'pictures/0.tif'", "folder")):
         tileset.pictures_of(index, "train")
 
 
@@ -117,19 +118,19 @@ def test_damaged_and_missing_tiles_are_named(tmp_path):
     index = save(tmp_path, make(tmp_path, 2, split="train"))
     file = tmp_path / "masks/1.tif"
     write(file, np.full((3, SIDE, SIDE), 7, np.uint16), tileset.MASK_BANDS)
-    with pytest.raises(AssetReadError, match="tile 1: band 'building' of its mask holds codes other than 0, 1, 2, 254"):
+    with pytest.raises(AssetReadError, match=naming("tile 1", "'building'", "0, 1, 2, 254, 255")):
         tileset.pictures_of(index, "train")
     write(file, np.zeros((3, SIDE, 2 * SIDE), np.uint16), tileset.MASK_BANDS)
-    with pytest.raises(AssetReadError, match="differ in size"):
+    with pytest.raises(AssetReadError, match=naming("tile 1", "(64, 64)", "(64, 128)")):
         tileset.pictures_of(index, "train")
     write(file, np.zeros((1, SIDE, SIDE), np.uint8), ("building",))
-    with pytest.raises(AssetReadError, match="3 bands of uint16 expected, found 1 of uint8"):
+    with pytest.raises(AssetReadError, match=naming("1.tif", 3, "uint16", 1, "uint8")):
         tileset.pictures_of(index, "train")
     file.write_bytes(b"GIF89a")
-    with pytest.raises(AssetReadError, match="not a GeoTIFF by its first bytes"):
+    with pytest.raises(AssetReadError, match=naming("1.tif", "GeoTIFF")):
         tileset.pictures_of(index, "train")
     file.unlink()
-    with pytest.raises(AssetReadError, match=r"1\.tif: no such file"):
+    with pytest.raises(AssetReadError, match=naming("1.tif")):
         tileset.pictures_of(index, "train")
 
 
@@ -139,22 +140,22 @@ def test_a_huge_tile_is_refused_before_its_pixels_are_read(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         rasterio.open(tmp_path / "pictures/0.tif", "w", driver="GTiff", **profile).close()
-    with pytest.raises(AssetReadError, match="6000 x 6000 pixels, the limit is 4096"):
+    with pytest.raises(AssetReadError, match=naming("0.tif", "6000 x 6000", 4096)):
         tileset.pictures_of(index, "train")
 
 
 def test_what_is_no_index_is_refused(tmp_path):
-    with pytest.raises(RegistryError, match="no such file"):
+    with pytest.raises(RegistryError, match=naming("index.parquet", "`overwatt tiles`")):
         tileset.read_index(tmp_path)
     (tmp_path / "text.parquet").write_text("PAR1 or not")
-    with pytest.raises(RegistryError, match="not an index of tiles"):
+    with pytest.raises(RegistryError, match=naming("text.parquet", "`overwatt tiles`")):
         tileset.read_index(tmp_path / "text.parquet")
     gpd.GeoDataFrame({"a": [1]}, geometry=[shapely.Point(0, 0)], crs=4326).to_parquet(tmp_path / "other.parquet")
-    with pytest.raises(RegistryError, match="unknown column 'a'"):
+    with pytest.raises(RegistryError, match=naming("other.parquet", "'a'", "attribution")):
         tileset.read_index(tmp_path / "other.parquet")
-    with pytest.raises(RegistryError, match="split 'dev'"):
+    with pytest.raises(RegistryError, match=naming("'dev'", "test", "train", "val")):
         tileset.read_index(save(tmp_path, make(tmp_path, 1, split="dev")))
-    with pytest.raises(RegistryError, match="tile '7' is in it twice"):
+    with pytest.raises(RegistryError, match=naming("index.parquet", "'7'", "twice")):
         tileset.read_index(save(tmp_path, make(tmp_path, 2, tile_id="7")))
 
 

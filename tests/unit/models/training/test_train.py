@@ -12,6 +12,7 @@ from overwatt.models.training.loss import loss_of
 from overwatt.models.training.samples import IGNORE, Batch, Picture, batch
 from overwatt.models.training.settings import TrainSettings
 from overwatt.models.training.train import train
+from tests.support import naming
 
 RGB = ("red", "green", "blue")
 TINY = TrainSettings(seed=3, steps=4, batch=2, crop_px=64, width=4, imagenet=False, precision="float32")
@@ -116,13 +117,13 @@ def test_killed_between_checkpoints_is_undisturbed_bit_for_bit(tmp_path, undistu
 def test_a_checkpoint_of_something_else_is_refused(tmp_path):
     checkpoint = tmp_path / "net.pt"
     train([picture()], RGB, TINY, checkpoint=checkpoint, stop_after=1)
-    with pytest.raises(ConfigError, match=r"net\.pt: checkpoint of other settings"):
+    with pytest.raises(ConfigError, match=naming("net.pt", "settings")):
         train([picture()], RGB, TINY.model_copy(update={"rate": 2e-3}), checkpoint=checkpoint)
     relabelled = picture()
     relabelled.building[90, 90] = 1
-    with pytest.raises(ConfigError, match="other pictures, bands or start"):
+    with pytest.raises(ConfigError, match=naming("net.pt", "pictures", "bands", "start")):
         train([relabelled], RGB, TINY, checkpoint=checkpoint)
-    with pytest.raises(ConfigError, match="other pictures, bands or start"):
+    with pytest.raises(ConfigError, match=naming("net.pt", "pictures", "bands", "start")):
         train([picture()], RGB[::-1], TINY, checkpoint=checkpoint)
 
 
@@ -132,7 +133,7 @@ def test_a_given_start_is_gone_on_from_and_survives_a_stop(tmp_path, undisturbed
     on = train([picture(1)], RGB, TINY, start=first)
     assert not same(on, train([picture(1)], RGB, TINY))
     train([picture(1)], RGB, TINY, start=first, checkpoint=checkpoint, stop_after=2)
-    with pytest.raises(ConfigError, match="other pictures, bands or start"):
+    with pytest.raises(ConfigError, match=naming("net.pt", "pictures", "bands", "start")):
         train([picture(1)], RGB, TINY, checkpoint=checkpoint)
     assert same(train([picture(1)], RGB, TINY, start=first, checkpoint=checkpoint), on)
     assert all(torch.equal(before[k], v) for k, v in first.state_dict().items())  # the start is left as it was
@@ -155,19 +156,19 @@ def test_a_damaged_checkpoint_is_refused(tmp_path, keep):
     checkpoint = tmp_path / "net.pt"
     torch.save({"settings": TINY.model_dump_json(), "step": 1, "fill": torch.zeros(1000)}, checkpoint)
     checkpoint.write_bytes(checkpoint.read_bytes()[:keep])
-    with pytest.raises(ConfigError, match=r"net\.pt: not a readable checkpoint; remove it"):
+    with pytest.raises(ConfigError, match=naming("net.pt")):
         train([picture()], RGB, TINY, checkpoint=checkpoint)
 
 
 def test_settings_and_pictures_that_do_not_fit_are_refused():
-    with pytest.raises(ConfigError, match="no pictures"):
+    with pytest.raises(ConfigError, match=naming("training", "pictures")):
         train([], RGB, TINY)
-    with pytest.raises(ConfigError, match=r"3 values of mean for 4 bands \(red, green, blue, nir\)"):
+    with pytest.raises(ConfigError, match=naming(3, "mean", 4, "red, green, blue, nir")):
         train([picture(bands=4)], (*RGB, "nir"), TINY)
-    with pytest.raises(ConfigError, match="picture 'noise0' has 1 bands, not 3"):
+    with pytest.raises(ConfigError, match=naming("'noise0'", 1, 3)):
         train([picture(bands=1)], RGB, TINY)
     for wrong in ({"crop_px": 32}, {"crop_px": 100}, {"steps": 0}, {"precision": "float8"}, {"epochs": 3}):
-        with pytest.raises(ValidationError, match=next(iter(wrong))):
+        with pytest.raises(ValidationError, match=naming(*wrong, *wrong.values())):
             TrainSettings(**wrong)
 
 

@@ -12,6 +12,7 @@ from overwatt.pipeline.coverage import assumed_looked_at
 from overwatt.pipeline.reconcile import ledger as reconcile
 from overwatt.pipeline.reconcile.observed_sites import sites_from_rows
 from overwatt.pipeline.tables import CRS, conform
+from tests.support import naming
 
 
 def world(true_mw, seen_factor, told_factor, *, drop=(), chips=None, spread=0.3):
@@ -20,7 +21,7 @@ def world(true_mw, seen_factor, told_factor, *, drop=(), chips=None, spread=0.3)
     place = shapely.points(np.arange(n) * 0.25 - 80.0, np.full(n, 40.0))
     sites = sites_from_rows(pd.DataFrame({
         "site_id": [f"S{k}" for k in range(n)], "geometry": place, "mid": true_mw * seen_factor, "spread": spread,
-        "p": 0.99, "area": 1e4, "cooling": 4, "cooling_m2": 100.0,
+        "p": 0.99, "area": 1e4, "cooling": 4,
     }))  # fmt: skip
     keep = [k for k in range(n) if k not in drop]
     rows = gpd.GeoDataFrame({
@@ -127,5 +128,7 @@ def test_questions_are_rare_where_there_is_none():
 
 @pytest.mark.parametrize("by", [["planet"], "county"])
 def test_levels_that_are_none_are_named(by):
-    with pytest.raises(ConfigError, match="not known"):
+    with pytest.raises(
+        ConfigError, match=naming("by", "planet" if "planet" in by else "county", "site", "owner", "zone")
+    ):
         material_balance.material_balance(*world(MW, ONE, ONE), by=by)

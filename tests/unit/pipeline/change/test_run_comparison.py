@@ -26,7 +26,6 @@ def sites(rows, spread=0.3):
             "site_id": [r[0] for r in rows],
             "geometry": [shapely.box(0.01 * r[1], 40, 0.01 * r[1] + 0.001, 40.001) for r in rows],
             "mid": [float(r[2]) for r in rows], "spread": spread, "p": 0.9, "area": 9000.0, "cooling": 2,
-            "cooling_m2": 50.0,
         })
     )  # fmt: skip
 

@@ -16,6 +16,7 @@ from overwatt.pipeline.report.figures import thresholds as thresholds_plot
 from overwatt.pipeline.tables import QUANTILE_NAMES, QUANTILES
 from overwatt.workflows.assess import thresholds as thresholds_command
 from overwatt.workflows.io.tabular import read_models
+from tests.support import naming
 
 LIGHT = settings(max_examples=40, deadline=None)
 HEADER = "Model,Organization,Publication date,Country (of organization),Training compute (FLOP),Confidence"
@@ -102,20 +103,20 @@ def test_reads_a_table(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("rows", "word"),
+    ("rows", "words"),
     [
-        (["a,b,2024-01-01,c,1e24,Likely", "a,b,2024-01-01,c,-5,Likely"], "row 3, Training compute .*'-5'"),
-        (["", "a,b,2024-01-01,c,nan,Likely"], "row 3, Training compute .*'nan'"),
-        (["a,b,2024-01-01,c,1e400,Likely"], "row 2, .*'1e400'"),
-        (["a,b,2024-01-01,c,many,Likely"], "row 2, .*'many'"),
-        (["a,b,yesterday,c,1e24,Likely"], "row 2, Publication date: 'yesterday'"),
-        (["a,b,0001-01-01,c,1e24,Likely"], "row 2, Publication date"),
-        (["a,b,2024-01-01,c,1e24,Likely,x,y"], "line 2"),
-        (['"a,b,2024'], "cannot be read"),
+        (["a,b,2024-01-01,c,1e24,Likely", "a,b,2024-01-01,c,-5,Likely"], (3, "Training compute (FLOP)", "'-5'")),
+        (["", "a,b,2024-01-01,c,nan,Likely"], (3, "Training compute (FLOP)", "'nan'")),
+        (["a,b,2024-01-01,c,1e400,Likely"], (2, "Training compute (FLOP)", "1e400")),
+        (["a,b,2024-01-01,c,many,Likely"], (2, "Training compute (FLOP)", "many")),
+        (["a,b,yesterday,c,1e24,Likely"], (2, "Publication date", "yesterday")),
+        (["a,b,0001-01-01,c,1e24,Likely"], (2, "Publication date", "0001-01-01")),
+        (["a,b,2024-01-01,c,1e24,Likely,x,y"], (2, "CSV")),
+        (['"a,b,2024'], ("models.csv", "CSV")),
     ],
 )
-def test_a_bad_row_is_named(tmp_path, rows, word):
-    with pytest.raises(ConfigError, match=word):
+def test_a_bad_row_is_named(tmp_path, rows, words):
+    with pytest.raises(ConfigError, match=naming("models.csv", *words)):
         read_models(csv(tmp_path, *rows))
 
 
@@ -123,9 +124,9 @@ def test_a_bad_row_is_named(tmp_path, rows, word):
 def test_a_bad_file_is_refused(tmp_path, content):
     path = tmp_path / "models.csv"
     path.write_bytes(content)
-    with pytest.raises(ConfigError, match=r"models\.csv"):
+    with pytest.raises(ConfigError, match=naming("models.csv")):
         read_models(path)
-    with pytest.raises(ConfigError, match="no such file"):
+    with pytest.raises(ConfigError, match=naming("none.csv")):
         read_models(tmp_path / "none.csv")
 
 
@@ -201,16 +202,16 @@ def test_sites_against_thresholds():
 
 @pytest.mark.parametrize("spoil", [[np.nan] * 9, [-1.0] + [1e25] * 8, list(range(9, 0, -1)), [1.0] * 8 + [np.inf]])
 def test_unusable_quantiles_are_refused(spoil):
-    with pytest.raises(ConfigError, match="site s1"):
+    with pytest.raises(ConfigError, match=naming("s1", "flop_90d")):
         thresholds.sites_above(sites_of([1e25] * 9, spoil))
 
 
 @pytest.mark.parametrize("days", [0, -1, float("nan"), float("inf"), 1e9])
 def test_unusable_days_are_refused(days):
     for function in (thresholds.power_table, thresholds.verdicts, evasion.gaming):
-        with pytest.raises(ConfigError, match="days"):
+        with pytest.raises(ConfigError, match=naming("days", 3650)):
             function(days)
-    with pytest.raises(ConfigError, match="doubling_months"):
+    with pytest.raises(ConfigError, match=naming("doubling_months", 1200)):
         evasion.gaming(90, doubling_months=days if days != 1e9 else 0.0)
 
 
@@ -259,8 +260,7 @@ def test_the_command_writes_the_same_twice(tmp_path, run_folder):
         json.dumps(result, allow_nan=False)
         lines = thresholds_command.lines(result)
         assert all(line.isprintable() for line in lines)
-        assert lines[0].startswith("Thresholds that imagery cannot verify")
-        assert "1e21" in lines[2]
+        assert any("1e21" in line for line in lines[:4])  # what imagery cannot verify comes first
     assert texts[0] == texts[1]
     assert "'=a$_{" in texts[0][1]
     assert "<dc:date>" not in texts[0][0]
@@ -274,7 +274,7 @@ def test_without_models_or_run_the_rest_stands(tmp_path, monkeypatch):
     assert {r["days"] for r in result["power"]} == {30.0, 45.0, 90.0, 180.0}
     assert any("--run" in line for line in thresholds_command.lines(result))
     assert len(thresholds_plot.figure(result).axes) == 2
-    with pytest.raises(ConfigError, match=r"sites\.parquet"):
+    with pytest.raises(ConfigError, match=naming("--run", "sites.parquet")):
         thresholds_command.run(None, tmp_path, days=90.0, doubling_months=8.0, out=None)
 
 

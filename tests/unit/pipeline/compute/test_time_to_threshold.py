@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from overwatt.aoi.errors import ConfigError
 from overwatt.models.capacity.construction_delay import fit, hazards, waits
 from overwatt.pipeline.compute.time_to_threshold import SiteTrack, stage_delays, time_to_threshold
+from tests.support import naming
 
 LIGHT = settings(max_examples=30, deadline=None)
 START = date(2026, 1, 1)
@@ -73,12 +74,13 @@ def test_waits_given_the_time_spent(stage, spent):
 
 
 @pytest.mark.parametrize(
-    ("sites", "flop", "word"),
-    [([], 1e25, "sites"), ([track()], -1.0, "flop"), ([track()], math.nan, "flop"), ([track(stage="x")], 1e25, "stage"),
-     ([track("a"), track("b", draws=3)], 1e25, "numbers of draws")],
+    ("sites", "flop", "words"),
+    [([], 1e25, ("sites",)), ([track()], -1.0, ("flop", "-1")), ([track()], math.nan, ("flop", "nan")),
+     ([track(stage="x")], 1e25, ("stage", "'x'", "land", "roof")),
+     ([track("a"), track("b", draws=3)], 1e25, ("sites", "draws"))],
 )  # fmt: skip
-def test_nonsense_is_refused(sites, flop, word):
-    with pytest.raises(ConfigError, match=word):
+def test_nonsense_is_refused(sites, flop, words):
+    with pytest.raises(ConfigError, match=naming(*words)):
         time_to_threshold(sites, flop, start=START)
 
 

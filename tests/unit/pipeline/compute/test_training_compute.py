@@ -14,6 +14,7 @@ from overwatt.pipeline.compute import training_compute
 from overwatt.pipeline.power import posterior
 from overwatt.pipeline.power.posterior import SiteEvidence
 from overwatt.pipeline.tables import QUANTILE_NAMES, SCHEMAS
+from tests.support import naming
 
 LIGHT = settings(max_examples=30, deadline=None)
 CHIPS = ("A100 SXM", "H100 SXM", "GB200 NVL72", "TPU v7", "Ascend 910C")
@@ -226,10 +227,10 @@ def test_attach_of_no_sites():
     assert "flop_90d_p975" in table
 
 
-@pytest.mark.parametrize("ids", [["s0", "s1"], ["s1", "s0", "s2"]])
-def test_attach_refuses_other_rows(ids):
+@pytest.mark.parametrize(("ids", "word"), [(["s0", "s1"], "2 sites"), (["s1", "s0", "s2"], "order")])
+def test_attach_refuses_other_rows(ids, word):
     draws = draws_of()
-    with pytest.raises(ValueError, match=r"power draws|sites"):
+    with pytest.raises(ValueError, match=naming(word)):
         training_compute.attach(_sites(ids), draws, training_compute.estimate(draws, year=2025))
 
 
@@ -243,29 +244,29 @@ def test_power_needed_scales_with_its_shares():
 
 
 @pytest.mark.parametrize(
-    ("change", "word"),
+    ("change", "words"),
     [
-        ({"chip": "H10O"}, "accelerator: 'H10O'"),
-        ({"flop": -1.0}, "flop: -1.0"),
-        ({"flop": float("nan")}, "flop: nan"),
-        ({"days": 0}, "days: 0"),
-        ({"mfu": 35}, "mfu: 35"),
-        ({"phi": 0.0}, "phi: 0.0"),
+        ({"chip": "H10O"}, ("accelerator", "H10O", "H20")),
+        ({"flop": -1.0}, ("flop", "-1")),
+        ({"flop": float("nan")}, ("flop", "nan")),
+        ({"days": 0}, ("days", 0)),
+        ({"mfu": 35}, ("mfu", 35)),
+        ({"phi": 0.0}, ("phi", 0)),
     ],
 )
-def test_power_needed_refuses_nonsense(change, word):
-    with pytest.raises(ConfigError, match=word):
+def test_power_needed_refuses_nonsense(change, words):
+    with pytest.raises(ConfigError, match=naming(*words)):
         training_compute.power_needed_mw(**{"flop": 1e25, "days": 90, "chip": "H100 SXM", **change})
 
 
 @pytest.mark.parametrize(
-    ("change", "word"),
+    ("change", "words"),
     [
-        ({"year": 2012}, "year: 2012"),
-        ({"days": 0}, "days: 0"),
-        ({"site_type": "clud"}, "did you mean 'cloud'"),
+        ({"year": 2012}, ("year", 2012, "2020-2035")),
+        ({"days": 0}, ("days", 0)),
+        ({"site_type": "clud"}, ("site_type", "clud", "cloud")),
     ],
 )
-def test_unusable_options_are_refused(change, word):
-    with pytest.raises(ConfigError, match=word):
+def test_unusable_options_are_refused(change, words):
+    with pytest.raises(ConfigError, match=naming(*words)):
         training_compute.estimate(draws_of(1, 8), **{"year": 2025, **change})

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from overwatt.pipeline.imagery.composite import composite
+from tests.support import naming
 
 values = st.floats(0, 1, width=32) | st.just(float("nan"))
 stacks = hnp.arrays(np.float32, hnp.array_shapes(min_dims=4, max_dims=4, max_side=5), elements=values)
@@ -61,5 +62,5 @@ def test_no_look_at_all():
 
 
 def test_wrong_number_of_dimensions():
-    with pytest.raises(ValueError, match=r"time, band, y, x"):
+    with pytest.raises(ValueError, match=naming("(time, band, y, x)", "(3, 2, 2)")):
         composite(np.zeros((3, 2, 2), dtype=np.float32))

@@ -16,6 +16,7 @@ from overwatt.pipeline.imagery.radiometry import (
     to_kelvin,
     to_unit,
 )
+from tests.support import naming
 
 ST, CELSIUS, S2, NAIP = (PROFILES[n] for n in ("landsat_st", "landsat_st_celsius", "sentinel2_l2a", "naip"))
 KELVIN = SensorProfile("plain_kelvin", ("lst",), "kelvin", 1.0, 0.0, None, 30.0, 100.0)
@@ -39,21 +40,20 @@ def test_celsius_product_becomes_kelvin():
 @pytest.mark.parametrize(
     ("values", "profile", "words"),
     [
-        ([20.0, 21.0], KELVIN, "look like degrees Celsius"),
-        ([44177.0], KELVIN, "look like digital numbers"),
-        ([295.0, 296.0], CELSIUS, "look like kelvin"),
-        ([44177.0], CELSIUS, "look like digital numbers"),
-        ([295.0, 296.0], ST, "look like kelvin"),
-        ([20.0], ST, "look like degrees Celsius"),
-        ([295.0, 295.0, -9999.0], KELVIN, "below absolute zero"),
-        ([150.0], NAIP, "not a temperature"),
-        ([1500.0], S2, "not a temperature"),
+        ([20.0, 21.0], KELVIN, (20.5, "Celsius")),
+        ([44177.0], KELVIN, (44177, "digital numbers")),
+        ([295.0, 296.0], CELSIUS, (295.5, "kelvin")),
+        ([44177.0], CELSIUS, (44177, "digital numbers")),
+        ([295.0, 296.0], ST, (295.5, "kelvin")),
+        ([20.0], ST, (20, "Celsius")),
+        ([295.0, 295.0, -9999.0], KELVIN, ("-9999", "nodata")),
+        ([150.0], NAIP, ("display_uint8", "landsat_st")),
+        ([1500.0], S2, ("reflectance", "landsat_st")),
     ],
 )
 def test_values_that_contradict_the_temperature_unit_are_refused(values, profile, words):
-    with pytest.raises(ConfigError, match=words) as info:
+    with pytest.raises(ConfigError, match=naming(f"'{profile.name}'", *words)) as info:
         to_kelvin(np.array(values), profile)
-    assert profile.name in str(info.value)
     assert isinstance(info.value, OverwattError)
 
 
@@ -91,7 +91,7 @@ def test_sentinel2_offset_applies_once():
 
 def test_offset_applied_by_the_catalogue_is_noticed():
     shifted = np.random.default_rng(1).normal(600, 300, (4, 16, 16)).clip(1)
-    with pytest.raises(ConfigError, match="already applied, use sentinel2_l2a_no_offset"):
+    with pytest.raises(ConfigError, match=naming("offset", "-0.1", "sentinel2_l2a_no_offset")):
         to_unit(shifted, S2)
     water = np.full((4, 16, 16), 1500.0)
     water[:, :3] = 950
@@ -122,17 +122,17 @@ def test_stack_of_images_is_masked_image_by_image():
 @pytest.mark.parametrize(
     ("values", "profile", "words"),
     [
-        (np.full((3, 2, 2), 1000, dtype=np.uint16), NAIP, "not 8-bit"),
-        (np.full((3, 2, 2), -5.0), NAIP, "not 8-bit"),
-        (np.full((3, 2, 2), 0.5), NAIP, "already scaled to 0..1"),
-        (np.full((3, 2, 2), 0.3), PROFILES["sentinel2_l2a_no_offset"], "already scaled to reflectance"),
-        (np.full((3, 2, 2), 60000.0), S2, "look like digital numbers of another scale"),
-        (np.full((3, 2, 2), 300.0), ST, "not optical"),
-        (np.full((3, 2, 2), 300.0), SensorProfile("raw", ("b",), "dn", 1, 0, None, 1, 1), "is in dn"),
+        (np.full((3, 2, 2), 1000, dtype=np.uint16), NAIP, ("8-bit", 1000)),
+        (np.full((3, 2, 2), -5.0), NAIP, ("8-bit", "-5")),
+        (np.full((3, 2, 2), 0.5), NAIP, (0.5, "0..1", "0..255")),
+        (np.full((3, 2, 2), 0.3), PROFILES["sentinel2_l2a_no_offset"], (0.3, "reflectance", "digital numbers")),
+        (np.full((3, 2, 2), 60000.0), S2, ("reflectance", 5.9, "digital numbers")),
+        (np.full((3, 2, 2), 300.0), ST, ("kelvin", "optical")),
+        (np.full((3, 2, 2), 300.0), SensorProfile("raw", ("b",), "dn", 1, 0, None, 1, 1), ("dn", "optical")),
     ],
 )
 def test_values_that_contradict_the_optical_unit_are_refused(values, profile, words):
-    with pytest.raises(ConfigError, match=words):
+    with pytest.raises(ConfigError, match=naming(f"'{profile.name}'", *words)):
         to_unit(values, profile)
 
 
@@ -142,7 +142,7 @@ def test_profiles_are_consistent():
         assert 0 < profile.gsd_min_m <= profile.gsd_max_m
         assert profile.scale > 0
     assert profile_named("naip") is NAIP
-    with pytest.raises(ConfigError, match=r"'niap' is unknown; did you mean 'naip'\?"):
+    with pytest.raises(ConfigError, match=naming("'niap'", "'naip'")):
         profile_named("niap")
 
 
@@ -166,5 +166,5 @@ def test_brightness_temperature_inverts_planck(kelvin, sensor):
 
 def test_brightness_temperature_without_radiance_is_nan_and_bad_constants_are_named():
     assert np.isnan(brightness_temperature(np.array([5.0, np.nan]), 1e-3, -1.0, 774.0, 1321.0)).all()
-    with pytest.raises(ConfigError, match="k1 0: must be greater than 0"):
+    with pytest.raises(ConfigError, match=naming("k1", 0)):
         brightness_temperature(np.array([1]), 1e-3, 0.1, 0, 1321.0)

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from overwatt.aoi.errors import ConfigError
 from overwatt.pipeline.inspection import value_of_information
 from overwatt.pipeline.inspection.false_discovery import benjamini_hochberg, conformal_p, false_discovery
+from tests.support import naming
 
 
 @given(st.floats(0, 1), st.floats(0.1, 1e4), st.floats(0.1, 1e4), st.floats(0.5, 1), st.floats(0.5, 1))
@@ -54,8 +55,8 @@ def test_the_step_is_worth_at_least_a_visit_and_nothing(p, klass):
 
 
 @pytest.mark.parametrize("more", [{"find": 0.0}, {"sensitivity": 1.2}, {"image_cost": float("nan")}])
-def test_stakes_that_are_none_are_refused(more):
-    with pytest.raises(ValidationError):
+def test_impossible_stakes_are_refused(more):
+    with pytest.raises(ValidationError, match=next(iter(more))):
         value_of_information.Stakes(**more)
 
 
@@ -109,13 +110,13 @@ def test_ties_count_against_the_candidate_and_no_p_value_is_zero():
 @pytest.mark.parametrize(
     ("given", "why"),
     [
-        (([np.nan], None, None, None), "not finite"), (([2.0], None, None, None), "probabilities"),
-        (([0.5], [np.inf], None, None), "control score"), (([0.5], [0.1], 1.5, None), "prior 1.5"),
-        (([0.5, 0.6], [0.1], 0.5, 1), "screened 1"),
+        (([np.nan], None, None, None), ("score", "finite")), (([2.0], None, None, None), ("scores", "0..1")),
+        (([0.5], [np.inf], None, None), ("control", "finite")), (([0.5], [0.1], 1.5, None), ("prior", 1.5)),
+        (([0.5, 0.6], [0.1], 0.5, 1), ("screened", 1, 2)),
     ],
 )  # fmt: skip
 def test_what_cannot_be_used_is_named(given, why):
     scores, controls, prior, screened = given
     known = None if controls is None else np.array(controls)
-    with pytest.raises(ConfigError, match=why):
+    with pytest.raises(ConfigError, match=naming(*why)):
         false_discovery(np.array(scores), known, prior, screened)

@@ -9,6 +9,7 @@ from benchmarks.power import chips as measured
 from overwatt.aoi.errors import ConfigError
 from overwatt.models.capacity.chip_power import chips
 from overwatt.pipeline.power.accelerators import find_chip, parse_chips, power_of_chips
+from tests.support import naming
 
 
 def test_parts_are_read():
@@ -18,7 +19,7 @@ def test_parts_are_read():
 
 @pytest.mark.parametrize("text", ["", "H100", "H100:", ":5", "H100:-5", "H100:0", "H100:1e5", "H100:999999999999", ";"])
 def test_unreadable_parts_are_refused(text):
-    with pytest.raises(ConfigError, match="chips"):
+    with pytest.raises(ConfigError, match=naming("chips")):
         parse_chips(text)
 
 
@@ -37,7 +38,7 @@ def test_every_name_of_the_table_finds_itself():
 
 
 def test_an_unknown_name_is_answered_with_a_few_near_ones():
-    with pytest.raises(ConfigError, match=r"nearest names: .*H100") as said:
+    with pytest.raises(ConfigError, match=naming("'H101'", "NVIDIA H100 PCIe")) as said:
         find_chip("H101")
     assert len(str(said.value)) < 250
 
@@ -63,6 +64,7 @@ def test_every_chip_of_the_real_tables_is_found(realdata):
 
 
 def test_rows_that_share_an_owner_are_held_out_together():
+    # private: `measure` needs the real table; the rule that keeps the held-out rows apart is checked without it
     groups = measured._groups(["a,b", "c", "b,d", "d #likely", "e"])
     assert groups[0] == groups[2] == groups[3]
     assert len(set(groups)) == 3
@@ -70,7 +72,7 @@ def test_rows_that_share_an_owner_are_held_out_together():
 
 @pytest.mark.parametrize("name", ["Voodoo 3", "", "NVIDIA"])
 def test_unknown_and_ambiguous_names_are_refused(name):
-    with pytest.raises(ConfigError, match="chips"):
+    with pytest.raises(ConfigError, match=naming("chips", f"'{name}'")):
         find_chip(name)
 
 
@@ -90,7 +92,7 @@ def test_power_is_in_proportion_to_number(a, b):
 
 
 def test_a_chip_before_its_time_is_a_wrong_date():
-    with pytest.raises(ConfigError, match="came out in"):
+    with pytest.raises(ConfigError, match=naming("NVIDIA GB200", 2025, 2020)):
         power_of_chips([("GB200", 10)], year=2020)
 
 

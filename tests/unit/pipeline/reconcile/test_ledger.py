@@ -23,6 +23,7 @@ from overwatt.pipeline.reconcile import records as tables_of
 from overwatt.pipeline.reconcile.entries import entry_id
 from overwatt.pipeline.reconcile.likelihood_ratios import ln_place
 from overwatt.pipeline.tables import CRS, LEDGER_CLASSES, QUANTILE_NAMES, QUANTILES, conform, empty
+from tests.support import naming
 
 GEOD = Geod(ellps="WGS84")
 LON0, LAT0 = -77.5, 39.0
@@ -438,11 +439,11 @@ def test_entry_id_depends_on_the_ids_only():
 
 
 def test_twice_the_same_declared_id_and_bad_settings_are_named():
-    with pytest.raises(RegistryError, match="'D' occurs twice"):
+    with pytest.raises(RegistryError, match=naming("declared_id", "'D'", "twice")):
         rc.reconcile(sites_of([]), declared_of([decl("D", 0, 0), decl("D", 9, 9)]), looked())
-    with pytest.raises(ValidationError):
+    with pytest.raises(ValidationError, match="gross_share"):
         rc.ReconcileSettings(gross_share=1.5)
-    with pytest.raises(ValidationError):
+    with pytest.raises(ValidationError, match="gross_error_m"):
         rc.ReconcileSettings(gross_error_m=-1.0)
 
 

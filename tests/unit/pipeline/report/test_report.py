@@ -27,6 +27,7 @@ from overwatt.pipeline.report.figures.power_intervals import interval_plot
 from overwatt.pipeline.report.page import ReportData, render_report
 from overwatt.pipeline.report.rasters import DECLARED_RGB, OUTLINE_RGB, chip, encode, overlay, to_web_mercator
 from overwatt.pipeline.tables import LEDGER_CLASSES, QUANTILE_NAMES, conform, empty
+from tests.support import naming
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 NASTY = HOSTILE + "\"'--><style>*{display:none}</style>{{ 7*7 }}\u2028"
@@ -262,7 +263,7 @@ def test_safe_json_is_json_without_markup(value: object) -> None:
 
 
 def test_safe_json_refuses_what_is_no_number() -> None:
-    with pytest.raises(ValueError, match="JSON"):
+    with pytest.raises(ValueError, match="JSON"):  # the words of Python's own json
         context.safe_json({"x": math.nan})
 
 
@@ -271,8 +272,8 @@ def test_numbers_carry_their_intervals(html: str) -> None:
     assert "52 (31 to 88)" in page.text.replace("  ", " ")
     assert "1.3 × 10 26" in page.text.replace("\xa0", " ")
     assert "31,000" in page.text
-    assert "0.93 at a prior of 0.3%" in page.text
-    assert "IT power 52 MW (80%: 31 to 88)" in html
+    assert re.search(r"0\.93\D+0\.3%", page.text)  # the probability and its prior
+    assert re.search(r"52 MW\D+80%\D+31\D+88", html)  # the plot, in words
     assert "1.2 km" in page.text
     assert "nan" not in page.text.lower().split()
     assert "None" not in page.text.split()
@@ -280,18 +281,18 @@ def test_numbers_carry_their_intervals(html: str) -> None:
 
 
 def test_front_page_says_what_imagery_cannot_do(html: str) -> None:
-    text = Page(html).text
-    assert "Imagery can help police 10 26 FLOP, partly 10 25 , and is blind below." in text
-    assert "absence of an excess is no information" in text
-    assert text.index("is blind below") < text.index("Ranked list")
+    front = Page(html[: html.index('id="ledger"')]).text
+    assert re.search("10 26 .*10 25 .*blind", front)
+    assert re.search("absence .*excess", front)
     assert "violation" not in html.lower()
 
 
 def test_what_was_not_looked_at_is_never_empty(html: str) -> None:
-    text = Page(html).text
-    assert "50% of the area, which was not looked at" in text
+    text = Page(html[html.index('id="coverage"') : html.index('id="wrong"')]).text
+    assert "50% of the area" in text
     assert "HTTP 503" in text
-    assert "Nothing can be said about these" in text
+    outside = Page(html[html.index('id="nothing"') : html.index('id="coverage"')]).text
+    assert "Alder" in outside  # the declared place that was not looked at
 
 
 def test_signed_links_lose_their_signature() -> None:
@@ -326,16 +327,17 @@ def test_every_class_has_words_and_a_colour() -> None:
 
 
 def test_nothing_at_all_still_makes_a_page() -> None:
-    text = Page(render_report(nothing())).text
-    assert "0 sites seen against 0 declared facilities" in text
-    assert "No site was seen within what was looked at" in text
+    page = Page(render_report(nothing()))
+    assert re.search(r"\b0 sites\b.*\b0 declared\b", page.text)
+    assert not [a for _, a in page.tags if a.get("data-anchor")]
 
 
 def test_five_hundred_sites_are_quick() -> None:
+    """Processor time: a loaded machine makes no difference."""
     data = example(n=500, basemap=to_web_mercator(np.zeros((3, 300, 400), np.uint8), np.ones((300, 400), bool), GRID))
-    start = time.perf_counter()
+    start = time.process_time()
     html = render_report(data)
-    assert time.perf_counter() - start < 10.0
+    assert time.process_time() - start < 10.0
     assert html.count("<article") == 501
     assert len(html) < 6_000_000
 
@@ -346,7 +348,7 @@ def test_only_given_chips_are_embedded() -> None:
     page = Page(render_report(replace(one, chips={"d-1": jpeg})))
     sources = [a["src"] for t, a in page.tags if t == "img"]
     assert sources == [f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"]
-    with pytest.raises(ValueError, match="neither JPEG"):
+    with pytest.raises(ValueError, match=naming("<svg", "JPEG", "PNG", "WebP")):
         render_report(replace(one, chips={"d-1": b"<svg onload=alert(1)>"}))
 
 

@@ -11,8 +11,9 @@ from pyproj import Geod
 
 from overwatt.aoi.errors import ConfigError
 from overwatt.models.detector.card import Calibration
-from overwatt.pipeline.sites.clustering import _within, cluster_sites, p_data_center
+from overwatt.pipeline.sites.clustering import cluster_sites, p_data_center
 from overwatt.pipeline.tables import conform
+from tests.support import naming
 
 GEOD = Geod(ellps="WGS84")
 LON, LAT = -77.46, 39.01
@@ -145,7 +146,7 @@ def test_p_is_a_probability_that_rises_with_the_prior(score, prior, other):
 
 @pytest.mark.parametrize("prior", [0.0, 1.0, -0.2, 3.0])
 def test_a_prior_that_is_no_share_is_refused(prior):
-    with pytest.raises(ConfigError, match="prior"):
+    with pytest.raises(ConfigError, match=naming("prior", prior)):
         p_data_center(np.array([0.5]), PLAIN, prior)
 
 
@@ -185,15 +186,11 @@ def test_the_order_of_footprints_changes_nothing(seed):
 
 @pytest.mark.parametrize(("lon", "lat"), [(-77, 39), (25, 65), (15.6, 78.2), (10, -33), (0, 0), (-0.00001, 10)])
 def test_distances_hold_at_every_latitude(lon, lat):
-    a = box(0, 0, lon=lon, lat=lat)
-    for gap, north in ((57.0, 0), (63.0, 0)):
-        b = box(40 + gap, north, lon=lon, lat=lat)
-        _, _, metres = _within(np.array([a]), np.array([b]), 60.0)
-        assert len(metres) == (gap < 60)
-        if len(metres):
-            assert metres[0] == pytest.approx(gap, rel=2e-3)
-    above = box(0, 30 + 55, lon=lon, lat=lat)
-    assert _within(np.array([a]), np.array([above]), 60.0)[2] == pytest.approx([55], rel=2e-3)
+    """The reach that just joins two buildings is the gap between them, to 0.2%."""
+    place = {"lon": lon, "lat": lat}
+    for other, gap in ((center(40 + 57, 0, **place), 57.0), (center(0, 30 + 55, **place), 55.0)):
+        frame = table(center(0, 0, **place), other)
+        assert [len(made(frame, reach_m=gap * k)[0]) for k in (0.998, 1.002)] == [2, 1]
 
 
 def test_neighbours_across_the_antimeridian_are_neighbours():
@@ -201,11 +198,8 @@ def test_neighbours_across_the_antimeridian_are_neighbours():
     gap = GEOD.inv(west.bounds[2], -17, east.bounds[0], -17)[2]
     assert 20 < gap < 60
     for a, b in ((west, east), (east, west)):
-        left, right, metres = _within(np.array([a, b]), np.array([a, b]), 60.0)
-        assert sorted(zip(left.tolist(), right.tolist(), strict=True)) == [(0, 0), (0, 1), (1, 0), (1, 1)]
-        assert sorted(metres)[2:] == pytest.approx([gap, gap], rel=2e-3)
-    sites, _ = made(table(("data_center", west, 0.9), ("data_center", east, 0.9)))
-    assert len(sites) == 1
+        frame = table(("data_center", a, 0.9), ("data_center", b, 0.9))
+        assert [len(made(frame, reach_m=gap * k)[0]) for k in (0.998, 1.002)] == [2, 1]
 
 
 def test_a_site_at_the_edge_of_the_imagery_says_so():

@@ -14,6 +14,7 @@ from overwatt.aoi.errors import AssetReadError, ConfigError, GridError
 from overwatt.pipeline.sites.thermal_anomaly import COUNTED, p_detect, thermal_anomaly
 from overwatt.pipeline.tables import SCHEMAS
 from overwatt.workflows.io.temperature_stack import load_stack
+from tests.support import naming
 
 UTM, CELL, SIZE = "EPSG:32632", 30.0, 70
 LEFT, TOP = 400_000.0, 5_760_000.0
@@ -246,16 +247,16 @@ def test_numpy_dates_and_no_sites():
 @pytest.mark.parametrize(
     ("grid", "sites", "options", "words"),
     [
-        (GeoBox((9, 9), CORNER, UTM), sites_of(CAMPUS), {}, "its grid \\(9, 9\\)"),
-        (GeoBox((SIZE, SIZE), CORNER, None), sites_of(CAMPUS), {}, "no CRS"),
-        (GeoBox((SIZE, SIZE), Affine(30, 5, LEFT, 5, -30, TOP), UTM), sites_of(CAMPUS), {}, "not north up"),
-        (GRID, sites_of(CAMPUS), {"ring_inner_m": 800.0}, "ring from 800 to 750 m"),
-        (GRID, sites_of(CAMPUS).set_crs(None, allow_override=True), {}, "sites have no CRS"),
-        (GRID, sites_of(CAMPUS, Polygon()), {}, "'s1' has no geometry"),
+        (GeoBox((9, 9), CORNER, UTM), sites_of(CAMPUS), {}, ("(70, 70)", "(9, 9)")),
+        (GeoBox((SIZE, SIZE), CORNER, None), sites_of(CAMPUS), {}, ("grid", "CRS")),
+        (GeoBox((SIZE, SIZE), Affine(30, 5, LEFT, 5, -30, TOP), UTM), sites_of(CAMPUS), {}, ("grid", "(30.0, 5.0,")),
+        (GRID, sites_of(CAMPUS), {"ring_inner_m": 800.0}, ("ring", 800, 750)),
+        (GRID, sites_of(CAMPUS).set_crs(None, allow_override=True), {}, ("sites", "CRS")),
+        (GRID, sites_of(CAMPUS, Polygon()), {}, ("'s1'", "geometry")),
     ],
 )
 def test_unusable_input_is_named(grid, sites, options, words):
-    with pytest.raises(GridError, match=words):
+    with pytest.raises(GridError, match=naming(*words)):
         thermal_anomaly(stack_of(noise(1)), grid, sites, **options)
 
 
@@ -316,21 +317,21 @@ def test_landsat_numbers_are_scaled(tmp_path):
 )
 def test_values_that_contradict_the_unit_are_refused(tmp_path, value, unit):
     path = write(tmp_path / "heat.tif", celsius(value))
-    with pytest.raises(AssetReadError, match=r"heat\.tif: unit looks wrong"):
+    with pytest.raises(AssetReadError, match=naming("heat.tif", "unit", 183.1 if value == -90 else value)):
         load_stack([path], unit=unit)
 
 
 @pytest.mark.parametrize(
     ("other", "words"),
     [
-        ({"crs": "EPSG:32633"}, "CRS"),
-        ({"crs": None}, "no CRS"),
-        ({"transform": Affine(CELL, 0, LEFT + 15, 0, -CELL, TOP)}, "corner and pixel size"),
+        ({"crs": "EPSG:32633"}, ("a.tif", "EPSG:32633", "EPSG:32632")),
+        ({"crs": None}, ("CRS",)),
+        ({"transform": Affine(CELL, 0, LEFT + 15, 0, -CELL, TOP)}, ("a.tif", "400015.0", "400000.0")),
     ],
 )
 def test_files_of_another_grid_are_refused_by_name(tmp_path, other, words):
     paths = [write(tmp_path / "a.tif", celsius()), write(tmp_path / "b.tif", celsius(), **other)]
-    with pytest.raises(GridError, match=rf"b\.tif: .*{words}"):
+    with pytest.raises(GridError, match=naming("b.tif", *words)):
         load_stack(paths, unit="celsius")
 
 
@@ -339,20 +340,20 @@ def test_size_is_checked_from_the_header(tmp_path):
     profile = {"driver": "GTiff", "count": 1, "height": 40_000, "width": 40_000, "dtype": "float32"}
     with rasterio.open(path, "w", **profile, crs=UTM, transform=CORNER, tiled=True, sparse_ok=True):
         pass
-    with pytest.raises(GridError, match=r"huge\.tif: .* 6\.4 GB, the limit is 4 GB"):
+    with pytest.raises(GridError, match=naming("huge.tif", "6.4 GB", "4 GB")):
         load_stack([path], unit="kelvin")
 
 
 def test_unreadable_and_missing_files_are_named(tmp_path):
     bad = tmp_path / "bad.tif"
     bad.write_bytes(b"not an image")
-    with pytest.raises(AssetReadError, match=r"bad\.tif: not a GeoTIFF by its first bytes"):
+    with pytest.raises(AssetReadError, match=naming("bad.tif", "GeoTIFF")):
         load_stack([bad], unit="kelvin")
-    with pytest.raises(AssetReadError, match=r"gone\.tif"):
+    with pytest.raises(AssetReadError, match=naming("gone.tif")):
         load_stack([tmp_path / "gone.tif"], unit="kelvin")
-    with pytest.raises(ConfigError, match="no temperature file"):
+    with pytest.raises(ConfigError, match="temperature"):
         load_stack([], unit="kelvin")
-    with pytest.raises(ConfigError, match="'fahrenheit' is unknown"):
+    with pytest.raises(ConfigError, match=naming("'fahrenheit'", "celsius", "kelvin")):
         load_stack([bad], unit="fahrenheit")
 
 

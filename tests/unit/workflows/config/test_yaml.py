@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from overwatt.aoi.errors import ConfigError
 from overwatt.workflows.config.run import Workflow, load
 from overwatt.workflows.config.yaml import apply_set, read_yaml, validate
-from tests.support import ROOT
+from tests.support import ROOT, names, naming
 
 
 def write(folder: Path, text: str, name: str = "w.yaml") -> Path:
@@ -84,32 +84,30 @@ def test_every_field_has_a_description():
 
 def test_a_workflow_cannot_be_changed(tmp_path):
     workflow = load(write(tmp_path, "name: w\nimagery: {path: a.tif}\n"))
-    with pytest.raises(ValueError, match="frozen"):
+    with pytest.raises(ValueError, match="frozen_instance"):
         workflow.seed = 3
 
 
 def test_an_alias_is_refused_before_it_is_expanded(tmp_path):
     levels = "\n".join(f"k{i}: &k{i} [{', '.join([f'*k{i - 1}'] * 9)}]" for i in range(1, 12))
-    with pytest.raises(ConfigError, match="aliases"):
+    with pytest.raises(ConfigError, match=naming("w.yaml", "aliases")):
         read_yaml(write(tmp_path, f"k0: &k0 [x]\n{levels}\n"))
 
 
 def test_a_file_of_a_megabyte_is_not_read(tmp_path):
-    with pytest.raises(ConfigError, match="larger than"):
+    with pytest.raises(ConfigError, match=naming("w.yaml", 1000000)):
         read_yaml(write(tmp_path, "a: " + "x" * 1_000_001))
 
 
-@pytest.mark.parametrize("error", ["unknown key 'prioor'; did you mean 'prior'?"])
-def test_the_nearest_known_key_is_named(error):
-    with pytest.raises(ConfigError) as raised:
+def test_the_nearest_known_key_is_named():
+    with pytest.raises(ConfigError, match=naming("w.yaml", "'prioor'", "'prior'")):
         validate({"name": "w", "prioor": 1}, Workflow, "w.yaml")
-    assert error in str(raised.value)
 
 
-def test_a_rule_over_several_fields_is_said_in_plain_words():
-    with pytest.raises(ConfigError) as raised:
+def test_a_rule_over_several_fields_names_the_setting_to_give():
+    with pytest.raises(ConfigError, match=naming("w.yaml", "sites", "thermal.stack")) as raised:
         validate({"name": "w", "sites": "a.geojson"}, Workflow, "w.yaml")
-    assert str(raised.value) == ("w.yaml: sites: known sites are examined in a thermal stack; give thermal.stack")
+    assert not names(str(raised.value), "Value error")  # pydantic's own words are left out
 
 
 def test_a_message_is_one_line_whatever_the_value():

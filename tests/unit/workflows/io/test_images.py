@@ -13,7 +13,7 @@ from rasterio.shutil import copy as copy_raster
 from overwatt.aoi.errors import AssetReadError, GridError, ModelContractError
 from overwatt.models.detector.card import ModelCard, load_card
 from overwatt.workflows.io.images import check_any_valid, content_sha256, open_image
-from tests.support import RGB, corrupt_block, write_image
+from tests.support import RGB, corrupt_block, naming, write_image
 
 DEGREES = Affine(2e-5, 0, -27, 0, -1.8e-5, 45)
 RNG = np.random.default_rng(11)
@@ -136,15 +136,15 @@ def test_a_pure_colour_is_not_nodata(card, tmp_path):
 
 def test_a_picture_without_georeference_needs_its_scale(card, tmp_path):
     path = write_image(tmp_path / "a.tif", PIXELS, crs=None)
-    with pytest.raises(GridError, match="no CRS"):
+    with pytest.raises(GridError, match=naming("a.tif", "CRS")):
         open_image(path, card)
-    with pytest.raises(GridError, match="--gsd"):
+    with pytest.raises(GridError, match=naming("a.tif", "--gsd")):
         open_image(path, card, require_crs=False)
     fine = open_image(path, card, gsd_m=1.0)
     assert fine.geobox is None
     assert fine.shape == (30, 40)
     assert fine.gsd_m == 2.0
-    with pytest.raises(ModelContractError, match="10 m"):
+    with pytest.raises(ModelContractError, match=naming("a.tif", "10 m", "0.25-2.9")):
         open_image(path, card, gsd_m=10.0)
 
 
@@ -154,7 +154,7 @@ def test_a_damaged_block_is_an_error_where_it_lies_and_nowhere_else(card, tmp_pa
     image = open_image(path, card)
     check_any_valid(image)
     image.read(0, 0, 16, 80)
-    with pytest.raises(AssetReadError, match="rows 10-20, columns 30-40") as raised:
+    with pytest.raises(AssetReadError, match=naming("a.tif", "10-20", "30-40")) as raised:
         image.read(10, 30, 20, 40)
     assert raised.value.window == (10, 30, 20, 40)
 
@@ -162,7 +162,7 @@ def test_a_damaged_block_is_an_error_where_it_lies_and_nowhere_else(card, tmp_pa
 def test_an_image_of_which_nothing_can_be_read_is_refused(card, tmp_path):
     path = write_image(tmp_path / "a.tif", PIXELS, block=128)
     corrupt_block(path, 0, 0)
-    with pytest.raises(AssetReadError, match="cannot be read"):
+    with pytest.raises(AssetReadError, match=naming("a.tif", "0-60", "0-80")):
         check_any_valid(open_image(path, card))
 
 
@@ -183,7 +183,7 @@ def test_a_cloud_optimised_file_short_of_a_byte_is_refused(card, tmp_path, cut):
     )
     open_image(path, card)
     path.write_bytes(path.read_bytes()[: -cut - 8])  # COG ends with the length of its last block
-    with pytest.raises(AssetReadError, match="truncated"):
+    with pytest.raises(AssetReadError, match=naming("a.tif", f"{path.stat().st_size:,}")):
         open_image(path, card)
 
 

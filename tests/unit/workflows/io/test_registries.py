@@ -14,6 +14,7 @@ from overwatt.workflows.cli.main import app
 from overwatt.workflows.config.run import load
 from overwatt.workflows.io import registries
 from overwatt.workflows.run import runner as runs
+from tests.support import names, naming
 
 FACILITIES = "id,lon,lat,name,operator,it_mw\na,-77.5,39.0,Alpha One,Big,40\nb,-77.4,39.1,Beta,Small,10\n"
 PERMITS = "id,lon,lat,name,operator,generators\np1,-77.5001,39.0001,Alpha One,Big,30\np2,-77.2,39.3,Gamma,Other,8\n"
@@ -71,10 +72,10 @@ def test_the_command_on_several_registries(files):
 
 def test_zones_need_names_and_outlines(files):
     gpd.GeoDataFrame({"size": [1]}, geometry=[shapely.box(0, 0, 1, 1)], crs=4326).to_file(files / "z.geojson")
-    with pytest.raises(RegistryError, match="no column 'name'"):
+    with pytest.raises(RegistryError, match=naming("z.geojson", "'name'", "size")):
         reconcile.read_zones(files / "z.geojson")
     gpd.GeoDataFrame({"name": ["a"]}, geometry=[shapely.Point(0, 0)], crs=4326).to_file(files / "p.geojson")
-    with pytest.raises(RegistryError, match="no outline"):
+    with pytest.raises(RegistryError, match=naming("p.geojson")):
         reconcile.read_zones(files / "p.geojson")
 
 
@@ -90,7 +91,7 @@ def test_a_bad_row_does_not_end_a_run(files, workflow_file, registry):
     given = [f"declared.path={registry}", f"declared.also=[{files / 'twice.csv'}]"]
     inputs = runs.open_inputs(load(workflow_file, given))
     assert len(inputs.kept_aside) == 1
-    assert "'a' is already that of row 1" in inputs.kept_aside["reason"][0]
+    assert names(inputs.kept_aside["reason"][0], "'a'", "row 1")
     assert any(name.endswith("twice.csv") for name in inputs.hashes)
 
 
@@ -117,9 +118,12 @@ def test_known_negatives_say_how_much_of_the_list_is_false(files):
     assert q["screened"] == pytest.approx(3 * q["controls"])  # 6 screened instead of 2
 
 
-@pytest.mark.parametrize(("text", "why"), [("x\n1\n", "no column"), ("p_data_center\n2\n", "row 1"), (None, "no such")])
-def test_controls_that_cannot_be_used(files, text, why):
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("x\n1\n", ("'p_data_center'", "x")), ("p_data_center\n2\n", ("row 1", "p_data_center")), (None, ())],
+)
+def test_controls_that_cannot_be_used(files, text, words):
     if text is not None:
         (files / "c.csv").write_text(text)
-    with pytest.raises(RegistryError, match=why):
+    with pytest.raises(RegistryError, match=naming("c.csv", *words)):
         reconcile.read_controls(files / "c.csv")

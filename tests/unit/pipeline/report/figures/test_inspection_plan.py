@@ -6,6 +6,7 @@ import pytest
 from overwatt.aoi.errors import ConfigError
 from overwatt.pipeline.inspection import plan as inspection
 from overwatt.pipeline.report.figures import inspection_plan
+from tests.support import naming
 
 
 def places(n=40, seed=0):
@@ -63,5 +64,5 @@ def test_many_places_take_few_plans():
 
 
 def test_impossible_budgets_are_refused():
-    with pytest.raises(ConfigError, match="--budget"):
+    with pytest.raises(ConfigError, match=naming("--budget", 0)):
         inspection_plan.trade(places(), 0.0)
