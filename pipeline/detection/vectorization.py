@@ -89,8 +89,8 @@ def vectorize_tile(
 
     Returns:
         One row per region: kind (of `KINDS`), geometry in image pixels (x = column, y = row, on
-        pixel edges), pixels, sum_p, max_p (sum, maximum of the class's probability: data center among buildings,
-        or equipment), sum_novelty, sum_thermal (pixels measured), tile, on_border.
+        pixel edges), pixels, sum_p, max_p (sum and maximum of the class's probability: data center for buildings,
+        else equipment), sum_novelty, sum_thermal (pixels measured), tile, on_border.
     """
     p = probability.astype(np.int64)  # integer sums are exact in any order: no trace of the tiles
     build = p[1] + p[2]
