@@ -23,7 +23,7 @@ from overwatt.pipeline.power.evidence import SiteEvidence, check, mw_words
 from overwatt.pipeline.power.fusion import Statement, fuse
 
 MAX_KW_PER_M2 = 5000.0  # refused: dense AI halls are 6-12, HPC white space 20-40 (docs/methods.md, section 4.1)
-ODD_KW_PER_M2 = 60.0  # a question is printed; own choice, five times the densest AI halls (section 4.1)
+ODD_KW_PER_M2 = 60.0  # a question is printed; own choice: five times the densest AI halls
 MAX_SITE_MW = 20_000.0  # refused: the largest planned campuses are a few GW (docs/methods.md, section 4.2)
 MAX_PULL = 2.0  # standard deviations; own choice: one small outline must not turn a large hall into an empty one
 _RATIOS = {
@@ -53,8 +53,8 @@ SEEN = "whether the equipment seen is all there is, and is cooling"
 BORDER = "what lies outside the imagery"
 UNSEEN = "why no cooling was seen"
 _LOAD_SD = 0.3  # error that footprint and number of buildings share; own choice
-_STRANGER_SD = 0.7  # more spread for an operator that is not in the table; own choice (section 4.3)
-_LEGACY_OF_LARGE = 0.1  # factor on the share of legacy halls for operators of large AI sites; own choice (section 4.1)
+_STRANGER_SD = 0.7  # more spread for an operator that is not in the table; own choice (docs/methods.md, 4.3)
+_LEGACY_OF_LARGE = 0.1  # factor on the share of legacy halls for operators of large AI sites; own choice
 _BACKUP = (0.7, 0.35, 0.6)  # load per nameplate, ln-sd, ln-sd of sites since 2025 (docs/methods.md, section 4.3)
 
 
