@@ -97,6 +97,7 @@ def sites_above(sites: pd.DataFrame, *, days: float = 90.0) -> pd.DataFrame:
         ConfigError: days is out of range, or the quantiles of a site are not finite and ascending.
     """
     check_days(days)
+    # the site computes at a constant rate, so FLOP are proportional to days (docs/methods.md, section 5.2)
     q = sites[[f"flop_90d_{name}" for name in QUANTILE_NAMES]].to_numpy(float) * (days / 90.0)
     bad = ~(np.isfinite(q).all(axis=1) & (q >= 0).all(axis=1) & (np.diff(q, axis=1) >= 0).all(axis=1))
     if bad.any():
@@ -130,6 +131,7 @@ def sites_summary(above: pd.DataFrame, *, days: float = 90.0, limit: int = 1000)
                 "flop": flop,
                 "verdict": verdict["verdict"],
                 "words": verdict["words"],
+                # P(more than F) = P(data center) P(more than F | data center)
                 "expected_sites": float((p * above["p_data_center"].to_numpy(float)).sum()),
                 "sites_p50": int((p >= 0.5).sum()),
                 "sites_p05": int((p >= 0.05).sum()),

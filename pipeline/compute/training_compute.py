@@ -107,8 +107,10 @@ def estimate(
         if known is None:
             np.multiply(it_mw, pool_slice(pools.h100e_per_it_mw, seed, 4, draws), out=h100e[row])
         else:
+            # own stream (seed, 1), not a pool: few sites have declared chips
             spread = known[1] * np.random.default_rng((seed, 1)).standard_normal(draws, dtype=np.float32)
             np.multiply(np.exp(spread), np.float32(known[0]), out=h100e[row])
+        # C = H100e x f_BF16(H100) u MFU availability 86400 s x days (docs/methods.md, section 5.2)
         np.multiply(h100e[row], pool_slice(pools.flop_per_h100e_day, seed, 5, draws), out=flop[row])
         flop[row] *= np.float32(days)
         if words:
@@ -193,6 +195,7 @@ def power_needed_mw(
             raise ConfigError(f"{name}: {value} is not possible; give a share above 0, at most 1")
     unit = facts.accelerator(chip)
     facility_w = unit.facility_w or unit.w_it * facts.ratio("facility_per_it").median
+    # C(D) of docs/methods.md, section 5.2, solved for facility power
     flop_per_chip = unit.bf16_tflop_s * FLOP_PER_TFLOP * mfu * availability * SECONDS_PER_DAY * days
     return flop / flop_per_chip * facility_w / (phi * u) / 1e6
 
@@ -233,7 +236,7 @@ def _pools(year: int, site_type: str, country: str | None, n: int) -> _Pools:
     per_mw = _draw_h100e_per_it_mw(rng, year, country, n)
     use = {name: facts.ratio(key).draw(rng, n) for name, key in _USE.items()}
     flop = facts.H100_BF16_TFLOP_S * FLOP_PER_TFLOP * SECONDS_PER_DAY * np.prod(list(use.values()), axis=0)
-    some = phi > 0
+    some = phi > 0  # ln of 0 is left out: `probability_no_ai` covers it
     kind = {PHI: float(np.log(phi[some]).var()) if some.any() else 0.0, MIX: float(np.log(per_mw).var())}
     return _Pools(
         (phi * per_mw).astype(np.float32),
@@ -248,6 +251,7 @@ def _pools(year: int, site_type: str, country: str | None, n: int) -> _Pools:
 def _draw_phi(rng: np.random.Generator, site_type: str, draws: int) -> np.ndarray:
     if site_type != "unknown":
         return facts.ratio(_PREFIX + site_type).draw(rng, draws)
+    # a site of unknown kind: mixture over the kinds with their weights (docs/methods.md, section 5.2)
     kinds = facts.group("phi_ai")
     kind = rng.choice(len(kinds), size=draws, p=[k.weight for k in kinds])
     return np.stack([k.draw(rng, draws) for k in kinds])[kind, np.arange(draws)]

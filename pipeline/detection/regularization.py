@@ -16,7 +16,7 @@ SNAP_DEG = 20.0
 MIN_FIT = 0.9
 """Least intersection over union with the pixel outline; below, the building is not right-angled; own choice."""
 MAX_LOSS = 0.02
-"""Loss of intersection over union, against the simplified outline, that right angles may cost; own choice."""
+"""Loss of intersection over union, relative to the simplified outline, that right angles may cost; own choice."""
 
 
 def simplify(polygon: shapely.Polygon, tolerance: float) -> shapely.Polygon:

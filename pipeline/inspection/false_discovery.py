@@ -44,6 +44,7 @@ def benjamini_hochberg(p: np.ndarray, null_share: float = 1.0, tests: int | None
     """
     order = np.argsort(p, kind="stable")
     m = max(len(p), tests or 0)
+    # Benjamini and Hochberg (1995): p m / rank, times the null share (Storey 2002)
     raw = null_share * m * p[order] / np.arange(1, len(p) + 1)
     out = np.empty(len(p))
     # step-up: the least of all values from here to the largest p

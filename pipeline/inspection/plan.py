@@ -131,10 +131,12 @@ def plan(places: Places, budget: float, *, floor: float = 0.02, naive: float = N
         raise ConfigError(f"--floor {floor:g}: {len(strata)} strata need {floor * len(strata):.0%} of the budget")
     cost = places.cost
     group = np.array([strata.index(s) for s in places.stratum])
+    # a stratum cannot take more than the cost of visiting all its places
     least = np.minimum(floor * budget, np.bincount(group, cost, len(strata)))
     rows = csr_array(coo_array((-cost, (group, np.arange(n))), shape=(len(strata), n)))
     open_to = places.value * (1.0 - places.seen)
     uniform_q = np.full(n, min(1.0, budget / cost.sum()))
+    # a naive evader chooses a place in proportion to its score
     weight = places.score / places.score.sum() if places.score.sum() > 0 else np.full(n, 1.0 / n)
     top = float(weight @ detection(places, top_list(places, budget)))
     # detection of the naive evader is linear in q: weight (seen + (1 - seen) s q)
@@ -181,6 +183,7 @@ def draw(places: Places, q: np.ndarray, seed: int) -> list[str]:
     rng = np.random.default_rng(int.from_bytes(hashlib.sha256(f"inspection {seed}".encode()).digest()[:8], "big"))
     order = rng.permutation(len(q))
     edges = np.concatenate([[0.0], np.cumsum(q[order])])
+    # equidistant ticks with one random start over intervals of length q: each is hit with probability q
     ticks = rng.random() + np.arange(math.ceil(edges[-1]) + 1)
     hit = np.searchsorted(edges, ticks[ticks < edges[-1]], side="right") - 1
     return sorted(places.place_id[order[k]] for k in set(hit.tolist()))

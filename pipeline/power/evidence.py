@@ -83,7 +83,7 @@ def check(site: SiteEvidence) -> None:
         value = getattr(site, name)
         if value is None:
             continue
-        if name in _COUNTS:
+        if name in _COUNTS:  # whole numbers, also if given as floats
             if not (math.isfinite(value) and value >= 0 and value == int(value)):
                 raise ConfigError(f"{where}: {name} {value} is not possible; give a whole number, 0 or more")
         elif not math.isfinite(value) or value < 0 or (value == 0 and name not in _MAY_BE_ZERO):

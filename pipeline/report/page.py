@@ -76,6 +76,7 @@ def render_report(data: ReportData) -> str:
     """Return the report as the text of one self-contained HTML page; the same data give the same text."""
     style = _inline(_leaflet("leaflet.css") + _read("report.css"))
     scripts = [_inline(_leaflet("leaflet.js")), _inline(_read("report.js"))]
+    # nothing is allowed but data: images and what has one of these hashes (W3C Content Security Policy)
     policy = (
         "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
         f"style-src {_digest(style)}; script-src {' '.join(_digest(s) for s in scripts)}"

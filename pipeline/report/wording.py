@@ -93,7 +93,7 @@ QUANTITIES = (
 
 def mw(value: float) -> str:
     """Megawatts: one decimal below 10, whole above, thousands separated."""
-    if value < 0.095:
+    if value < 0.095:  # limits are where the next shorter format would round up
         return "under 0.1"
     return f"{value:,.0f}" if value >= 9.95 else f"{value:.1f}"
 
@@ -116,7 +116,7 @@ def power_of_ten(value: float) -> tuple[str, str]:
 
 def probability(value: float) -> str:
     """A probability with two decimals; never 0 or 1."""
-    if value > 0.995:
+    if value > 0.995:  # 0.00 and 1.00 would claim certainty
         return "> 0.99"
     return "< 0.01" if value < 0.005 else f"{value:.2f}"
 

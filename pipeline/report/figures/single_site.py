@@ -93,6 +93,7 @@ def svg(result: dict[str, Any]) -> str:
 
 
 def _bar(q: dict[str, float]) -> str:
+    # logarithmic axis from p025 to p975
     low, high = math.log(q["p025"]), math.log(q["p975"])
 
     def place(v: float) -> int:
