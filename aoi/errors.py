@@ -1,7 +1,7 @@
 """The error tree of Overwatt.
 
-Every error that a user can cause or mend is an `OverwattError`: its message names the
-thing (field, file, tile), its value and what to do. Anything else that escapes is a bug
+Every error that a user can cause or correct is an `OverwattError`: its message names the
+thing (field, file, tile), its value and what to do. Any other exception is a bug
 and keeps its traceback. URLs are redacted here, in one place, so that no signed link
 reaches a log or a report.
 """
@@ -12,6 +12,7 @@ import difflib
 import re
 from collections.abc import Iterable
 
+# signed links carry their key in the query (SAS, S3 presigned URLs) or before the host (user:password@)
 _QUERY = re.compile(r"(https?://[^\s?'\"]+)\?[^\s'\"]+")
 _USERINFO = re.compile(r"(https?://)[^/@\s]+@")
 
@@ -22,14 +23,15 @@ def redact(text: str) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Return a hint naming the known word nearest to `word`, or all of them when none is near."""
+    """Return a hint with the known word most similar to `word`, or with all of them if none is similar."""
     known = sorted(known)
+    # cutoff 0.5: own choice, accepts two or three wrong letters in a word of six
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"
 
 
 class OverwattError(Exception):
-    """Base of all errors a user can mend; the message is one line."""
+    """Base of all errors that a user can correct; the message is one line."""
 
     def __init__(self, message: str) -> None:
         super().__init__(redact(" ".join(message.split())))

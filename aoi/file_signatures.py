@@ -1,7 +1,8 @@
-"""What a file is by its first bytes, before any driver opens it.
+"""File formats by their first bytes, checked before any driver opens a file.
 
-GDAL and OGR choose a driver by content, and some formats (VRT above all) name other files and
-hosts to read from. A received file may be no more than what it says it is.
+In: a path. Out: the GDAL driver that may read it, or whether it is a plain vector file. GDAL and OGR
+choose a driver by content, and some formats (above all VRT) refer to other files and hosts, which
+would then be read. A received file is therefore opened only as the format of its signature.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ RASTERS = {
 }
 """Raster signatures and the GDAL driver that may read each."""
 
-_HEAD = 4096
+_HEAD = 4096  # bytes; long enough for the <kml> element after an XML declaration and comments
 
 
 def head_of(path: Path) -> bytes:
@@ -29,7 +30,7 @@ def head_of(path: Path) -> bytes:
 
 
 def raster_driver(path: Path) -> str | None:
-    """Return the driver that may read a raster file, None if it is none of ours."""
+    """Return the driver that may read a raster file, None if its format is not supported."""
     head = head_of(path)
     return next((driver for signature, driver in RASTERS.items() if head.startswith(signature)), None)
 
@@ -39,6 +40,7 @@ def is_plain_vector(path: Path) -> bool:
     head = head_of(path)
     if head.startswith((b"SQLite format 3\0", b"PAR1")):
         return True
+    # SQLite is GeoPackage, PAR1 is Parquet; text may start with a byte order mark
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if text.startswith((b"{", b"[")):
         return True

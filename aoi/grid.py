@@ -1,10 +1,10 @@
-"""Grids, tiles and windows: how an area is cut so that the cut leaves no trace.
+"""Grids, tiles and windows: cut an area so that the result does not depend on the cut.
 
 In: an `Area`, a `GeoBox`, a tile size. Out: pixel windows `(y0, x0, y1, x1)`, half-open, rows
 downward. Coordinates go lon/lat (area) -> CRS of the grid -> pixel of the grid (y down, origin
-at the upper left corner of pixel 0, 0). Two cuts are kept apart: *tiles* are units of work and
-may have any size; *windows* are what the network sees and lie on a lattice anchored at pixel
-(0, 0) of the grid, so that they are the same whichever tile asks for them.
+at the upper left corner of pixel 0, 0). There are two cuts: *tiles* are units of work and may
+have any size; *windows* are what the network sees and lie on a lattice anchored at pixel (0, 0)
+of the grid, so that they are the same whichever tile asks for them.
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ from rasterio.features import geometry_mask
 from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 
-from overwatt.aoi.area import WGS84, Area, project
+from overwatt.aoi.area import Area
 from overwatt.aoi.errors import GridError
+from overwatt.aoi.outline import WGS84, project
 
 Window = tuple[int, int, int, int]
 
-# Areas that meet a pixel edge to within this share of a pixel do not claim the next pixel:
+# An area that ends within this share of a pixel from a pixel edge does not take the next pixel:
 # float64 world coordinates of 1e7 m at 0.1 m pixels carry about 2e-8 pixels of noise.
 _EDGE_PX = 1e-6
-# 12 degrees from the central meridian a UTM length is off by 2.2% at the equator.
+# 12 degrees from the central meridian a UTM length is 2.2% too long at the equator.
 _UTM_REACH_DEG = 12.0
 
 
@@ -43,7 +44,7 @@ class Tile:
         name: 'r003c012', row and column of the tile.
         row: row of the tile, from the top.
         col: column of the tile, from the left.
-        core: pixel window (y0, x0, y1, x1), half-open, that this tile owns.
+        core: pixel window (y0, x0, y1, x1), half-open, that belongs to this tile alone.
         halo: the core grown by the halo and clipped to the grid.
     """
 
@@ -55,7 +56,7 @@ class Tile:
 
 
 def tiles(shape: tuple[int, int], tile_px: int, halo_px: int) -> list[Tile]:
-    """Return tiles, row by row, whose cores are disjoint and together exactly the grid.
+    """Return tiles, row by row, whose cores are disjoint and together are exactly the grid.
 
     Args:
         shape: (ny, nx) of the grid, each at least 1.
@@ -103,7 +104,7 @@ def windows(core: Window, lattice_px: int, halo_px: int) -> list[tuple[Window, W
         raise GridError(f"pixel window {core} is empty")
     cells = [
         (i * lattice_px, j * lattice_px, (i + 1) * lattice_px, (j + 1) * lattice_px)
-        for i in range(y0 // lattice_px, -(-y1 // lattice_px))
+        for i in range(y0 // lattice_px, -(-y1 // lattice_px))  # -(-a // b): division rounded up
         for j in range(x0 // lattice_px, -(-x1 // lattice_px))
     ]
     return [(cell, _grow(cell, halo_px)) for cell in cells]
@@ -127,7 +128,7 @@ def grid_for(area: Area, gsd_m: float, crs: str | int | CRS | None = None) -> Ge
     except CRSError:
         raise GridError(f"grid CRS '{crs}' is unknown; give an EPSG code, for example EPSG:32618") from None
     if not target.is_projected or target.axis_info[0].unit_conversion_factor != 1.0:
-        raise GridError(f"grid CRS '{target.name}': must be projected, in metres (a UTM zone, say)")
+        raise GridError(f"grid CRS '{target.name}': must be projected, in metres (for example a UTM zone)")
     if crs is None:
         west, _, east, _ = area.bbox
         width_deg = (east - west) % 360.0 or 360.0
@@ -138,7 +139,8 @@ def grid_for(area: Area, gsd_m: float, crs: str | int | CRS | None = None) -> Ge
             )
     left, bottom, right, top = _in_crs(area, target).bounds
     if not all(math.isfinite(v) for v in (left, bottom, right, top)):
-        raise GridError(f"area '{area.name}' cannot be expressed in '{target.name}'; name another CRS")
+        raise GridError(f"area '{area.name}' lies outside the range of '{target.name}'; name another CRS")
+    # edges at multiples of the pixel size: two areas of one CRS and pixel size share a lattice
     col0, row0 = math.floor(left / gsd_m + _EDGE_PX), math.floor(bottom / gsd_m + _EDGE_PX)
     col1, row1 = math.ceil(right / gsd_m - _EDGE_PX), math.ceil(top / gsd_m - _EDGE_PX)
     shape = (max(row1 - row0, 1), max(col1 - col0, 1))
@@ -147,7 +149,7 @@ def grid_for(area: Area, gsd_m: float, crs: str | int | CRS | None = None) -> Ge
 
 
 def crop_to_area(geobox: GeoBox, area: Area) -> Window:
-    """Return the smallest pixel window of the source's own lattice that covers the area where they overlap.
+    """Return the smallest pixel window of the source's own grid that covers the overlap with the area.
 
     Args:
         geobox: grid of the source; any CRS, rotated or not.
@@ -199,7 +201,7 @@ def _in_pixels(geobox: GeoBox, area: Area) -> BaseGeometry:
     matrix = [inverse.a, inverse.b, inverse.d, inverse.e, inverse.c, inverse.f]
     projected = _in_crs(area, crs)
     if not np.isfinite(shapely.get_coordinates(projected)).all():
-        raise GridError(f"area '{area.name}' lies outside what the image's CRS '{geobox.crs}' can express")
+        raise GridError(f"area '{area.name}' lies outside the range of the image's CRS '{geobox.crs}'")
     pixels = shapely.affinity.affine_transform(projected, matrix)
     return pixels if pixels.is_valid else shapely.make_valid(pixels)
 
@@ -213,7 +215,7 @@ def _crs_of(geobox: GeoBox) -> CRS:
 def _lonlat_bounds(geobox: GeoBox) -> tuple[float, float, float, float]:
     ny, nx = geobox.shape
     a = geobox.affine
-    frame = shapely.segmentize(box(0.0, 0.0, nx, ny), max(nx, ny) / 16)
+    frame = shapely.segmentize(box(0.0, 0.0, nx, ny), max(nx, ny) / 16)  # edges may be curved in lon/lat
     world = shapely.affinity.affine_transform(frame, [a.a, a.b, a.d, a.e, a.c, a.f])
     to_lonlat = Transformer.from_crs(_crs_of(geobox), WGS84, always_xy=True)
     lon, lat = to_lonlat.transform(*shapely.get_coordinates(world).T)

@@ -1,12 +1,12 @@
-"""What was looked at: which share of a declared place was imaged and screened.
+"""Coverage: the share of a declared place that was imaged and screened.
 
 In: the table `looked_at`, whose geometry is the part of each cell that was imaged and screened,
 and places (outlines, or points with a position error). Out: shares between 0 and 1, and the
-area that was looked at. A cell that failed or was not screened counts as not looked at:
-nothing that was not looked at is ever reported as empty.
+area that was screened. A cell that failed or was not screened counts as not looked at: a place
+that was not looked at is never reported as empty.
 
-Everything is measured in the local equal-area frame of `overwatt.aoi.geodesy`: plain arithmetic over all vertices
-at once, so thousands of places take a second rather than thousands of projections.
+Areas are measured in the local equal-area frame of `overwatt.aoi.geodesy`: plain arithmetic over all vertices
+at once, so thousands of places take a second.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from overwatt.aoi.geodesy import DEGREE_LATITUDE_M, centres, local_frame
 from overwatt.pipeline.tables import conform
 
 BASIS = "coverage only"
-"""What `p_detect` rests on; goes into every list that shows it."""
+"""Basis of `p_detect`; shown in every list that has it."""
 
-_CELL_DEGREES = 1.0  # of assumed cells; own choice
-_MIN_RADIUS_M = 30.0  # rooftop class of position errors (docs/methods.md, section 6.1): a point is never smaller
+_CELL_DEGREES = 1.0  # side of assumed cells; own choice
+_MIN_RADIUS_M = 30.0  # rooftop class of position errors (docs/methods.md, section 6.1), the least for a point
 _MAX_RADIUS_M = 50_000.0  # two sigma of the vaguest class, 25 km (docs/methods.md, section 6.1)
 
 
@@ -34,8 +34,8 @@ def looked_share(geometry: BaseGeometry, position_error_m: float, looked_at: gpd
     """Return the share of the declared place that was looked at, 0 to 1.
 
     The place is the outline; or, for a point, the disc of two sigma of its position error
-    (86% of a Gaussian's mass; 30 m to 50 km), all of it weighted alike. An outline whose
-    two-sigma error exceeds its own radius is widened by that error.
+    (86% of a two-dimensional Gaussian; 30 m to 50 km; docs/methods.md, section 6.1), with uniform
+    weight. An outline whose two-sigma error exceeds its own radius is widened by that error.
 
     Args:
         geometry: point or outline, lon/lat.
@@ -58,17 +58,19 @@ def looked_shares(places: np.ndarray, position_error_m: np.ndarray, looked_at: g
     cells = _screened(looked_at)
     if not len(cells) or not len(places):
         return shares
-    stated = ~shapely.is_empty(places)  # an empty point: nobody said where
+    stated = ~shapely.is_empty(places)  # an empty point: position not stated
     if not stated.all():
         shares[stated] = looked_shares(places[stated], np.asarray(position_error_m, float)[stated], looked_at)
         return shares
     lon0, lat0 = centres(places).T
     outline = local_frame(places, lon0, lat0)
     radius_m = np.clip(2.0 * np.asarray(position_error_m, dtype=float), _MIN_RADIUS_M, _MAX_RADIUS_M)
+    # radius of the disc with the area of the outline; points have 0
     own_radius_m = np.sqrt(shapely.area(outline) / math.pi)
     exact = radius_m <= own_radius_m
     x_min, y_min, x_max, y_max = shapely.bounds(outline).T
     more = np.where(exact, 0.0, radius_m)
+    # half sides of a search box in degrees, never too small: a degree of longitude is shortest at its poleward side
     reach_lat = (np.maximum(-y_min, y_max) + more) / DEGREE_LATITUDE_M
     reach_lon = (np.maximum(-x_min, x_max) + more) / DEGREE_LATITUDE_M
     reach_lon /= np.cos(np.radians(np.clip(np.abs(lat0) + reach_lat, 0.0, 89.0)))
@@ -79,13 +81,13 @@ def looked_shares(places: np.ndarray, position_error_m: np.ndarray, looked_at: g
         return np.asarray(shapely.box(lon - dx, lat - dy, lon + dx, lat + dy))
 
     every = np.arange(len(places))
-    shares[tree.query(boxes(every, 0.0), predicate="within")[0]] = 1.0  # wholly inside one cell
+    shares[tree.query(boxes(every, 0.0), predicate="within")[0]] = 1.0  # fully inside one cell
     rest = np.flatnonzero(shares < 1.0)
     row, part = [np.zeros(0, int)], [np.zeros(0, object)]
-    for turn in (-360.0, 0.0, 360.0):
+    for turn in (-360.0, 0.0, 360.0):  # cells on the other side of the antimeridian
         i, cell = tree.query(boxes(rest, turn))
         row.append(rest[i])
-        # cut to the place's box first: a cell may reach round the earth, where a local frame has its seam
+        # clip to the place's box first: a cell may span the globe, and the local frame has a seam at 180 degrees
         part.append(shapely.intersection(cells[cell], boxes(rest[i], turn)))
     rows, parts = np.concatenate(row), np.concatenate(part)
     if not len(rows):
@@ -103,7 +105,7 @@ def looked_shares(places: np.ndarray, position_error_m: np.ndarray, looked_at: g
 
 
 def looked_at_share(declared: gpd.GeoDataFrame, looked_at: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
-    """Return the table `declared` with its column `looked_at` filled: share of each place looked at."""
+    """Return table `declared` with its column `looked_at` filled: the share of each place that was looked at."""
     places = declared.geometry.to_numpy()
     shares = looked_shares(places, declared["position_error_m"].to_numpy(float), looked_at)
     return declared.assign(looked_at=np.where(shapely.is_empty(places), np.nan, shares))
@@ -128,14 +130,15 @@ def _screened(looked_at: gpd.GeoDataFrame) -> np.ndarray:
 
 
 def assumed_looked_at(sites: gpd.GeoDataFrame, margin_degrees: float = 0.05) -> gpd.GeoDataFrame:
-    """Return table `looked_at` that takes the neighbourhood of the observed sites as looked at, in cells.
+    """Return a table `looked_at` that assumes that the surroundings of the observed sites were looked at, in cells.
 
-    An assumption for tables that come without one: the hull of all sites with a margin of some 5 km. It
-    makes 'not seen' evidence where it may not be: whoever uses it must say so.
+    An assumption for tables of sites that come without `looked_at`: the convex hull of all sites with a margin
+    of about 5 km. It may turn 'not seen' into evidence where nobody looked, so every use of it must be stated.
     """
     hull = shapely.convex_hull(shapely.multipoints(centres(sites.geometry.to_numpy()))).buffer(margin_degrees)
     hull = shapely.intersection(hull, shapely.box(-180.0, -90.0, 180.0, 90.0))
     west, south, east, north = shapely.bounds(hull)
+    # at most 200 x 200 cells
     step = max(_CELL_DEGREES, (east - west) / 200, (north - south) / 200)
     lon, lat = (a.ravel() for a in np.meshgrid(np.arange(west, east, step), np.arange(south, north, step)))
     cells = shapely.intersection(shapely.box(lon, lat, lon + step, lat + step), hull)

@@ -1,8 +1,8 @@
-"""The tables that pass between stages: one schema each, the only place that knows columns.
+"""Schemas of the tables that pass between stages: the only place that defines columns.
 
-In: nothing. Out: `SCHEMAS`, `empty`, `conform`. Every stage returns `conform(rows, "sites")`
-or the like, so a missing column, a wrong dtype or an unknown name fails where it arises and
-not three stages later. The reference page docs/reference/tables.md is generated from here.
+In: nothing. Out: `SCHEMAS`, `empty`, `conform`. Every stage returns `conform(rows, "sites")` or
+the like, so a missing column, a wrong dtype or an unknown name fails in the stage that made it.
+The reference page docs/reference/tables.md is generated from this module.
 
 Geometries are WGS84 longitude/latitude; units are part of the column names.
 """
@@ -36,7 +36,7 @@ CRS = "OGC:CRS84"
 class Column:
     """One column: its name, pandas dtype, unit ('' if none), meaning, and whether it may be null.
 
-    `before` is its value in tables that were written before there was such a column; None: it must be there.
+    `before` is its value in tables written before the column existed; None: the column is required.
     """
 
     name: str
@@ -58,75 +58,86 @@ _S, _F, _I, _B = "string", "float64", "int64", "bool"
 
 SCHEMAS: dict[str, tuple[Column, ...]] = {
     "footprints": (
-        Column("object_id", _S, "", "stable name: class letter and position of the object's anchor"),
+        Column("object_id", _S, "", "stable id: class letter and position of the object's anchor"),
         Column("class", _S, "", "data_center, other_building or cooling_equipment"),
-        Column("score", _F, "1", "score of the class in the object's interior, as its weights' card says"),
+        Column("score", _F, "1", "score of the class in the object's interior, computed as the model card says"),
         Column(
-            "epistemic", _F, "1", "how unlike the real training ground it is: 1 as on that ground, 8 at most; 0 unknown"
+            "epistemic",
+            _F,
+            "1",
+            "novelty relative to the real training areas: 1 as in those areas, at most 8; 0 unknown",
         ),
         Column("area_m2", _F, "m2", "geodesic area of the geometry"),
-        Column("units", "Int64", "", "machines counted (cooling equipment where pixels are 0.6 m or finer)", True),
-        Column("on_border", _B, "", "touches the edge of the imagery: area and class are of a part"),
+        Column("units", "Int64", "", "number of machines (cooling equipment, if pixels are 0.6 m or finer)", True),
+        Column("on_border", _B, "", "touches the edge of the imagery: area and class are those of a part"),
         Column(
             "used_thermal",
             _B,
             "",
-            "thermal bands were measured on more than half of it and went into its score",
+            "thermal bands cover more than half of it and were used for its score",
             before=False,
         ),
         Column("tile", _S, "", "tile that holds the object's anchor"),
-        Column("scenes", _S, "", "image the object was seen in"),
+        Column("scenes", _S, "", "image in which the object was seen"),
     ),
     "sites": (
-        Column("site_id", _S, "", "stable across reruns: geohash-like name of the anchor building"),
+        Column("site_id", _S, "", "id that is stable across reruns: position of the anchor building"),
         Column("p_data_center", _F, "1", "probability that the site is a data center, at the stated prior"),
-        Column("prior", _F, "1", "share of large roofs that are data centers, as assumed for the area"),
+        Column("prior", _F, "1", "assumed share of large roofs in the area that are data centers"),
         Column("lon", _F, "degree", "longitude of the representative point"),
         Column("lat", _F, "degree", "latitude of the representative point"),
         Column("buildings", _I, "1", "number of data-center buildings"),
-        Column("building_area_m2", _F, "m2", "their footprint, geodesic"),
-        Column("cooling_objects", _I, "1", "number of cooling-equipment objects in reach"),
-        Column("cooling_area_m2", _F, "m2", "their area, geodesic"),
+        Column("building_area_m2", _F, "m2", "footprint of these buildings, geodesic"),
+        Column("cooling_objects", _I, "1", "number of cooling-equipment objects within reach of the buildings"),
+        Column("cooling_area_m2", _F, "m2", "area of these objects, geodesic"),
         Column("on_border", _B, "", "part of the site lies outside the imagery: areas are lower bounds"),
         Column(
             "used_thermal",
             _B,
             "",
-            "a building of it was detected with thermal bands: heat is not counted again",
+            "a building was detected with thermal bands: heat must not be counted again",
             before=False,
         ),
-        *_quantiles("it_mw", "MW", "IT power the site could carry"),
+        *_quantiles("it_mw", "MW", "IT power that the site could carry"),
         *_quantiles("facility_mw", "MW", "facility power (IT and cooling) at peak"),
         *_quantiles("h100e", "1", "H100 equivalents, dense BF16 basis"),
         *_quantiles("flop_90d", "FLOP", "training FLOP in 90 days"),
         Column("seed", _I, "", "seed that reproduces the draws"),
-        Column("assumptions", _S, "", "what the figures assume, in words"),
-        Column("image_date", _S, "", "ISO date of the image that shows it", True),
+        Column("assumptions", _S, "", "assumptions behind the figures, in words"),
+        Column("image_date", _S, "", "ISO date of the image that shows the site", True),
     ),
     "thermal": (
-        Column("site_id", _S, "", "site"),
-        Column("looks_used", _I, "1", "looks with enough clear pixels on site and ring"),
-        Column("looks_total", _I, "1", "looks in the stack"),
-        Column("lst_excess_k", _F, "K", "median over looks of surface temperature, site minus ring", True),
-        Column("robust_z", _F, "1", "median over looks of excess over the ring's spread (MAD-based sd)", True),
-        Column("ring_sd_k", _F, "K", "median over looks of the ring's robust spread", True),
-        Column("floor_mw", _F, "MW", "rough 3-sigma power floor of this channel here (design figure)", True),
-        Column("statement", _S, "", "what this can and cannot say, in words"),
+        Column("site_id", _S, "", "id of the site"),
+        Column("looks_used", _I, "1", "acquisitions with enough clear pixels on site and ring"),
+        Column("looks_total", _I, "1", "acquisitions in the stack"),
+        Column("lst_excess_k", _F, "K", "median over acquisitions of the surface temperature, site minus ring", True),
+        Column(
+            "robust_z", _F, "1", "median over acquisitions of excess divided by the ring's spread (MAD-based sd)", True
+        ),
+        Column("ring_sd_k", _F, "K", "median over acquisitions of the ring's robust spread", True),
+        Column(
+            "floor_mw",
+            _F,
+            "MW",
+            "approximate 3-sigma detection floor of this channel at this site, facility power",
+            True,
+        ),
+        Column("statement", _S, "", "what the anomaly does and does not show, in words"),
     ),
     "thermal_looks": (
-        Column("site_id", _S, "", "site"),
+        Column("site_id", _S, "", "id of the site"),
         Column("time", _S, "", "acquisition date, ISO 8601"),
-        Column("used", _B, "", "whether the look entered the summary"),
-        Column("reason", _S, "", "why not, if not"),
+        Column("used", _B, "", "whether the acquisition is used in the summary"),
+        Column("reason", _S, "", "reason if it is not used"),
         Column("site_k", _F, "K", "mean surface temperature of the site", True),
         Column("ring_k", _F, "K", "median surface temperature of the background ring", True),
         Column("excess_k", _F, "K", "site minus ring", True),
-        Column("robust_z", _F, "1", "excess over the ring's MAD-based sd", True),
+        Column("robust_z", _F, "1", "excess divided by the ring's MAD-based sd", True),
         Column("ring_pixels", _I, "1", "pixels in the ring"),
     ),
     "declared": (
-        Column("declared_id", _S, "", "id given by the source, or its row number"),
-        Column("position_error_m", _F, "m", "1-sigma position error, stated or by kind of source"),
+        Column("declared_id", _S, "", "id given by the source, else the row number"),
+        Column("position_error_m", _F, "m", "1-sigma position error, as stated or by kind of source"),
         Column("name", _S, "", "name as declared", True),
         Column("operator", _S, "", "operator as declared", True),
         Column("kind", _S, "", "facility, power, chips or workload"),
@@ -135,58 +146,62 @@ SCHEMAS: dict[str, tuple[Column, ...]] = {
         Column("area_m2", _F, "m2", "geodesic area of a declared outline", True),
         Column("footprint_m2", _F, "m2", "declared footprint of the buildings", True),
         Column("status", _S, "", "operational, construction, planned, closed, as declared", True),
-        Column("valid_from", _S, "", "ISO date", True),
-        Column("valid_to", _S, "", "ISO date", True),
-        Column("source", _S, "", "where the row comes from"),
+        Column("valid_from", _S, "", "ISO date from which the declaration holds", True),
+        Column("valid_to", _S, "", "ISO date until which the declaration holds", True),
+        Column("source", _S, "", "source of the row"),
         Column("licence", _S, "", "licence and attribution of the source", True),
         Column("looked_at", _F, "1", "share of the declared position (within its error) that was imaged", True),
         Column("zone", _S, "", "country, State or grid zone as declared", True),
         Column("chip", _S, "", "AI chip as declared", True),
         Column("chips", _F, "1", "number of chips declared, delivered or reported", True),
         Column("training_flop", _F, "FLOP", "reported training compute (kind workload)", True),
-        Column("counterparty", _S, "", "other party of a transfer: the seller", True),
-        Column("reliability", _F, "1", "share of the source's rows that are right about place and identity", True),
-        Column("also", _S, "", "rows of other sources that say the same facility: source:id, separated by ' | '", True),
+        Column("counterparty", _S, "", "other party of a transfer (the seller)", True),
+        Column("reliability", _F, "1", "share of the source's rows with correct place and identity", True),
+        Column("also", _S, "", "rows of other sources on the same facility: source:id, separated by ' | '", True),
     ),
     "ledger": (
-        Column("entry_id", _S, "", "stable name of the entry"),
-        Column("rank", _I, "", "1 is to be looked at first"),
+        Column("entry_id", _S, "", "stable id of the entry"),
+        Column("rank", _I, "", "priority rank, 1 = highest"),
         Column("class", _S, "", "one of the ledger classes"),
-        Column("site_id", _S, "", "observed site", True),
-        Column("declared_id", _S, "", "declared facility", True),
+        Column("site_id", _S, "", "id of the observed site", True),
+        Column("declared_id", _S, "", "id of the declared facility", True),
         Column("p_match", _F, "1", "probability that site and declaration are the same facility", True),
-        Column("p_detect", _F, "1", "probability that it would have been seen; from coverage alone", True),
-        Column("distance_m", _F, "m", "between site and declaration", True),
-        Column("p_data_center", _F, "1", "of the site", True),
+        Column("p_detect", _F, "1", "probability that it would have been seen, from coverage alone", True),
+        Column("distance_m", _F, "m", "distance between site and declaration", True),
+        Column("p_data_center", _F, "1", "probability that the site is a data center", True),
         Column("it_mw_p50", _F, "MW", "observed IT power, median", True),
         Column("declared_it_mw", _F, "MW", "declared IT power", True),
         Column("undeclared_flop_90d", _F, "FLOP", "expected undeclared training FLOP in 90 days; ranks the list"),
-        Column("evidence_for", _S, "", "what speaks for the inconsistency"),
-        Column("evidence_against", _S, "", "what speaks against it"),
-        Column("settles", _S, "", "what observation would settle it"),
-        Column("alternatives", _S, "", "JSON list of up to three other partners: id, p, distance_m, why", True),
-        Column("status_check", _S, "", "agrees, differs, or unknown and why: declared status against the image", True),
-        Column("owner", _S, "", "operator as declared or as known of the site", True),
+        Column("evidence_for", _S, "", "evidence for the inconsistency"),
+        Column("evidence_against", _S, "", "evidence against the inconsistency"),
+        Column("settles", _S, "", "observation that would settle the question"),
+        Column(
+            "alternatives", _S, "", "JSON list of up to three other possible partners: id, p, distance_m, why", True
+        ),
+        Column(
+            "status_check", _S, "", "declared status compared with the image: agrees, differs, or unknown and why", True
+        ),
+        Column("owner", _S, "", "operator as declared, or as known for the site", True),
         Column("zone", _S, "", "country, State or grid zone", True),
         Column("undeclared_flop_90d_p05", _F, "FLOP", "undeclared training FLOP in 90 days, 5% quantile", True),
-        Column("undeclared_flop_90d_p50", _F, "FLOP", "the same, median", True),
-        Column("undeclared_flop_90d_p95", _F, "FLOP", "the same, 95% quantile", True),
-        Column("p_over_1e25", _F, "1", "P(more than 1e25 FLOP in 90 days, undeclared)", True),
-        Column("p_over_1e26", _F, "1", "P(more than 1e26 FLOP in 90 days, undeclared)", True),
-        Column("value_of_inspection", _F, "visits", "expected gain of the next step, net of its cost", True),
-        Column("next_step", _S, "", "visit, image or none: what is worth most here", True),
-        Column("q_value", _F, "1", "share of the list down to here that is expected to be false", True),
-        Column("rank_low", "Int64", "", "5% quantile of the rank over resampled draws", True),
-        Column("rank_high", "Int64", "", "95% quantile of the rank over resampled draws", True),
-        Column("tie", "Int64", "", "entries with the same number cannot be told apart in rank", True),
+        Column("undeclared_flop_90d_p50", _F, "FLOP", "undeclared training FLOP in 90 days, median", True),
+        Column("undeclared_flop_90d_p95", _F, "FLOP", "undeclared training FLOP in 90 days, 95% quantile", True),
+        Column("p_over_1e25", _F, "1", "P(more than 1e25 undeclared FLOP in 90 days)", True),
+        Column("p_over_1e26", _F, "1", "P(more than 1e26 undeclared FLOP in 90 days)", True),
+        Column("value_of_inspection", _F, "visits", "expected value of the next step, net of its cost", True),
+        Column("next_step", _S, "", "step with the highest net value: visit, image or none", True),
+        Column("q_value", _F, "1", "expected share of false entries in the list down to this row", True),
+        Column("rank_low", "Int64", "", "rank, 5% quantile over resampled draws", True),
+        Column("rank_high", "Int64", "", "rank, 95% quantile over resampled draws", True),
+        Column("tie", "Int64", "", "group of entries whose ranks cannot be distinguished: rank of the first one", True),
     ),
     "looked_at": (
-        Column("cell", _S, "", "tile"),
+        Column("cell", _S, "", "name of the tile"),
         Column("imaged", _F, "1", "share of the cell with valid pixels"),
-        Column("clear_looks", _I, "1", "clear looks used"),
-        Column("screened", _B, "", "detector ran"),
-        Column("failed", _B, "", "tile failed: nothing is known about it"),
-        Column("reason", _S, "", "why, if it failed or was skipped"),
+        Column("clear_looks", _I, "1", "clear acquisitions used"),
+        Column("screened", _B, "", "the detector ran on it"),
+        Column("failed", _B, "", "the tile failed: nothing is known about it"),
+        Column("reason", _S, "", "reason if it failed or was skipped"),
     ),
 }
 
@@ -200,7 +215,7 @@ WITH_GEOMETRY = frozenset({"footprints", "sites", "declared", "entries", "ledger
 
 
 def empty(table: str) -> gpd.GeoDataFrame | pd.DataFrame:
-    """Return the table without rows, with every column and dtype in place."""
+    """Return the table without rows, with all its columns and dtypes."""
     return conform(pd.DataFrame(), table)
 
 
@@ -230,7 +245,7 @@ def conform(rows: pd.DataFrame | Sequence[dict[str, object]], table: str) -> gpd
             series = pd.Series([None] * len(frame), index=frame.index, dtype="object")
         else:
             raise ValueError(f"table {table}: column '{column.name}' is missing")
-        # before the cast: as bool a null would become a value
+        # check before the cast: as bool a null would become True
         if not column.nullable and series.isna().any():
             raise ValueError(f"table {table}: column '{column.name}' has nulls")
         out[column.name] = series.astype(pd.api.types.pandas_dtype(column.dtype))
@@ -244,11 +259,11 @@ def conform(rows: pd.DataFrame | Sequence[dict[str, object]], table: str) -> gpd
 
 
 def iso_days(values: pd.Series, *, end: bool = False) -> np.ndarray:
-    """Return ISO dates as (n,) datetime64[D], NaT where there is none.
+    """Return ISO dates as (n,) datetime64[D], NaT if there is no date.
 
     Args:
-        values: texts; a year or a month stands for its first day, with `end` for its last.
-        end: the dates are the ends of periods.
+        values: text; a year or a month stands for its first day, with `end` for its last.
+        end: whether the dates are the ends of periods.
     """
     if not values.notna().any():
         return np.full(len(values), np.datetime64("NaT", "D"))
@@ -256,6 +271,7 @@ def iso_days(values: pd.Series, *, end: bool = False) -> np.ndarray:
     start = pd.to_datetime(text, errors="coerce", format="ISO8601").to_numpy("datetime64[D]")
     if not end:
         return start
+    # 4 characters are a year, 7 a month: the last day of it is the day before the next begins
     size = text.str.len().fillna(10).to_numpy(int)
     last = [(s.astype(f"datetime64[{u}]") + 1).astype("datetime64[D]") - 1 for s, u in ((start, "Y"), (start, "M"))]
     return np.where(size <= 4, last[0], np.where(size <= 7, last[1], start))

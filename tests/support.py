@@ -9,20 +9,15 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-import geopandas as gpd
 import numpy as np
-import pandas as pd
 import rasterio
-import shapely
 import torch
 from affine import Affine
 from rasterio.errors import NotGeoreferencedWarning
-from scipy.special import ndtri
 
 from overwatt.models.detector.card import ModelCard
 from overwatt.models.detector.network import SiteNet
 from overwatt.models.detector.weights import save
-from overwatt.pipeline.tables import CRS, QUANTILE_NAMES, QUANTILES, conform
 
 ROOT = Path(__file__).resolve().parent.parent
 UTM_26N = "EPSG:32626"
@@ -118,23 +113,6 @@ def registry_file(path: Path, features: list[tuple[float, float, dict[str, objec
     ]
     path.write_text(json.dumps({"type": "FeatureCollection", "features": rows}), encoding="utf-8")
     return path
-
-
-def observed_sites(frame: pd.DataFrame) -> gpd.GeoDataFrame:
-    """Table `sites` of log-normal powers from `site_id`, `geometry`, `mid` (MW), `spread`, `p`, `area`, `cooling`."""
-    shapes = frame["geometry"].to_numpy(object)
-    middle = shapely.get_coordinates(shapely.centroid(shapes))
-    columns: dict[str, object] = {
-        "site_id": frame["site_id"], "p_data_center": frame["p"], "prior": 0.3,
-        "lon": middle[:, 0], "lat": middle[:, 1], "buildings": 1, "building_area_m2": frame["area"],
-        "cooling_objects": frame["cooling"].astype(int), "cooling_area_m2": 25.0 * frame["cooling"],
-        "on_border": False, "seed": 0, "assumptions": "", "geometry": shapes,
-    }  # fmt: skip
-    for q, share in zip(QUANTILE_NAMES, QUANTILES, strict=True):
-        it_mw = frame["mid"] * np.exp(frame["spread"] * ndtri(share))
-        per_mw = {"it_mw": 1.0, "facility_mw": 1.3, "h100e": 700.0, "flop_90d": 1.5e24}
-        columns |= {f"{name}_{q}": factor * it_mw for name, factor in per_mw.items()}
-    return conform(gpd.GeoDataFrame(columns, geometry="geometry", crs=CRS), "sites")
 
 
 def command(*args: object) -> list[str]:

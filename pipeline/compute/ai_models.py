@@ -1,8 +1,8 @@
-"""FLOP thresholds against real AI models: how many trigger, with the uncertainty of their compute.
+"""Compare FLOP thresholds with real AI models: how many reach each, with the uncertainty of their compute.
 
-In: a CSV of AI models (Epoch AI, notable models, CC-BY 4.0; not part of the project). Out: plain
-values for `overwatt thresholds`: counts by year, country and organisation, what a threshold catches
-and misses. Rows are untrusted: a bad cell is an error that names its row.
+In: a table of AI models (Epoch AI, notable models, CC-BY 4.0; not part of the project). Out: plain
+values for `overwatt thresholds`: counts by year, country and organisation, and what each threshold
+covers and misses. Rows are untrusted: a bad cell is an error that names its row.
 """
 
 from __future__ import annotations
@@ -18,13 +18,15 @@ from overwatt.pipeline.compute.thresholds import THRESHOLDS_FLOP
 
 CONFIDENCE_FACTOR = {"confident": 3.0, "likely": 10.0, "speculative": 30.0}
 """Half-width of the 90% interval of published compute, as a factor (0.5, 1 and 1.5 decades): Epoch
-AI's documentation of its column Confidence, recalled. It is of the least certain of compute,
-parameters and data of a model, so it is rather too wide for compute."""
+AI's documentation of its column Confidence, recalled (docs/methods.md, section 5.3). It describes the least
+certain of compute, parameters and data of a model, so for compute it is rather too wide."""
 MAX_FLOP = 1e32
+"""Larger values are refused as typing errors; own choice: 1e5 times the largest threshold."""
 MAX_ROWS = 2_000_000
+"""Own choice: bounds memory and time; Epoch's table has a few thousand rows."""
 SEED = 20_250
 GROUPS = 12
-"""Countries and organisations named; the rest are one group."""
+"""Countries and organisations listed by name; the others form one group."""
 _COLUMNS = {
     "model": "Model",
     "organisation": "Organization",
@@ -33,26 +35,26 @@ _COLUMNS = {
     "flop": "Training compute (FLOP)",
     "confidence": "Confidence",
 }
-_Z95 = float(ndtri(0.95))
+_Z95 = float(ndtri(0.95))  # from the half-width of a 90% interval to a standard deviation
 
 
 def normalize_models(raw: pd.DataFrame, where: str) -> pd.DataFrame:
-    """Return models of a table as Epoch AI writes it, one row each.
+    """Return the models of a table in Epoch AI's layout, one row each.
 
     Columns: model, organisation, country (str, parts joined by commas), year (int64, 0 unknown), flop
-    (float64, NaN not stated), ln_sd (float64, of flop), stated (bool, whether its confidence is a known word).
+    (float64, NaN if not stated), ln_sd (float64, of flop), stated (bool, whether the confidence is a known word).
 
     Args:
         raw: all cells as text, the header as the first row.
         where: names the table in errors.
 
     Raises:
-        ConfigError: it is no such table; a bad cell is named with its row (header: 1).
+        ConfigError: it is not such a table, or a cell is bad; the error names its row (header: row 1).
     """
     header = [str(name).strip() for name in raw.iloc[0]]
     for name in _COLUMNS.values():
         if header.count(name) != 1:
-            found = "missing" if name not in header else "there more than once"
+            found = "missing" if name not in header else "present more than once"
             raise ConfigError(f"{where}: column '{name}' is {found}; give Epoch AI's table of notable models")
     raw = raw.iloc[1:].fillna("").set_axis(header, axis=1)
     if len(raw) > MAX_ROWS:
@@ -83,11 +85,11 @@ def normalize_models(raw: pd.DataFrame, where: str) -> pd.DataFrame:
 
 
 def against_models(models: pd.DataFrame, *, seed: int = SEED) -> dict[str, Any]:
-    """Return how many models trigger each threshold: published, and the 5-95% interval of drawn counts.
+    """Return how many models reach each threshold: by published compute, and the 5-95% interval over draws.
 
-    A model triggers F where its compute is F or more. Errors of compute are log-normal and independent.
-    A model of several countries or organisations counts in each once. Draws: 2,000, fewer (100 at
-    least) for large tables; memory grows with rows, not with draws.
+    A model triggers threshold F if its compute is F or more. Errors of compute are log-normal and independent.
+    A model of several countries or organisations counts once in each. Draws: 2,000, fewer (at least 100)
+    for large tables; memory grows with rows, not with draws.
 
     Args:
         models: as `normalize_models` returns it.
@@ -97,6 +99,7 @@ def against_models(models: pd.DataFrame, *, seed: int = SEED) -> dict[str, Any]:
     flop, ln_sd = known["flop"].to_numpy(float), known["ln_sd"].to_numpy(float)
     steps, n = len(THRESHOLDS_FLOP), len(known)
     edges = np.log(np.array(THRESHOLDS_FLOP))
+    # level of a model: number of thresholds that it reaches
     level = np.searchsorted(np.array(THRESHOLDS_FLOP), flop, side="right")
     groupings = {
         "by_year": _pairs(known["year"].map(lambda y: str(y) if y else "undated"), split=False),
@@ -105,6 +108,7 @@ def against_models(models: pd.DataFrame, *, seed: int = SEED) -> dict[str, Any]:
     }
     kept = {key: _largest(*pairs, level, everything=key == "by_year") for key, pairs in groupings.items()}
     kept["all"] = (np.arange(n), np.zeros(n, dtype=np.int64), ["all"])
+    # own choice: about 1e8 random numbers at most, some seconds
     draws = int(np.clip(100_000_000 // max(n, 1), 100, 2000))
     counts = {key: np.empty((draws, len(names), steps), np.int32) for key, (_, _, names) in kept.items()}
     shares = np.zeros((draws, steps))
@@ -124,6 +128,7 @@ def against_models(models: pd.DataFrame, *, seed: int = SEED) -> dict[str, Any]:
     }
     whole = _summary(kept["all"], counts["all"], level)[0]["counts"]
     published = _flop_share(flop, level)
+    # undecided: the 90% interval of the model's compute includes the threshold
     straddle = np.abs(np.log(flop)[:, None] - edges[None, :]) < (_Z95 * ln_sd)[:, None]
     low, high = np.quantile(shares, (0.05, 0.95), axis=0)
     out["thresholds"] = [
@@ -160,7 +165,7 @@ def _refuse(where: str, name: str, cells: pd.Series, wrong: pd.Series, advice: s
 
 
 def _pairs(names: pd.Series, *, split: bool = True) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Return (row, group) index pairs, each once, and the names of the groups."""
+    """Return (row, group) index pairs, each pair once, and the names of the groups."""
     codes, texts = pd.factorize(names)
     number: dict[str, int] = {}
     groups = []
@@ -178,7 +183,7 @@ def _pairs(names: pd.Series, *, split: bool = True) -> tuple[np.ndarray, np.ndar
 def _largest(
     rows: np.ndarray, group: np.ndarray, names: list[str], level: np.ndarray, *, everything: bool
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Keep the groups with most crossings of thresholds, in order, the rest as one; years all, in order."""
+    """Keep the groups with most threshold crossings and join the others; with `everything` keep all, by name."""
     if everything:
         order = sorted(range(len(names)), key=lambda g: names[g])
     else:
@@ -190,19 +195,22 @@ def _largest(
     labels = [names[g] for g in kept]
     if len(kept) == len(names):
         return rows, place[group], labels
-    pairs = np.unique(np.stack([rows, place[group]]), axis=1)  # a model of two small groups is once in the rest
+    pairs = np.unique(
+        np.stack([rows, place[group]]), axis=1
+    )  # a model of two small groups counts once among the others
     return pairs[0], pairs[1], [*labels, f"{len(names) - len(kept)} others"]
 
 
 def _counts(rows: np.ndarray, group: np.ndarray, names: list[str], level: np.ndarray) -> np.ndarray:
-    """Models at or above each threshold, (group, threshold) int64."""
+    """Number of models at or above each threshold, (group, threshold) int64."""
     width = len(THRESHOLDS_FLOP) + 1
     table = np.bincount(group * width + level[rows], minlength=len(names) * width).reshape(len(names), width)
+    # counts per level, summed from the top: models that reach at least this threshold
     return table[:, ::-1].cumsum(axis=1)[:, ::-1][:, 1:]
 
 
 def _flop_share(flop: np.ndarray, level: np.ndarray) -> np.ndarray:
-    """Share of all FLOP in models at or above each threshold, (threshold,); 0 without models."""
+    """Share of all FLOP that is in models at or above each threshold, (threshold,); 0 without models."""
     sums = np.bincount(level, weights=flop, minlength=len(THRESHOLDS_FLOP) + 1)[::-1].cumsum()[::-1]
     return np.asarray(sums[1:] / sums[0] if sums[0] > 0 else np.zeros(len(THRESHOLDS_FLOP)))
 
@@ -213,7 +221,7 @@ def _summary(
     rows, group, names = pairs
     published = _counts(rows, group, names, level)
     sizes = np.bincount(group, minlength=len(names))
-    low, high = np.quantile(drawn, (0.05, 0.95), axis=0, method="inverted_cdf")
+    low, high = np.quantile(drawn, (0.05, 0.95), axis=0, method="inverted_cdf")  # whole counts, not between two
     return [
         {
             "name": name,

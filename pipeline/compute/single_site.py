@@ -1,8 +1,8 @@
-"""One site from what an analyst types: counts, a footprint or chips; posterior, error budget, next look.
+"""Estimate of one site from an analyst's entries: counts, a footprint or chips.
 
 In: a JSON object or flags with the fields of `FIELDS`, all optional, units in their names. Out: plain
 values for JSON: quantiles of IT and facility power, H100 equivalents and FLOP, shares of variance by
-source, the observations that would narrow the power most, questions and words.
+source of error, the observations that would reduce the uncertainty of power most, questions, assumptions.
 """
 
 from __future__ import annotations
@@ -28,38 +28,39 @@ from overwatt.pipeline.power.next_observation import next_observations
 from overwatt.pipeline.tables import QUANTILE_NAMES, QUANTILES
 
 YEAR = 2026
-"""Year taken where no date is given: that of the tables of models/reference."""
+"""Year used if no date is given: that of the tables in models/reference."""
 FIELDS: Mapping[str, tuple[str, str]] = {
-    "name": ("text", "name of the site; also names its stream of random draws"),
+    "name": ("text", "name of the site; also selects its random draws"),
     "date": ("text", "YYYY, YYYY-MM or YYYY-MM-DD of the observation; sets building classes and chips"),
-    "country": ("text", "ISO 3166 alpha-2 code; sets the mix of chips where the tables have one"),
-    "operator": ("text", "who runs it; sets power per building and facility ratio where the tables have them"),
+    "country": ("text", "ISO 3166 alpha-2 code; sets the mix of chips if the tables have one for it"),
+    "operator": ("text", "operator of the site; sets power per building and facility ratio if the tables have it"),
     "site_type": ("text", "one of " + ", ".join(training_compute.SITE_TYPES)),
     "cooling": ("text", "air_chiller, water, direct_air or liquid"),
     "building_class": ("text", "one of " + ", ".join(facts.area_priors())),
-    "footprint_m2": ("number", "m2 of data-center buildings on the ground"),
+    "footprint_m2": ("number", "footprint of the data-center buildings in m2"),
     "storeys": ("number", "mean number of storeys"),
     "buildings": ("count", "finished data-center buildings"),
-    "cooling_area_m2": ("number", "m2 of outlined cooling equipment, gaps included"),
-    "gsd_m": ("number", "metres a pixel at which the equipment was outlined"),
+    "cooling_area_m2": ("number", "area of the outlines of cooling equipment in m2, gaps included"),
+    "gsd_m": ("number", "ground sampling distance of the image in which equipment was outlined, metres per pixel"),
     "chillers": ("count", "air-cooled chillers"),
     "chiller_fans": ("count", "fans of one chiller"),
     "chiller_area_m2": ("number", "plan area of one chiller in m2"),
-    "cooling_tower_cells": ("count", "cooling-tower cells (one fan each, mostly)"),
+    "cooling_tower_cells": ("count", "cooling-tower cells (mostly one fan each)"),
     "tower_fan_diameter_m": ("number", "diameter of one cell's fan in m"),
     "tower_cell_area_m2": ("number", "plan area of one cell in m2"),
     "tower_height_m": ("number", "height of one cell in m"),
     "dry_coolers": ("count", "dry coolers or fan walls"),
     "generators": ("count", "back-up generators"),
     "generator_mw": ("number", "nameplate MW of one generator"),
-    "substation_mva": ("number", "MVA of the site's transformers in all: a cap"),
+    "substation_mva": ("number", "total MVA of the site's transformers: a cap"),
     "turbines_mw": ("number", "MW of generation on a site without grid connection: a cap"),
-    "climate": ("text", "temperate or hot; for the annual PUE alone"),
-    "stage": ("text", "land, roof, equipment or operation: how far it is built on the date"),
-    "stage_seen": ("text", "YYYY-MM-DD on which that stage was first seen; the date if absent"),
-    "on_border": ("flag", "true where part of the site lies outside the imagery"),
-    "chips": ("text", "declared or counted chips, NAME:NUMBER, several with commas"),
+    "climate": ("text", "temperate or hot; for the annual PUE only"),
+    "stage": ("text", "stage of construction on the date: land, roof, equipment or operation"),
+    "stage_seen": ("text", "YYYY-MM-DD on which that stage was first seen [default: date]"),
+    "on_border": ("flag", "true if part of the site lies outside the imagery"),
+    "chips": ("text", "declared or counted chips, NAME:NUMBER, separated by commas"),
 }
+# other spellings of a field, from registries and notes of analysts
 _ALIASES = {
     "site_id": "name", "id": "name", "site": "name", "year": "date",
     "cooling_type": "cooling", "type": "site_type", "class": "building_class", "owner": "operator",
@@ -70,6 +71,7 @@ _ALIASES = {
     "cooling_tower_count": "cooling_tower_cells", "fan_diameter_m": "tower_fan_diameter_m",
     "cooling_tower_fan_diameter_m": "tower_fan_diameter_m", "generator_count": "generators",
 }  # fmt: skip
+# first letters of a word -> kind of cooling; the first word that fits decides
 _COOLING = {
     "air": "air_chiller", "chiller": "air_chiller", "water": "water", "tower": "water", "evaporative": "direct_air",
     "direct": "direct_air", "free": "direct_air", "liquid": "liquid", "immersion": "liquid",
@@ -77,7 +79,7 @@ _COOLING = {
 _RESERVED = (
     "name", "date", "country", "site_type", "chips", "footprint_m2", "cooling", "climate", "stage", "stage_seen"
 )  # fmt: skip
-_MAX_TEXT = 2000
+_MAX_TEXT = 2000  # characters; own choice
 
 
 def estimate_site(given: Mapping[str, Any], *, days: int = 90, seed: int = 0, draws: int = 16_384) -> dict[str, Any]:
@@ -90,7 +92,7 @@ def estimate_site(given: Mapping[str, Any], *, days: int = 90, seed: int = 0, dr
         draws: number of draws.
 
     Raises:
-        ConfigError: a field is unknown, of another kind, or says what cannot be.
+        ConfigError: a field is unknown, of the wrong type, or its value is impossible.
     """
     site = fields(given)
     when = _date("date", site.get("date", str(YEAR)))
@@ -146,14 +148,14 @@ def estimate_site(given: Mapping[str, Any], *, days: int = 90, seed: int = 0, dr
     }
 
 
-_CHIP_COUNT_SD = 0.05  # a stated number of chips against those installed; own choice
+_CHIP_COUNT_SD = 0.05  # ln-sd of a stated number of chips, compared with those installed; own choice
 
 
 def fields(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the known fields of a site, other spellings brought to ours, values checked for kind.
+    """Return the fields of a site under our names, with values of the right type.
 
     Raises:
-        ConfigError: a field is unknown, given twice, or of another kind.
+        ConfigError: a field is unknown, given twice, or of the wrong type.
     """
     out: dict[str, Any] = {}
     for key, value in given.items():
@@ -196,11 +198,11 @@ def _date(name: str, text: str) -> date:
     try:
         return date.fromisoformat((text + "-01-01")[:10] if len(text) < 10 else text)
     except ValueError as error:
-        raise ConfigError(f"{name}: '{text}' is no date; give YYYY, YYYY-MM or YYYY-MM-DD") from error
+        raise ConfigError(f"{name}: '{text}' is not a date; give YYYY, YYYY-MM or YYYY-MM-DD") from error
 
 
 def _when(site: Mapping[str, Any], when: date, flop_per_day: np.ndarray, seed: int) -> dict[str, Any] | None:
-    """Dates on which the site passes 1e24 to 1e27 FLOP, where its stage is known."""
+    """Return the dates on which the site passes 1e24 to 1e27 FLOP; None if its stage is not known."""
     if "stage" not in site:
         return None
     seen = _date("stage_seen", site["stage_seen"]) if "stage_seen" in site else when
@@ -221,6 +223,7 @@ def _cooling(text: str | None) -> str | None:
 
 
 def _quantiles(draws: np.ndarray) -> dict[str, float]:
+    # six digits: more would be noise of the draws
     values = np.quantile(draws[0].astype(float), QUANTILES)
     return {name: float(f"{v:.6g}") for name, v in zip(QUANTILE_NAMES, values, strict=True)}
 
@@ -232,14 +235,15 @@ def _shares(variance: Mapping[str, float]) -> dict[str, float]:
 def _questions(
     words: tuple[str, ...], site: SiteEvidence, chips: ChipPower | None, drawn: posterior.PowerDraws
 ) -> list[str]:
-    """What does not fit together."""
+    """Return the pieces of evidence that contradict each other, as questions."""
     out = [w.removeprefix("question: ") for w in words if w.startswith("question: ")]
     if chips is not None:
         rest = SiteEvidence(**{**vars(site), "chips": None})
         try:
             other = posterior.estimate([rest], year=YEAR, draws=drawn.it_mw.shape[1]).facility_mw[0]
         except ConfigError:
-            return out  # the chips are all there is
+            return out  # there is no evidence besides the chips
+        # own choice: the chips lie outside the central 95% of the estimate from the other evidence
         below = float((other < chips.facility_mw).mean())
         if min(below, 1 - below) < 0.025:
             out.append(

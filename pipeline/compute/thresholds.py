@@ -1,11 +1,11 @@
-"""FLOP thresholds of agreements against power and against the sites of a run.
+"""Compare FLOP thresholds of agreements with power and with the sites of a run.
 
 In: table `sites`, days of training. Out: plain values for `overwatt thresholds`: the facility MW
-that each threshold needs; what imagery can say of it; the probability that a site exceeds it.
-Real models are in pipeline.thresholds_models, ways around thresholds in overwatt.pipeline.compute.evasion.
+that each threshold needs, whether imagery can verify it, and the probability that a site exceeds it.
+Real models are in overwatt.pipeline.compute.ai_models, evasion in overwatt.pipeline.compute.evasion.
 
-What imagery can do follows from the MW alone: a threshold that the most efficient chip of `CHIPS`
-reaches below the optical floor can be crossed by a site that no image shows.
+What imagery can verify follows from the MW alone: if the most efficient chip of `CHIPS` reaches a
+threshold below the optical floor, a site that no image shows can exceed it.
 """
 
 from __future__ import annotations
@@ -24,13 +24,17 @@ from overwatt.pipeline.quantiles import probability_above
 from overwatt.pipeline.tables import QUANTILE_NAMES
 
 THRESHOLDS_FLOP = (1e21, 1e22, 1e23, 1e24, 1e25, 1e26, 1e27)
+"""Decades around the thresholds of agreements (docs/methods.md, section 5.3)."""
 CHIPS = ("A100 SXM", "H100 SXM", "GB200 NVL72", "TPU v7", "Ascend 910C")
 DAYS = (30.0, 90.0, 180.0)
 OPTICAL_FLOOR_MW = (5.0, 10.0)
-"""Smallest facility that imagery of 1 m or finer finds and sizes (own choice; docs/methods.md, section 2)."""
+"""Smallest facility that can be found and measured in imagery of 1 m or finer (own choice; docs/methods.md,
+section 2)."""
 THERMAL_FLOOR_MW = 300.0
-"""Smallest heat that night surface temperatures show at an unknown site, fairly (docs/methods.md, section 3.3)."""
+"""Smallest facility power whose heat shows in night surface temperatures at an unknown site (own choice;
+docs/methods.md, section 3.3)."""
 MAX_DAYS = 3650.0
+"""Longest training run that is accepted: ten years; own choice."""
 
 
 def power_table(
@@ -39,7 +43,7 @@ def power_table(
     """Return facility MW for each threshold, chip and 30, 90, 180 and `days` days (table of docs/methods.md 5.2).
 
     Raises:
-        ConfigError: days or a chip cannot be used.
+        ConfigError: days is out of range, or a chip is unknown.
     """
     check_days(days)
     return [
@@ -51,10 +55,10 @@ def power_table(
 
 
 def verdicts(days: float = 90.0) -> list[dict[str, Any]]:
-    """Return what imagery can do about each threshold, those that it cannot verify first.
+    """Return what imagery can verify of each threshold; those that it cannot verify come first.
 
-    Gap factors are floor over MW needed: low is the least floor over the least efficient chip, high
-    the highest floor over the most efficient one. Above 1 the site is smaller than the floor.
+    Gap factors are floor over MW needed: low is the lowest floor over the MW of the least efficient chip,
+    high the highest floor over the MW of the most efficient one. Above 1 the site is smaller than the floor.
     """
     check_days(days)
     rows = []
@@ -67,7 +71,7 @@ def verdicts(days: float = 90.0) -> list[dict[str, Any]]:
 
 
 def cluster_gap(h100e: float = 16.0) -> dict[str, float]:
-    """Return kW of a cluster of `h100e` H100s, facility watts, and its gap factors to the floors."""
+    """Return facility kW of a cluster of `h100e` H100s and its gap factors to the floors (docs/methods.md, 2)."""
     mw = h100e * float(facts.accelerator("H100 SXM").facility_w or math.nan) / 1e6
     low, high = OPTICAL_FLOOR_MW
     return {
@@ -79,20 +83,21 @@ def cluster_gap(h100e: float = 16.0) -> dict[str, float]:
 def sites_above(sites: pd.DataFrame, *, days: float = 90.0) -> pd.DataFrame:
     """Return for each site the probability that `days` days of training exceed each threshold.
 
-    It is given that the site is a data center. Between quantiles ln FLOP is linear in the normal
-    score, carried on beyond p025 and p975; next to a quantile of 0, FLOP itself is linear.
+    The probability is conditional on the site being a data center. Between quantiles ln FLOP is linear in
+    the normal score, extrapolated beyond p025 and p975; next to a quantile of 0, FLOP itself is linear.
 
     Args:
         sites: table `sites` (site_id, p_data_center, flop_90d_p025 .. flop_90d_p975).
-        days: length of the run; FLOP of 90 days in proportion.
+        days: length of the run; FLOP is scaled from 90 days in proportion.
 
     Returns:
-        site_id, p_data_center, flop_p50 (FLOP in `days`), p_above_1e21 .. p_above_1e27; largest flop first.
+        site_id, p_data_center, flop_p50 (FLOP in `days`), p_above_1e21 .. p_above_1e27; largest flop_p50 first.
 
     Raises:
-        ConfigError: days, or the quantiles of a site, cannot be used.
+        ConfigError: days is out of range, or the quantiles of a site are not finite and ascending.
     """
     check_days(days)
+    # the site computes at a constant rate, so FLOP are proportional to days (docs/methods.md, section 5.2)
     q = sites[[f"flop_90d_{name}" for name in QUANTILE_NAMES]].to_numpy(float) * (days / 90.0)
     bad = ~(np.isfinite(q).all(axis=1) & (q >= 0).all(axis=1) & (np.diff(q, axis=1) >= 0).all(axis=1))
     if bad.any():
@@ -108,12 +113,12 @@ def sites_above(sites: pd.DataFrame, *, days: float = 90.0) -> pd.DataFrame:
 
 
 def sites_summary(above: pd.DataFrame, *, days: float = 90.0, limit: int = 1000) -> dict[str, Any]:
-    """Return sites against thresholds as plain values, the thresholds that imagery cannot verify first.
+    """Return how many sites exceed each threshold, as plain values; those that imagery cannot verify come first.
 
     Args:
         above: as `sites_above` returns it.
         days: the days it was made for.
-        limit: sites listed.
+        limit: largest number of sites listed.
     """
     names = [c for c in above.columns if c.startswith("p_above_")]
     column = dict(zip(THRESHOLDS_FLOP, names, strict=True))
@@ -126,6 +131,7 @@ def sites_summary(above: pd.DataFrame, *, days: float = 90.0, limit: int = 1000)
                 "flop": flop,
                 "verdict": verdict["verdict"],
                 "words": verdict["words"],
+                # P(more than F) = P(data center) P(more than F | data center)
                 "expected_sites": float((p * above["p_data_center"].to_numpy(float)).sum()),
                 "sites_p50": int((p >= 0.5).sum()),
                 "sites_p05": int((p >= 0.05).sum()),
@@ -151,9 +157,9 @@ def sites_summary(above: pd.DataFrame, *, days: float = 90.0, limit: int = 1000)
 
 
 def check_days(days: float) -> None:
-    """Raise ConfigError where `days` cannot be the length of a training run."""
+    """Raise ConfigError if `days` is not a possible length of a training run."""
     if not (math.isfinite(days) and 1.0 <= days <= MAX_DAYS):
-        raise ConfigError(f"days: {days:g} cannot be; give 1 to {MAX_DAYS:g}")
+        raise ConfigError(f"days: {days:g} is out of range; give 1 to {MAX_DAYS:g}")
 
 
 def _gaps(mw_low: float, mw_high: float) -> dict[str, float]:
@@ -170,6 +176,7 @@ def _gaps(mw_low: float, mw_high: float) -> dict[str, float]:
 
 def _verdict(mw_low: float, mw_high: float) -> tuple[str, str]:
     low, high = OPTICAL_FLOOR_MW
+    # least and most efficient chip against the two ends of the optical floor (docs/methods.md, section 5.2)
     if mw_high < low:
         return "cannot", "cannot verify: below the optical floor with every chip"
     if mw_low < high:

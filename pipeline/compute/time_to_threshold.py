@@ -1,9 +1,10 @@
-"""When: the date on which cumulative training FLOP of a site, or of several together, passes F.
+"""Date on which the cumulative training FLOP of a site, or of several together, pass a threshold F.
 
-In: sites with draws of FLOP a day at full capacity, and how far they are built. Out: the distribution of
-the crossing date. A site that is not in operation starts after a wait drawn from models.construction,
-given the time already spent in its stage; the parameters of the wait are drawn too, once a draw for all
-sites, as their error is common. From its start a site computes at its full rate: FLOP add up linearly.
+In: sites with draws of FLOP per day at full capacity, and their stage of construction. Out: the distribution
+of the crossing date. A site that is not in operation starts after a wait drawn from
+overwatt.models.capacity.construction_delay, given the time already spent in its stage. The parameters of the
+wait are drawn too, once per draw for all sites, because their error is common to all. From its start a site
+computes at its full rate, so FLOP grow linearly (docs/methods.md, section 5.2).
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ OPERATION = "operation"
 
 @dataclass(frozen=True)
 class SiteTrack:
-    """A site on its way.
+    """A site in operation or under construction.
 
     Attributes:
-        site_id: name; names its stream of draws.
-        flop_per_day: (draw,) at full capacity; column j is one possible world.
+        site_id: id; also selects its random draws.
+        flop_per_day: (draw,) at full capacity.
         stage: 'land', 'roof', 'equipment' or 'operation'.
-        seen: when the stage was first seen; for operation, since when it computes.
+        seen: date on which the stage was first seen; for operation, the start of computing.
     """
 
     site_id: str
@@ -43,16 +44,16 @@ class SiteTrack:
 
 @dataclass(frozen=True)
 class Crossing:
-    """When F is passed.
+    """Date on which F is passed.
 
     Attributes:
         flop: F.
         sites: ids.
-        days: (draw,) days after `start`; infinite where never.
+        days: (draw,) days after `start`; infinite if never.
         start: date of the forecast.
-        dates: quantile name -> ISO date, None where it lies beyond the horizon or is never.
+        dates: quantile name -> ISO date; None if beyond the horizon or never.
         probability: of passing within the horizon.
-        words: for people.
+        words: the result as a sentence.
     """
 
     flop: float
@@ -75,11 +76,11 @@ def stage_delays(
         months_in_stage: since the stage was first seen, 0 or more.
         draws: number of draws.
         seed: of the draws.
-        table: waits by stage; the shipped ones if absent.
-        common: (2, draw) standard normals that draw the parameters; sites share them.
+        table: waits by stage [default: bundled table].
+        common: (2, draw) standard normals for the parameters, shared by all sites; None: own ones.
 
     Raises:
-        ConfigError: the stage is not known, or the time is negative.
+        ConfigError: the stage is unknown, or the time is negative.
     """
     if stage == OPERATION:
         return np.zeros(draws)
@@ -87,16 +88,18 @@ def stage_delays(
     if stage not in known:
         raise ConfigError(f"stage: '{stage}' is not known; {nearest(stage, [*STAGES, OPERATION])}")
     if not (math.isfinite(months_in_stage) and months_in_stage >= 0):
-        raise ConfigError(f"months_in_stage: {months_in_stage} cannot be; give 0 or more")
+        raise ConfigError(f"months_in_stage: {months_in_stage} is not possible; give 0 or more")
     h = known[stage]
     rng = np.random.default_rng((seed, 6))
     z = rng.standard_normal((2, draws)) if common is None else common
+    # (mu, ln sigma) from their covariance by its Cholesky factor
     a = math.sqrt(h.var_mu)
     b = h.cov / a if a > 0 else 0.0
     mu = h.mu + a * z[0]
     sigma = h.sigma * np.exp(b * z[0] + math.sqrt(max(0.0, h.var_ln_sigma - b * b)) * z[1])
     spent = np.full(draws, -np.inf) if months_in_stage == 0 else (math.log(months_in_stage) - mu) / sigma
-    left = ndtr(-spent)  # chance of having waited at least so long
+    left = ndtr(-spent)  # probability of a wait at least as long as the time spent
+    # inverse of the conditional distribution: a log-normal truncated below at the time spent
     wait = np.exp(mu - sigma * ndtri(np.maximum(left * (1.0 - rng.random(draws)), 1e-300)))
     return np.asarray(np.maximum(wait - months_in_stage, 0.0))
 
@@ -104,17 +107,17 @@ def stage_delays(
 def time_to_threshold(
     sites: Sequence[SiteTrack], flop: float, *, start: date, seed: int = 0, horizon_days: float = 3650.0
 ) -> Crossing:
-    """Return when the cumulative FLOP of these sites together pass `flop`.
+    """Return the date on which the cumulative FLOP of these sites together pass `flop`.
 
     Args:
         sites: one or more, with equal numbers of draws.
         flop: F, dense BF16 basis.
         start: date of the forecast; FLOP before it do not count.
         seed: of the run.
-        horizon_days: beyond which it counts as never.
+        horizon_days: a later crossing counts as never.
 
     Raises:
-        ConfigError: no site, unequal draws, F not positive, or an unknown stage.
+        ConfigError: no site, unequal numbers of draws, F not positive, or an unknown stage.
     """
     if not sites:
         raise ConfigError("sites: none given; give one or more")
@@ -122,7 +125,7 @@ def time_to_threshold(
     if any(len(s.flop_per_day) != draws for s in sites):
         raise ConfigError("sites: they have different numbers of draws; give the same")
     if not (math.isfinite(flop) and flop > 0):
-        raise ConfigError(f"flop: {flop} cannot be; give a finite number above 0")
+        raise ConfigError(f"flop: {flop} is not possible; give a finite number above 0")
     common = np.random.default_rng((seed, 7)).standard_normal((2, draws))
     starts, rates = np.empty((len(sites), draws)), np.empty((len(sites), draws))
     for k, site in enumerate(sites):
@@ -141,7 +144,7 @@ def _crossing(starts: np.ndarray, rates: np.ndarray, flop: float) -> np.ndarray:
     begin, rate = np.take_along_axis(starts, order, 0), np.take_along_axis(rates, order, 0)
     total, weighted = np.cumsum(rate, axis=0), np.cumsum(rate * begin, axis=0)
     t = np.divide(flop + weighted, total, out=np.full_like(total, np.inf), where=total > 0)
-    # with the first k sites running, t_k is right if it comes before the next starts; the least t_k is it
+    # t_k assumes that the first k sites run: valid if it comes before the next one starts; take the least valid t_k
     following = np.vstack([begin[1:], np.full((1, begin.shape[1]), np.inf)])
     return np.asarray(np.where(t <= following, t, np.inf).min(axis=0))
 

@@ -1,14 +1,14 @@
-"""Power to compute: H100 equivalents a site could hold and the training FLOP they could give.
+"""From power to compute: H100 equivalents that a site could hold and the training FLOP they could deliver.
 
-In: `PowerDraws` of overwatt.pipeline.power.posterior. Out: `ComputeDraws`, draw by draw on the same worlds, so that
+In: `PowerDraws` of overwatt.pipeline.power.posterior. Out: `ComputeDraws`, from the same Monte Carlo draws, so that
 a site's IT power, facility power, H100 equivalents and FLOP stay correlated; and the columns of
 table `sites` filled from them.
 
-Way: C(D) = P_IT · u · phi / W_IT · f_bf16 · MFU · availability · 86400 s · D (docs/methods.md, section 5.2).
+Method: C(D) = P_IT · u · phi / W_IT · f_bf16 · MFU · availability · 86400 s · D (docs/methods.md, section 5.2).
 H100 equivalents count installed chips, P_IT · phi / W_IT · f_bf16 / f_bf16(H100), and are not
 reduced by utilisation. The basis is dense BF16; training in FP8 or FP4 can count 2-4 times more
 FLOP per joule. phi, the share of the load that is AI accelerators, is not visible from above and
-is the widest factor for an undeclared site of unknown kind: it runs from 0 (a mine) to nearly 1.
+is the most uncertain factor of an undeclared site of unknown kind: from 0 (a mine) to nearly 1.
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ _PREFIX = "phi_ai_"
 
 @dataclass(frozen=True)
 class ComputeDraws:
-    """Paired with the power draws they come from.
+    """Draws of compute; column j belongs to column j of the power draws.
 
     Attributes:
         h100e: (site, draw) float32, H100 equivalents installed, dense BF16 basis.
         flop: (site, draw) float32, training FLOP in `days` days.
-        assumptions: one text a site.
+        assumptions: one text per site.
         days: length of the training run.
-        budgets: a site's variance of ln FLOP by source of error, given that it has AI accelerators.
-        probability_no_ai: that the kind of site has no AI accelerators at all.
+        budgets: per site, variance of ln FLOP by source of error, given that it has AI accelerators.
+        probability_no_ai: probability that a site of this kind has no AI accelerators at all.
     """
 
     h100e: np.ndarray
@@ -77,17 +77,17 @@ def estimate(
     """Return draws of H100 equivalents and of training FLOP in `days` days.
 
     Args:
-        power: draws of IT power; the sites' seeds are used again, on a stream of their own.
+        power: draws of IT power; the seeds of the sites are used again, with other streams.
         year: year of the fleet; sets the mix of chips.
         days: length of the training run.
         site_type: one of `SITE_TYPES`, for all sites; 'unknown' mixes over the others.
-        country: ISO 3166 alpha-2 code; sets the mix of chips where the table has one for it.
-        chips: row of a site -> (H100 equivalents, ln-sd) of its chips, where they were declared or counted:
-            taken in place of the share and mix of chips.
-        words: whether to write the texts and budgets.
+        country: ISO 3166 alpha-2 code; sets the mix of chips if the table has one for it.
+        chips: row of a site -> (H100 equivalents, ln-sd) of its declared or counted chips; used instead
+            of the AI share and the mix of chips.
+        words: whether to make texts and budgets.
 
     Raises:
-        ConfigError: year, days or site type cannot be used.
+        ConfigError: year, days or site type is out of range or unknown.
     """
     if not FIRST_YEAR <= year <= LAST_YEAR:
         raise ConfigError(f"year: {year} is outside {FIRST_YEAR}-{LAST_YEAR}; give the year of the fleet")
@@ -103,11 +103,14 @@ def estimate(
     for row, it_mw in enumerate(power.it_mw):
         seed = int(power.seeds[row])
         known = chips.get(row)
+        # streams 4 and 5: other places in the pools than the factors of power
         if known is None:
             np.multiply(it_mw, pool_slice(pools.h100e_per_it_mw, seed, 4, draws), out=h100e[row])
         else:
+            # own stream (seed, 1), not a pool: few sites have declared chips
             spread = known[1] * np.random.default_rng((seed, 1)).standard_normal(draws, dtype=np.float32)
             np.multiply(np.exp(spread), np.float32(known[0]), out=h100e[row])
+        # C = H100e x f_BF16(H100) u MFU availability 86400 s x days (docs/methods.md, section 5.2)
         np.multiply(h100e[row], pool_slice(pools.flop_per_h100e_day, seed, 5, draws), out=flop[row])
         flop[row] *= np.float32(days)
         if words:
@@ -123,7 +126,7 @@ def estimate(
 
 
 def per_it_mw(year: int, site_type: str = "unknown", country: str | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Return draws of H100 equivalents and of FLOP a day that one MW of IT power means, each (value,) float32."""
+    """Return draws of H100 equivalents and of FLOP per day per MW of IT power, each (value,) float32."""
     pools = _pools(year, site_type, country, POOL)
     return pools.h100e_per_it_mw, pools.h100e_per_it_mw * pools.flop_per_h100e_day
 
@@ -131,15 +134,15 @@ def per_it_mw(year: int, site_type: str = "unknown", country: str | None = None)
 def attach(sites: gpd.GeoDataFrame, power: PowerDraws, compute: ComputeDraws) -> gpd.GeoDataFrame:
     """Return table `sites` with power, compute, seed and assumptions filled from the draws.
 
-    FLOP of another length of run is brought to 90 days, in proportion.
+    FLOP of a run of another length are scaled to 90 days, in proportion.
 
     Args:
-        sites: the other columns of table `sites`, rows in the order of the draws.
+        sites: the remaining columns of table `sites`, rows in the order of the draws.
         power: draws of the same sites.
         compute: draws made from `power`.
 
     Raises:
-        ValueError: the rows are not those of the draws (a bug, not user input).
+        ValueError: rows and draws do not correspond (a bug, not user input).
     """
     if not len(sites) == len(power.it_mw) == len(compute.flop):
         raise ValueError(f"{len(sites)} sites, {len(power.it_mw)} power and {len(compute.flop)} compute rows")
@@ -167,17 +170,17 @@ def power_needed_mw(
     phi: float = 1.0,
     u: float = 1.0,
 ) -> float:
-    """Return the facility MW that reaches `flop` in `days` days on one kind of chip.
+    """Return the facility power, MW, that reaches `flop` in `days` days with one kind of chip.
 
-    Facility watts of a chip are those of the reference table where it has them, else its all-in
-    IT watts times the median ratio of facility to IT power.
+    Facility watts of a chip come from the reference table if it has them, else they are its all-in IT watts
+    times the median ratio of facility to IT power (docs/methods.md, sections 5.1 and 5.2).
 
     Args:
         flop: training FLOP, dense BF16 basis.
         days: length of the run.
         chip: name in models/reference/accelerators.csv.
         mfu: model FLOP utilisation, 0 to 1.
-        availability: share of days the cluster trains, 0 to 1.
+        availability: share of days on which the cluster trains, 0 to 1.
         phi: share of IT load that is AI accelerators, 0 to 1.
         u: IT load over nameplate, 0 to 1.
 
@@ -186,22 +189,23 @@ def power_needed_mw(
     """
     for name, value in (("flop", flop), ("days", days)):
         if not (math.isfinite(value) and value > 0):
-            raise ConfigError(f"{name}: {value} cannot be; give a finite number above 0")
+            raise ConfigError(f"{name}: {value} is not possible; give a finite number above 0")
     for name, value in (("mfu", mfu), ("availability", availability), ("phi", phi), ("u", u)):
         if not 0.0 < value <= 1.0:
-            raise ConfigError(f"{name}: {value} cannot be; give a share above 0, at most 1")
+            raise ConfigError(f"{name}: {value} is not possible; give a share above 0, at most 1")
     unit = facts.accelerator(chip)
     facility_w = unit.facility_w or unit.w_it * facts.ratio("facility_per_it").median
+    # C(D) of docs/methods.md, section 5.2, solved for facility power
     flop_per_chip = unit.bf16_tflop_s * FLOP_PER_TFLOP * mfu * availability * SECONDS_PER_DAY * days
     return flop / flop_per_chip * facility_w / (phi * u) / 1e6
 
 
 @dataclass(frozen=True)
 class _Pools:
-    """Draws of what turns IT power into compute, made once for a year, kind of site and country.
+    """Draws of the factors from IT power to compute, made once per year, kind of site and country.
 
-    `h100e_per_it_mw` and `flop_per_h100e_day` are (value,) float32; `use` the variances of ln by source of
-    the latter, `kind` those of the former where it is above 0; `phi` and `per_mw` its two factors.
+    `h100e_per_it_mw` and `flop_per_h100e_day` are (value,) float32. `use`: variances of ln of the latter by source;
+    `kind`: those of the former, given that it is above 0; `phi` and `per_mw`: its two factors.
     """
 
     h100e_per_it_mw: np.ndarray
@@ -212,11 +216,11 @@ class _Pools:
     use: Mapping[str, float]
 
     def budget(self, power: Mapping[str, float]) -> dict[str, float]:
-        """Variance of ln FLOP by source, largest first, of a site whose power has these variances."""
+        """Variance of ln FLOP by source, for a site whose power has these variances."""
         return {**power, **self.kind, **self.use}
 
     def widest(self, power: float, chips_known: bool) -> str:
-        """Name of the factor of most spread; a share that reaches 0 is wider than any."""
+        """Name of the factor with most spread; a share that can be 0 has unbounded spread in ln."""
         if chips_known:
             return max(self.use, key=lambda k: self.use[k])
         if (self.phi <= 0).any():
@@ -232,7 +236,7 @@ def _pools(year: int, site_type: str, country: str | None, n: int) -> _Pools:
     per_mw = _draw_h100e_per_it_mw(rng, year, country, n)
     use = {name: facts.ratio(key).draw(rng, n) for name, key in _USE.items()}
     flop = facts.H100_BF16_TFLOP_S * FLOP_PER_TFLOP * SECONDS_PER_DAY * np.prod(list(use.values()), axis=0)
-    some = phi > 0
+    some = phi > 0  # ln of 0 is left out: `probability_no_ai` covers it
     kind = {PHI: float(np.log(phi[some]).var()) if some.any() else 0.0, MIX: float(np.log(per_mw).var())}
     return _Pools(
         (phi * per_mw).astype(np.float32),
@@ -247,6 +251,7 @@ def _pools(year: int, site_type: str, country: str | None, n: int) -> _Pools:
 def _draw_phi(rng: np.random.Generator, site_type: str, draws: int) -> np.ndarray:
     if site_type != "unknown":
         return facts.ratio(_PREFIX + site_type).draw(rng, draws)
+    # a site of unknown kind: mixture over the kinds with their weights (docs/methods.md, section 5.2)
     kinds = facts.group("phi_ai")
     kind = rng.choice(len(kinds), size=draws, p=[k.weight for k in kinds])
     return np.stack([k.draw(rng, draws) for k in kinds])[kind, np.arange(draws)]
@@ -256,7 +261,7 @@ def _draw_h100e_per_it_mw(rng: np.random.Generator, year: int, country: str | No
     """H100e per MW of accelerator IT power, (draw,).
 
     A fleet is two chips from the year's mix, the first with 50-100% of the power (own choice:
-    sites hold few generations); the all-in watts of each carry the error of their row.
+    sites hold few generations); the all-in watts of each have the error of their row (docs/methods.md, 5.1).
     """
     chips, weights = zip(*facts.fleet_mix(year, country), strict=True)
     median = np.array([c.h100e_per_it_mw for c in chips])
@@ -268,7 +273,7 @@ def _draw_h100e_per_it_mw(rng: np.random.Generator, year: int, country: str | No
 
 
 def _words(year: int, days: int, site_type: str, country: str | None, pools: _Pools) -> str:
-    """The text of a site, with a place for its widest factor."""
+    """Return the text on a site, with a placeholder for its most uncertain factor."""
     tabled = facts.fleet_mix_year(year, country)
     fleet = str(year) if tabled == year else f"{year}, taken from {tabled}"
     if country and facts.fleet_mix_country(country):

@@ -1,11 +1,11 @@
 """From the regions of all tiles to one table of footprints.
 
 In: tables of `vectorize_tile`. Out: table `footprints`. Regions that share an edge across tile borders become one
-object. Only then touching buildings are separated, machines are counted, and class, score and geometry are decided;
-last, objects are put into canonical order and their outlines are straightened.
+object. After that, touching buildings are separated, machines are counted, class and score are set, objects are
+sorted into a canonical order and their outlines are straightened.
 
-Whether a building is a data center is decided for the object as a whole, by the evidence in its interior: its mean,
-or its strongest place.
+Whether a building is a data center is decided once for the whole object, from the scores of the pixels in its
+interior: their mean, or their maximum (`DetectSettings.peak`).
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ def merge_footprints(
     scene: str,
     settings: DetectSettings,
 ) -> gpd.GeoDataFrame:
-    """Join the parts of all tiles into footprints.
+    """Join the regions of all tiles into footprints.
 
     Args:
         parts: tables of `vectorize_tile`, in any order.
         transform: pixel to map coordinates.
-        crs: the map's CRS; None for an image without georeference, whose footprints stay in pixels.
-        gsd_m: metres a pixel, used for the size thresholds and without georeference for areas.
+        crs: CRS of the map coordinates; None for an image without georeference, whose footprints stay in pixels.
+        gsd_m: ground sampling distance, m per pixel; for the size thresholds, and for areas without georeference.
         scene: name of the image.
         settings: thresholds.
 
@@ -56,11 +56,11 @@ def merge_footprints(
         return conform(pd.DataFrame(), "footprints")
     merged = _merge(frame)
     per = {kind: merged[merged["kind"] == kind] for kind in KINDS}
-    halls = separate(per["building"], per["interior"], settings.min_interior_m2 / gsd_m**2)
+    buildings = separate(per["building"], per["interior"], settings.min_interior_m2 / gsd_m**2)
     cooling = per["cooling"].assign(core_pixels=per["cooling"]["pixels"])
-    objects = pd.concat([halls, cooling], ignore_index=True)
-    least = np.where(objects["kind"] == "building", settings.min_building_m2, settings.min_cooling_m2)
-    objects = objects[objects["pixels"] * gsd_m**2 >= least].reset_index(drop=True)
+    objects = pd.concat([buildings, cooling], ignore_index=True)
+    min_m2 = np.where(objects["kind"] == "building", settings.min_building_m2, settings.min_cooling_m2)
+    objects = objects[objects["pixels"] * gsd_m**2 >= min_m2].reset_index(drop=True)
     if objects.empty:
         return conform(pd.DataFrame(), "footprints")
     corner = _anchors(np.asarray(objects["geometry"], dtype=object))
@@ -68,12 +68,14 @@ def merge_footprints(
     objects = objects.sort_values(["row", "col", "kind"], ignore_index=True)
     building = (objects["kind"] == "building").to_numpy()
     score = _score(objects, building, settings)
+    # own choice: the more likely class; the prior of the area enters later, at the site (docs/methods.md, section 6.1)
     klass = np.where(~building, "cooling_equipment", np.where(score > 0.5, "data_center", "other_building"))
-    tolerance = max(settings.simplify_m / gsd_m, 1.0)  # less than a pixel would keep the staircase
+    tolerance = max(settings.simplify_m / gsd_m, 1.0)  # less than a pixel would keep the steps of the pixel edges
     geometry = [
         regularise(g, tolerance) if walls else simplify(g, tolerance)
         for g, walls in zip(objects["geometry"], building, strict=True)
     ]
+    # geodesic on the WGS84 ellipsoid where there is a CRS; pixel areas otherwise
     mapped = to_lonlat(geometry, transform, crs)
     area = [abs(GEOD.geometry_area_perimeter(g)[0]) for g in mapped] if crs else [g.area * gsd_m**2 for g in geometry]
     return conform(
@@ -81,11 +83,13 @@ def merge_footprints(
             {
                 "object_id": [f"{k[0]}{c}_{r}" for k, c, r in zip(klass, objects["col"], objects["row"], strict=True)],
                 "class": klass,
+                # a score below 0.5 of "data center" is one above 0.5 of "other building"
                 "score": np.where(klass == "other_building", 1 - score, score),
                 "epistemic": objects["sum_novelty"] / objects["core_pixels"] * NOVELTY_STEP,
                 "area_m2": area,
                 "units": _units(objects["geometry"], ~building, per["unit"]["geometry"], gsd_m),
                 "on_border": objects["on_border"],
+                # thermal pixels are more than half of those that were scored
                 "used_thermal": 2 * objects["sum_thermal"] > objects["core_pixels"],
                 "tile": objects["tile"],
                 "scenes": scene,
@@ -97,7 +101,7 @@ def merge_footprints(
 
 
 def _score(objects: pd.DataFrame, building: np.ndarray, settings: DetectSettings) -> np.ndarray:
-    """Score (n,) 0..1 of each object: of data center among buildings, of equipment in the others."""
+    """Score (n,) 0..1 of each object: of "data center" for buildings, of "equipment" for the others."""
     mean = (objects["sum_p"] / objects["core_pixels"] / 255).to_numpy()
     if not settings.peak:
         return mean
@@ -105,31 +109,34 @@ def _score(objects: pd.DataFrame, building: np.ndarray, settings: DetectSettings
 
 
 def _units(objects: pd.Series, cooling: np.ndarray, units: pd.Series, gsd_m: float) -> list[int | None]:
-    """Count the machines of cooling objects; None for buildings, coarse pixels, and where none is told apart."""
+    """Count the machines of cooling objects; None for buildings, for coarse pixels, and where none is separated."""
     if gsd_m > UNIT_GSD_M:
         return [None] * len(objects)
     tree = shapely.STRtree(np.asarray(objects, dtype=object))
+    # a machine belongs to the object that holds a point of its surface: a centroid may lie outside
     inside = tree.query(shapely.point_on_surface(np.asarray(units, dtype=object)), predicate="within")[1]
     count = np.bincount(inside, minlength=len(objects))
     return [int(n) if machine and n else None for n, machine in zip(count, cooling, strict=True)]
 
 
 def _merge(frame: pd.DataFrame) -> pd.DataFrame:
-    """Union parts of one kind that share an edge; sums add up; order by anchor (topmost, leftmost pixel)."""
+    """Unite regions of one kind that share an edge; add their sums; sort by anchor (topmost, leftmost pixel)."""
     geometry = np.asarray(frame["geometry"], dtype=object)
     tree = shapely.STRtree(geometry)
     left, right = tree.query(geometry, predicate="intersects")
     kinds, tiles = frame["kind"].to_numpy(object), frame["tile"].to_numpy(object)
+    # regions of one tile were labelled there: only those of different tiles can continue each other
     pair = (left < right) & (kinds[left] == kinds[right]) & (tiles[left] != tiles[right])
     left, right = left[pair], right[pair]
     if len(left):
+        # a common length, not a common corner: labels are 4-connected in tiles too
         edge = shapely.length(shapely.intersection(geometry[left], geometry[right])) > 0
         left, right = left[edge], right[edge]
     graph = coo_array((np.ones(len(left)), (left, right)), shape=(len(frame), len(frame)))
     _, group = connected_components(graph, directed=False)
     order = np.argsort(group, kind="stable")
     starts = np.flatnonzero(np.diff(group[order], prepend=-1))
-    whole = geometry[order[starts]]  # most objects are of one part
+    whole = geometry[order[starts]]  # most objects have one part only: union just the others
     for g, (at, end) in enumerate(zip(starts, np.append(starts[1:], len(order)), strict=True)):
         if end - at > 1 or not whole[g].is_valid:
             whole[g] = shapely.union_all(geometry[order[at:end]])
@@ -137,7 +144,7 @@ def _merge(frame: pd.DataFrame) -> pd.DataFrame:
     corner, part_corner = _anchors(whole), _anchors(geometry)
     tile = tiles[order[starts]]
     for g, (at, end) in enumerate(zip(starts, np.append(starts[1:], len(order)), strict=True)):
-        if end - at > 1:
+        if end - at > 1:  # the object is of the tile that holds its anchor
             members = order[at:end]
             tile[g] = tiles[members[(part_corner[members] == corner[g]).all(1)]][0]
     together = {name: np.maximum if name == "max_p" else np.add for name in SUMS}
@@ -157,12 +164,12 @@ def _merge(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _anchors(polygons: np.ndarray) -> np.ndarray:
-    """Return (n, 2) column and row of each polygon's topmost, there leftmost, vertex."""
+    """Return (n, 2) column and row of each polygon's topmost vertex, the leftmost of several."""
     xy, owner = shapely.get_coordinates(polygons, return_index=True)
     order = np.lexsort((xy[:, 0], xy[:, 1], owner))
     return xy[order[np.flatnonzero(np.diff(owner[order], prepend=-1))]].astype(np.int64)
 
 
 def _canonical(polygons: np.ndarray) -> np.ndarray:
-    """One form for one point set: rings start at their smallest vertex, no vertex within an edge."""
+    """Same points, same vertices: rings start at their smallest vertex and have no vertex inside an edge."""
     return shapely.normalize(shapely.simplify(shapely.normalize(polygons), 0))

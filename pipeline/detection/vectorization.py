@@ -1,9 +1,9 @@
-"""From class probabilities of one tile to its connected regions, as polygons with integer sums.
+"""From the class probabilities of one tile to its connected regions: polygons with integer sums.
 
 In: class probabilities as integers 0..255. Out: one row per region: a polygon on pixel edges, and sums of the
-probabilities over its pixels. Both are exact, so the result does not depend on how the area was cut into tiles: the
-same objects, bit for bit. A region is a building where building probability (other + data center) exceeds that of
-background. `footprints.merge_footprints` joins the regions of all tiles.
+probabilities over its pixels. Both are exact, so the objects are the same, bit for bit, however the area was cut
+into tiles. Building pixels are those whose building probability (other + data center) exceeds a threshold.
+`footprints.merge_footprints` joins the regions of all tiles.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ KINDS = ("building", "cooling", "interior", "unit")
 
 @dataclass(frozen=True)
 class DetectSettings:
-    """Thresholds of the step from probabilities to objects.
+    """Thresholds for turning probabilities into objects.
 
     Attributes:
-        building: building probability a pixel needs, 0..1.
-        cooling: equipment probability a pixel needs, 0..1.
+        building: least building probability of a pixel, 0..1.
+        cooling: least equipment probability of a pixel, 0..1.
         min_building_m2: smaller regions are dropped; the network learned buildings of >= 400 m2.
-        min_cooling_m2: the same for equipment; two chillers of 2.4 x 6 m.
-        simplify_m: tolerance of the outlines.
-        interior: interior probability a pixel needs, 0..1.
-        min_interior_m2: smaller interiors do not make a building of their own.
-        peak: the score is the strongest evidence in an object, not the mean.
-        offset: log-odds of the strongest evidence at which the score is 0.5.
+        min_cooling_m2: the same for equipment; about two chillers of 2.4 x 6 m (own choice).
+        simplify_m: tolerance of the outlines, m.
+        interior: least interior probability of a pixel, 0..1.
+        min_interior_m2: smaller interiors do not become a building of their own.
+        peak: the score is the maximum over an object, not the mean.
+        offset: log-odds of the maximum at which the score is 0.5.
     """
 
     building: float = 0.5
@@ -57,7 +57,7 @@ class DetectSettings:
 
 
 def near_void(valid: np.ndarray) -> np.ndarray:
-    """Mark valid pixels beside one without imagery, diagonals included; the array's own edge does not count.
+    """Mark valid pixels next to one without imagery, diagonals included; the edge of the array does not count.
 
     Args:
         valid: (y, x) bool, with a margin of one pixel around the part of interest where that matters.
@@ -82,17 +82,17 @@ def vectorize_tile(
         valid: (y, x) bool.
         origin: (row, column) of the tile's first pixel in the image.
         tile: its name.
-        near_void: (y, x) bool, True at valid pixels beside a pixel without imagery.
+        near_void: (y, x) bool, True at valid pixels next to a pixel without imagery.
         settings: thresholds.
-        gsd_m: metres a pixel.
+        gsd_m: ground sampling distance, m per pixel.
         measured: (y, x) bool, True where the network saw a thermal band; None: nowhere.
 
     Returns:
-        One row a region: kind (of `KINDS`), geometry in image pixels (x = column, y = row, on
-        pixel edges), pixels, sum_p, max_p (sum, maximum of the class's probability: data center among buildings,
-        or equipment), sum_novelty, sum_thermal (pixels measured), tile, on_border.
+        One row per region: kind (of `KINDS`), geometry in image pixels (x = column, y = row, on
+        pixel edges), pixels, sum_p, max_p (sum and maximum of the class's probability: data center for buildings,
+        else equipment), sum_novelty, sum_thermal (pixels measured), tile, on_border.
     """
-    p = probability.astype(np.int64)
+    p = probability.astype(np.int64)  # integer sums are exact in any order: no trace of the tiles
     build = p[1] + p[2]
     masks = {
         "building": (build > settings.building * 255) & valid,
@@ -100,6 +100,7 @@ def vectorize_tile(
     }
     masks["interior"] = masks["building"] & (p[4] > settings.interior * 255)
     if gsd_m <= UNIT_GSD_M:
+        # own choice: even odds for a machine
         masks["unit"] = masks["cooling"] & (p[5] > 127)
     value = {"building": p[7], "cooling": p[3], "interior": p[7], "unit": p[5]}
     heat = np.zeros(valid.shape, bool) if measured is None else measured
@@ -108,7 +109,7 @@ def vectorize_tile(
     for kind, mask in masks.items():
         if not mask.any():
             continue
-        labels, count = ndimage.label(mask)
+        labels, count = ndimage.label(mask)  # 4-connected
         flat = labels.ravel()
         sums = {
             "pixels": np.bincount(flat, minlength=count + 1),

@@ -1,10 +1,10 @@
-"""One clear picture from several looks: the median over time, and how many looks stand behind it.
+"""Cloud-free composite of several acquisitions: the median over time, and the number of clear acquisitions.
 
-In: reflectance with NaN where cloudy, outside or missing. Out: the median per band and the
-number of looks per pixel. A look counts at a pixel only where all its bands are there, so that
-the colour of a pixel never mixes dates band by band. The number of looks goes with every
-composite, because a pixel seen once and a pixel seen twenty times do not say the same.
-The caller brings one tile: memory is one more copy of the stack.
+In: reflectance with NaN where cloudy, outside or missing. Out: the median per band and the number of
+clear acquisitions ("looks") per pixel. An acquisition counts at a pixel only if all its bands are
+valid there, so that the bands of a pixel come from the same dates. The number of looks goes with
+every composite, because a pixel seen once is less certain than one seen twenty times.
+Call it per tile: it needs memory for one more copy of the stack.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import numpy as np
 
 
 def composite(stack: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the median over time and the number of looks.
+    """Return the median over time and the number of clear acquisitions.
 
     Args:
         stack: (time, band, y, x) float, NaN or infinite where not clear; time may be empty.
 
     Returns:
-        (median (band, y, x) float32, NaN where never seen; looks (y, x) int32). The order of
-        the looks changes nothing; of an even number the mean of the middle two is taken.
+        (median (band, y, x) float32, NaN where never clear; looks (y, x) int32). The order of the
+        acquisitions does not matter; of an even number the mean of the middle two is taken.
 
     Raises:
         ValueError: `stack` has not four dimensions (a bug, not user input).
@@ -33,10 +33,11 @@ def composite(stack: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if times == 0:
         return np.full((bands, ny, nx), np.nan, dtype=np.float32), looks
     ordered = np.where(seen[:, None], stack, np.nan).astype(np.float32, copy=False)
-    ordered.sort(axis=0)
+    ordered.sort(axis=0)  # NaN sorts last, so the clear values of a pixel are the first `looks`
     last = np.maximum(looks - 1, 0)
     lower, upper = (
         np.take_along_axis(ordered, np.broadcast_to(index, (1, bands, ny, nx)), axis=0)[0]
         for index in (last // 2, (last + 1) // 2)
     )
+    # halve before adding: no overflow near the float32 maximum
     return (lower / 2 + upper / 2).astype(np.float32, copy=False), looks

@@ -1,10 +1,10 @@
-"""From stored numbers to physical ones: the one step where scale and offset are applied.
+"""From stored numbers to physical values: the only step that applies scale and offset.
 
-In: pixel values as stored and the `SensorProfile` that says what they are. Out: float32 with
-NaN where invalid, plus the mask. It is one explicit step because a scale applied twice or not
-at all looks like data: Sentinel-2 shifted its zero by 1000 in 2022 and some catalogues undo
-that already; Landsat surface temperature is passed around as integers, kelvin and degrees
-Celsius. So values that contradict the declared unit are refused with a guess at what they are.
+In: pixel values as stored and the `SensorProfile` that describes them. Out: float32 with NaN
+where invalid, plus the mask. It is one explicit step because a scale applied twice, or not at
+all, still looks like data: Sentinel-2 shifted its zero by 1000 in 2022 and some catalogues undo
+that already; Landsat surface temperature is distributed as integers, kelvin and degrees Celsius.
+Values that contradict the declared unit are therefore refused, with a guess at what they are.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ Units = Literal["display_uint8", "reflectance", "kelvin", "celsius", "dn"]
 ZERO_CELSIUS_K = 273.15
 # Surface temperatures seen from orbit: -98 C (Scambos 2018, East Antarctica), +81 C (Zhao 2021, Lut desert).
 COLDEST_K, HOTTEST_K = 175.0, 354.0
-# Water and shadow fall below zero after a right offset; whole scenes do only after a wrong one.
+# Water and shadow fall below zero even with the right offset; a quarter of a scene only with a wrong one (own choice).
 _NEGATIVE_REFLECTANCE, _NEGATIVE_SHARE = -0.01, 0.25
-# Snow and cloud reach 1 to 1.3; a median above 2 is no reflectance.
+# Snow and cloud reach 1 to 1.3, so a median above 2 cannot be reflectance (own choice).
 _MAX_MEDIAN_REFLECTANCE = 2.0
 
 
@@ -37,11 +37,11 @@ class SensorProfile:
         bands: names in stored order.
         units: unit of the physical value; 'dn' where there is none.
         scale: factor.
-        offset: added after the factor, in `units`.
-        nodata: stored value of pixels without data. In 'display_uint8', where it is also the
-            darkest shade, a pixel is without data only if all its bands hold it.
+        offset: added after scaling, in `units`.
+        nodata: stored value of pixels without data. In 'display_uint8' it is also the darkest
+            value, so a pixel is without data only if all its bands have it.
         gsd_min_m: smallest pixel of the product in metres.
-        gsd_max_m: largest.
+        gsd_max_m: largest pixel of the product in metres.
     """
 
     name: str
@@ -61,7 +61,7 @@ PROFILES: dict[str, SensorProfile] = {
     for p in (
         # US aerial imagery, 8-bit, stretched for display: no radiometry. 0.3 to 1 m by state and year.
         SensorProfile("naip", (*_RGB, "nir"), "display_uint8", 1 / 255, 0.0, 0, 0.3, 1.2),
-        # The same, resampled to 2 m; a further band of valid pixels goes into `valid` of `to_unit`.
+        # The same, resampled to 2 m; a further band with the valid pixels is passed as `valid` of `to_unit`.
         SensorProfile("aerial_2m", _RGB, "display_uint8", 1 / 255, 0.0, 0, 1.5, 2.5),
         # ESA processing baseline 04.00 and later (from 2022-01-25): (DN - 1000) / 10000.
         SensorProfile("sentinel2_l2a", _S2, "reflectance", 1e-4, -1000 * 1e-4, 0, 10.0, 10.0),
@@ -73,7 +73,7 @@ PROFILES: dict[str, SensorProfile] = {
         SensorProfile("landsat_st_celsius", ("lst",), "celsius", 1.0, 0.0, -9999.0, 30.0, 100.0),
     )
 }
-# (K1 in W m-2 sr-1 um-1, K2 in K) of band 10, from the scenes' MTL files (Landsat 9: USGS handbook).
+# (K1 in W m-2 sr-1 um-1, K2 in K) of band 10, from MTL files (Landsat 9: USGS handbook); docs/methods.md, section 3.1.
 THERMAL_CONSTANTS: dict[str, tuple[float, float]] = {
     "landsat8_b10": (774.8853, 1321.0789),
     "landsat9_b10": (799.0284, 1329.2405),
@@ -84,7 +84,7 @@ def profile_named(name: str) -> SensorProfile:
     """Return the profile of that name.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is no such profile.
     """
     if name not in PROFILES:
         raise ConfigError(f"sensor profile '{name}' is unknown; {nearest(name, PROFILES)}")
@@ -99,13 +99,13 @@ def to_kelvin(
     Args:
         values: stored values, any shape.
         profile: a profile in kelvin or degrees Celsius.
-        valid: bool, broadcastable to `values`; what is known to be usable (clear, inside).
+        valid: bool, broadcastable to `values`; pixels known to be usable (clear, inside).
 
     Returns:
         (temperature float32 in K, NaN where invalid; mask bool), both shaped as `values`.
 
     Raises:
-        ConfigError: the profile is no temperature, or the values contradict it.
+        ConfigError: the profile is not a temperature, or the values contradict it.
     """
     if profile.units not in ("kelvin", "celsius"):
         raise ConfigError(
@@ -134,12 +134,12 @@ def to_kelvin(
 def to_unit(
     values: np.ndarray, profile: SensorProfile, valid: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return optical values as 0 to 1: display brightness, or surface reflectance cut to that range.
+    """Return optical values as 0 to 1: display brightness, or surface reflectance clipped to that range.
 
     Args:
         values: stored values (..., band, y, x), or (y, x) for one band.
         profile: a profile in display_uint8 or reflectance.
-        valid: bool, broadcastable to `values`; what is known to be usable.
+        valid: bool, broadcastable to `values`; pixels known to be usable.
 
     Returns:
         (float32 in 0..1, NaN where invalid; mask bool), both shaped as `values`.
@@ -161,8 +161,8 @@ def to_unit(
 def brightness_temperature(dn: np.ndarray, ml: float, al: float, k1: float, k2: float) -> np.ndarray:
     """Return at-sensor brightness temperature of Landsat Level-1 thermal numbers.
 
-    L = ml * DN + al; T = k2 / ln(k1 / L + 1). This is not surface temperature: emissivity and
-    atmosphere are left in, so compare within a scene only.
+    L = ml * DN + al; T = k2 / ln(k1 / L + 1) (docs/methods.md, section 3.1). This is not surface
+    temperature: emissivity and atmosphere are not corrected, so compare within a scene only.
 
     Args:
         dn: stored numbers, any shape; 0 is fill.
@@ -189,7 +189,7 @@ def brightness_temperature(dn: np.ndarray, ml: float, al: float, k1: float, k2: 
 
 
 def _stored(values: np.ndarray, profile: SensorProfile, valid: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return the values as float64 (invalid ones 0, so that nothing overflows) and the mask."""
+    """Return the values as float64 (invalid ones as 0, so that nothing overflows) and the mask."""
     stored = np.asarray(values, dtype=np.float64)
     ok = np.isfinite(stored)
     if profile.nodata is not None:
@@ -214,6 +214,7 @@ def _check_optical(stored: np.ndarray, unit: np.ndarray, profile: SensorProfile,
                 f"sensor profile '{profile.name}': values from {low:g} to {high:g} are not 8-bit display "
                 "values; they look like digital numbers or reflectance of another product"
             )
+        # floats up to 1 are 8-bit values already divided by 255
         if is_float and 0 < high <= 1:
             raise ConfigError(
                 f"sensor profile '{profile.name}': the largest value is {high:g}; "
@@ -231,6 +232,7 @@ def _check_optical(stored: np.ndarray, unit: np.ndarray, profile: SensorProfile,
             f"sensor profile '{profile.name}': the largest stored value is {high:g}; "
             "they look already scaled to reflectance, expected digital numbers"
         )
+    # an offset subtracted twice moves dark pixels far below zero
     negative = float(np.mean(unit < _NEGATIVE_REFLECTANCE))
     if profile.offset < 0 and negative > _NEGATIVE_SHARE:
         raise ConfigError(

@@ -1,6 +1,6 @@
-"""What could be inspected: the entries of a ledger and the cells in which nothing is listed.
+"""Candidates for inspection: the entries of a ledger and the cells without an entry.
 
-In: table `ledger`, and `sites` and `looked_at` where there are. Out: one row per place, for `plan_inspections`.
+In: table `ledger`, and `sites` and `looked_at` if available. Out: one row per place, for `plan_inspections`.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import pandas as pd
 from overwatt.pipeline.compute import training_compute
 
 FOUND = 0.9
-"""Chance that imagery shows a site of a cell that was looked at: recall of comparable detectors, 0.87-0.95."""
+"""Probability that imagery shows a site in a cell that was looked at: recall of comparable detectors, 0.87-0.95
+(docs/methods.md, section 0, number 9)."""
 FLOP = 1e26
-"""Compute in question, FLOP in 90 days: what imagery can police."""
+"""Compute in question, FLOP in 90 days: what imagery can check (docs/methods.md, section 5.2)."""
 YEAR = 2026
-"""Year of the chips at a place whose compute no table states."""
+"""Year of the chips at a place whose compute is in no table."""
 
 
 def inspection_candidates(
@@ -24,14 +25,15 @@ def inspection_candidates(
 ) -> pd.DataFrame:
     """Return place, score, value, seen, cost, stratum: one row per entry, then one per cell without an entry.
 
-    An entry's value is the compute that it could host (p90) over 1e26 FLOP in 90 days, at most 1; a match
-    counts by what it leaves open, 1 - p_match. Cells without an entry can host the whole.
+    An entry's value is the compute that it could host (p90) over 1e26 FLOP in 90 days, at most 1; for a match
+    it is multiplied by 1 - p_match. Cells without an entry have value 1: they could host all of it.
 
     Args:
         ledger: table `ledger`, ranked.
-        sites: table `sites`; without it an entry's compute follows from its power.
-        looked_at: table `looked_at`; without it there are no cells.
+        sites: table `sites`; without it the compute of an entry is derived from its power.
+        looked_at: table `looked_at`; without it no cells are added.
     """
+    # p90 of FLOP in 90 days per IT MW, for a site of unknown kind
     per_mw = float(np.quantile(training_compute.per_it_mw(YEAR)[1], 0.9)) * 90.0
     flop = np.nan_to_num(ledger[["it_mw_p50", "declared_it_mw"]].astype(float).max(axis=1).to_numpy()) * per_mw
     if sites is not None:
@@ -45,11 +47,11 @@ def inspection_candidates(
     }  # fmt: skip
     if looked_at is not None and len(looked_at):
         usable = (looked_at["screened"] & ~looked_at["failed"]).to_numpy(bool)
-        held = np.zeros(len(looked_at), bool)
+        has_entry = np.zeros(len(looked_at), bool)
         if len(ledger):
             points = gpd.GeoSeries(ledger.geometry.representative_point().to_numpy(), crs=looked_at.crs)
-            held[np.unique(looked_at.sindex.query(points, predicate="intersects")[1])] = True
-        empty = ~held
+            has_entry[np.unique(looked_at.sindex.query(points, predicate="intersects")[1])] = True
+        empty = ~has_entry
         parts["id"] += [f"cell {c}" for c in looked_at["cell"][empty]]
         parts["score"] = np.append(parts["score"], np.zeros(int(empty.sum())))
         parts["value"] = np.append(parts["value"], np.ones(int(empty.sum())))
@@ -57,6 +59,7 @@ def inspection_candidates(
             parts["seen"], np.where(usable, FOUND * looked_at["imaged"].to_numpy(float), 0.0)[empty]
         )
         parts["stratum"] += np.where(usable, "nothing found", "not looked at")[empty].tolist()
+    # own choice: every visit costs the same
     parts["cost"] = np.ones(len(parts["id"]))
     order = ["id", "score", "value", "seen", "cost", "stratum"]
     return pd.DataFrame({k: parts[k] for k in order}).rename(columns={"id": "place"})

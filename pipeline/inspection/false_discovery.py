@@ -1,18 +1,19 @@
-"""Which share of a list is expected to be false: from known-negative controls, or from the model's own probabilities.
+"""False-discovery rate of a list: from known-negative controls, or from the model's own probabilities.
 
 In: scores of the candidates, scores of known negatives (warehouses, cold stores, factories). Out: q-values.
 
 With controls: a candidate's conformal p-value is (1 + controls that score at least as high) / (1 + controls). It is
-right for whatever scores, if the area's negatives are exchangeable with the controls. Benjamini and Hochberg's step-up
-over these p-values keeps the expected false share at or below the level (conformal p-values are positively
-dependent, Bates et al. 2023), times the share of candidates that are negatives: 1 - prior (Storey 2002). Were the prior
-too high, the list would hold more false ones than said, by the factor of the two null shares.
-Few controls are no danger, only weak: no p-value is below 1 / (1 + controls).
+valid for any score, if the negatives of the area are exchangeable with the controls. The step-up procedure of Benjamini
+and Hochberg (1995) on these p-values keeps the expected false share at or below the level (conformal p-values are
+positively dependent, Bates et al. 2023), times the share of candidates that are negatives: 1 - prior (Storey 2002). If
+the prior is too high, the list has more false entries than stated, by the ratio of the two null shares.
+With few controls the result is still valid, but has little power: no p-value is below 1 / (1 + controls).
 
-Candidates are all that were screened, not only those on the list: a list of sites that passed 0.5 holds the highest
-scores, and p-values of a selection are not uniform. Give `screened` where the scores are of a list.
+Candidates are all objects that were screened, not only those on the list: a list of sites above 0.5 contains the
+highest scores, and the p-values of a selection are not uniform. Give `screened` if the scores are those of a list.
 
-Without controls: the running mean of 1 - p down the list (Bayesian FDR, Efron 2008), as right as the probabilities are.
+Without controls: the running mean of 1 - p down the list (Bayesian FDR, Efron 2008), valid if the probabilities are
+calibrated. See docs/methods.md, section 6.2.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ from overwatt.aoi.errors import ConfigError
 
 
 def conformal_p(score: np.ndarray, controls: np.ndarray) -> np.ndarray:
-    """Conformal p-values, (n,) float64, 1 / (m + 1) .. 1; ties count against the candidate.
+    """Return conformal p-values, (n,) float64, 1 / (m + 1) .. 1; ties count against the candidate.
 
     Args:
-        score: (n,) of the candidates, higher is more like a data center.
+        score: (n,) of the candidates; higher is more like a data center.
         controls: (m,) of known negatives, on the same scale.
     """
     above = len(controls) - np.searchsorted(np.sort(controls), score, side="left")
@@ -34,39 +35,41 @@ def conformal_p(score: np.ndarray, controls: np.ndarray) -> np.ndarray:
 
 
 def benjamini_hochberg(p: np.ndarray, null_share: float = 1.0, tests: int | None = None) -> np.ndarray:
-    """Adjusted p-values: taking all with value <= a keeps the false discovery rate <= a, (n,) float64, <= 1.
+    """Return adjusted p-values, (n,) float64, <= 1: selecting all <= a keeps the false-discovery rate <= a.
 
     Args:
         p: (n,) p-values.
-        null_share: share of the tests that are truly null, above 0 up to 1.
-        tests: number of tests made, where `p` are the smallest of them; those left out count as p = 1.
+        null_share: share of the tests whose null hypothesis is true, above 0, at most 1.
+        tests: number of tests made, if `p` are the smallest of them; the others count as p = 1.
     """
     order = np.argsort(p, kind="stable")
     m = max(len(p), tests or 0)
+    # Benjamini and Hochberg (1995): p m / rank, times the null share (Storey 2002)
     raw = null_share * m * p[order] / np.arange(1, len(p) + 1)
     out = np.empty(len(p))
+    # step-up: the least of all values from here to the largest p
     out[order] = np.minimum.accumulate(np.minimum(raw, 1.0)[::-1])[::-1]
     return out
 
 
 def running_share(null: np.ndarray) -> np.ndarray:
-    """Mean of the null probabilities down to each place of a list, (n,) float64; `null` in the list's order."""
+    """Return the mean of the null probabilities down to each place of a list, (n,) float64; `null` in list order."""
     return np.asarray(np.cumsum(null) / np.arange(1, len(null) + 1))
 
 
 def false_discovery(
     p: np.ndarray, controls: np.ndarray | None = None, prior: float | None = None, screened: int | None = None
 ) -> np.ndarray:
-    """Return the q-value of each candidate: the expected false share of the list that reaches down to it.
+    """Return the q-value of each candidate, (n,) float64: the expected false share of the list down to it.
 
     Args:
-        p: (n,) scores of the candidates; without controls the probabilities that they are no false ones.
-        controls: (m,) scores of known negatives on the same scale; None or empty: the model's own word is taken.
-        prior: share of the screened that are data centers in the area; None: 0, the most cautious.
-        screened: number of candidates looked at, where `p` are the best of them.
+        p: (n,) scores of the candidates; without controls, probabilities that they are true.
+        controls: (m,) scores of known negatives on the same scale; None or empty: use the model's own probabilities.
+        prior: share of the screened objects that are data centers; None: 0, the most cautious.
+        screened: number of objects screened, if `p` are the highest scores among them.
 
     Raises:
-        ConfigError: a score is not finite, prior is no share, or fewer were screened than are listed.
+        ConfigError: a score is not finite, the prior is not a share, or fewer were screened than are listed.
     """
     score = np.asarray(p, float)
     if not np.isfinite(score).all():
@@ -75,7 +78,7 @@ def false_discovery(
         if ((score < 0) | (score > 1)).any():
             raise ConfigError("false_discovery: without controls the scores must be probabilities, 0..1")
         ranked = np.sort(score)[::-1]
-        down_to = np.searchsorted(-ranked, -score, side="right")  # equals are on the list together
+        down_to = np.searchsorted(-ranked, -score, side="right")  # ties are on the list together
         return running_share(1.0 - ranked)[down_to - 1] if len(score) else np.empty(0)
     known = np.asarray(controls, float)
     if not np.isfinite(known).all():

@@ -1,15 +1,16 @@
-"""Inspection plan: a mixed strategy that an evader who knows it cannot turn to account.
+"""Inspection plan: a mixed strategy that an evader who knows it cannot exploit.
 
-In: places an inspection could go to, listed entries and empty cells alike. Out: a probability of inspection
-for each, a seeded draw with exactly these probabilities, and what the plan is worth against evaders.
+In: places that could be inspected, both ledger entries and empty cells. Out: a probability of inspection for
+each, a seeded draw with exactly these probabilities, and the detection of evaders under the plan.
 
-A list of the k most suspect is gamed by whoever knows it. An evader who can host the share v of the compute
-in question at place i, which imagery would have shown with probability m, gets v (1 - m) (1 - s q) past
-inspections of sensitivity s made with probability q. A linear program finds the q that leave the least to the
-best place (an inspection game with commitment: Avenhaus, von Stengel and Zamir 2002), under two conditions:
-every stratum, empty cells included, has a floor of effort, and a naive evader, who sits where the scores say,
-is found at least 0.8 times as often as by the list. Without the second condition the worst case is better
-and the naive evader is found less often; `free_optimum` says by how much, and no plan has both.
+A fixed list of the k highest scores can be exploited by an evader who knows it. At place i an evader can host the
+share v of the compute in question, and imagery would have shown it with probability m. With inspections of
+sensitivity s and probability q, the expected undetected share is v (1 - m) (1 - s q). A linear program finds the q
+that minimise the largest of these over all places (an inspection game with commitment: Avenhaus, von Stengel and
+Zamir 2002; docs/methods.md, section 6.2), under two conditions: every stratum, empty cells included, gets a minimum
+share of the effort; and a naive evader, whose place follows the scores, is found at least 0.8 times as often as with
+the list. Without the second condition the worst case is better and the naive evader is found less often:
+`free_optimum` is that worst case. No plan is best in both.
 """
 
 from __future__ import annotations
@@ -26,22 +27,22 @@ from scipy.sparse import coo_array, csr_array, hstack, vstack
 from overwatt.aoi.errors import ConfigError
 
 SENSITIVITY = 0.95
-"""Chance that a visit finds AI compute that is there (docs/methods.md, section 6.2)."""
+"""Probability that a visit finds AI compute that is present (docs/methods.md, section 6.2)."""
 NAIVE = 0.8
-"""Least share of the list's detection of a naive evader."""
+"""Least detection of a naive evader, as a share of the list's; own choice (docs/methods.md, section 6.2)."""
 
 
 @dataclass(frozen=True)
 class Places:
-    """What could be inspected, one element each.
+    """Places that could be inspected, one element each.
 
     Attributes:
-        place_id: names.
-        score: chance or expected undeclared compute, >= 0; a naive evader sits in proportion to it.
+        place_id: names of the places.
+        score: probability of, or expected, undeclared compute, >= 0; a naive evader chooses in proportion to it.
         value: share of the compute in question that could be hosted there, 0..1.
-        seen: probability that imagery shows or has shown it, 0..1; 0 for a listed entry not yet settled.
+        seen: probability that imagery shows it, 0..1; 0 for a listed entry that is not settled yet.
         cost: of one inspection, > 0.
-        stratum: names.
+        stratum: name of the stratum of each place.
     """
 
     place_id: tuple[str, ...]
@@ -53,7 +54,7 @@ class Places:
 
     @classmethod
     def of(cls, candidates: pd.DataFrame) -> Places:
-        """Return the rows of a table as `inspection_candidates` gives it."""
+        """Return the rows of a table from `inspection_candidates`."""
         score, value, seen, cost = (candidates[c].to_numpy(float) for c in ("score", "value", "seen", "cost"))
         return cls(tuple(candidates["place"]), score, value, seen, cost, tuple(candidates["stratum"]))
 
@@ -64,12 +65,12 @@ class Plan:
 
     Attributes:
         q: (place,) probability of inspection.
-        worst_case: 1 - the most that an evader who knows q expects to get past it, 0..1.
-        optimum: what the linear program has it at.
+        worst_case: 1 - the largest expected undetected share of an evader who knows q, 0..1.
+        optimum: the value of `worst_case` in the linear program.
         free_optimum: the same without the condition on the naive evader.
-        uniform: the same of a draw that treats all alike.
+        uniform: `worst_case` of a uniform draw.
         naive: expected detection of the naive evader; naive_top: that of the list of the highest scores.
-        budget: effort planned for.
+        budget: total cost of inspections, in units of `Places.cost`.
     """
 
     q: np.ndarray
@@ -83,13 +84,13 @@ class Plan:
 
 
 def plan_inspections(candidates: pd.DataFrame, budget: float, *, floor: float = 0.02, seed: int = 0) -> pd.DataFrame:
-    """Return the candidates with `probability` of inspection and `visit`, drawn with `seed`; likeliest first.
+    """Return the candidates with `probability` of inspection and `visit` (drawn), highest probability first.
 
     Args:
-        candidates: as `inspection_candidates` gives them.
+        candidates: as from `inspection_candidates`.
         budget: total cost of inspections.
-        floor: share of the budget that each stratum gets at least.
-        seed: of the draw; announce it before the draw.
+        floor: least share of the budget for each stratum.
+        seed: of the draw; publish it before the draw.
 
     Raises:
         ConfigError: see `plan`.
@@ -100,7 +101,7 @@ def plan_inspections(candidates: pd.DataFrame, budget: float, *, floor: float = 
 
 
 def with_draw(candidates: pd.DataFrame, found: Plan, visits: list[str]) -> pd.DataFrame:
-    """Return place, stratum, probability, score, value, visit; likeliest first, ties by name."""
+    """Return place, stratum, probability, score, value, visit; highest probability first, ties by name."""
     table = candidates[["place", "stratum", "score", "value"]].astype({"place": "string", "stratum": "string"})
     table.insert(2, "probability", np.round(found.q, 6))
     table["visit"] = table["place"].isin(set(visits)).to_numpy(bool)
@@ -113,12 +114,12 @@ def plan(places: Places, budget: float, *, floor: float = 0.02, naive: float = N
     Args:
         places: at least one.
         budget: total cost of inspections.
-        floor: share of the budget that each stratum gets at least (all it can take, if that is less).
-        naive: least share of the list's detection of the naive evader; lowered to what leaves the worst case
-            no worse than a uniform draw, where it would.
+        floor: least share of the budget for each stratum (the cost of all its places, if that is less).
+        naive: least detection of the naive evader, as a share of the list's; lowered if the worst case would
+            otherwise be worse than with a uniform draw.
 
     Raises:
-        ConfigError: the budget or the floor cannot be, or the floors need more than the budget.
+        ConfigError: the budget or the floor is out of range, or the floors need more than the budget.
     """
     n = len(places.place_id)
     strata = sorted(set(places.stratum))
@@ -130,17 +131,21 @@ def plan(places: Places, budget: float, *, floor: float = 0.02, naive: float = N
         raise ConfigError(f"--floor {floor:g}: {len(strata)} strata need {floor * len(strata):.0%} of the budget")
     cost = places.cost
     group = np.array([strata.index(s) for s in places.stratum])
+    # a stratum cannot take more than the cost of visiting all its places
     least = np.minimum(floor * budget, np.bincount(group, cost, len(strata)))
     rows = csr_array(coo_array((-cost, (group, np.arange(n))), shape=(len(strata), n)))
     open_to = places.value * (1.0 - places.seen)
     uniform_q = np.full(n, min(1.0, budget / cost.sum()))
+    # a naive evader chooses a place in proportion to its score
     weight = places.score / places.score.sum() if places.score.sum() > 0 else np.full(n, 1.0 / n)
     top = float(weight @ detection(places, top_list(places, budget)))
+    # detection of the naive evader is linear in q: weight (seen + (1 - seen) s q)
     gain = weight * (1.0 - places.seen) * SENSITIVITY
     wanted = naive * top - float(weight @ places.seen)
     uniform = worst_case(places, uniform_q)
     free = 1.0 - _solve(places, open_to, rows, least, budget, gain, None, None)[1]
     q, past = _solve(places, open_to, rows, least, budget, gain, wanted, None)
+    # the condition costs too much: take the most naive detection that leaves the worst case of a uniform draw
     if 1.0 - past < uniform:
         q, _ = _solve(places, open_to, rows, least, budget, gain, None, 1.0 - min(uniform, free) + 1e-9)
         past = float((open_to * (1.0 - SENSITIVITY * q)).max())
@@ -149,17 +154,17 @@ def plan(places: Places, budget: float, *, floor: float = 0.02, naive: float = N
 
 
 def detection(places: Places, q: np.ndarray) -> np.ndarray:
-    """Return the probability that compute at each place is found, by imagery or a visit, (place,)."""
+    """Return the probability that compute at each place is found, by imagery or by a visit, (place,) float64."""
     return np.asarray(1.0 - (1.0 - places.seen) * (1.0 - SENSITIVITY * q))
 
 
 def worst_case(places: Places, q: np.ndarray) -> float:
-    """Return 1 - the largest expected share that gets past q, over all places."""
+    """Return 1 - the largest expected undetected share over all places."""
     return float(1.0 - (places.value * (1.0 - detection(places, q))).max())
 
 
 def top_list(places: Places, budget: float) -> np.ndarray:
-    """Return q of the list of the highest scores that the budget pays for, the last one in part."""
+    """Return q of the list of the highest scores that the budget pays for; the last place gets what is left."""
     order = np.lexsort((np.array(places.place_id), -places.score))
     q, left = np.zeros(len(order)), budget
     for k in order:
@@ -171,20 +176,21 @@ def top_list(places: Places, budget: float) -> np.ndarray:
 
 
 def draw(places: Places, q: np.ndarray, seed: int) -> list[str]:
-    """Return the places to visit: systematic sampling in a seeded order, inclusion probability exactly q.
+    """Return the places to visit: systematic sampling in a seeded random order, inclusion probabilities exactly q.
 
-    The number drawn is sum(q), rounded up or down at random.
+    The number of places is sum(q), rounded up or down at random (Madow 1949).
     """
     rng = np.random.default_rng(int.from_bytes(hashlib.sha256(f"inspection {seed}".encode()).digest()[:8], "big"))
     order = rng.permutation(len(q))
     edges = np.concatenate([[0.0], np.cumsum(q[order])])
+    # equidistant ticks with one random start over intervals of length q: each is hit with probability q
     ticks = rng.random() + np.arange(math.ceil(edges[-1]) + 1)
     hit = np.searchsorted(edges, ticks[ticks < edges[-1]], side="right") - 1
     return sorted(places.place_id[order[k]] for k in set(hit.tolist()))
 
 
 def digest(places: Places) -> str:
-    """Return a hash of all that the plan rests on, for the audit of a draw."""
+    """Return a SHA-256 hash of all input of the plan, so that a draw can be audited."""
     text = "\n".join(
         f"{p}|{a:.9g}|{b:.9g}|{c:.9g}|{d:.9g}|{s}"
         for p, a, b, c, d, s in zip(
@@ -195,16 +201,16 @@ def digest(places: Places) -> str:
 
 
 def split_detection(places: Places, q: np.ndarray, parts: int) -> float:
-    """Detection of an evader who knows q and spreads over the `parts` places where least is found.
+    """Return the detection of an evader who knows q and uses the `parts` places with the least detection.
 
-    One part found is found: 1 - Π (1 - d). Only places that can host their part are a choice.
+    Finding one part is enough: 1 - Π (1 - d). Only places that can host their part are considered.
     """
     d = np.sort(detection(places, q)[places.value >= 1.0 / parts])[:parts]
     return float(1.0 - np.prod(1.0 - d)) if len(d) else 1.0
 
 
 def least_watched(places: Places, q: np.ndarray) -> float:
-    """Worth against an evader who moves to the stratum where most gets past, to any of its places alike."""
+    """Return the detection of an evader who uses a random place of the stratum with the least detection."""
     past = places.value * (1.0 - detection(places, q))
     names = np.array(places.stratum)
     return float(1.0 - max(past[names == s].mean() for s in set(places.stratum)))
@@ -214,7 +220,11 @@ def _solve(
     places: Places, open_to: np.ndarray, floors: csr_array, least: np.ndarray, budget: float,
     gain: np.ndarray, wanted: float | None, most: float | None,
 ) -> tuple[np.ndarray, float]:  # fmt: skip
-    """Minimise what gets past at the best place, with a naive gain of `wanted`; or, with `most`, maximise the gain."""
+    """Minimise the largest undetected share t, with naive gain >= `wanted`; with `most`, maximise gain at t <= `most`.
+
+    Returns:
+        q (place,) and t.
+    """
     n = len(open_to)
     # open (1 - s q) <= t   ->   -open s q - t <= -open
     diagonal = csr_array(coo_array((-open_to * SENSITIVITY, (np.arange(n), np.arange(n))), shape=(n, n)))
@@ -228,6 +238,7 @@ def _solve(
         parts.append(csr_array(np.append(-gain, 0.0)[None, :]))
         right.append(np.array([-wanted]))
     if most is None:
+        # the tiny cost term picks the cheapest of equally good plans
         c, bounds = np.append(1e-9 * places.cost / places.cost.sum(), 1.0), [(0.0, 1.0)] * (n + 1)
     else:
         c, bounds = np.append(-gain, 0.0), [(0.0, 1.0)] * n + [(0.0, most)]

@@ -1,23 +1,23 @@
-"""How far the order of the list can be trusted: resampled draws, ties, and the spread of the true order.
+"""Stability of the ranks: resampled draws, ties, and the spread of the true order.
 
-In: the `Basis` of `undeclared_compute`, expected undeclared compute. Out: ranks' 5% and 95% quantiles, ties, a
-summary.
+In: the `Basis` of `undeclared_compute`, expected undeclared compute. Out: 5% and 95% quantiles of the ranks, ties,
+a summary.
 
-Two questions that are often taken for one:
+Two different questions:
 
-* *Resampling.* The list orders by an expectation. Estimated from 4,000 random draws of each entry (worlds, in which
-  also "is a data center" and "is undeclared" are drawn), by how much would the order move if they were drawn again? 200
-  bootstrap resamples of the worlds answer that: rank_low, rank_high, tie. The list itself uses the lattice of
-  `undeclared_compute`, whose error is smaller; the answer is on the safe side.
-* *Posterior.* In which order do the entries truly stand? In each world the entries are ranked by what they hide there.
-  That spread is wide, most of it from "is it undeclared at all", and no number of draws makes it smaller.
+* *Resampling.* The list is sorted by an expectation. If the expectation is estimated from 4,000 Monte Carlo draws
+  ("worlds", in which "is a data center" and "is undeclared" are drawn too), how much would the order change with new
+  draws? 200 bootstrap resamples of the worlds (Efron 1979) answer that: rank_low, rank_high, tie. The list itself uses
+  the lattice of `undeclared_compute`, whose error is smaller, so the answer is conservative.
+* *Posterior.* What is the true order? In each world the entries are ranked by their undeclared compute in that world.
+  This spread is wide, mostly because of "is it undeclared at all", and more draws do not reduce it.
 
-Resampled are the first 1,200 entries that hide anything, of which 1,000 are reported; past these, ranks come from the
-normal approximation: the entries whose expectation is within 1.645 standard errors of one's own.
+The first 1,200 entries with undeclared compute are resampled and 1,000 of them reported. Ranks after these come from
+the normal approximation: the entries whose expectation is within 1.645 standard errors of the entry's own.
 
-`tie` is the rank of the first entry of a group; an entry belongs to it as long as it changes places with that first
-one in more than a third of the resamples (past 1,000: is within 0.43 standard errors of the difference, which is the
-same for normal errors). So a group is never longer than what its first entry reaches.
+`tie` is the rank of the first entry of a group. An entry belongs to the group as long as it changes places with that
+first entry in more than a third of the resamples (after the first 1,000: is within 0.43 standard errors of the
+difference, which is the same for normal errors). So all entries of a group are compared with its first one.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ from overwatt.pipeline.inspection import undeclared_compute
 from overwatt.pipeline.inspection.undeclared_compute import UNIT, Basis
 from overwatt.pipeline.quantiles import SCORE_OF
 
-WORLDS, RESAMPLES, SEED = 4000, 200, 5
-RESAMPLED, REPORTED = 1200, 1000
-FLIP = 1.0 / 3.0
+WORLDS, RESAMPLES, SEED = 4000, 200, 5  # own choices (docs/methods.md, section 6.2)
+RESAMPLED, REPORTED = 1200, 1000  # own choice: 200 more than reported, so that the last ranks reported have rivals
+FLIP = 1.0 / 3.0  # own choice: two entries with certain order flip in none, equal ones in half of the resamples
 TOP = 10
 _Z_FLIP = float(ndtri(2 / 3))  # two entries change places in a third of the draws
-_ORDERED_WORLDS = 400
+_ORDERED_WORLDS = 400  # worlds in which the true order is ranked; own choice, for time
 
 
 def worlds(b: Basis, rows: np.ndarray) -> np.ndarray:
-    """Return undeclared FLOP in joint random draws, (n, WORLDS) float32, in `UNIT`.
+    """Return undeclared FLOP in joint Monte Carlo draws, (n, WORLDS) float32, in `UNIT`.
 
-    An entry's draws depend on its id and the shared error only: other entries do not move them.
+    The draws of an entry depend only on its id and the shared error, not on other entries.
 
     Args:
-        b: from `undeclared.basis`.
+        b: from `undeclared_compute.basis`.
         rows: (n,) int, of `b`, none of class matched.
     """
     place = np.full(len(b), -1)
@@ -61,6 +61,7 @@ def worlds(b: Basis, rows: np.ndarray) -> np.ndarray:
             seed = int.from_bytes(hashlib.sha256(str(b.entry_id[row]).encode()).digest()[:8])
             rng = np.random.default_rng((SEED, seed))
             own = rng.standard_normal(WORLDS)
+            # one-factor Gaussian copula: correlation `load` with the error that all sites share
             u = ndtr(load[k] * common + math.sqrt(1.0 - load[k] ** 2) * own)
             at = np.minimum((u * draws.shape[1]).astype(np.int64), draws.shape[1] - 1)
             out[place[row]] = draws[k, at] * (rng.random(WORLDS) < b.weight[row])
@@ -68,7 +69,7 @@ def worlds(b: Basis, rows: np.ndarray) -> np.ndarray:
 
 
 def resample(drawn: np.ndarray, expected: np.ndarray) -> np.ndarray:
-    """Return bootstrap estimates about `expected`, (n, RESAMPLES) float64.
+    """Return bootstrap estimates of `expected`, (n, RESAMPLES) float64.
 
     Args:
         drawn: (n, world) float32 from `worlds`.
@@ -76,8 +77,10 @@ def resample(drawn: np.ndarray, expected: np.ndarray) -> np.ndarray:
     """
     count = drawn.shape[1]
     rng = np.random.default_rng(SEED + 1)
+    # how often each world is in each resample: the same worlds for all entries keeps their correlation
     times = rng.multinomial(count, np.full(count, 1.0 / count), RESAMPLES).astype(np.float32)
     means = (drawn @ times.T).astype(float) / count
+    # shifted so that they spread around the lattice's expectation, not around that of these draws
     return np.asarray(means + (expected - drawn.mean(axis=1, dtype=float))[:, None])
 
 
@@ -87,9 +90,9 @@ def places(
     """Return rank_low, rank_high and tie, each (n,) int64 in the list's order.
 
     Args:
-        b: from `undeclared.basis`.
+        b: from `undeclared_compute.basis`.
         order: (n,) int, rows of `b` in order of rank.
-        expected: (n,) float64 in the list's order, not rising, in `UNIT`.
+        expected: (n,) float64 in the order of the list, not increasing, in `UNIT`.
         error: (n,) float64, standard error of each from WORLDS draws, in `UNIT`.
     """
     n = len(order)
@@ -110,19 +113,20 @@ def places(
 def stability(
     ledger: gpd.GeoDataFrame, sites: gpd.GeoDataFrame, declared: gpd.GeoDataFrame | None = None
 ) -> dict[str, object]:
-    """Return how much the first places of a ranked ledger move; deterministic.
+    """Return how stable the first ranks of a ledger are; deterministic.
 
     Args:
-        ledger: from `rank.rank`.
+        ledger: from `ranking.rank_discrepancies`.
         sites: table `sites`.
-        declared: table `declared`, as given to `rank.rank`.
+        declared: table `declared`, as given to `ranking.rank_discrepancies`.
 
     Returns:
-        entries: entries that hide anything; top: 10, or fewer if there are fewer; top10_kept: mean share of the top
-        that stays in it over the resamples, top10_kept_p05 its 5% quantile, first_kept: share in which the first
-        stays first; median_move, p95_move: places by which an entry of the top moves; ties_in_top: groups that the
-        top falls into; posterior_top10_kept, posterior_median_move: the same against the order in single worlds,
-        among the entries resampled; resamples, draws; statement: all that in words. Figures are None without entries.
+        entries: number of entries with undeclared compute; top: 10, or fewer if there are fewer; top10_kept: mean share
+        of the top that stays in it over the resamples, top10_kept_p05 its 5% quantile, first_kept: share of resamples
+        in which the first stays first; median_move, p95_move: ranks by which an entry of the top moves; ties_in_top:
+        number of tie groups in the top; posterior_top10_kept, posterior_median_move: the same for the order in single
+        worlds, among the resampled entries; resamples, draws; statement: a summary in words. Figures are None without
+        entries.
     """
     b = undeclared_compute.basis(ledger, sites, declared)
     names = ledger["entry_id"].to_numpy(object)[b.row]
@@ -162,7 +166,7 @@ def stability(
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
-    """Rank of each row in each column, 1 for the largest, equals in the order of rows, (n, k) int64."""
+    """Rank of each row in each column, 1 for the largest, ties in the order of rows, (n, k) int64."""
     order = np.argsort(-values, axis=0, kind="stable")
     out = np.empty_like(order)
     np.put_along_axis(out, order, np.arange(1, len(values) + 1)[:, None], axis=0)
@@ -170,9 +174,10 @@ def _ranks(values: np.ndarray) -> np.ndarray:
 
 
 def _ties(means: np.ndarray, expected: np.ndarray, error: np.ndarray) -> np.ndarray:
-    """Rank of the first entry of each one's group, (n,) int64."""
+    """Rank of the first entry of each entry's group, (n,) int64."""
     n, known = len(expected), len(means)
     out = np.empty(n, np.int64)
+    # difference of two independent estimates: sqrt 2 times the standard error
     reach = np.searchsorted(-expected, -(expected - math.sqrt(2.0) * _Z_FLIP * error), side="right")
     start = 0
     while start < n:

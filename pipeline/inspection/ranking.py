@@ -1,28 +1,28 @@
-"""The ledger in order of what it could hide: expected undeclared training FLOP in 90 days.
+"""Rank the ledger by expected undeclared training FLOP in 90 days.
 
-In: tables `ledger` and `sites`. Out: the ledger, `rank` and all that is known of it filled, rank 1 first. One number
-per row, in the unit in which agreements are written, so that a small certain site and a large doubtful one can stand
-in one list (docs/methods.md, section 6.2).
+In: tables `ledger` and `sites`. Out: the ledger sorted by rank, with `rank` and the columns that belong to it filled.
+One number per row, in the unit of the agreements, so that a small certain site and a large uncertain one can be
+compared in one list (docs/methods.md, section 6.2).
 
 | class | expected undeclared FLOP in 90 days |
 |---|---|
 | undeclared | p_data_center (1 - p_match) E[C] |
 | above_declared | E[(C_obs - C_decl)+] |
-| position_mismatch | p_data_center (1 - p_match) E[C]: it may be another facility after all |
-| status_mismatch, type_mismatch | SHARE p_data_center E[C]: it may compute, and not as declared |
-| below_declared | SHARE E[(C_decl - C_obs)+]: what was declared here may stand elsewhere |
-| not_seen | SHARE p_detect C_decl: likewise; the median declared MW where none is stated |
+| position_mismatch | p_data_center (1 - p_match) E[C]: it may be another facility |
+| status_mismatch, type_mismatch | SHARE p_data_center E[C]: it may train, contrary to its declaration |
+| below_declared | SHARE E[(C_decl - C_obs)+]: the missing part may stand elsewhere |
+| not_seen | SHARE p_detect C_decl: likewise; the median declared MW if none is stated |
 | matched | 0 |
 
-Draws and their assumptions: `undeclared_compute`. Beside the number stand its quantiles, the probability of passing
-1e25 and 1e26 FLOP in 90 days, the next step worth most (`value_of_information`), the share of the list expected to
-be false (`false_discovery`), and how sure the rank is (`rank_stability`).
+Draws and their assumptions: `undeclared_compute`. Further columns are the quantiles of this number, the probability
+of more than 1e25 and 1e26 FLOP in 90 days, the next step with the highest value (`value_of_information`), the share of
+the list expected to be false (`false_discovery`), and the stability of the rank (`rank_stability`).
 
-A declared MW becomes FLOP at the FLOP per IT MW of its site, or, where there is no site, at the median of all sites:
-chips are assumed alike. p_data_center holds at the prior of `sites.prior`; another prior gives another list.
+Declared MW become FLOP with the FLOP per IT MW of their site, or with the median of all sites if there is no site:
+chips are assumed to be the same. p_data_center holds at the prior in `sites.prior`; another prior gives another list.
 
-q_value rests on the model's own probabilities: a ledger comes without scores of known negatives. False is an entry
-behind which nothing undeclared stands: not a data center, or declared after all, or its power not past the declared.
+q_value uses the model's own probabilities, because a ledger has no scores of known negatives. An entry is false if
+nothing undeclared stands behind it: it is not a data center, or it is declared, or its power is not above the declared.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ from overwatt.pipeline.tables import conform, empty
 __all__ = ["FLOP_90D_PER_MW", "SHARE", "p_over", "rank_discrepancies"]
 
 _DAYS = 90.0
-_LEVELS = (0.05, 0.50, 0.95)
+_LEVELS = (0.05, 0.50, 0.95)  # quantiles in the ledger
 _LEVEL_NAMES = ("p05", "p50", "p95")
-_FLOP = (1e25, 1e26)
+_FLOP = (1e25, 1e26)  # thresholds of agreements (docs/methods.md, section 5.3)
 
 
 def rank_discrepancies(
@@ -52,17 +52,17 @@ def rank_discrepancies(
     declared: gpd.GeoDataFrame | None = None,
     stakes: value_of_information.Stakes = value_of_information.DEFAULTS,
 ) -> gpd.GeoDataFrame:
-    """Return `ledger` in order of rank, with `undeclared_flop_90d` and the columns that go with rank filled.
+    """Return `ledger` sorted by rank, with `undeclared_flop_90d` and the columns that belong to the rank filled.
 
-    Ties go by class, then p_data_center, then entry_id, so the order never depends on the
+    Ties are sorted by class, then p_data_center, then entry_id, so the result does not depend on the
     order of the input.
 
     Args:
         ledger: table `entries` from `reconcile`, or a ledger to rank again.
         sites: table `sites` that it was made from.
         declared: table `declared`; with it, a not_seen row whose declaration is planned, under
-            construction or closed counts 0: it claims nothing in operation.
-        stakes: what finding, being wrong, a visit and an image are worth.
+            construction or closed counts 0: it does not claim to operate.
+        stakes: values of a find and of a wrong entry, costs of a visit and of an image.
 
     Raises:
         RegistryError: an entry names a site that `sites` does not have.
@@ -88,16 +88,16 @@ def rank_discrepancies(
 def with_controls(
     ledger: gpd.GeoDataFrame, sites: gpd.GeoDataFrame, controls: np.ndarray, screened: int | None = None
 ) -> gpd.GeoDataFrame:
-    """Return `ledger` with the `q_value` of undeclared entries from known negatives instead of the model's own word.
+    """Return `ledger` with `q_value` of undeclared entries from known negatives, not from the model's probabilities.
 
     Args:
-        ledger: from `rank`.
+        ledger: from `rank_discrepancies`.
         sites: table `sites`; its `prior` is the share of data centers among what was screened.
         controls: (m,) p_data_center of known negatives of the same imagery, at the same prior.
-        screened: roofs screened; the number of sites if not known, which is too few where small ones were left out.
+        screened: number of roofs screened; None: the number of sites, which is too low if small roofs were left out.
 
     Raises:
-        ConfigError: no control, one that is not finite, or fewer screened than listed.
+        ConfigError: no control, a control that is not finite, or fewer screened than listed.
     """
     if not len(controls):
         raise ConfigError("controls: the table has no row; give p_data_center of known negatives")
@@ -117,9 +117,9 @@ def p_over(
     days: float = _DAYS,
     declared: gpd.GeoDataFrame | None = None,
 ) -> np.ndarray:
-    """Return P(more than `flop` FLOP in `days` days, undeclared) of each entry, (entry,), in the ledger's order.
+    """Return P(more than `flop` undeclared FLOP in `days` days) of each entry, (entry,) float64, in ledger order.
 
-    FLOP grows in proportion to days: nothing is built or switched off meanwhile.
+    FLOP grow in proportion to days: it is assumed that nothing is built or switched off meanwhile.
 
     Raises:
         ConfigError: flop or days is not above 0.
@@ -136,13 +136,14 @@ def p_over(
 
 
 def _summary(b: Basis, flops: tuple[float, ...]) -> dict[str, np.ndarray]:
-    """Mean, its standard error, quantiles, P(over), null probability of each entry of `b`; FLOP in `UNIT`, float64."""
+    """Mean, standard error, quantiles, P(over) and null probability of each entry of `b`, (entry,); FLOP in `UNIT`."""
     n = len(b)
     names = ("mean", "error", *_LEVEL_NAMES, *(f"over_{k}" for k in range(len(flops))))
     out = {name: np.zeros(n) for name in names} | {"null": np.ones(n)}
     limits = [np.float32(min(f / UNIT, 1e30)) for f in flops]
     with np.errstate(over="ignore"):
         for rows, draws, real in undeclared_compute.conditional(b, np.arange(n)):
+            # X = B Y with P(B = 1) = w: E[X] = w E[Y], E[X^2] = w E[Y^2]
             w = b.weight[rows]
             mean = draws.mean(axis=1).astype(float)
             square = np.einsum("ij,ij->i", draws, draws).astype(float) / draws.shape[1]
@@ -157,7 +158,8 @@ def _summary(b: Basis, flops: tuple[float, ...]) -> dict[str, np.ndarray]:
 
 
 def _quantile(draws: np.ndarray, weight: np.ndarray, level: float) -> np.ndarray:
-    """Least x with P(B Y <= x) >= level, (row,), of ascending draws of Y: 0 where B is 0 often enough."""
+    """Least x with P(B Y <= x) >= level, (row,), from ascending draws of Y; 0 if P(B = 0) >= level."""
+    # P(B Y <= x) = (1 - w) + w P(Y <= x): the level that Y has to reach
     share = np.divide(level - (1.0 - weight), weight, out=np.zeros_like(weight), where=weight > 0)
     at = np.clip(np.ceil(share * draws.shape[1] - 1e-6).astype(np.int64) - 1, 0, draws.shape[1] - 1)
     values = np.take_along_axis(draws, at[:, None], axis=1)[:, 0].astype(float)

@@ -1,10 +1,10 @@
-"""Undeclared training compute of ledger entries as equally likely draws.
+"""Distribution of the undeclared training compute of ledger entries, as equally likely draws.
 
 In: tables `ledger`, `sites`, `declared`. Out: a `Basis` (columns, canonical order) and, a few rows at a time, the
 draws.
 
 The undeclared FLOP of an entry is X = B Y. B is 1 with the entry's weight (table in `ranking`), else 0; Y is
-compute given that the entry is what its class says:
+compute, given that the entry is what its class says:
 
 | class | Y, FLOP in 90 days |
 |---|---|
@@ -15,16 +15,17 @@ compute given that the entry is what its class says:
 
 P: IT power of the site, k: power of all sites under the declaration over that of this one, D: declared IT MW.
 C and P come from the nine quantiles of `sites`: ln C is piecewise linear in the normal score, the outer pieces
-carried on beyond p025 and p975 (exact for a log-normal, its tail cut at 3.7 sigma); from a quantile of 0 to the next
-it is linear. The two go together as log-normals C = P r do whose FLOP per MW, r, does not depend on P: a Gaussian
-copula of correlation sd(ln P) / sd(ln C), rounded to 0.05.
+extrapolated beyond p025 and p975 (exact for a log-normal, its tail cut at 3.7 sigma); between a quantile of 0 and the
+next, C itself is linear. Their dependence is that of log-normals C = P r whose FLOP per MW, r, does not depend on P: a
+Gaussian copula with correlation sd(ln P) / sd(ln C), rounded to 0.05.
 
-`DRAWS` = 4,181 points of the Fibonacci lattice (Niederreiter 1992, 5.1) take the place of random draws: equally
-likely, the same for all entries, without a seed. B is not drawn but weighted.
+`DRAWS` = 4,181 points of the Fibonacci lattice (Niederreiter 1992, 5.1) replace random draws: equally likely, the same
+for all entries, without a seed. B is not drawn; its weight is applied to the result.
 
-Between sites, part of the error is shared: of the power model (ln-sd 0.20) and of FLOP per MW (0.30; docs/methods.md,
-section 4.4). It moves all entries alike, so no column of a single entry feels it; `shared` gives the correlation that
-`rank_stability` uses. Whether a site is a data center or undeclared (B) is taken as independent between sites.
+All sites share a part of the error: that of the power model (ln-sd 0.20) and of FLOP per MW (0.30; docs/methods.md,
+section 4.4). It moves all entries in the same direction and does not change the columns of a single entry; `shared`
+gives the correlation that `rank_stability` uses. Whether a site is a data center or undeclared (B) is taken as
+independent between sites.
 """
 
 from __future__ import annotations
@@ -44,18 +45,19 @@ from overwatt.pipeline.tables import QUANTILE_NAMES
 from overwatt.pipeline.vocabulary import NOT_OPERATING
 
 SHARE = {"status_mismatch": 0.25, "type_mismatch": 0.5, "below_declared": 0.05, "not_seen": 0.05}
-"""Base rates, judgements until dispositions exist to fit them. A building that is finished
-before its declared date is usual (status lag 5-7 months, docs/methods.md, section 4.3): 1 in 4. A declared other
-use with data-center plant: even odds. A declaration not seen hides nothing by itself, its power
-only must be somewhere; mostly it is a wrong coordinate or was never built: 1 in 20."""
+"""Base rates, own choices until inspection results exist to fit them (docs/methods.md, section 6.2). A building that is
+finished before its declared date is common (status lag 5-7 months, docs/methods.md, section 4.3): 1 in 4. Another
+declared use, with data-center plant: even odds. A declaration that was not seen hides nothing at its own place, but its
+power may be elsewhere; mostly its coordinate is wrong or it was never built: 1 in 20."""
 FLOP_90D_PER_MW = 1e26 / 75.0
-"""Where no site gives a ratio: 1e26 FLOP in 90 days need 75 MW of H100 (docs/methods.md, section 0, number 7)."""
+"""Used if there are no sites: 1e26 FLOP in 90 days need 75 MW of H100 (docs/methods.md, section 0, number 7)."""
 UNIT = 1e24
-"""FLOP that are 1 in the draws, so that their squares stay within float32."""
+"""FLOP per unit of the draws, so that their squares stay within the range of float32."""
 DRAWS, _STEP = 4181, 2584  # consecutive Fibonacci numbers
 SHARED_LN_SD = math.hypot(0.20, 0.30)
+"""Error that all sites share: of the power model and of MFU (docs/methods.md, section 4.4)."""
 RATIO_LN_SD = math.hypot(0.32, 0.30)
-"""Of FLOP per declared MW: chip mix 0.22-0.42 and MFU 0.3 (docs/methods.md, section 4.4)."""
+"""ln-sd of FLOP per declared MW: chip mix 0.22-0.42 and MFU 0.3 (docs/methods.md, section 4.4)."""
 CLASSES = (
     "undeclared",
     "above_declared",
@@ -66,19 +68,19 @@ CLASSES = (
     "below_declared",
     "matched",
 )
-"""Classes in the order in which equals are listed."""
+"""Classes in the order in which ties are listed."""
 _UNDECLARED, _ABOVE, _TYPE, _STATUS, _POSITION, _NOT_SEEN, _BELOW, _MATCHED = range(8)
-_CHUNK = 64  # rows whose draws fit a core's cache
-_LEVELS = 20
+_CHUNK = 64  # rows at a time: their draws (1 MB) fit the cache of a core
+_LEVELS = 20  # correlations are rounded to 1 / 20: rows of one level share their order of draws
 _U = (np.arange(DRAWS) + 0.5) / DRAWS
 LATTICE = np.stack([ndtri(_U), ndtri((np.arange(DRAWS) * _STEP % DRAWS + 0.5) / DRAWS)])
-"""Normal scores, (2, draw), the first ascending."""
-_COARSE = ndtri((np.arange(256) + 0.5) / 256)
+"""Normal scores of the Fibonacci lattice, (2, draw), the first row ascending."""
+_COARSE = ndtri((np.arange(256) + 0.5) / 256)  # enough for a mean per site
 
 
 @dataclass(frozen=True)
 class Basis:
-    """What the draws are made of; entries in the order of their ids, whatever the ledger's order was.
+    """Columns from which the draws are made; entries sorted by id, whatever the order of the ledger.
 
     Attributes:
         row: (entry,) int64, row of the ledger.
@@ -89,9 +91,9 @@ class Basis:
         site: (entry,) int64, row of `flop` and `it_mw`, -1 without a site.
         flop: (site, quantile) float32, in `UNIT`.
         it_mw: (site, quantile) float32, MW.
-        declared_mw: (entry,) float64, MW, of all declarations of the site; not_seen: its own or the usual.
-        whole: (entry,) float64, power of all sites of the declaration over that of this one.
-        usual: FLOP in 90 days of one declared MW, in `UNIT`.
+        declared_mw: (entry,) float64, MW, sum over all declarations of the site; not_seen: its own or the median.
+        whole: (entry,) float64, power of all sites of the declaration over that of this site.
+        usual: FLOP in 90 days per declared MW, in `UNIT`.
     """
 
     row: np.ndarray
@@ -111,17 +113,18 @@ class Basis:
 
 
 def basis(ledger: gpd.GeoDataFrame, sites: gpd.GeoDataFrame, declared: gpd.GeoDataFrame | None = None) -> Basis:
-    """Return the columns that the draws are made of.
+    """Return the columns from which the draws are made.
 
     Args:
         ledger: table `ledger`.
         sites: table `sites` that it was made from.
         declared: table `declared`; with it, a not_seen row whose declaration is planned, under construction or
-            closed weighs 0: it claims nothing in operation.
+            closed has weight 0: it does not claim to operate.
 
     Raises:
         RegistryError: an entry names a site that `sites` does not have.
     """
+    # sorted by id: the same draws for the same entry in whatever order the ledger comes
     ids = ledger["entry_id"].to_numpy(object)
     klass = ledger["class"].map({c: n for n, c in enumerate(CLASSES)}).to_numpy(float)
     row = np.lexsort((klass, ids)) if len(ids) else np.empty(0, np.int64)
@@ -134,12 +137,12 @@ def basis(ledger: gpd.GeoDataFrame, sites: gpd.GeoDataFrame, declared: gpd.GeoDa
     site_ids, decl_ids = (ledger[c].to_numpy(object, na_value=None)[row] for c in ("site_id", "declared_id"))
     named = ~pd.isna(site_ids)
     site = np.full(len(row), -1)
-    keep = ~known.duplicated(keep="last")
+    keep = ~known.duplicated(keep="last")  # of sites with one id the last counts
     at = known[keep].get_indexer(site_ids[named])
     site[named] = np.append(np.flatnonzero(keep), -1)[at]
-    lost = named & (site < 0)
-    if lost.any():
-        name = "".join(c for c in str(site_ids[lost][0])[:60] if c.isprintable())
+    missing = named & (site < 0)
+    if missing.any():
+        name = "".join(c for c in str(site_ids[missing][0])[:60] if c.isprintable())
         raise RegistryError(f"ledger: site_id '{name}' is not in the table of sites; give the sites of the same run")
     flop, it_mw = (quantiles_of(sites, stem, unit) for stem, unit in (("flop_90d", UNIT), ("it_mw", 1.0)))
     own_mw, seen_mw = number("declared_it_mw"), number("it_mw_p50")
@@ -166,13 +169,13 @@ def basis(ledger: gpd.GeoDataFrame, sites: gpd.GeoDataFrame, declared: gpd.GeoDa
 
 
 def conditional(b: Basis, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yield (rows, draws of Y in `UNIT`, P(there is an excess)) for a few rows at a time.
+    """Yield (rows, draws of Y in `UNIT`, P(the difference is real)) for a few rows at a time.
 
-    Each row's numbers depend on that row alone.
+    The numbers of a row depend on that row alone.
 
     Args:
         b: from `basis`.
-        rows: (n,) int, of `b`; those of class matched have no draws and are left out.
+        rows: (n,) int, of `b`; those of class matched have no draws and are skipped.
 
     Yields:
         rows (k,) int; draws (k, DRAWS) float32, ascending; real (k,) float64: 1, and for above and below_declared
@@ -185,11 +188,13 @@ def conditional(b: Basis, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.nda
     ratio = np.exp(RATIO_LN_SD * LATTICE[0])
     for part in _chunks(rows[klass == _NOT_SEEN]):
         mean = b.declared_mw[part] * b.usual
+        # a log-normal with the mean D times FLOP per MW
         yield part, (mean[:, None] * (ratio / ratio.mean())).astype(np.float32), np.ones(len(part))
     rows = rows[both]
     level = _copula(b, rows)
     for n in np.unique(level):
         rho = n / _LEVELS
+        # second coordinate of the Gaussian copula with correlation rho
         scores = rho * LATTICE[0] + math.sqrt(1.0 - rho**2) * LATTICE[1]
         order = np.argsort(scores, kind="stable")
         for part in _chunks(rows[level == n]):
@@ -205,9 +210,9 @@ def conditional(b: Basis, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.nda
 
 
 def shared(b: Basis, rows: np.ndarray) -> np.ndarray:
-    """Return the correlation of each entry's normal score with the error that all sites share, (n,) float64.
+    """Return the correlation of each entry's normal score with the error shared by all sites, (n,) float64.
 
-    Its square is the shared part of the variance of ln C: SHARED_LN_SD squared over the entry's own, 1 at most.
+    Its square is the shared part of the variance of ln C: SHARED_LN_SD squared over the entry's variance, at most 1.
     """
     sd = np.full(len(rows), RATIO_LN_SD)
     on = b.site[rows] >= 0
@@ -221,11 +226,11 @@ def _chunks(rows: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _sums(key: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Sum of the known values over the rows of the same key, NaN where none is known or the key is None, (n,)."""
+    """Sum of the known values over the rows of the same key, (n,); NaN if none is known or the key is None."""
     code = pd.factorize(key)[0]
     ok = (code >= 0) & ~np.isnan(values)
     size = int(code.max(initial=-1)) + 1
-    total = np.bincount(code[ok], values[ok], size).astype(float)  # without rows it counts in integers
+    total = np.bincount(code[ok], values[ok], size).astype(float)  # bincount of nothing returns integers
     total[np.bincount(code[ok], minlength=size) == 0] = np.nan
     out = np.full(len(key), np.nan)
     out[code >= 0] = total[code[code >= 0]]
@@ -233,7 +238,7 @@ def _sums(key: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def _usual(flop: np.ndarray, it_mw: np.ndarray) -> float:
-    """Median over the sites of the mean FLOP over the mean IT power, in `UNIT` a MW."""
+    """Median over the sites of mean FLOP over mean IT power, in `UNIT` per MW."""
     ratios = []
     for start in range(0, len(flop), 4096):
         at = slice(start, start + 4096)
@@ -243,6 +248,6 @@ def _usual(flop: np.ndarray, it_mw: np.ndarray) -> float:
 
 
 def _copula(b: Basis, rows: np.ndarray) -> np.ndarray:
-    """Correlation of ln P and ln C of each row's site in steps of 1 / _LEVELS, (n,) int64."""
+    """Correlation of ln P and ln C at each row's site, in steps of 1 / _LEVELS, (n,) int64."""
     power, compute = ln_sd(b.it_mw[b.site[rows]]), ln_sd(b.flop[b.site[rows]])
     return np.rint(_LEVELS * np.clip(power / np.maximum(compute, 1e-9), 0.0, 1.0)).astype(np.int64)

@@ -1,7 +1,8 @@
-"""Declared or counted chips: the power they take and the speed they have.
+"""Power and speed of declared or counted chips.
 
 In: names and numbers, such as 'NVIDIA H100 SXM5 80GB:100000'. Out: `ChipPower`: facility and IT power,
-H100 equivalents on the dense BF16 basis. The law and its error are those of overwatt.models.capacity.chip_power.
+H100 equivalents on the dense BF16 basis. The law of power and its error are in overwatt.models.capacity.chip_power
+(docs/methods.md, section 4.3).
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from overwatt.models.reference import facts
 from overwatt.pipeline.power.evidence_models import facility_ratio
 
 MAX_CHIPS = 100_000_000
-"""Refused above: some 20 times all AI chips made by 2026 in H100 equivalents (Epoch AI, recalled)."""
+"""Larger numbers are refused: some 20 times all AI chips made by 2026 in H100 equivalents (Epoch AI, recalled)."""
+# short names that fit several chips of the table, and the one that is meant; own choice: the most widely used
 _PREFERRED = {
     "a100": "NVIDIA A100", "a100 sxm": "NVIDIA A100", "h100": "NVIDIA H100 SXM5 80GB",
     "h100 sxm": "NVIDIA H100 SXM5 80GB", "h200": "NVIDIA H200 SXM", "h20": "NVIDIA HGX H20", "b200": "NVIDIA B200",
@@ -34,16 +36,16 @@ _PREFERRED = {
 
 @dataclass(frozen=True)
 class ChipPower:
-    """What chips come to.
+    """Power and speed of a set of chips.
 
     Attributes:
         facility_mw: median peak power of the site, cooling included.
         it_mw: the same without cooling.
-        ln_sd: of facility_mw; that of it_mw has the spread of facility over IT power besides.
+        ln_sd: of facility_mw; it_mw also has the spread of the ratio of facility to IT power.
         h100e: H100 equivalents, dense BF16 basis.
         bf16_flop_per_s: dense peak speed.
-        words: for people.
-        errors: source of error -> ln-sd; their squares add up to that of ln_sd.
+        words: description in words.
+        errors: source of error -> ln-sd; their squares add up to ln_sd squared.
     """
 
     facility_mw: float
@@ -56,12 +58,13 @@ class ChipPower:
 
 
 def parse_chips(text: str) -> list[tuple[str, int]]:
-    """Return names and numbers from 'NAME:NUMBER', several with commas or semicolons.
+    """Return names and numbers from 'NAME:NUMBER'; separate several with commas or semicolons.
 
     Raises:
-        ConfigError: a part has no number, or an impossible one.
+        ConfigError: a part has no number, or one out of range.
     """
     out = []
+    # a comma before exactly three digits separates thousands, not parts
     for part in re.split(r"[;,](?!\d{3}(?:\D|$))", text):
         if not part.strip():
             continue
@@ -70,7 +73,9 @@ def parse_chips(text: str) -> list[tuple[str, int]]:
         if not colon or not name.strip() or not re.fullmatch(r"-?\d{1,15}", digits):
             raise ConfigError(f"chips: '{part.strip()[:80]}' cannot be read; give NAME:NUMBER, such as 'H100:1000'")
         if not 0 < int(digits) <= MAX_CHIPS:
-            raise ConfigError(f"chips: {int(digits):,} of '{name.strip()[:60]}' cannot be; give 1 to {MAX_CHIPS:,}")
+            raise ConfigError(
+                f"chips: {int(digits):,} of '{name.strip()[:60]}' is out of range; give 1 to {MAX_CHIPS:,}"
+            )
         out.append((name.strip(), int(digits)))
     if not out:
         raise ConfigError("chips: none given; give NAME:NUMBER, such as 'H100:1000'")
@@ -78,10 +83,10 @@ def parse_chips(text: str) -> list[tuple[str, int]]:
 
 
 def find_chip(name: str) -> Chip:
-    """Return the chip of a full or short name; case, spaces and hyphens do not matter.
+    """Return the chip with a full or short name; case, spaces and hyphens do not matter.
 
     Raises:
-        ConfigError: there is none, or several of it differ.
+        ConfigError: no chip has this name, or several chips that differ.
     """
     table = chips()
     if name in table:
@@ -89,13 +94,14 @@ def find_chip(name: str) -> Chip:
     wanted = _words(name)
     if " ".join(wanted) in _PREFERRED:
         return table[_PREFERRED[" ".join(wanted)]]
+    # the same words, else all words of the name among those of the chip
     found = [c for c in table.values() if _words(c.chip) == wanted]
     found = found or [c for c in table.values() if wanted and set(wanted) <= set(_words(c.chip))]
     if not found:
         raise ConfigError(f"chips: '{name[:60]}' is not in the table of chips; nearest names: {_nearest(name)}")
     if len({(c.tdp_w, c.bf16_tflop_s) for c in found}) > 1:
         several = ", ".join(c.chip for c in found[:6])
-        raise ConfigError(f"chips: '{name[:60]}' may be {several}; give one of these names")
+        raise ConfigError(f"chips: '{name[:60]}' may mean {several}; give one of these names")
     return min(found, key=lambda c: (len(c.chip), c.chip))
 
 
@@ -103,12 +109,12 @@ def power_of_chips(numbers: Sequence[tuple[str, int]], *, facility: bool = True,
     """Return power and speed of chips.
 
     Args:
-        numbers: name and number of each kind, as of `parse_chips`.
-        facility: the site's capacity, cooling included; else the draw of the machine, as in TOP500 runs.
-        year: of the estimate; chips that were not out then are refused.
+        numbers: name and number of each kind, as from `parse_chips`.
+        facility: whether cooling is included; without it, the power drawn by the machine, as in TOP500 runs.
+        year: of the estimate; chips released later are refused.
 
     Raises:
-        ConfigError: a chip is unknown, has no speed in the table, or was not out yet.
+        ConfigError: a chip is unknown, has no speed in the table, or was released later than `year`.
     """
     found = [(find_chip(name), n) for name, n in numbers]
     for chip, _ in found:
@@ -119,13 +125,14 @@ def power_of_chips(numbers: Sequence[tuple[str, int]], *, facility: bool = True,
     total = sum(chip.tdp_w * n for chip, n in found)
     count = sum(n for _, n in found)
     dense = sum(chip.tdp_w * n for chip, n in found if chip.dense) / total
+    # ln(P / sum n TDP) from the fitted law (docs/methods.md, section 4.3)
     ln_over, ln_sd = law().predict(total / count, dense=dense, facility=facility)
     mw = total * math.exp(ln_over) / 1e6
     speed = sum((chip.bf16_tflop_s or 0.0) * 1e12 * n for chip, n in found)
     listed = ", ".join(f"{n:,} {chip.chip}" for chip, n in found)
     words = f"{listed}: {mw:,.3g} MW at {1e6 * mw / count:,.0f} W a chip all in (facility, ln-sd {ln_sd:.2f})"
     ratio = facility_ratio(None, None)[0] if facility else 1.0
-    scatter = law().ln_sd
+    scatter = law().ln_sd  # between sites with the same chips; the rest is the uncertainty of the coefficients
     errors = {
         "sites with the same chips": scatter,
         "the law of power of chips": math.sqrt(max(0.0, ln_sd**2 - scatter**2)),

@@ -1,7 +1,8 @@
-"""Energy of a year: IT power, its utilisation and the annual PUE, kept apart from the ratio at peak.
+"""Annual energy from IT power, utilisation and annual PUE.
 
-The ratio at peak sizes cooling and transformers (pipeline.power.posterior); the PUE is the mean of a year and lower.
-In: `PowerDraws`. Out: draws of GWh a year. PUE by kind of cooling, more in hot climates: models/reference.
+The annual PUE is not the ratio of facility to IT power at peak: that ratio sizes cooling and transformers
+(overwatt.pipeline.power.posterior), the PUE is a mean over the year and lower (docs/methods.md, section 4.3).
+In: `PowerDraws`. Out: draws of GWh per year. PUE by kind of cooling and climate: models/reference.
 """
 
 from __future__ import annotations
@@ -13,15 +14,16 @@ from overwatt.models.reference import facts
 from overwatt.pipeline.power.posterior import POOL, PowerDraws, pool_slice
 
 HOURS = 8766.0
+"""Hours of a mean year of 365.25 days."""
 CLIMATES = ("temperate", "hot")
 
 
 def annual_pue(cooling: str | None, climate: str = "temperate", *, n: int = POOL) -> np.ndarray:
-    """Return draws of the annual PUE, (n,): 1 plus a log-normal.
+    """Return draws of the annual PUE, (n,) float64: 1 plus a log-normal (docs/methods.md, section 4.3).
 
     Args:
-        cooling: kind of cooling (overwatt.pipeline.power.evidence), or None where it is not known.
-        climate: 'temperate', or 'hot' for the tropics and deserts, where 0.1 is added.
+        cooling: kind of cooling (overwatt.pipeline.power.evidence), or None if it is not known.
+        climate: 'temperate', or 'hot' for the tropics and deserts, which adds 0.1.
         n: number of draws.
 
     Raises:
@@ -35,9 +37,9 @@ def annual_pue(cooling: str | None, climate: str = "temperate", *, n: int = POOL
 
 
 def annual_gwh(power: PowerDraws, *, cooling: str | None = None, climate: str = "temperate") -> np.ndarray:
-    """Return energy of a year at full occupancy, (site, draw) float64, GWh.
+    """Return annual energy at full occupancy, (site, draw) float64, GWh.
 
-    IT power × utilisation × PUE × 8766 h; utilisation is that of the compute, drawn by the same stream.
+    IT power × utilisation × PUE × 8766 h; the distribution of utilisation is that of the compute estimate.
     """
     n = max(POOL, 2 * power.it_mw.shape[1])
     pue = annual_pue(cooling, climate, n=n)
@@ -45,5 +47,6 @@ def annual_gwh(power: PowerDraws, *, cooling: str | None = None, climate: str = 
     out = np.empty(power.it_mw.shape)
     for row, it_mw in enumerate(power.it_mw):
         seed = int(power.seeds[row])
+        # streams 8 and 9: other factors of the site use other numbers
         out[row] = it_mw * pool_slice(pue, seed, 8, len(it_mw)) * pool_slice(used, seed, 9, len(it_mw))
     return out * HOURS / 1000.0

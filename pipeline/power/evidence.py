@@ -1,6 +1,6 @@
-"""What is known of one site: the evidence, and the refusal of what cannot be.
+"""Evidence on one site, and the check that refuses impossible values.
 
-In: counts and sizes as typed by an analyst or found by the detector. Out: `SiteEvidence`, checked.
+In: counts and sizes from an analyst or from the detector. Out: `SiteEvidence`, checked.
 """
 
 from __future__ import annotations
@@ -12,33 +12,33 @@ from overwatt.aoi.errors import ConfigError, nearest
 from overwatt.models.reference import facts
 
 COOLING = ("air_chiller", "water", "direct_air", "liquid")
-"""Kinds of cooling, for the facility ratio, the PUE, and whether seeing no equipment says anything."""
+"""Kinds of cooling; they set the facility ratio, the PUE, and what it means that no equipment is seen."""
 
 
 @dataclass(frozen=True)
 class SiteEvidence:
-    """What was seen, counted or declared of one site. Absent: nothing is known of it.
+    """What was seen, counted or declared at one site. A field without a value: not known.
 
     Attributes:
         site_id: stable name; also names the stream of random draws.
-        building_area_m2: footprint; 0 where none is known.
-        cooling_area_m2: area of outlined cooling-equipment polygons, gaps between units included.
-        chillers: air-cooled chillers counted; None or 0 is "none counted", not "none there".
-        cooling_tower_cells: cooling-tower cells counted; the same holds.
-        gsd_m: ground sampling distance the outlines were drawn at; None is taken as 2 m.
-        storeys: mean number of storeys; None leaves it to the spread of the prior.
-        on_border: part of the site lies outside the imagery, areas and counts are lower bounds.
+        building_area_m2: footprint; 0 if not known.
+        cooling_area_m2: area of the outlines of cooling equipment, gaps between units included.
+        chillers: air-cooled chillers counted; None or 0 means "none counted", not "none there".
+        cooling_tower_cells: cooling-tower cells counted; None or 0 as for `chillers`.
+        gsd_m: ground sampling distance of the image in which the outlines were drawn, m; None is taken as 2 m.
+        storeys: mean number of storeys; None: covered by the spread of the prior.
+        on_border: part of the site lies outside the imagery; areas and counts are lower bounds.
         chiller_fans, chiller_area_m2: fans and plan area of ONE chiller.
         tower_fan_diameter_m, tower_cell_area_m2, tower_height_m: of ONE cell.
         dry_coolers: dry coolers or fan walls counted.
         generators: counted; generator_mw: nameplate of one.
-        substation_mva: capacity of the site's transformers in all: a cap.
-        turbines_mw: generation on the site where it has no grid connection: a cap.
+        substation_mva: total capacity of the site's transformers: a cap.
+        turbines_mw: generation on a site without grid connection: a cap.
         buildings: finished data-center buildings.
-        operator: who runs it.
+        operator: name of the company that runs the site.
         cooling: one of `COOLING`.
         building_class: a class of models/reference/area_priors.csv.
-        chips: (median facility MW, ln-sd, words) that counted or declared chips imply.
+        chips: (median facility MW, ln-sd, words) from counted or declared chips.
     """
 
     site_id: str
@@ -83,18 +83,19 @@ def check(site: SiteEvidence) -> None:
         value = getattr(site, name)
         if value is None:
             continue
-        if name in _COUNTS:
+        if name in _COUNTS:  # whole numbers, also if given as floats
             if not (math.isfinite(value) and value >= 0 and value == int(value)):
-                raise ConfigError(f"{where}: {name} {value} cannot be; give a whole number, 0 or more")
+                raise ConfigError(f"{where}: {name} {value} is not possible; give a whole number, 0 or more")
         elif not math.isfinite(value) or value < 0 or (value == 0 and name not in _MAY_BE_ZERO):
             need = "a finite number, 0 or more" if name in _MAY_BE_ZERO else "a finite number above 0"
-            raise ConfigError(f"{where}: {name} {value} cannot be; give {need}")
+            raise ConfigError(f"{where}: {name} {value} is not possible; give {need}")
+    # own choices, far above anything built: they catch wrong units and fields
     if site.storeys is not None and site.storeys > 50:
-        raise ConfigError(f"{where}: storeys {site.storeys:g} cannot be; give storeys, not metres")
+        raise ConfigError(f"{where}: storeys {site.storeys:g} is not possible; give storeys, not metres")
     if site.generator_mw is not None and site.generator_mw > 100:
-        raise ConfigError(f"{where}: generator_mw {site.generator_mw:g} cannot be; give MW of one generator")
+        raise ConfigError(f"{where}: generator_mw {site.generator_mw:g} is not possible; give MW of one generator")
     if site.buildings is not None and site.buildings > 500:
-        raise ConfigError(f"{where}: buildings {site.buildings} cannot be; give the buildings of one site")
+        raise ConfigError(f"{where}: buildings {site.buildings} is not possible; give the buildings of one site")
     if site.cooling is not None and site.cooling not in COOLING:
         raise ConfigError(f"{where}: cooling '{site.cooling}' is not known; {nearest(site.cooling, COOLING)}")
     classes = facts.area_priors()
@@ -104,7 +105,7 @@ def check(site: SiteEvidence) -> None:
 
 
 def mw_words(mw: float) -> str:
-    """Megawatts for people."""
+    """Return megawatts as text: whole from 10 MW on, two figures below."""
     return f"{mw:,.0f} MW" if mw >= 10 else f"{mw:.2g} MW"
 
 

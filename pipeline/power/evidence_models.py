@@ -1,9 +1,9 @@
-"""One site's evidence and what each part of it says of IT power, as statements for the fusion.
+"""From the evidence on one site to statements on its IT power, for the fusion.
 
-In: `SiteEvidence`. Out: `Case`: log-normal statements on IT megawatts with their errors by name, caps,
-words, and what could not be. Equipment laws are those of `models.capacity.equipment`; densities, ratios and error
-terms those of models/reference. What is stated on facility power carries the error of the facility
-ratio, which the draws then share.
+In: `SiteEvidence`. Out: `Case`: log-normal statements on IT megawatts with named errors, caps, text, and
+questions. Equipment laws come from `models.capacity.equipment`; densities, ratios and errors from
+models/reference (docs/methods.md, section 4). A statement on facility power carries the error of the
+ratio of facility to IT power, which the draws then share.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from overwatt.pipeline.power.evidence import SiteEvidence, check, mw_words
 from overwatt.pipeline.power.fusion import Statement, fuse
 
 MAX_KW_PER_M2 = 5000.0  # refused: dense AI halls are 6-12, HPC white space 20-40 (docs/methods.md, section 4.1)
-ODD_KW_PER_M2 = 60.0  # flagged
+ODD_KW_PER_M2 = 60.0  # a question is printed; own choice: five times the densest AI halls
 MAX_SITE_MW = 20_000.0  # refused: the largest planned campuses are a few GW (docs/methods.md, section 4.2)
-MAX_PULL = 2.0  # standard deviations; own choice, keeps one small outline from emptying a large hall
+MAX_PULL = 2.0  # standard deviations; own choice: one small outline must not turn a large hall into an empty one
 _RATIOS = {
     "air_chiller": (1.37, 0.25),
     "water": (1.21, 0.30),
@@ -52,24 +52,24 @@ CHIPS = "the power of the chips"
 SEEN = "whether the equipment seen is all there is, and is cooling"
 BORDER = "what lies outside the imagery"
 UNSEEN = "why no cooling was seen"
-_LOAD_SD = 0.3  # what footprint and number of buildings err in together; own choice
-_STRANGER_SD = 0.7  # a building of an operator that the table does not have; own choice
-_LEGACY_OF_LARGE = 0.1  # own choice
+_LOAD_SD = 0.3  # error that footprint and number of buildings share; own choice
+_STRANGER_SD = 0.7  # more spread for an operator that is not in the table; own choice (docs/methods.md, 4.3)
+_LEGACY_OF_LARGE = 0.1  # factor on the share of legacy halls for operators of large AI sites; own choice
 _BACKUP = (0.7, 0.35, 0.6)  # load per nameplate, ln-sd, ln-sd of sites since 2025 (docs/methods.md, section 4.3)
 
 
 @dataclass(frozen=True)
 class Case:
-    """What a site's evidence comes to.
+    """The evidence on a site as statements.
 
     Attributes:
         site: the evidence.
         statements: on IT MW.
         ratio: median of facility over IT power, ln-sd of (ratio - 1).
-        caps: (facility MW, ln-sd, words) that power stays below.
-        prior_only: nothing but footprint or buildings speaks of power.
-        excess: by how much the equipment's statements were pulled towards the footprint's, in ln.
-        words: sentences on what the evidence says.
+        caps: (facility MW, ln-sd, words); facility power stays below each.
+        prior_only: the only evidence is footprint or number of buildings.
+        excess: shift of the equipment's statements towards the footprint's, in ln.
+        words: the evidence in sentences.
     """
 
     site: SiteEvidence
@@ -82,10 +82,10 @@ class Case:
 
 
 def case(site: SiteEvidence, year: int) -> Case:
-    """Return what the evidence of one site comes to in `year`.
+    """Return the statements that the evidence on one site makes in `year`.
 
     Raises:
-        ConfigError: a value is impossible, or the power it gives is (a wrong unit, mostly).
+        ConfigError: a value, or the power that follows from it, is impossible (mostly a wrong unit).
     """
     check(site)
     ratio = facility_ratio(site.operator, site.cooling)
@@ -123,14 +123,14 @@ def case(site: SiteEvidence, year: int) -> Case:
 def facility_ratio(operator_name: str | None, cooling: str | None) -> tuple[float, float]:
     """Return peak facility power over IT power: median, ln-sd of (ratio - 1).
 
-    By operator where the table has it, else by kind of cooling, else over all sites.
+    By operator if the table has it, else by kind of cooling, else over all sites (docs/methods.md, section 4.3).
     """
     return _facility_ratio(operator_name, cooling)
 
 
 def ratio_slope(ratio: tuple[float, float]) -> float:
     """Spread (ln-sd) of the ratio itself, to first order."""
-    return ratio[1] * (ratio[0] - 1.0) / ratio[0]
+    return ratio[1] * (ratio[0] - 1.0) / ratio[0]  # d ln R = (R - 1) / R d ln(R - 1)
 
 
 def footprint_prior(
@@ -144,18 +144,19 @@ def footprint_prior(
     """Return median facility MW and ln-sd from footprint alone.
 
     The mixture of building classes is replaced by the log-normal of the same mean and spread in
-    log space, never narrower than the ln-sd 0.65 found over campuses; a stated class stands alone.
-    An operator of large AI sites (models.capacity.operators) has few legacy halls: their share is taken a tenth.
+    log space, never narrower than the ln-sd 0.65 found over campuses; a stated class is used alone.
+    An operator of large AI sites (models.capacity.operators) has few legacy halls: their share is multiplied by 0.1.
+    docs/methods.md, section 4.1.
     """
     kw_per_m2, ln_sd = _density(year, storeys, building_class, large_operator)
     return kw_per_m2 * building_area_m2 / 1000.0, ln_sd
 
 
 def packing(gsd_m: float | None) -> tuple[float, float]:
-    """Return the share of outlined cooling area that is unit area: median and ln-sd.
+    """Return the share of outlined cooling area that is units: median and ln-sd.
 
     Linear in GSD between 0.6 m and 2 m; beyond, the median stays and the spread grows in
-    proportion to GSD. Own assumption, to be measured on simulated scenes.
+    proportion to GSD. Own choice, to be measured on simulated scenes (docs/methods.md, section 4.3).
     """
     return _packing(2.0 if gsd_m is None else gsd_m)
 
@@ -179,9 +180,11 @@ def _density(year: int, storeys: float | None, building_class: str | None, large
     if large_operator:
         weight = weight * np.array([_LEGACY_OF_LARGE if c.building_class == "legacy" else 1.0 for c in classes])
     weight = weight / weight.sum() if weight.sum() > 0 else np.full(len(classes), 1.0 / len(classes))
+    # density per footprint grows with storeys, relative to those that are usual in the class
     scale = np.array([1.0 if storeys is None else storeys / c.storeys for c in classes])
     ln_kw = np.log([c.kw_per_m2 for c in classes]) + np.log(scale)
     mean = float(weight @ ln_kw)
+    # variance of a mixture: within the classes plus between their means
     within = np.array([c.ln_sd for c in classes]) ** 2
     ln_sd = math.sqrt(float(weight @ (within + (ln_kw - mean) ** 2)))
     floor = facts.ratio("footprint_floor").ln_sd if building_class is None else 0.0
@@ -198,7 +201,7 @@ def _packing(gsd_m: float) -> tuple[float, float]:
 
 @lru_cache(maxsize=1)
 def _shared() -> dict[str, float]:
-    """Errors that all statements from cooling equipment have in common."""
+    """Errors that all statements from cooling equipment share."""
     names = {DERATE: "derate_net", HIDDEN: "hidden_cooling", COMMON: "common_error"}
     return {k: facts.ratio(v).ln_sd for k, v in names.items()}
 
@@ -214,7 +217,7 @@ def _footprint(site: SiteEvidence, year: int, ratio: float, slope: float) -> Sta
         building_class=site.building_class,
         large_operator=large,
     )
-    load = min(_LOAD_SD, 0.9 * ln_sd)
+    load = min(_LOAD_SD, 0.9 * ln_sd)  # the shared part must leave some of the spread to the footprint itself
     errors = {DENSITY: math.sqrt(ln_sd**2 - load**2), LOAD: load, RATIO: slope, COMMON: _shared()[COMMON]}
     storeys = "" if site.storeys is None else f" of {site.storeys:g} storeys"
     kind = site.building_class or f"mix of {'' if large else 'legacy, '}cloud and AI halls of {year}"
@@ -240,7 +243,7 @@ def _buildings(site: SiteEvidence) -> Statement | None:
 
 
 def _counted(site: SiteEvidence) -> Statement | None:
-    """IT power from counted machines. Units of one site are one model: their errors do not average out."""
+    """IT power from counted machines. The units of a site are of one model, so their errors do not average out."""
     parts: list[tuple[str, str, int, Capacity]] = []
     if site.chillers:
         unit = _unit("air_chiller", site.chiller_area_m2, site.chiller_fans, None, None)
@@ -253,6 +256,7 @@ def _counted(site: SiteEvidence) -> Statement | None:
     if not parts:
         return None
     mw = [n * unit.kw / 1000.0 for _, _, n, unit in parts]
+    # to first order each kind contributes its ln-sd times its share of the sum
     errors = {name: unit.ln_sd * m / sum(mw) for (name, _, _, unit), m in zip(parts, mw, strict=True)}
     errors |= {COUNT: facts.ratio("count_error").ln_sd, **_shared()}
     words = " and ".join(f"{n} counted {plural} at {unit.kw / 1000.0:.2f} MW each" for _, plural, n, unit in parts)
@@ -273,6 +277,7 @@ def _outlined(site: SiteEvidence) -> Statement | None:
     share, share_sd = packing(site.gsd_m)
     kind_known = bool(site.chillers or site.cooling_tower_cells or site.dry_coolers or site.cooling)
     kind_sd = 0.0 if kind_known else facts.ratio("outline_equipment_type").ln_sd
+    # C = 53 kW/m2 x area x share of units (docs/methods.md, section 4.3)
     mw = law.capacity_kw(site.cooling_area_m2 * share) / 1000.0
     errors = {PACKING: share_sd, TYPE: kind_sd, UNIT: law.ln_sd, **_shared()}
     at = "an unstated GSD (taken as 2 m)" if site.gsd_m is None else f"{site.gsd_m:g} m GSD"
@@ -289,6 +294,7 @@ def _generators(site: SiteEvidence, year: int, ratio: float, slope: float) -> St
     one = _unit("generator", None, None, None, None)
     each = one.kw / 1000.0 if site.generator_mw is None else site.generator_mw
     share, ln_sd, recent = _BACKUP
+    # new AI sites back up only a part of their load (docs/methods.md, section 4.3)
     backed = recent if year >= 2025 else ln_sd
     known = 0.0 if site.generator_mw is not None else one.ln_sd
     errors = {BACKED: math.hypot(backed, known), RATIO: slope, COMMON: _shared()[COMMON]}
@@ -316,14 +322,14 @@ def _together(cooling: Sequence[Statement]) -> str:
 
 
 def _pull(prior: Statement, cooling: Sequence[Statement]) -> float:
-    """Logarithm of the factor that brings the equipment within `MAX_PULL` of the footprint; 0 where it is."""
+    """Logarithm of the factor that moves the equipment to within `MAX_PULL` of the footprint; 0 if it is there."""
     gap = float(np.mean([math.log(s.median / prior.median) for s in cooling]))
     limit = MAX_PULL * math.hypot(prior.ln_sd, min(s.ln_sd for s in cooling))
     return -math.copysign(max(0.0, abs(gap) - limit), gap)
 
 
 def _flag(site: SiteEvidence, statements: Sequence[Statement], ratio: float) -> str:
-    """Refuse power that no site has; return a remark on a density that none is known to have."""
+    """Refuse power that no site has; return a question on a density above that of all known halls."""
     where = f"site '{site.site_id}'"
     most = max((s.median for s in statements), default=0.0) * ratio
     if most > MAX_SITE_MW:
@@ -347,9 +353,10 @@ def _flag(site: SiteEvidence, statements: Sequence[Statement], ratio: float) -> 
 
 
 def _over(statements: Sequence[Statement], ratio: float, cap: tuple[float, float, str]) -> str:
-    """Return a remark where the evidence is for more power than a cap lets through, else ''."""
+    """Return a question if the evidence is for more power than a cap allows, else ''."""
     fused = fuse(statements)
     gap = math.log(fused.median * ratio / cap[0])
+    # own choice: one-sided 5%
     if gap < 1.645 * math.hypot(fused.ln_sd, cap[1]):
         return ""
     return f"question: the evidence is for {mw_words(fused.median * ratio)}, well above what its supply carries"

@@ -1,12 +1,12 @@
-"""Log-normal statements on one quantity, put together with every source of error by its name.
+"""Fusion of log-normal statements on one quantity, with named sources of error.
 
-In: `Statement`s. Out: their best linear fusion in log space, and the share of its variance that each
-source of error has. A source that two statements name is one and the same error: it is not averaged
-out by having it twice. Shares add up to one.
+In: `Statement`s. Out: their best linear combination in log space, and the share of its variance from
+each source of error. A source that two statements name is one and the same error, so it does not
+average out. Shares add up to one.
 
 ln m_k = θ + Σ_j a_kj z_j, z_j standard normal. Weights minimise the variance of Σ_k w_k ln m_k under
-Σ w = 1 (generalised least squares, Aitken 1935) and w ≥ 0: evidence that says more power never lowers
-the result, as a negative weight would.
+Σ w = 1 (generalised least squares, Aitken 1935; docs/methods.md, section 4.4) and w ≥ 0: with a negative
+weight, evidence for more power would lower the result.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Statement:
-    """What one kind of evidence says.
+    """One kind of evidence on the quantity.
 
     Attributes:
         name: of the evidence.
         median: of the quantity, > 0.
-        errors: source of error -> ln-sd, >= 0; the same name elsewhere is the same error.
-        words: for people.
+        errors: source of error -> ln-sd, >= 0; the same name in another statement is the same error.
+        words: description in words.
     """
 
     name: str
@@ -38,13 +38,13 @@ class Statement:
 
     @property
     def ln_sd(self) -> float:
-        """Spread of this statement alone."""
+        """ln-sd of this statement alone."""
         return math.sqrt(sum(s * s for s in self.errors.values()))
 
 
 @dataclass(frozen=True)
 class Fused:
-    """The fusion: `median`, `ln_sd`, `loadings` source -> ln-sd it contributes, `weights` name -> 0..1."""
+    """The result: `median`, `ln_sd`, `loadings` (source -> ln-sd that it contributes), `weights` (name -> 0..1)."""
 
     median: float
     ln_sd: float
@@ -52,7 +52,7 @@ class Fused:
     weights: Mapping[str, float]
 
     def shares(self) -> dict[str, float]:
-        """Share of variance by source, largest first; they add up to 1, or are empty where there is no spread."""
+        """Share of variance by source, largest first; they add up to 1, or are empty if there is no spread."""
         return shares(self.loadings)
 
 
@@ -67,7 +67,7 @@ def fuse(statements: Sequence[Statement]) -> Fused:
     """Fuse statements on one quantity.
 
     Raises:
-        ValueError: there is none, or one without a positive median (a bug, not user input).
+        ValueError: there is no statement, or a median is not positive (a bug, not user input).
     """
     if not statements or any(not s.median > 0 for s in statements):
         raise ValueError("fusion needs statements of positive median")
@@ -80,18 +80,18 @@ def fuse(statements: Sequence[Statement]) -> Fused:
 def _combination(
     errors: tuple[tuple[tuple[str, float], ...], ...],
 ) -> tuple[tuple[float, ...], Mapping[str, float], float]:
-    """Weights, loadings and ln-sd: they depend on the errors alone, which many sites have in common."""
+    """Weights, loadings and ln-sd; cached, because they depend only on the errors, which are the same at many sites."""
     rows = [dict(e) for e in errors]
     sources = sorted({name for row in rows for name in row})
     a = np.array([[row.get(name, 0.0) for name in sources] for row in rows])
-    w = _weights(a @ a.T)
+    w = _weights(a @ a.T)  # covariance of the statements: shared sources give its off-diagonal terms
     loading = w @ a
     loadings = MappingProxyType(dict(zip(sources, loading.tolist(), strict=True)))
     return tuple(w.tolist()), loadings, float(np.sqrt((loading**2).sum()))
 
 
 def without(statements: Iterable[Statement], source: str, left: float) -> list[Statement]:
-    """The statements as they were if one source of error had at most the ln-sd `left`."""
+    """Return the statements with the ln-sd of one source of error limited to `left`."""
     return [
         Statement(s.name, s.median, {k: min(v, left) if k == source else v for k, v in s.errors.items()}, s.words)
         for s in statements
@@ -99,11 +99,13 @@ def without(statements: Iterable[Statement], source: str, left: float) -> list[S
 
 
 def _weights(covariance: np.ndarray) -> np.ndarray:
-    """Weights >= 0, summing to 1, of least variance: negative ones of the free solution leave, one at a time."""
+    """Weights >= 0 with sum 1 of least variance: drop the most negative one of the free solution until none is left."""
     n = len(covariance)
+    # ridge: two statements with the same errors make the matrix singular
     covariance = covariance + 1e-12 * np.eye(n)
     kept = list(range(n))
     while True:
+        # w = C^-1 1 / (1' C^-1 1)
         w = np.linalg.solve(covariance[np.ix_(kept, kept)], np.ones(len(kept)))
         w /= w.sum()
         if (w >= 0).all():

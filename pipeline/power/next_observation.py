@@ -1,9 +1,9 @@
-"""What to look at next: the observation that would narrow a site's power most.
+"""Next observation: the one that would reduce the uncertainty of a site's power most.
 
-In: a site's `Case`. Out: candidate observations, each with the ln-sd of IT power that would be left.
-A new observation is put in as a statement at the present median with the errors it would have, or takes
-an error down to what it would leave; the rest is the fusion as it is (preposterior analysis for a
-normal: the spread does not depend on what will be read).
+In: a site's `Case`. Out: candidate observations, each with the ln-sd of IT power that would remain.
+A new observation is added as a statement at the present median with the errors it would have, or it
+reduces an error to the part that would remain; then the statements are fused as usual (preposterior
+analysis of a normal: the spread after an observation does not depend on its value; Raiffa and Schlaifer 1961).
 """
 
 from __future__ import annotations
@@ -18,10 +18,14 @@ from overwatt.pipeline.power.evidence_models import Case
 from overwatt.pipeline.power.fusion import Fused, Statement, fuse, without
 from overwatt.pipeline.power.posterior import variances
 
-_SIZED = {e.UNIT: 0.20, e.TOWER: 0.30, e.DRY: 0.30}  # after measuring one machine: benchmarks/power, equipment
+_SIZED = {
+    e.UNIT: 0.20,
+    e.TOWER: 0.30,
+    e.DRY: 0.30,
+}  # ln-sd left after one machine is measured: benchmarks/power, equipment
 _COUNTED = 0.30  # unit error of machines counted and measured on a sharp image, kind unknown; own choice
-_FILED = 0.15  # design power in a permit or filing against what is built; own choice
-_NAMED = 0.12  # chips by number and model; benchmarks/power, chips
+_FILED = 0.15  # design power in a permit or filing, compared with what is built; own choice
+_NAMED = 0.12  # power of chips of known number and model: benchmarks/power, chips
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Observation:
 
     @property
     def narrows(self) -> float:
-        """Share of the ln-sd that it takes away, 0..1."""
+        """Share of the ln-sd that it removes, 0..1."""
         return 1.0 - self.after / self.before if self.before > 0 else 0.0
 
 
@@ -58,6 +62,7 @@ _Change = Callable[[list[Statement]], tuple[list[Statement], bool]]
 def _candidates(found: Case, fused: Fused) -> list[tuple[str, str, _Change]]:
     site, names = found.site, {s.name for s in found.statements}
     median, slope = fused.median, e.ratio_slope(found.ratio)
+    # whether the question "why was no cooling seen" is answered already
     seen = not found.prior_only or bool(site.cooling)
     out: list[tuple[str, str, _Change]] = []
     if "counted" not in names:
@@ -73,10 +78,12 @@ def _candidates(found: Case, fused: Fused) -> list[tuple[str, str, _Change]]:
     if "outlined" in names and "counted" not in names:
         out.append(("the outline of cooling equipment drawn again on an image of 0.6 m or finer", "image",
                     lambda s: (without(s, e.PACKING, e.packing(0.6)[1]), seen)))  # fmt: skip
+    # 0.4: ln-sd within the narrowest building class (docs/methods.md, section 4.1)
     if site.building_area_m2 > 0 and site.building_class is None:
         out.append(("the class of the building (from its age, storeys and yards)", "image",
                     lambda s: (without(s, e.DENSITY, 0.4), seen)))  # fmt: skip
     if "generators" not in names:
+        # 0.4: own choice between 0.35 of older and 0.6 of new sites (docs/methods.md, section 4.3)
         errors = {e.BACKED: 0.4, e.RATIO: slope, e.COMMON: facts.ratio("common_error").ln_sd}
         generators = Statement("generators", median, errors)
         out.append(("a count of generators", "image", lambda s: ([*s, generators], seen)))

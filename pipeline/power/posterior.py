@@ -1,19 +1,19 @@
-"""Sites' power: what footprint, cooling equipment, generators, caps and chips say about megawatts.
+"""Power of sites from footprint, cooling equipment, generators, chips and caps.
 
-In: `SiteEvidence`, one a site (overwatt.pipeline.power.evidence_models). Out: `PowerDraws`, paired draws of IT and
-facility power, the seed that reproduces them, an error budget and a sentence that says what they assume.
+In: `SiteEvidence`, one per site. Out: `PowerDraws`: paired draws of IT and facility power, the seed that reproduces
+them, an error budget and a text with their assumptions.
 
-Way: every kind of evidence is a log-normal statement on IT power with its errors by name; they are fused
-by generalised least squares in log space (overwatt.pipeline.power.fusion), which is exact, and only then drawn from.
-An error that two statements share, or all of them, is never averaged out. No cooling equipment seen is
-not evidence of low power: much of it stands indoors or under cover, some halls take outside air.
-Evidence far outside the prior pulls no more than two standard deviations: outlines miss equipment and
-mistake other plant for it. A substation or a site's own turbines are caps: power stays below them.
+Method (docs/methods.md, section 4): every kind of evidence is a log-normal statement on IT power with named errors
+(overwatt.pipeline.power.evidence_models). The statements are fused by generalised least squares in log space
+(overwatt.pipeline.power.fusion), which is exact; draws are made from the result. An error that several statements
+share never averages out. If no cooling equipment is seen, that is no evidence of low power: much of it stands
+indoors or under cover, and some halls use outside air. Evidence far from the prior moves the result by two standard
+deviations at most: outlines miss equipment and include other plant. A substation or a site's own turbines are caps:
+power stays below them.
 
-Each site draws from its own stream, named by its id: its numbers do not depend on which other sites
-there are. Secondary factors are slices of pools of draws made once (`pool_slice`): 100,000 sites then
-take no more than a few times the time of as many log-normals. The constants and their sources are in
-models/reference.
+Each site has its own random stream, named by its id: its numbers do not depend on the other sites. Secondary factors
+are slices of pools of draws made once (`pool_slice`), so 100,000 sites take only a few times as long as drawing as
+many log-normals. Constants and their sources are in models/reference.
 """
 
 from __future__ import annotations
@@ -47,22 +47,24 @@ from overwatt.pipeline.power.fusion import Fused, fuse
 __all__ = ["PowerDraws", "SiteEvidence", "estimate", "footprint_prior", "packing", "pool_slice", "site_seed"]
 
 YEARS = (2015, 2035)
+"""Years accepted for an estimate; own choice: around the tables of models/reference."""
 POOL = 65_536
+"""Draws in a pool; own choice: 16 times the usual 4,096 draws of a site."""
 
 
 @dataclass(frozen=True)
 class PowerDraws:
-    """Paired draws: column j of `it_mw` and `facility_mw` is one possible world.
+    """Paired draws: column j of `it_mw` and of `facility_mw` belong together.
 
     Attributes:
-        it_mw: (site, draw) float32, MW, IT power the site could carry.
+        it_mw: (site, draw) float32, MW, IT power that the site could carry.
         facility_mw: (site, draw) float32, MW, IT and cooling at peak; above `it_mw` in every draw.
         seeds: (site,) int64, the seed of each site's draws.
-        assumptions: one text a site; empty texts where none were asked for.
-        site_ids: the sites' names, in row order.
-        budgets: a site's variance of ln IT power by source of error; divided by their sum they are shares.
-            Caps come after and take from all sources alike.
-        facility_budgets: the same of facility power.
+        assumptions: one text per site; empty if not requested.
+        site_ids: ids of the sites, in row order.
+        budgets: per site, variance of ln IT power by source of error; divided by their sum they are shares.
+            Caps are applied afterwards and reduce all sources alike.
+        facility_budgets: the same for facility power.
     """
 
     it_mw: np.ndarray
@@ -82,18 +84,18 @@ def estimate(
     Args:
         evidence: sites, in any order.
         year: year of the estimate; sets the mix of building classes.
-        seed: of the run; each site's own seed is made from it and the site's id.
+        seed: of the run; each site's own seed is derived from it and the site's id.
         draws: number of draws.
-        words: whether to write the texts and budgets, which take a third of the time.
+        words: whether to make texts and budgets, which take a third of the time.
 
     Raises:
-        ConfigError: a value is impossible, or the power it gives is (a wrong unit, mostly).
+        ConfigError: a value, or the power that follows from it, is impossible (mostly a wrong unit).
     """
     if not YEARS[0] <= year <= YEARS[1]:
         raise ConfigError(f"year: {year} is outside {YEARS[0]}-{YEARS[1]}; give the year of the imagery")
     if draws < 1:
         raise ConfigError(f"draws: {draws} is too few; give 1 or more")
-    shape = (len(evidence), draws)
+    shape = (len(evidence), draws)  # float32: half the memory, and errors far below those of the evidence
     it_mw, facility_mw = np.empty(shape, np.float32), np.empty(shape, np.float32)
     seeds = np.array([site_seed(seed, e.site_id) for e in evidence], dtype=np.int64)
     texts, budgets, facility_budgets = [], [], []
@@ -112,50 +114,54 @@ def estimate(
 
 
 def site_seed(seed: int, site_id: str) -> int:
-    """Return the seed of one site's draws: 63 bits of SHA-256 over the run's seed and the id."""
+    """Return the seed of one site's draws: 63 bits of SHA-256 over the run's seed and the id (fits int64)."""
     digest = hashlib.sha256(f"{seed}\0{site_id}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 
 def pool_slice(pool: np.ndarray, seed: int, stream: int, draws: int) -> np.ndarray:
-    """Return `draws` consecutive values of a pool, from a place that seed and stream name.
+    """Return `draws` consecutive values of a pool, from a start given by seed and stream.
 
-    Two sites' slices overlap shifted against each other, so that draws of the same column stay independent.
+    Slices of two sites may overlap, but shifted against each other, so draws of the same column are independent.
 
     Args:
         pool: (value,) independent draws, at least `draws` of them.
         seed: of the site.
-        stream: number of the factor; factors of one site start at unrelated places.
-        draws: how many.
+        stream: number of the factor; the factors of one site start at unrelated places.
+        draws: number of draws.
     """
+    # multiply-xor mix with the 64-bit constants of SplitMix64 (Steele, Lea and Flood 2014)
     mixed = (seed ^ (stream * 0x9E3779B97F4A7C15)) * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
     start = (mixed >> 20) % (len(pool) - draws + 1)
     return pool[start : start + draws]
 
 
 def variances(found: Case, fused: Fused, *, facility: bool = False) -> dict[str, float]:
-    """Variance of ln power by source of error, largest first, before caps.
+    """Return the variance of ln power by source of error, largest first, before caps.
 
-    The ratio of facility to IT power moves the two against each other: what was stated on facility power
-    is divided by it to get IT power.
+    The ratio of facility to IT power acts on the two in opposite directions: statements on facility power
+    are divided by it to get IT power.
     """
     loadings = dict(fused.loadings)
     if facility:
         loadings[RATIO] = ratio_slope(found.ratio) - loadings.get(RATIO, 0.0)
     out = {k: v * v for k, v in loadings.items() if v}
     if found.excess > 0:
+        # own choice: half of the shift made by `MAX_PULL` is one standard deviation, up to 0.5
         out[SEEN] = (0.5 * min(found.excess, 1.0)) ** 2
     if _unseen(found):
         out[UNSEEN] = float(np.log(_mixture(POOL)).var())
     if found.site.on_border:
+        # variance of a half-normal: 1 - 2 / pi of the normal's
         out[BORDER] = facts.ratio("border").ln_sd ** 2 * (1.0 - 2.0 / math.pi)
     return dict(sorted(out.items(), key=lambda item: (-item[1], item[0])))
 
 
 def _draw(found: Case, fused: Fused, seed: int, it_mw: np.ndarray, facility_mw: np.ndarray) -> None:
-    """Fill one site's rows."""
+    """Fill `it_mw` and `facility_mw`, (draw,) float32 each, of one site."""
     draws = len(it_mw)
     rng = np.random.default_rng((seed, 0))
+    # the error of the ratio R = 1 + log-normal is drawn once and used in both powers; the rest is IT power's own
     shared = fused.loadings.get(RATIO, 0.0)
     own = math.hypot(math.sqrt(max(0.0, fused.ln_sd**2 - shared**2)), 0.5 * min(found.excess, 1.0))
     pool = _normals(max(POOL, 2 * draws))
@@ -170,7 +176,7 @@ def _draw(found: Case, fused: Fused, seed: int, it_mw: np.ndarray, facility_mw: 
     np.exp(it_mw, out=it_mw)
     if _unseen(found):
         it_mw *= pool_slice(_mixture(len(pool)), seed, 2, draws)
-    if found.site.on_border:
+    if found.site.on_border:  # upward only: half-normal (docs/methods.md, section 4.4)
         outside = np.abs(pool_slice(pool, seed, 3, draws))
         it_mw *= np.exp(np.float32(facts.ratio("border").ln_sd) * outside)
     if found.caps:
@@ -179,16 +185,16 @@ def _draw(found: Case, fused: Fused, seed: int, it_mw: np.ndarray, facility_mw: 
 
 
 def _below(facility_mw: np.ndarray, cap: tuple[float, float, str], rng: np.random.Generator) -> np.ndarray:
-    """Draws of facility power given that it is below an uncertain cap.
+    """Return draws of facility power under the condition that it is below an uncertain cap, (draw,) float32.
 
     With ln P ~ N(m, s²) and ln cap ~ N(c, t²), u = ln P + (c - ln cap) given u < c is a truncated normal and
-    ln P given u is normal: exact, however far the cap lies below the evidence.
+    ln P given u is normal. This is exact, however far the cap lies below the evidence.
     """
     ln_p = np.log(facility_mw.astype(np.float64))
     m, s, (c, t) = float(ln_p.mean()), max(float(ln_p.std()), 1e-6), (math.log(cap[0]), cap[1])
     wide = math.hypot(s, t)
     below = max(float(ndtr((c - m) / wide)), 1e-12)
-    if below > 0.999:
+    if below > 0.999:  # the cap does not bind
         return facility_mw
     u = m + wide * ndtri(below * (1.0 - rng.random(len(ln_p))))
     mean = m + (s / wide) ** 2 * (u - m)
@@ -206,7 +212,7 @@ def _normals(n: int) -> np.ndarray:
 
 @lru_cache(maxsize=4)
 def _mixture(n: int) -> np.ndarray:
-    """Factor on power where no cooling was seen: a mixture over the reasons for seeing none."""
+    """Factor on power if no cooling was seen: a mixture over the possible reasons (docs/methods.md, section 4.3)."""
     rng = np.random.default_rng((n, 2))
     states = facts.group("no_cooling")
     state = rng.choice(len(states), size=n, p=[s.weight for s in states])

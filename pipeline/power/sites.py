@@ -1,7 +1,7 @@
-"""Power of the sites of a table: evidence out of its columns, draws and quantiles.
+"""Power of the sites of a table: evidence from its columns, then draws and quantiles.
 
-In: table `sites` as `overwatt.pipeline.sites.clustering` gives it. Out: draws, or the table with `it_mw_*` and
-`facility_mw_*`. The law itself is in `posterior`.
+In: table `sites` from `overwatt.pipeline.sites.clustering`. Out: draws, or the table with `it_mw_*` and
+`facility_mw_*`. The estimate itself is in `posterior`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def estimate_power(sites: gpd.GeoDataFrame, *, gsd_m: float, year: int, seed: in
     Args:
         sites: columns site_id, building_area_m2, cooling_area_m2 and on_border are read.
         gsd_m: ground sampling distance at which the equipment was outlined, m.
-        year: of the halls' power density.
+        year: of the estimate; sets the mix of building classes.
         seed: of the draws.
 
     Raises:
@@ -30,7 +30,7 @@ def estimate_power(sites: gpd.GeoDataFrame, *, gsd_m: float, year: int, seed: in
 
 
 def draw_power(sites: gpd.GeoDataFrame, *, gsd_m: float, year: int, seed: int = 0) -> posterior.PowerDraws:
-    """Return the draws behind `estimate_power`, with the same arguments: compute needs them whole."""
+    """Return the draws behind `estimate_power`, with the same arguments: the compute estimate needs all of them."""
     evidence = [
         SiteEvidence(
             site_id=row.site_id,

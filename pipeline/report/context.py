@@ -1,9 +1,8 @@
-"""From tables to what the report's template shows: counts, rows, cards and the map's features.
+"""From tables to the values that the report's template shows: counts, rows, cards and map features.
 
-In: `ReportData`. Out: one dictionary of plain values. Nothing here is HTML: texts stay as they
-came and are escaped by the template, and everything of the map goes through `safe_json`.
-Longitudes are unwrapped about the middle of what was looked at, so a map over the antimeridian
-is one map.
+In: `ReportData`. Out: one dictionary of plain values. Nothing here is HTML: texts are not changed,
+the template escapes them, and all map data goes through `safe_json`. Longitudes are unwrapped
+about the middle of the screened area, so a map across the antimeridian is in one piece.
 """
 
 from __future__ import annotations
@@ -31,16 +30,16 @@ if TYPE_CHECKING:
     from overwatt.pipeline.report.page import ReportData
 
 Row = dict[str, Any]
-_MAX_TILES_LISTED = 200  # tiles in the list of what is incomplete; more are counted
-_MAX_LOOKS_DRAWN = 80  # dots of surface temperature on a card
-_BAR_PX = 560.0  # width of an interval bar in its own units
+_MAX_TILES_LISTED = 200  # incomplete tiles in the list; the others are only counted
+_MAX_LOOKS_DRAWN = 80  # acquisitions drawn on a card; own choice, dots 4 units apart can be told apart
+_BAR_PX = 560.0  # width of an interval bar, units of its SVG
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def context(data: ReportData) -> Row:
-    """Return the values of the template, all but style, script and policy.
+    """Return the values for the template, except style, scripts and policy.
 
-    Addresses in reasons and facts lose their query strings: a signed link is a key.
+    URLs in reasons and facts lose their query strings: a signed link gives access.
     """
     reasons = [redact(str(reason)) for reason in data.looked_at["reason"]]
     data = replace(
@@ -83,13 +82,13 @@ def context(data: ReportData) -> Row:
 
 
 def safe_json(value: object) -> str:
-    """Return JSON that can stand in a script element: no `<`, `>`, `&` nor line separators."""
+    """Return JSON that is safe inside a script element: no `<`, `>`, `&` or line separators."""
     text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def _rows(frame: pd.DataFrame) -> list[Row]:
-    """Records with None for every missing value."""
+    """Rows as dictionaries, with None for every missing value."""
     plain = frame.drop(columns="geometry", errors="ignore")
     names = [str(c) for c in plain.columns]
     rows = plain.astype(object).where(plain.notna(), None).itertuples(index=False, name=None)
@@ -121,7 +120,7 @@ def _entry(row: Row, sites: dict[str, Row], names: dict[str, str], anchor: str) 
 
 
 def _cards(data: ReportData, sites: dict[str, Row], entries: list[Row], anchor: dict[str, str]) -> list[Row]:
-    """One card a site, and one a declaration that was not seen, in the order of the ledger."""
+    """One card per site, and one per declaration that was not seen, in the order of the ledger."""
     of: dict[str, list[Row]] = {}
     for entry in entries:
         of.setdefault(_key(entry), []).append(entry)
@@ -132,6 +131,7 @@ def _cards(data: ReportData, sites: dict[str, Row], entries: list[Row], anchor: 
         looks.setdefault(str(look["site_id"]), []).append(look)
     stated = [e["declared_it_mw"] for e in entries if e["declared_it_mw"]]
     power = _decades([s[f"it_mw_{q}"] for s in sites.values() for q in ("p05", "p95")] + stated)
+    # all cards share an axis, which always shows 1e24 to 1e26
     flop = _decades([1e24, 1e26] + [s[f"flop_90d_{q}"] for s in sites.values() for q in ("p10", "p95")])
     cards = []
     for key, name in anchor.items():
@@ -158,7 +158,7 @@ def _cards(data: ReportData, sites: dict[str, Row], entries: list[Row], anchor: 
 
 
 def _decades(values: Iterable[float]) -> tuple[int, int]:
-    """The whole powers of ten about the positive ones of `values`."""
+    """The powers of ten around the positive `values`, at least one and at most five decades."""
     logs = [math.log10(v) for v in values if v > 0]
     low, high = math.floor(min(logs, default=0.0)), math.ceil(max(logs, default=2.0))
     return max(low, high - 5), max(high, low + 1)
@@ -170,9 +170,9 @@ def _bar(
     marks: Sequence[tuple[float, str]],
     powers: bool = False,
 ) -> Row:
-    """Places of quantiles, ticks and marks on a logarithmic bar of `_BAR_PX` units.
+    """Positions of quantiles, ticks and marks on a logarithmic bar of `_BAR_PX` units.
 
-    Ticks read as powers of ten where `powers` is set, as numbers elsewhere.
+    Tick labels are powers of ten if `powers` is set, else numbers.
     """
     low, high = decades
 
@@ -192,7 +192,7 @@ def _bar(
 
 
 def _dots(looks: list[Row]) -> list[Row]:
-    """Surface temperature excess by look, for a strip of 300 by 50 units; its middle is 0 K."""
+    """Surface temperature excess by acquisition, for a strip of 300 by 50 units; 0 K is at y = 24."""
     shown = sorted((r for r in looks if r["excess_k"] is not None), key=lambda r: r["time"])[-_MAX_LOOKS_DRAWN:]
     top = max((abs(r["excess_k"]) for r in shown), default=0.0) or 1.0
     return [
@@ -210,6 +210,7 @@ def _declared_mw(row: Row) -> Row:
 def _coverage(looked_at: gpd.GeoDataFrame) -> Row:
     cells = _rows(looked_at)
     done = [c for c in cells if c["screened"] and not c["failed"]]
+    # 0.999: rounding of the imaged area must not make a full tile incomplete
     open_ = [c for c in cells if c["failed"] or not c["screened"] or c["imaged"] < 0.999 or c["clear_looks"] == 0]
     open_.sort(key=lambda c: (not c["failed"], c["screened"], c["imaged"], str(c["cell"])))
     return {
@@ -238,7 +239,7 @@ def _uri(picture: bytes) -> str:
 
 
 def _map(data: ReportData, entries: list[Row], anchor: dict[str, str]) -> Row:
-    """Features of the map: shapes as GeoJSON, texts as lists of lines."""
+    """Features of the map: geometries as GeoJSON, texts as lists of lines."""
     boxes = [f for f in (data.looked_at, data.sites, data.declared) if len(f)]
     middle = 0.0
     if data.basemap is not None:
@@ -302,7 +303,7 @@ def _solid(frame: gpd.GeoDataFrame) -> np.ndarray:
 
 
 def _unwrap(shapes: np.ndarray, middle: float) -> np.ndarray:
-    """Shapes with longitudes within 180 degrees of `middle`, at 6 decimals (0.1 m)."""
+    """Geometries with longitudes within 180 degrees of `middle`, at 6 decimals (0.1 m)."""
     lonlat = shapely.get_coordinates(shapes)
     lonlat[:, 0] = middle + (lonlat[:, 0] - middle + 180.0) % 360.0 - 180.0
     return shapely.set_coordinates(shapely.force_2d(shapes), np.round(lonlat, 6))
@@ -317,7 +318,7 @@ def _shapes(frame: gpd.GeoDataFrame, middle: float) -> list[Any]:
 
 
 def _shade(looked_at: gpd.GeoDataFrame, middle: float) -> Row:
-    """What was not looked at, about what was: a wide box less the screened cells."""
+    """The area that was not looked at: a wide box around all cells, minus the screened cells."""
     usable = looked_at["screened"].to_numpy(bool) & ~looked_at["failed"].to_numpy(bool)
     cells = _unwrap(_solid(looked_at[usable]), middle)
     every = _unwrap(_solid(looked_at), middle)
@@ -325,6 +326,7 @@ def _shade(looked_at: gpd.GeoDataFrame, middle: float) -> Row:
         return {"shade": None, "bounds": None}
     west, south, east, north = (float(v) for v in shapely.total_bounds(every))
     pad = max(1.0, 3 * (east - west), 3 * (north - south))
+    # 85 degrees: limit of the Mercator projection of the map
     wide = shapely.box(west - pad, max(-85.0, south - pad), east + pad, min(85.0, north + pad))
     rest = wide.difference(shapely.union_all(shapely.make_valid(cells)))
     return {"shade": json.loads(shapely.to_geojson(rest)), "bounds": [west, south, east, north]}

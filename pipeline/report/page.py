@@ -1,11 +1,11 @@
-"""The report: one HTML file with everything in it, that opens anywhere and asks nobody.
+"""The report: one self-contained HTML file that makes no network request.
 
-In: `ReportData`, the tables of a run with its pictures and facts. Out: the text of one page, without
-any request to a network, under a content security policy that allows only its own style sheet and
-scripts, by their hashes. Every text of the tables is untrusted: the template escapes it, and the
-map's data is JSON in a data block that the script writes with `textContent` alone.
+In: `ReportData`, the tables of a run with its images and facts. Out: the text of one page, with a
+content security policy that allows only its own style sheet and scripts, by their hashes. Every text
+of the tables is untrusted: the template escapes it, and the map's data is JSON in a data block that
+the script shows with `textContent` only.
 
-`pictures` and `plot` make the images, `view` turns tables into values, `words` holds the wording.
+`rasters` and `figures` make the images, `context` turns tables into values, `wording` holds the texts.
 """
 
 from __future__ import annotations
@@ -32,26 +32,26 @@ _HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class ReportData:
-    """What a report is made of.
+    """Content of a report.
 
     Attributes:
         title: heading of the page.
-        area_name: of the area that was searched.
+        area_name: name of the area that was searched.
         created: time of the run, ISO 8601.
-        simulated: whether imagery and registry are simulated; says so on the page, large.
-        sites: table `sites`, as are the next of the same name.
+        simulated: whether imagery and registry are simulated; the page then says so in a banner.
+        sites: table `sites`.
         footprints: table `footprints`.
-        declared: table `declared`, all of it.
+        declared: table `declared`, all rows.
         ledger: table `ledger`, ranked.
         looked_at: table `looked_at`.
         thermal: table `thermal`; may be empty.
         thermal_looks: table `thermal_looks`; may be empty.
         not_looked_at: rows of `declared` whose place was not looked at.
-        basemap: picture under the map.
-        chips: site_id or declared_id to JPEG, PNG or WebP bytes.
-        facts: what ran: weights, scores, prior, tiles, sources, code version; `command` reproduces it.
+        basemap: image under the map.
+        chips: site_id or declared_id -> JPEG, PNG or WebP bytes.
+        facts: facts about the run: weights, scores, prior, tiles, sources, code version; `command` reproduces it.
         limits: sentences on how the numbers could be wrong and what imagery cannot verify.
-        attribution: of imagery and registries.
+        attribution: attribution lines of imagery and registries.
     """
 
     title: str
@@ -74,9 +74,10 @@ class ReportData:
 
 
 def render_report(data: ReportData) -> str:
-    """Return the report as the text of one self-contained HTML page; the same data, the same text."""
+    """Return the report as the text of one self-contained HTML page; the same data give the same text."""
     style = _inline(_leaflet("leaflet.css") + _read("report.css"))
     scripts = [_inline(_leaflet("leaflet.js")), _inline(_read("report.js"))]
+    # nothing is allowed but data: images and what has one of these hashes (W3C Content Security Policy)
     policy = (
         "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
         f"style-src {_digest(style)}; script-src {' '.join(_digest(s) for s in scripts)}"
@@ -95,20 +96,22 @@ def _read(name: str) -> str:
 
 
 def _leaflet(name: str) -> str:
-    """Leaflet's file without what would ask for other files: pictures, source maps, the VML of old."""
+    """Leaflet's file without references to other files: images, source maps, old VML."""
     text = (Path(leaflet.BASE_DIR) / name).read_text(encoding="utf-8")
     if name.endswith(".css"):
+        # lines with url(...): marker images, and VML behaviours of old browsers
         text = re.sub(r"(?m)^.*url\([^)]*\);?\s*$", "", text)
     return re.sub(r"(?m)^//# sourceMappingURL=.*$", "", text) + "\n"
 
 
 def _inline(text: str) -> str:
-    """The text as a browser will hash it; it must not end its own element."""
+    """The text as a browser hashes it (line ends LF); it must not close its own element."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     if re.search(r"</(script|style)|<!--", text, re.IGNORECASE):
-        raise ValueError("a style sheet or script of the report would end its own element")
+        raise ValueError("a style sheet or script of the report would close its own element")
     return text
 
 
 def _digest(text: str) -> str:
+    """Hash source of the Content Security Policy (CSP Level 2)."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -1,9 +1,9 @@
-"""Pictures of the report: basemap, image chips with outlines, the whole area.
+"""Images of the report: basemap, image chips with outlines, overview of the whole area.
 
 In: `rgb` (3, y, x) uint8 with `valid` (y, x) bool on a GeoBox, and tables with WGS84 geometries.
-Out: arrays and bytes; nothing is read or written. Chips are warped into an azimuthal equidistant
-frame about their own centre, so that north is up and the scale bar true wherever the image's
-grid lies; the basemap into spherical Mercator, the one frame in which Leaflet stretches pictures.
+Out: arrays and bytes; no file is read or written. Chips are warped into an azimuthal equidistant
+projection about their own centre, so that north is up and the scale bar is correct for every grid;
+the basemap into spherical Mercator, the projection in which Leaflet places images.
 """
 
 from __future__ import annotations
@@ -34,19 +34,21 @@ DECLARED_RGB = (255, 214, 10)
 _NO_IMAGE_RGB = (214, 212, 206)
 _INK_RGB = (22, 24, 28)
 _MERCATOR_RADIUS_M = 6378137.0  # sphere of EPSG:3857, as used by Leaflet
-_MIN_HALF_M = 100.0  # half the side of the smallest chip: a lone building keeps its surroundings
-_SUPERSAMPLE = 2  # chips are drawn twice as large and reduced: smooth lines and letters
+_MIN_HALF_M = (
+    100.0  # half the side of the smallest chip, so that a single building is shown with its surroundings; own choice
+)
+_SUPERSAMPLE = 2  # chips are drawn at twice their size and reduced, for smooth lines and letters
 _JPEG_QUALITY = 82
 
 
 @dataclass(frozen=True)
 class Basemap:
-    """A picture that Leaflet can lay under the map.
+    """An image for Leaflet to show under the map.
 
     Attributes:
         rgba: (y, x, 4) uint8, spherical Mercator, alpha 0 where there is no image.
         bounds: west, south, east, north, degrees; east may exceed 180 (or west fall below -180)
-            where the picture crosses the antimeridian.
+            if the image crosses the antimeridian.
     """
 
     rgba: np.ndarray
@@ -54,16 +56,17 @@ class Basemap:
 
 
 def to_web_mercator(rgb: np.ndarray, valid: np.ndarray, geobox: GeoBox, max_px: int = 1600) -> Basemap:
-    """Warp a picture for the map.
+    """Warp an image to the projection of the map.
 
     Args:
         rgb: (3, y, x) uint8.
         valid: (y, x) bool.
         geobox: grid of both.
-        max_px: longer side of the result; it never gets finer than the image.
+        max_px: largest longer side of the result, pixels; the result is never finer than the image.
     """
     rgb, valid, affine = _thin(rgb, valid, geobox.affine, 2 * max_px)
     height, width = valid.shape
+    # extent from points along all four edges: they are curved in Mercator
     edge = np.linspace(0.0, 1.0, 33)
     col = np.concatenate([edge, edge, 0 * edge, 0 * edge + 1]) * width
     row = np.concatenate([0 * edge, 0 * edge + 1, edge, edge]) * height
@@ -71,6 +74,7 @@ def to_web_mercator(rgb: np.ndarray, valid: np.ndarray, geobox: GeoBox, max_px: 
     lon, lat = to_lonlat.transform(*(affine * (col, row)))
     lon0 = float(to_lonlat.transform(*(affine * (width / 2, height / 2)))[0])
     x = _MERCATOR_RADIUS_M * np.radians((lon - lon0 + 180.0) % 360.0 - 180.0)
+    # spherical Mercator (Snyder 1987, USGS PP 1395, eq. 7-2): ln tan(pi/4 + lat/2) = artanh sin lat
     y = _MERCATOR_RADIUS_M * np.arctanh(np.sin(np.radians(lat)))
     west, east, south, north = float(x.min()), float(x.max()), float(y.min()), float(y.max())
     pixel = max((east - west) / width, (north - south) / height, max(east - west, north - south) / max_px)
@@ -88,7 +92,7 @@ def to_web_mercator(rgb: np.ndarray, valid: np.ndarray, geobox: GeoBox, max_px: 
 
 
 def encode(basemap: Basemap) -> bytes:
-    """Return the basemap as a WebP picture with its transparency."""
+    """Return the basemap as WebP bytes, with transparency."""
     out = io.BytesIO()
     Image.fromarray(basemap.rgba).save(out, "WEBP", quality=80, method=4)
     return out.getvalue()
@@ -105,7 +109,7 @@ def chip(
     size_px: int = 420,
     declared: gpd.GeoDataFrame | None = None,
 ) -> bytes:
-    """Return a square JPEG about `place`: north up, outlines drawn, scale bar in metres.
+    """Return a square JPEG around `place`: north up, with outlines and a scale bar in metres.
 
     Args:
         rgb: (3, y, x) uint8.
@@ -113,9 +117,9 @@ def chip(
         geobox: grid of both.
         outlines: table `footprints`.
         place: centre or outline, WGS84 lon/lat.
-        margin_m: kept around the place on each side.
-        size_px: side of the picture.
-        declared: table `declared`: outlines dashed, points as a diamond with their position error.
+        margin_m: margin around the place on each side, m.
+        size_px: side of the chip, pixels.
+        declared: table `declared`: outlines are dashed, points are diamonds with a circle of the position error.
     """
     side = size_px * _SUPERSAMPLE
     lon, lat = (float(v) for v in centres(np.array([place], dtype=object))[0])
@@ -127,6 +131,7 @@ def chip(
     ring = np.linspace(-half_m, half_m, 9)
     xs, ys = np.meshgrid(ring, ring)
     px, py = ~geobox.affine * Transformer.from_crs(crs, geobox.crs, always_xy=True).transform(xs, ys)
+    # window of the source that covers the chip, with 8 pixels for the interpolation
     rows, cols = (
         slice(max(0, math.floor(p.min()) - 8), max(0, min(n, math.ceil(p.max()) + 8)))
         for p, n in ((py, valid.shape[0]), (px, valid.shape[1]))
@@ -157,15 +162,15 @@ def overlay(
     labels: gpd.GeoDataFrame | None = None,
     max_px: int = 2400,
 ) -> bytes:
-    """Return the whole picture on its own grid as PNG, with outlines and labels.
+    """Return the whole image on its own grid as PNG, with outlines and labels.
 
     Args:
         rgb: (3, y, x) uint8.
         valid: (y, x) bool.
         geobox: grid of both.
         footprints: table `footprints`.
-        labels: column `label` and WGS84 geometries; written at each one's representative point.
-        max_px: longer side of the result at most.
+        labels: column `label` and WGS84 geometries; each label is written at a representative point.
+        max_px: largest longer side of the result, pixels.
     """
     rgb, valid, affine = _thin(rgb, valid, geobox.affine, max_px)
     pixels = np.where(valid[..., None], np.moveaxis(rgb, 0, -1), np.array(_NO_IMAGE_RGB, np.uint8))
@@ -197,7 +202,7 @@ def _warp(
     to_crs: str,
     shape: tuple[int, int],
 ) -> np.ndarray:
-    """Return (y, x, 4) uint8: colours weighted by validity, alpha 0 where nothing valid lies."""
+    """Return (y, x, 4) uint8: colours from valid pixels, alpha 0 where there are none."""
     source = np.concatenate([rgb, np.where(valid, np.uint8(255), np.uint8(0))[None]])
     out = np.zeros((4, *shape), np.uint8)
     reproject(

@@ -1,7 +1,7 @@
-"""Wording of the report: names of the classes, how numbers are written, how each could be wrong.
+"""Wording of the report: names of the classes, formats of numbers, how each number could be wrong.
 
-In: numbers and class names. Out: short plain texts (escaped later, by the template). Neutral on
-purpose: a row is an inconsistency that raises a question, until somebody has looked.
+In: numbers and class names. Out: short plain texts (the template escapes them). The wording is neutral:
+a row is an inconsistency that raises a question, until an answer or a visit settles it (docs/methods.md, section 2).
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ CLASS_MEANING = {
 QUANTITIES = (
     (
         "IT power (MW)",
-        "What the site could carry, from the area of its buildings and the cooling equipment outlined "
-        "beside or on them.",
+        "What the site could carry, from the area of its buildings and of the cooling equipment outlined "
+        "next to or on them.",
         "It is a capacity, not a use. Equipment under a roof, behind a wall or underground is missed; an "
-        "empty hall counts as full; what was wrongly outlined counts. The interval holds 80% of the draws "
-        "and rests on facilities of known power, mostly in one country.",
+        "empty hall counts as full; wrong outlines are counted. The interval holds 80% of the draws and is "
+        "based on facilities of known power, mostly in one country.",
     ),
     (
         "Facility power (MW)",
         "IT power times the ratio of facility to IT power at peak.",
-        "The ratio follows cooling type and climate; its usual range, 1.17 to 1.52, is in the draws.",
+        "The ratio depends on cooling type and climate; its usual range, 1.17 to 1.52, is in the draws.",
     ),
     (
         "H100 equivalents",
@@ -55,36 +55,36 @@ QUANTITIES = (
     (
         "Training FLOP in 90 days",
         "H100 equivalents times utilisation and 90 days.",
-        "Carries all of the above and the utilisation of training. Training in FP8 or FP4 counts two to "
-        "four times more FLOP a joule. One site is not one run: runs may span sites.",
+        "Has all errors of the above and that of the utilisation of training. Training in FP8 or FP4 counts two "
+        "to four times more FLOP per joule. One site is not one run: runs may span sites.",
     ),
     (
         "p (data center)",
-        "Calibrated score of the site's surest building, moved to the prior stated with it.",
-        "With another prior it is another number: where few large roofs are data centers, most "
-        "alarms are false. The calibration holds for imagery like that of training.",
+        "Calibrated score of the site's most probable building, moved to the prior stated with it.",
+        "It changes with the prior: where few large roofs are data centers, most alarms are false. The "
+        "calibration holds for imagery like that of training.",
     ),
     (
         "p (match)",
         "Probability that site and declaration are the same facility, over all one-to-one assignments.",
-        "Rests on stated position errors and powers. A registry with worse coordinates than it states "
-        "looks like undeclared sites and unseen facilities in pairs.",
+        "Depends on stated position errors and powers. A registry whose coordinates are worse than stated "
+        "gives pairs of an undeclared site and an unseen facility.",
     ),
     (
         "p (would have been seen)",
         "Share of the declared place that was imaged and screened.",
-        "From coverage alone: it does not yet know about size, haze, snow or the detector's own misses.",
+        "From coverage alone: size, haze, snow and the detector's own misses are not included.",
     ),
     (
         "Expected undeclared FLOP in 90 days",
-        "The mean over all of the above of training FLOP that the declarations do not explain; it ranks the list.",
-        "An expectation, not a finding: a small chance of a large site equals a sure small one. Some classes "
-        "carry base rates that are judgements until inspections fit them.",
+        "Expected training FLOP that the declarations do not explain, over all of the above; it ranks the list.",
+        "An expectation, not a finding: a small probability of a large site equals a certain small one. Some "
+        "classes use base rates that are judgements until inspections fit them.",
     ),
     (
         "Surface temperature excess (K)",
-        "Median over clear looks of site minus its surroundings.",
-        "New roofs, bare ground and sun make excesses of the same size. The absence of an excess at a site "
+        "Median over clear acquisitions of site minus surroundings.",
+        "New roofs, bare ground and sun cause excesses of the same size. The absence of an excess at a site "
         "below the stated floor is no information.",
     ),
 )
@@ -92,14 +92,14 @@ QUANTITIES = (
 
 
 def mw(value: float) -> str:
-    """Megawatts: two figures below 10, whole above, thousands separated."""
-    if value < 0.095:
+    """Megawatts: one decimal below 10, whole above, thousands separated."""
+    if value < 0.095:  # limits are where the next shorter format would round up
         return "under 0.1"
     return f"{value:,.0f}" if value >= 9.95 else f"{value:.1f}"
 
 
 def count(value: float) -> str:
-    """A count at two figures, thousands separated; whole below 100."""
+    """A count to two significant figures, thousands separated; whole below 100."""
     if value < 100:
         return f"{value:.0f}"
     step = 10.0 ** (math.floor(math.log10(value)) - 1)
@@ -107,7 +107,7 @@ def count(value: float) -> str:
 
 
 def power_of_ten(value: float) -> tuple[str, str]:
-    """Mantissa (one decimal) and exponent, such as ('1.3', '26'); ('0', '') for nothing."""
+    """Mantissa (one decimal) and exponent, such as ('1.3', '26'); ('0', '') if not above 0."""
     if not value > 0:
         return "0", ""
     mantissa, _, exponent = f"{value:.1e}".partition("e")
@@ -115,14 +115,14 @@ def power_of_ten(value: float) -> tuple[str, str]:
 
 
 def probability(value: float) -> str:
-    """Two decimals; never 0 or 1."""
-    if value > 0.995:
+    """A probability with two decimals; never 0 or 1."""
+    if value > 0.995:  # 0.00 and 1.00 would claim certainty
         return "> 0.99"
     return "< 0.01" if value < 0.005 else f"{value:.2f}"
 
 
 def share(value: float) -> str:
-    """A share as per cent; small ones keep a figure, and only all of it is 100%."""
+    """A share in per cent: one significant figure below 1%, and 100% only for exactly all."""
     per_cent = 100 * value
     if 99.5 <= per_cent < 100:
         return f"{math.floor(10 * per_cent) / 10:.1f}%"
@@ -130,26 +130,26 @@ def share(value: float) -> str:
 
 
 def distance(metres: float) -> str:
-    """Metres below a kilometre, kilometres above."""
+    """A distance in metres below a kilometre, in kilometres above."""
     return f"{metres:,.0f} m" if metres < 995 else f"{metres / 1000:,.1f} km"
 
 
 def first_sentence(text: str, longest: int = 220) -> str:
-    """The first sentence of `text`, cut at a word where it is longer than `longest` characters."""
+    """The first sentence of `text`, cut after a word if it is longer than `longest` characters."""
     end = text.find(". ")
     text = text if end < 0 else text[: end + 1]
     return text if len(text) <= longest else text[:longest].rsplit(" ", 1)[0] + " …"
 
 
 def next_step(row: dict[str, Any]) -> str:
-    """Say what is worth doing next at an entry, and between which ranks it stands; '' where neither is known."""
+    """Sentence on the next step at an entry and on the range of its rank; '' if neither is known."""
     said = []
     if row.get("next_step") in ("visit", "image"):
         what = "a visit" if row["next_step"] == "visit" else "an image of 0.3 m"
         said.append(f"Next: {what}, worth {row['value_of_inspection']:.1f} visits net.")
     low, high = row.get("rank_low"), row.get("rank_high")
     if low is not None and high is not None and low < high:
-        said.append(f"Rank {low} to {high} when drawn again.")
+        said.append(f"Rank {low} to {high} over resampled draws.")
     return " ".join(said)
 
 
@@ -165,4 +165,4 @@ LIMITS = (
     "A discrepancy is a question, not a finding: registries err in position, date and naming "
     "more often than sites hide.",
 )
-"""How the numbers of a report could be wrong, and what imagery cannot verify."""
+"""How the numbers of a report could be wrong, and what imagery cannot verify; also on the exported list."""

@@ -1,14 +1,14 @@
-"""From footprints to sites: campuses of data-center buildings and the cooling equipment in reach.
+"""From footprints to sites: campuses of data-center buildings with the cooling equipment near them.
 
-In: table `footprints`. Out: the columns of table `sites` that do not depend on power, and which
-footprint belongs to which site. Data-center buildings within reach of one another form one site;
-equipment belongs to the nearest building in reach. Equipment without a building in reach forms
-no site: at 2 m generators, condensers and stacked containers look alike.
+In: table `footprints`. Out: the columns of table `sites` that do not depend on power, and the site
+of each footprint. Data-center buildings within `reach_m` of one another form one site; equipment
+belongs to the nearest building within `reach_m`. Equipment without such a building forms no site:
+at 2 m, generators, condensers and stacked containers look alike.
 
-`p_data_center` is the calibrated probability of the site's most certain building, moved from the
-prevalence the calibration was fit at to the prior of the area (Bayes' rule on odds). The most
-certain building is used, not the union over buildings, because buildings of one campus are
-mistaken together.
+`p_data_center` is the calibrated probability of the site's most probable building, moved from the
+prevalence of the calibration data to the prior of the area (Bayes' rule on odds). The most probable
+building is used, and not the union over buildings, because the errors on buildings of one campus
+are not independent.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from overwatt.models.detector.card import Calibration
 
 
 def p_data_center(score: np.ndarray, calibration: Calibration, prior: float) -> np.ndarray:
-    """Probability that objects are data centers, at the prior of the area.
+    """Return the probability that objects are data centers, at the prior of the area, (n,) float64.
 
     log-odds = a + b logit(score) - logit(prevalence) + logit(prior), Bayes' rule for a change of
     prevalence with the likelihood ratio kept (Saerens et al. 2002).
 
     Args:
         score: (n,) data-center score of the object, 0..1.
-        calibration: coefficients from the weights' card.
+        calibration: coefficients from the model card.
         prior: share of large roofs in the area that are data centers.
 
     Raises:
@@ -60,13 +60,13 @@ def cluster_sites(
 
     Args:
         footprints: table `footprints` with WGS84 geometries.
-        reach_m: buildings and equipment whose outlines are this near belong together.
+        reach_m: buildings and equipment at most this far apart, outline to outline, belong together.
         calibration: of the weights that made the scores.
         prior: share of large roofs in the area that are data centers.
-        calibration_thermal: of the same weights for footprints with `used_thermal`; None: as the others.
+        calibration_thermal: of the same weights, for footprints with `used_thermal`; None: as for the others.
 
     Returns:
-        sites: one row a site, WGS84, sorted by site_id: site_id, p_data_center, prior, lon, lat,
+        sites: one row per site, WGS84, sorted by site_id: site_id, p_data_center, prior, lon, lat,
             buildings, building_area_m2, cooling_objects, cooling_area_m2, on_border,
             used_thermal, geometry.
         site of each footprint: Series of site_id (NA for none), indexed like `footprints`.
@@ -80,12 +80,14 @@ def cluster_sites(
     geometry = np.asarray(footprints.geometry, dtype=object)
     left, right, _ = _within(geometry[centers], geometry[centers], reach_m)
     links = coo_array((np.ones(len(left)), (left, right)), shape=(len(centers), len(centers)))
+    # single linkage: a chain of buildings within reach is one campus (docs/methods.md, section 6.1)
     _, group = connected_components(links, directed=False)
     groups: dict[int, list[int]] = {}
     for at, g in zip(centers, group, strict=True):
         groups.setdefault(int(g), []).append(int(at))
     equipment: dict[int, list[int]] = {}
     near_left, near_right, distance = _within(geometry[coolers], geometry[centers], reach_m)
+    # of each cooler the nearest building; of equally near ones the first
     order = np.lexsort((near_right, distance, near_left))
     for i in order[np.unique(near_left[order], return_index=True)[1]]:
         equipment.setdefault(int(group[near_right[i]]), []).append(int(coolers[near_left[i]]))
@@ -100,6 +102,7 @@ def cluster_sites(
     )
     rows: list[dict[str, object]] = []
     used: dict[str, int] = {}
+    # the anchor of a site is its largest building: its name survives changes of the smaller ones
     places = {g: _place(geometry[max(b, key=lambda i: (area[i], -i))]) for g, b in groups.items()}
     for g in sorted(groups, key=lambda g: places[g]):
         buildings, cooling = groups[g], equipment.get(g, [])
@@ -136,7 +139,7 @@ def _frame(rows: list[dict[str, object]]) -> gpd.GeoDataFrame:
 
 
 def _place(polygon: shapely.Geometry) -> tuple[float, float]:
-    """Centroid to 4 decimals of a degree, about 10 m: the part of a site's name that survives a rerun."""
+    """Centroid rounded to 4 decimals of a degree (about 10 m), so that a site keeps its name in a rerun."""
     centre = polygon.centroid
     return round(centre.x, 4), round(centre.y, 4)
 
@@ -144,20 +147,21 @@ def _place(polygon: shapely.Geometry) -> tuple[float, float]:
 def _within(a: np.ndarray, b: np.ndarray, reach_m: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Pairs (i of a, j of b) of WGS84 geometries at most `reach_m` apart, and their distances in metres.
 
-    Candidates by bounding box; distances between nearest points in a local equirectangular frame,
-    good to 0.1% over the few hundred metres that matter. Across the antimeridian too, for
-    geometries that do not cross it themselves.
+    Candidates come from bounding boxes; the nearest points from a local equirectangular frame, good to
+    0.1% over the few hundred metres that matter. Also works across the antimeridian, for geometries
+    that do not cross it themselves.
     """
     none = np.empty(0, int)
     if not len(a) or not len(b):
         return none, none, np.empty(0)
     bounds = shapely.bounds(a)
     dy = reach_m / DEGREE_LATITUDE_M
+    # a degree of longitude shrinks with the cosine of latitude; 0.01 keeps the box finite at the poles
     dx = dy / np.maximum(np.cos(np.radians(np.abs(bounds[:, [1, 3]]).max(1))), 0.01)
     grown = shapely.box(bounds[:, 0] - dx, bounds[:, 1] - dy, bounds[:, 2] + dx, bounds[:, 3] + dy)
     tree = shapely.STRtree(b)
     left, right = tree.query(grown, predicate="intersects")
-    turn = np.zeros(len(left))
+    turn = np.zeros(len(left))  # degrees by which a geometry is moved to meet those beyond 180
     for at, degrees in ((bounds[:, 0] - dx < -180, 360.0), (bounds[:, 2] + dx > 180, -360.0)):
         if at.any():
             beyond = shapely.transform(grown[at], lambda xy, d=degrees: xy + (d, 0.0))

@@ -1,16 +1,18 @@
-"""Heat evidence per site from a stack of surface temperatures, with its own detectability.
+"""Surface temperature anomaly per site from a stack of acquisitions, with its detection floor.
 
 In: a temperature stack in kelvin (NaN where not clear), its grid, the sites. Out: the tables
-`thermal` (one row a site) and `thermal_looks` (one row a site and look). A look compares the mean
-over the site with the median of a ring around it, and is used only if enough of both is clear.
+`thermal` (one row per site) and `thermal_looks` (one row per site and acquisition). For each
+acquisition the mean over the site is compared with the median of a ring around it; the acquisition
+is used only if enough of both is clear.
 
-This channel is weak and the tables say so. Nearly all of a data center's heat leaves as warm air;
-what stays near the ground is an area-integrated excess E = sum (T - T_ring) A = S P [K m2], with
-S about 200 K m2 a megawatt. S is a prior of ours that nobody has measured. From it and the spread
-of the ring follows `floor_mw`, in most places hundreds of megawatts; below it a missing anomaly is
-no information. Looks do not lower the floor: roofs, roads and trees stay where they are, so scene
-structure does not average out as noise does. Where the detector has seen a site's heat already,
-the statement says so: it must not be counted a second time. Cost: one window of the stack per site.
+This channel is weak and the tables say so (docs/methods.md, sections 3.2 and 3.3). Nearly all of a
+data center's heat leaves as warm air. What stays near the ground is an area-integrated excess
+E = sum (T - T_ring) A = S P [K m2], with S about 200 K m2 per megawatt. S is a prior of our own,
+not measured anywhere. S and the spread of the ring give `floor_mw`, in most places hundreds of
+megawatts; below it a missing anomaly is no information. More acquisitions do not lower the floor:
+roofs, roads and trees stay where they are, so scene structure does not average out as noise does.
+If the detector has used a site's heat already, the statement says so: it must not be counted a
+second time. Cost: one window of the stack per site.
 """
 
 from __future__ import annotations
@@ -36,34 +38,37 @@ from overwatt.aoi.errors import GridError
 from overwatt.pipeline.tables import conform
 
 COUPLING_K_M2_PER_MW, COUPLING_LN_SD = 200.0, 0.8
-"""S: log-normal prior bounded by equipment areas and plume temperatures; not measured at any site."""
+"""S: log-normal prior bounded by equipment areas and plume temperatures; not measured at any site (docs/methods.md,
+section 3.2, number 5)."""
 FLOOR_SIGMAS = 3.0
-"""One site looked at; a search over 1e5 sites needs 4.5."""
+"""Threshold for one given site; a search over 1e5 sites needs 4.5 (docs/methods.md, section 3.2, number 8)."""
 FLOOR_FACTOR = 3.0
-"""How far off the floor may be either way: S alone spans 55-740 K m2 a MW (5-95%)."""
+"""Factor by which the floor may be wrong in either direction: S alone spans 55-740 K m2 per MW (5-95%)."""
 FACILITY_PER_IT = 1.3
-"""Median ratio of facility to IT power at peak in Epoch AI's timelines (1.17-1.52)."""
+"""Median ratio of facility to IT power at peak in Epoch AI's timelines (1.17-1.52; docs/methods.md, section 0,
+number 4)."""
 MAD_TO_SD = 1.4826
-"""Median absolute deviation to standard deviation, for a normal distribution."""
+"""Median absolute deviation to standard deviation, for a normal distribution: 1 / Phi^-1(3/4)."""
 COUNTED = (
     "Thermal imagery went into the detection of this site, so its heat is in p (data center) already "
     "and supports nothing a second time."
 )
 MIN_RING_FOOTPRINTS = 9.0
-"""Independent sensor footprints a ring must hold: below, its median is off by over 0.4 of its sd."""
+"""Least number of independent sensor footprints in a ring: with 9 the standard error of its median is
+sqrt(pi / 2 / 9) = 0.42 of its sd, with fewer it is larger (own choice)."""
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a site lies in the stack: a window, the site's cover of it, the ring in it; areas in m2."""
+    """Where a site lies in the stack: a window, the share of its pixels that the site covers, the ring; areas in m2."""
 
     window: tuple[slice, slice]
     cover: np.ndarray  # (y, x) float, covered fraction of each pixel
-    cover_full: float  # what `cover` would add up to if all of the site were in the image
+    cover_full: float  # sum of `cover` if the whole site were in the image
     ring: np.ndarray  # (y, x) bool
-    ring_full: float  # pixels the ring would hold if all of it were in the image
+    ring_full: float  # pixels of the ring if all of it were in the image
     pixel_m2: float
-    heat_area_m2: float  # site and one sensor footprint around it: where the point spread puts its heat
+    heat_area_m2: float  # site grown by one sensor footprint: the point spread puts its heat there
 
 
 def thermal_anomaly(
@@ -79,27 +84,27 @@ def thermal_anomaly(
     sensor_gsd_m: float = 100.0,
     daytime: bool | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return what surface temperature says about each site, and from which looks.
+    """Return the surface temperature anomaly of each site, and what each acquisition contributed.
 
     Args:
         stack: (time, y, x) float32, kelvin, NaN where not clear; may be backed by dask.
         geobox: grid of the stack, north up.
         sites: `site_id` and geometry (polygon or point; any CRS). A point, or a site smaller than a
-            sensor footprint, is grown to one footprint. `used_thermal`, where the table has it, says
-            that the detector has seen the site's heat already, so that it is not counted again.
-        it_mw_p50: IT power by site_id, MW, used only to say in words what could be expected.
-        ring_inner_m: gap between site and ring; keeps the site's own blur out of the background.
+            sensor footprint, is grown to one footprint. `used_thermal`, if the table has it, says
+            that the detector has used the site's heat already, so that it is not counted again.
+        it_mw_p50: median IT power by site_id, MW; used only in the text, to say what could be expected.
+        ring_inner_m: gap between site and ring; keeps the blurred heat of the site out of the background.
         ring_outer_m: outer edge of the ring, from the site's outline.
-        exclude: other sites, buildings, water: kept out of the ring with every pixel they touch.
-        min_clear: share of the site, and of the ring, that must be clear for a look to be used.
-        sensor_gsd_m: footprint of the sensor itself, not of the delivered grid (Landsat: 100 m on 30 m).
-        daytime: whether the sun shone on the looks, if known; changes the words only.
+        exclude: other sites, buildings, water: every pixel that they touch is removed from the ring.
+        min_clear: least clear share of the site, and of the ring, for an acquisition to be used.
+        sensor_gsd_m: footprint of the sensor, not pixel of the delivered grid (Landsat: 100 m, delivered at 30 m).
+        daytime: whether the acquisitions were made by day, if known; changes the text only.
 
     Returns:
-        (`thermal`, `thermal_looks`) as in `tables`; sites in their order, looks in the stack's.
+        (`thermal`, `thermal_looks`) as in `tables`; sites in the order of `sites`, acquisitions in that of the stack.
 
     Raises:
-        GridError: grid and stack differ, the grid is rotated or has no CRS, the ring is no ring, or a
+        GridError: grid and stack differ, the grid is rotated or has no CRS, the ring is empty, or a
             site has no geometry or no CRS.
     """
     grid_crs = _check(stack, geobox, sites, ring_inner_m, ring_outer_m)
@@ -126,7 +131,9 @@ def thermal_anomaly(
 
 
 def p_detect(facility_mw: float, floor_mw: float) -> float:
-    """Return the chance that the heat of that power exceeds the 3-sigma floor, over the prior of S.
+    """Return the probability that the heat of this power exceeds the 3-sigma floor, averaged over the prior of S.
+
+    docs/methods.md, section 3.3: p_detect = mean over S of P(3 P / floor (S / 200) + N(0, 1) > 3).
 
     Args:
         facility_mw: facility power, MW.
@@ -137,9 +144,11 @@ def p_detect(facility_mw: float, floor_mw: float) -> float:
     """
     if not (math.isfinite(facility_mw) and math.isfinite(floor_mw) and floor_mw > 0):
         return math.nan
+    # quadrature over the log-normal prior of S: 401 nodes of its normal score, weighted by the density
     normal = np.linspace(-4.0, 4.0, 401)
     weight = np.exp(-0.5 * normal**2)
     signal = FLOOR_SIGMAS * facility_mw / floor_mw * np.exp(COUPLING_LN_SD * normal)
+    # 1 - Phi(x) = erfc(x / sqrt 2) / 2
     passed = [0.5 * math.erfc((FLOOR_SIGMAS - s) / math.sqrt(2.0)) for s in signal]
     return float(np.average(passed, weights=weight))
 
@@ -148,9 +157,11 @@ def _check(stack: xr.DataArray, geobox: GeoBox, sites: gpd.GeoDataFrame, inner_m
     if stack.dims != ("time", "y", "x"):
         raise ValueError(f"stack has dims {stack.dims}, expected ('time', 'y', 'x')")
     if stack.shape[1:] != tuple(geobox.shape):
-        raise GridError(f"temperature stack is {stack.shape[1:]} pixels, its grid {tuple(geobox.shape)}; give its own")
+        raise GridError(
+            f"temperature stack is {stack.shape[1:]} pixels, its grid {tuple(geobox.shape)}; give the stack's own"
+        )
     if geobox.crs is None:
-        raise GridError("temperature grid has no CRS; give files with georeference")
+        raise GridError("temperature grid has no CRS; give georeferenced files")
     a = geobox.affine
     if a.b or a.d or a.a <= 0 or a.e >= 0:
         raise GridError(f"temperature grid {tuple(a)[:6]} is not north up; warp it first")
@@ -173,8 +184,9 @@ def _place(
     outer_m: float,
     sensor_gsd_m: float,
 ) -> _Place:
-    """Lay site and ring out in metres (equal-area, centred on the site), then map both onto the grid."""
+    """Build site and ring in metres (equal-area frame centred on the site), then project both onto the grid."""
     centre = lonlat.centroid
+    # Lambert azimuthal equal-area: buffers are in metres whatever the CRS of the grid
     local = Proj(proj="laea", lat_0=centre.y, lon_0=centre.x, ellps="WGS84")
     site_m = _grown(shapely.transform(lonlat, local, interleaved=False), sensor_gsd_m)
     ring_m = site_m.buffer(outer_m).difference(site_m.buffer(inner_m))
@@ -198,6 +210,7 @@ def _place(
         cover = _cover(site, part, shape)
         inside = rasterize([ring], out_shape=shape, transform=part, dtype="uint8").astype(bool)
         if keep_out is not None:
+            # all_touched: a mixed pixel would bring the neighbour's heat into the background
             near = keep_out.geometry.iloc[keep_out.sindex.query(ring, predicate="intersects")]
             if len(near):
                 inside &= ~rasterize(
@@ -215,7 +228,7 @@ def _place(
 
 
 def _grown(site_m: BaseGeometry, sensor_gsd_m: float) -> BaseGeometry:
-    """Return the site, united with a disc of one sensor footprint's area if it is smaller than that."""
+    """Return the site; if it is smaller than a sensor footprint, unite it with a disc of that area."""
     footprint_m2 = sensor_gsd_m**2
     if site_m.area >= footprint_m2:
         return site_m
@@ -246,7 +259,7 @@ def _cover(site: BaseGeometry, affine: Affine, shape: tuple[int, int]) -> np.nda
 
 
 def _looks(stack: xr.DataArray, place: _Place, min_clear: float, sensor_gsd_m: float) -> pd.DataFrame:
-    """Return one row a look: used, reason, temperatures, excess, z, ring pixels and spread."""
+    """Return one row per acquisition: used, reason, temperatures, excess, z, ring pixels and spread."""
     values = stack[:, place.window[0], place.window[1]].to_numpy().astype(np.float64)
     return pd.DataFrame([_look(v, place, min_clear, sensor_gsd_m) for v in values], columns=_LOOK_COLUMNS)
 
@@ -260,6 +273,7 @@ def _look(lst_k: np.ndarray, place: _Place, min_clear: float, sensor_gsd_m: floa
     nothing = (math.nan,) * 4
     if reason := _unusable(place, clear, len(ring), min_clear, sensor_gsd_m):
         return False, reason, *nothing, len(ring), math.nan
+    # site: mean weighted by covered area; ring: median and MAD, robust to a warm roof in it (docs/methods.md, 3.3)
     weight = np.where(clear, place.cover, 0.0)
     site_k = float(np.average(np.where(clear, lst_k, 0.0), weights=weight))
     ring_k = float(np.median(ring))
@@ -273,7 +287,7 @@ def _unusable(place: _Place, clear: np.ndarray, ring_pixels: int, min_clear: flo
     if not place.cover.any():
         return "site lies outside the image"
     on_site = float(place.cover[clear].sum()) / place.cover_full
-    # exact_extract's fractions are float32; a wholly clear site may add up to a hair less than its area
+    # exact_extract's fractions are float32; those of a wholly clear site may add up to slightly less than its area
     if on_site < min_clear - 1e-6:
         return f"only {on_site:.0%} of the site is clear, {min_clear:.0%} needed"
     footprints = _independent(place.ring.sum() * place.pixel_m2, place.pixel_m2, sensor_gsd_m)
@@ -287,7 +301,7 @@ def _unusable(place: _Place, clear: np.ndarray, ring_pixels: int, min_clear: flo
 
 
 def _independent(area_m2: float, pixel_m2: float, sensor_gsd_m: float) -> float:
-    """Return how many independent measurements an area holds: (30/100)^2 of the pixels for Landsat."""
+    """Return the number of independent measurements in an area: (30/100)^2 of the pixels for Landsat (section 3.1)."""
     return area_m2 / max(sensor_gsd_m**2, pixel_m2)
 
 
@@ -303,10 +317,11 @@ def _summary(
     ring_m2 = float(used["ring_pixels"].median()) * place.pixel_m2
     site_n = _independent(place.heat_area_m2, place.pixel_m2, sensor_gsd_m)
     ring_n = _independent(ring_m2, place.pixel_m2, sensor_gsd_m)
-    # variance of a mean over the site, and of the median over the ring (pi/2 that of a mean)
+    # sigma_E of docs/methods.md, section 3.3; pi/2: variance of a median over that of a mean
     sigma_e = place.heat_area_m2 * sd_k * math.sqrt(1 / site_n + math.pi / 2 / ring_n)
     floor_mw = FLOOR_SIGMAS * sigma_e / COUPLING_K_M2_PER_MW
     whole_ring = place.ring.sum() / place.ring_full >= 0.8
+    # own choice: with more than a fifth of the ring missing, the background is called one-sided
     words = _statement(excess_k, z, len(used), len(looks), floor_mw, it_mw, daytime, whole_ring)
     return row | {
         "lst_excess_k": excess_k,
@@ -365,10 +380,10 @@ def _statement(
 
 
 def _round(value: float) -> int:
-    """Return `value` to two significant figures: more would claim what a factor of 3 cannot hold."""
+    """Return `value` to two significant figures: it is known to a factor of 3 only."""
     return int(float(f"{value:.2g}"))
 
 
 def _iso(time: str | np.datetime64) -> str:
-    """Return a date, or date and time where it has one, as ISO 8601; text is passed on."""
+    """Return a date, or date and time if it has one, as ISO 8601; text is returned unchanged."""
     return time if isinstance(time, str) else pd.Timestamp(time).isoformat().removesuffix("T00:00:00")

@@ -1,8 +1,8 @@
-"""Plot of an inspection plan: what the condition on a naive evader costs in the worst case.
+"""Plot of an inspection plan: what the condition on the naive evader costs in the worst case.
 
-In: places, budget, plan. Out: the trade as numbers, and a figure of two panels as SVG text or PNG bytes; the same
-plan gives the same bytes. Left, every plan between the best worst case and the best against a naive evader, with the
-chosen plan, the uniform draw and the list of the highest scores; right, where the visits go, by stratum.
+In: places, budget, plan. Out: the trade-off as numbers, and a figure of two panels as SVG text or PNG bytes; the same
+plan gives the same bytes. Left: plans from the best worst case to the best detection of a naive evader, with the chosen
+plan, the uniform draw and the list of the highest scores. Right: the share of visits by stratum.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from overwatt.pipeline.inspection.plan import NAIVE, Places, Plan, detection, pl
 
 POINTS = 21
 _FEW = 3
-_PLACES = (2_000, 20_000)  # from so many places on, 11 points; 3, as a plan takes seconds there
+_PLACES = (2_000, 20_000)  # from these numbers of places on, 11 and 3 points: a plan takes seconds there
 _BLUE, _ORANGE, _GREEN, _GREY = "#0072b2", "#d55e00", "#009e73", "#666666"  # Okabe and Ito 2008, and grey
-_NAME = 34  # characters of a stratum's name that are shown
+_NAME = 34  # characters of a stratum's name in the plot
 
 
 @dataclass(frozen=True)
 class Trade:
-    """Detection under plans with a rising condition on the naive evader.
+    """Detection under plans with increasing conditions on the naive evader.
 
     Attributes:
-        condition: (plan,) least share of the list's detection of a naive evader, 0..1, as far as any plan meets it.
+        condition: (plan,) least detection of a naive evader as a share of the list's, 0..1; feasible ones only.
         naive: (plan,) detection of a naive evader; worst: (plan,) worst-case detection.
-        uniform: (naive, worst) of a draw that treats all alike.
+        uniform: (naive, worst) of a uniform draw.
         top: (naive, worst) of the list of the highest scores.
     """
 
@@ -45,23 +45,23 @@ class Trade:
 
 
 def trade(places: Places, budget: float, *, floor: float = 0.02, points: int | None = None) -> Trade:
-    """Return the trade.
+    """Return the trade-off between naive and worst-case detection.
 
     Args:
         places: as for `inspection.plan`.
-        budget: likewise.
-        floor: likewise.
-        points: plans between the conditions 0 and 1 (3 or fewer: and `NAIVE`); if None `POINTS`, fewer where there
-            are many places.
+        budget: as for `inspection.plan`.
+        floor: as for `inspection.plan`.
+        points: number of plans between the conditions 0 and 1 (3 or fewer: 0 and `NAIVE`); None: `POINTS`, fewer
+            if there are many places.
 
     Raises:
-        ConfigError: as `inspection.plan`, if there is no plan even without the condition.
+        ConfigError: as `inspection.plan`, if no plan is feasible even without the condition.
     """
     n = len(places.place_id)
     if points is None:
         points = POINTS if n < _PLACES[0] else 11 if n < _PLACES[1] else _FEW
     found: list[tuple[float, Plan]] = []
-    last = 1.0 if points > _FEW else NAIVE  # of few, none is spent where the floors leave no plan
+    last = 1.0 if points > _FEW else NAIVE  # of few points, none is spent on conditions that the floors make infeasible
     for condition in np.linspace(0.0, last, max(points, 2)).tolist():
         try:
             found.append((condition, plan(places, budget, floor=floor, naive=condition)))
@@ -82,7 +82,7 @@ def trade(places: Places, budget: float, *, floor: float = 0.02, points: int | N
 
 
 def figure(places: Places, chosen: Plan, of: Trade, condition: float = NAIVE) -> Figure:
-    """Return the figure; `condition` is that of the chosen plan, for its name in the legend."""
+    """Return the figure; `condition` is that of the chosen plan, for the legend."""
     fig = Figure(figsize=(11.0, 4.8), layout="constrained")
     FigureCanvasAgg(fig)
     left, right = fig.subplots(1, 2, width_ratios=(1.15, 1.0))
@@ -108,7 +108,7 @@ def svg(places: Places, chosen: Plan, of: Trade) -> str:
 
 
 def png(places: Places, chosen: Plan, of: Trade) -> bytes:
-    """Return the figure as PNG, 120 dots an inch."""
+    """Return the figure as PNG, 120 dots per inch."""
     with matplotlib.rc_context({"font.size": 9.0}):
         raw = io.BytesIO()
         figure(places, chosen, of).savefig(raw, format="png", dpi=120, metadata={"Software": None})
@@ -138,9 +138,9 @@ def _trade(axes: Axes, chosen: Plan, of: Trade, condition: float) -> None:
     axes.axvline(condition * of.top[0], color=_GREEN, linestyle=":", linewidth=1.0, zorder=1, label=label)
     axes.set_xlim(0.0, min(1.0, 1.08 * max(of.top[0], *of.naive, of.uniform[0], 0.05)))
     axes.set_ylim(min(0.0, of.top[1]), min(1.0, 1.15 * max(*of.worst, of.uniform[1], chosen.worst_case, 0.05)))
-    axes.set_title("What the condition on a naive evader costs", loc="left")
-    axes.set_xlabel("detection of a naive evader, who sits where the scores say")
-    axes.set_ylabel("worst case: detection of one who knows the plan")
+    axes.set_title("Cost of the condition on the naive evader", loc="left")
+    axes.set_xlabel("detection of a naive evader (place drawn in proportion to score)")
+    axes.set_ylabel("worst case: detection of an evader who knows the plan")
 
 
 def _effort(axes: Axes, places: Places, chosen: Plan) -> None:
@@ -164,13 +164,13 @@ def _effort(axes: Axes, places: Places, chosen: Plan) -> None:
     for label in axes.get_yticklabels():
         label.set_parse_math(False)
     axes.set_xlim(0.0)
-    axes.set_title("Where the visits go, by stratum (places)", loc="left")
+    axes.set_title("Share of visits by stratum (number of places)", loc="left")
     axes.set_xlabel("% of the effort")
     axes.legend(frameon=False, fontsize=8, loc="best")
 
 
 def _weight(places: Places) -> np.ndarray:
-    """Return where a naive evader sits, (place,), summing to 1."""
+    """Return the probability that a naive evader chooses each place, (place,) float64, sum 1."""
     total = float(places.score.sum())
     return places.score / total if total > 0 else np.full(len(places.score), 1.0 / len(places.score))
 

@@ -1,8 +1,8 @@
-"""The plot of the report: what IT power each site could carry, against the declared.
+"""Plot of the report: IT power that each site could carry, and its declared IT power.
 
-In: tables `sites` and `ledger`. Out: an SVG as text, without style attributes, so that it stands
-inline in a page under a strict content security policy, keeps its text as text and takes the
-page's own colours. The same tables give the same text: no date, no random ids.
+In: tables `sites` and `ledger`. Out: an SVG as text without style attributes, so that it can be inline
+in a page with a strict content security policy, keep its text as text and use the colours of the
+page. The same tables give the same text: no date, no random ids.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 MAX_ROWS = 60
-"""Rows of the plot; more could not be read."""
+"""Largest number of rows; more would not be legible."""
 
 _QUANTILES = ("p05", "p10", "p50", "p90", "p95")
-_ACCENT, _DECLARED = "#c0ffee", "#decade"  # stand-ins, replaced by the page's own colours
+_ACCENT, _DECLARED = "#c0ffee", "#decade"  # placeholders, replaced by CSS variables of the page
 
 
 def interval_plot(sites: gpd.GeoDataFrame, ledger: gpd.GeoDataFrame | None = None) -> str:
-    """Return an SVG: IT power of each site, p05 to p95 with p10 to p90 and p50, against the declared.
+    """Return an SVG: IT power of each site (p05-p95, p10-p90, p50) with its declared IT power.
 
-    Sites stand in order of p50, at most 60 of them. The SVG names no date and no random id, has
+    Sites are sorted by p50, at most 60 of them. The SVG has no date and no random id, has
     no style attribute and draws in `currentColor`, `var(--accent)` and `var(--declared)`.
 
     Args:
@@ -72,7 +72,7 @@ def interval_plot(sites: gpd.GeoDataFrame, ledger: gpd.GeoDataFrame | None = Non
 
 
 def _inline(svg: str, label: str) -> str:
-    """Strip prolog, metadata and style sheet; turn style attributes into presentation attributes."""
+    """Remove prolog, metadata and style sheet; turn style attributes into presentation attributes."""
 
     def attributes(match: re.Match[str]) -> str:
         out = []

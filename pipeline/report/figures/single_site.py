@@ -1,4 +1,4 @@
-"""Picture of one site's estimate: as lines for a terminal, and as a page with an SVG.
+"""One site's estimate as lines for a terminal, and as a page with an SVG.
 
 In: the result of overwatt.pipeline.compute.single_site. Out: text; the same result gives the same text.
 """
@@ -10,7 +10,7 @@ import io
 import math
 from typing import Any
 
-_WIDTH = 44
+_WIDTH = 44  # characters of the interval bar
 _NAMES = {"it_mw": "IT power, MW", "facility_mw": "facility power, MW", "h100e": "H100 equivalents", "flop": "FLOP"}
 
 
@@ -28,17 +28,15 @@ def lines(result: dict[str, Any]) -> list[str]:
     for source, share in result["error_budget"].items():
         out.append(f"  {source[:52]:52} {share:5.0%} {'#' * round(share * 36)}")
     if result["probability_no_ai"] > 0:
-        out.append(f"chance that there are no AI accelerators at all: {result['probability_no_ai']:.0%}")
+        out.append(f"probability of no AI accelerators at all: {result['probability_no_ai']:.0%}")
     energy = result["annual_gwh"]
-    out.append(
-        f"energy of a year: {_short(energy['p10'])} to {_short(energy['p90'])} GWh (80%), annual PUE apart from peak"
-    )
+    out.append(f"annual energy: {_short(energy['p10'])} to {_short(energy['p90'])} GWh (80%), at the annual PUE")
     for flop, dates in (result["time_to_threshold"] or {}).items():
         out.append(
             f"passes {flop} FLOP by {dates['p50'] or 'later than 10 years'} (80%: {dates['p10']} to {dates['p90']})"
         )
     looks = result["next_observations"][:3]
-    out.append("next, what would narrow IT power most (ln-sd before -> after):")
+    out.append("next observations that would narrow IT power most (ln-sd before -> after):")
     out += [f"  {o['observation']} ({o['kind']}): {o['ln_sd_before']:.2f} -> {o['ln_sd_after']:.2f}" for o in looks]
     out += [f"question: {text}" for text in result["questions"]]
     out += ["", result["assumptions"], f"Basis: {result['basis']}."]
@@ -46,7 +44,7 @@ def lines(result: dict[str, Any]) -> list[str]:
 
 
 def page(result: dict[str, Any]) -> str:
-    """Return one self-contained HTML page; every text of the input is escaped."""
+    """Return one self-contained HTML page; all text of the input is escaped."""
     text = html.escape("\n".join(lines(result)))
     title = html.escape(f"Estimate: {result['site'].get('name', 'site')}")
     return (
@@ -58,7 +56,7 @@ def page(result: dict[str, Any]) -> str:
 
 
 def svg(result: dict[str, Any]) -> str:
-    """Return intervals of the four quantities and the three budgets as SVG."""
+    """Return the intervals of the four quantities and two error budgets as SVG."""
     from matplotlib import rc_context  # slow to import, and only pages have a plot
     from matplotlib.figure import Figure
 
@@ -76,7 +74,7 @@ def svg(result: dict[str, Any]) -> str:
                 left.plot(ends, [-y, -y], lw=width, color="#0072b2", alpha=0.5, solid_capstyle="butt")
             left.plot(1.0, -y, "o", color="#0072b2")
             left.text(1.0, -y + 0.22, f"{name}: {_short(middle)}", ha="center")
-        left.set(xscale="log", yticks=[], xlabel="over the median (thick 80%, thin 95%)", ylim=(-3.6, 0.6))
+        left.set(xscale="log", yticks=[], xlabel="relative to the median (thick 80%, thin 95%)", ylim=(-3.6, 0.6))
         low, high = left.get_xlim()
         ticks = [t for t in (0.01, 0.03, 0.1, 0.25, 0.5, 1, 2, 4, 10, 30) if low <= t <= high]
         left.set_xticks(ticks, [f"{t:g}" for t in ticks])
@@ -95,6 +93,7 @@ def svg(result: dict[str, Any]) -> str:
 
 
 def _bar(q: dict[str, float]) -> str:
+    # logarithmic axis from p025 to p975
     low, high = math.log(q["p025"]), math.log(q["p975"])
 
     def place(v: float) -> int:

@@ -1,4 +1,4 @@
-"""The plot of `overwatt thresholds`: models by year, power by chip, sites of a run, algorithms.
+"""Plot of `overwatt thresholds`: models by year, power by chip, sites of a run, algorithms.
 
 In: the result of `overwatt thresholds`. Out: an SVG as text; the same result gives the same text.
 """
@@ -17,14 +17,14 @@ from matplotlib.ticker import MaxNLocator
 
 from overwatt.pipeline.compute.thresholds import CHIPS, OPTICAL_FLOOR_MW, THERMAL_FLOOR_MW, THRESHOLDS_FLOP
 
-YEARS = 10
-SITES = 8
+YEARS = 10  # latest years shown
+SITES = 8  # largest sites shown
 _CHIP_COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9")  # Okabe and Ito 2008
 _FLOP_COLORS = tuple(matplotlib.colormaps["viridis"](x) for x in np.linspace(0.0, 0.88, len(THRESHOLDS_FLOP)))
 
 
 def svg(result: dict[str, Any]) -> str:
-    """Return the panels that the result has parts for, as SVG without date or random ids."""
+    """Return the panels for which the result has data, as SVG without date or random ids."""
     with matplotlib.rc_context({"svg.hashsalt": "overwatt", "svg.fonttype": "none", "font.size": 9.0}):
         out = io.StringIO()
         figure(result).savefig(out, format="svg", metadata={"Date": None, "Creator": None})
@@ -32,7 +32,7 @@ def svg(result: dict[str, Any]) -> str:
 
 
 def figure(result: dict[str, Any]) -> Figure:
-    """Return the figure, two panels a row."""
+    """Return the figure, two panels per row."""
     panels = [_power, _algorithms]
     if result["sites"] is not None and result["sites"]["sites"]:
         panels.insert(1, _sites)
@@ -67,8 +67,8 @@ def _models(axes: Axes, result: dict[str, Any]) -> None:
             linewidth=0,
         )
         axes.plot(years, [c["published"] for c in counts], "o-", color=_FLOP_COLORS[i], markersize=3, label=_name(flop))
-    axes.set_title("Real models that trigger, by year (band: 5-95%)", loc="left")
-    axes.set_ylabel("models of the year (the newest is incomplete)")
+    axes.set_title("Models that reach each threshold, by year (band: 5-95%)", loc="left")
+    axes.set_ylabel("models per year (the latest year is incomplete)")
     axes.set_ylim(0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(title="FLOP", frameon=False, fontsize=8)
@@ -92,6 +92,7 @@ def _power(axes: Axes, result: dict[str, Any]) -> None:
 def _sites(axes: Axes, result: dict[str, Any]) -> None:
     blind = [v["flop"] for v in result["verifiable"] if v["verdict"] == "cannot"]
     if blind:
+        # 3.16: half a decade beyond the last threshold that imagery cannot verify
         axes.axvspan(THRESHOLDS_FLOP[0] / 2, max(blind) * 3.16, color="#808080", alpha=0.15, linewidth=0)
         text = "imagery misses\nsmaller sites that\nalso exceed these"
         axes.text(THRESHOLDS_FLOP[0] / 1.5, 0.03, text, fontsize=8, color="#404040", va="bottom")
