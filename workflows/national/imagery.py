@@ -51,7 +51,7 @@ class ImagerySource(BaseModel):
     sign: Literal["none", "planetary_computer"] = Field(default="none", description="how addresses are signed")
     datetime: str | None = Field(default=None, description="date range in STAC notation")
     gsd_m: float | None = Field(
-        default=None, gt=0.05, le=30, description="metres per pixel of the tiles; [default: that of the item]"
+        default=None, gt=0.05, le=30, description="metres per pixel of the tiles; default: that of the item"
     )
     source_gsd_m: float = Field(
         default=0.6, gt=0, description="usual metres per pixel of the items; only for the cost estimate"
