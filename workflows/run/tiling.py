@@ -1,4 +1,9 @@
-"""The tiles of a run: planned, computed or reused, and joined to footprints and to what was looked at."""
+"""The tiles of a run: plan them, compute or reuse each, and merge them.
+
+In: a `Workflow` and opened inputs. Out: tables `footprints` and `looked_at` (cells that were imaged and screened), the
+probability raster, and the outcome of each tile. A computed tile is stored as a part, under a key of everything that
+its content depends on.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +39,16 @@ log = logging.getLogger(__name__)
 
 
 def plan_tiles(source: Image | StacSource, area: Area | None, tile_px: int) -> list[Tile]:
-    """Tiles of the source's lattice that meet the area, cores clipped to it."""
+    """Return the tiles of the source's lattice that intersect the bounds of the area.
+
+    Args:
+        source: imagery.
+        area: area of interest; None for all of the source.
+        tile_px: side of a tile in pixels.
+
+    Returns:
+        Tiles whose cores, (y0, x0, y1, x1) in pixels, are clipped to the bounds of the area.
+    """
     assert source.geobox is not None
     y0, x0, y1, x1 = crop_to_area(source.geobox, area) if area is not None else (0, 0, *source.shape)
     out = []
@@ -49,11 +63,18 @@ def plan_tiles(source: Image | StacSource, area: Area | None, tile_px: int) -> l
 def detect(
     workflow: Workflow, inputs: Inputs, out: Path, scheduler: str | None, progress: Progress
 ) -> tuple[gpd.GeoDataFrame, gpd.GeoDataFrame, list[dict[str, Any]], str]:
-    """Compute the tiles that have no part yet, and join all of them.
+    """Compute the tiles that have no stored part, and merge all tiles.
+
+    Args:
+        workflow: settings.
+        inputs: opened inputs, with imagery.
+        out: the run folder.
+        scheduler: address of a Dask scheduler; None for local processes.
+        progress: receives lines and counts.
 
     Returns:
-        Tables `footprints` and `looked_at`, the outcome of each tile (tile, core, outcome, reason), and how the
-        workers computed.
+        Tables `footprints` and `looked_at`, the outcome of each tile (tile, core, outcome, reason), and the
+        description of how the workers computed (device, library versions).
 
     Raises:
         OverwattError: no worker can be used, or a stored part is damaged.
@@ -80,6 +101,10 @@ def detect(
 
     def note(tile: Tile, what: str, reason: str = "") -> None:
         outcome[tile.name] = {"tile": tile.name, "core": tile.core, "outcome": what, "reason": reason}
+        if what == "failed":
+            log.warning("tile %s failed: %s", tile.name, reason)
+        else:
+            log.debug("tile %s %s: %s", tile.name, what, files[tile.name].name)
         failed = sum(o["outcome"] == "failed" for o in outcome.values())
         progress.tile(len(outcome) - failed, failed, len(todo))
 
@@ -91,6 +116,7 @@ def detect(
         else:
             note(tile, "failed", str(result))
 
+    # the key contains how the workers compute; a complete run in this folder says it, so no worker need start
     if described:
         files_for(described)
     if described and all(run_folder.load_part(f) is not None for f in files.values()):
@@ -106,8 +132,10 @@ def detect(
                 if run_folder.load_part(files[t.name]) is not None:
                     note(t, "reused")
                 else:
+                    if files[t.name].is_file():
+                        log.warning("part %s is damaged; the tile is computed again", files[t.name].name)
                     rest.append(t)
-            progress.say(f"{len(todo) - len(rest)} of {len(todo)} tiles are done already")
+            progress.say(f"{len(todo) - len(rest)} of {len(todo)} tiles are stored already")
             cluster.run_tiles(ready, rest, on_done)
 
     regions, cells = [], []
@@ -116,7 +144,9 @@ def detect(
             arrays = run_folder.load_part(files[t.name]) if outcome[t.name]["outcome"] != "failed" else None
             if arrays is None:
                 if outcome[t.name]["outcome"] != "failed":
-                    raise OverwattError(f"part {files[t.name].name} is damaged; run again to compute it anew")
+                    raise OverwattError(
+                        f"part {files[t.name].name} is damaged; run the same command again to compute it again"
+                    )
                 cells.append(_cell(t, source, None, outcome[t.name]["reason"]))
                 continue
             probability, valid, part = cluster.unpack(arrays, t)
@@ -136,21 +166,21 @@ def detect(
 
 
 def _described_before(parts: Path) -> str:
-    """How an earlier run in this folder computed, so that a complete one needs no workers."""
+    """The stored description of how an earlier run in this folder computed; empty if there is none."""
     file = parts / "computed_with.txt"
     return file.read_text(encoding="utf-8") if file.is_file() else ""
 
 
 def _cell(tile: Tile, source: Image | StacSource, valid: np.ndarray | None, reason: str) -> dict[str, object]:
-    """A row of `looked_at`: the geometry is the part that was imaged and screened, or the whole cell if it failed."""
+    """A row of `looked_at`: its geometry is the part imaged and screened, or the whole cell if the tile failed."""
     y0, x0, y1, x1 = tile.core
     shift = Affine.translation(x0, y0)
     if valid is None:
         seen: shapely.Geometry = shapely.box(x0, y0, x1, y1)
     else:
         pieces = [shapely.geometry.shape(g) for g, _ in shapes(valid.astype(np.uint8), mask=valid, transform=shift)]
+        # own choice: pieces below 16 pixels and notches below 1.5 pixels at the edge are too small for a data center
         big = [p for p in pieces if p.area >= 16] or pieces
-        # a notch of a pixel or two at the edge of the imagery is no place for a data center to hide
         seen = shapely.make_valid(shapely.simplify(shapely.union_all(big), 1.5)) if big else shapely.Polygon()
     assert source.geobox is not None
     mapped = to_lonlat([seen], source.geobox.affine, str(source.geobox.crs))[0]
