@@ -169,6 +169,7 @@ def _jobs(plan_: Plan, say: Say) -> list[_Job]:
     for cut in plan_.cuts:
         layers = [tuple(t.geometries[i] for i in sorted(t.query(cut.footprint, "intersects").tolist())) for t in trees]
         outlines = [shapely.to_wkb(list(shapes)) for shapes in layers]
+        # the labels are part of the key: a changed registry makes only the tiles stale whose labels change
         key = run_folder.key(
             _CODE, cut.crs, cut.centre_m, cut.side_m, sorted(pixel_settings.items()), s.tiles.min_valid,
             [[w.hex() for w in part] for part in outlines],
@@ -195,6 +196,7 @@ def _make_all(plan_: Plan, jobs: list[_Job], out: Path, say: Say, tick: Tick | N
         if outcome["state"] == "failed":
             failed += 1
             say(f"tile {job.cut.name} failed: {outcome['reason']}")
+            # no tile has succeeded so far, and more are left than were tried
             if failed == len(outcomes) == _GIVE_UP_AFTER < len(left):
                 raise CatalogError(f"the first {failed} tiles all failed; the last: {outcome['reason']}")
         if tick:

@@ -74,6 +74,7 @@ def write(
     mask[:2, ~pixels.valid] = IGNORE
     mask[2, ~pixels.valid] = 0
     optical = np.where(pixels.valid, pixels.optical, np.uint8(0))
+    # fourth band: 255 where there is imagery
     picture = np.concatenate([optical, pixels.valid[None].astype(np.uint8) * np.uint8(255)])
     row = {"tile_id": tile_id, "path": f"pictures/{tile_id}.tif", "mask_path": f"masks/{tile_id}.tif"}
     _write(out / row["path"], picture, tileset.PICTURE_BANDS, pixels, photometric="RGB")
@@ -82,10 +83,12 @@ def write(
     building = mask[0][pixels.valid]
     return row | {
         "image": " ".join(pixels.items),
+        # the key of the addresses: only a window is read, so the hash of the whole file is not known
         "image_sha256": run_folder.key(*pixels.hrefs),
         "pixels_sha256": tileset.pixels_sha256(optical, pixels.valid),
         "crs": str(box.crs),
         "gsd_m": gsd_m,
+        # position of the tile on the lattice of its pixel size, counted from the origin of the CRS
         "row_px": round(-box.affine.f / gsd_m),
         "col_px": round(box.affine.c / gsd_m),
         "valid_px": int(pixels.valid.sum()),
@@ -94,6 +97,7 @@ def write(
         "data_center_px": int((building == DATA_CENTER).sum()),
         "cooling_equipment_px": 0,
         "unknown_px": int((building == IGNORE).sum()),
+        # eight decimals of a degree: about 1 mm
         "geometry": shapely.to_wkt(box.extent.to_crs("EPSG:4326").geom, rounding_precision=8),
     }
 

@@ -79,7 +79,7 @@ def open_inputs(workflow: Workflow) -> Inputs:
     hashes = {"weights": card.weights_sha256}
     if workflow.sites is None:
         if area is not None:
-            check_size(area, card.gsd_m)
+            check_size(area, card.gsd_m)  # before a catalogue is searched
         if workflow.imagery.path is not None:
             source = open_image(workflow.imagery.path, card)
             if source.geobox is None:
@@ -91,6 +91,7 @@ def open_inputs(workflow: Workflow) -> Inputs:
         else:
             assert workflow.imagery.stac is not None and area is not None
             source = open_stac(workflow.imagery.stac, area, card)
+            # a STAC source is identified by its items, not by the content of its files
             hashes["imagery"] = run_folder.key(source.sha256)
     heat = None
     if source is not None and workflow.imagery.thermal_excess is not None:

@@ -52,6 +52,7 @@ def plan_tiles(source: Image | StacSource, area: Area | None, tile_px: int) -> l
     assert source.geobox is not None
     y0, x0, y1, x1 = crop_to_area(source.geobox, area) if area is not None else (0, 0, *source.shape)
     out = []
+    # tiles of the whole source, so that two areas of interest share the tile borders
     for t in tiles(source.shape, tile_px, 0):
         a, b, c, d = t.core
         core = (max(a, y0), max(b, x0), min(c, y1), min(d, x1))
@@ -92,6 +93,7 @@ def detect(
 
     def files_for(description: str) -> None:
         for t in todo:
+            # everything that can change a bit of the part: pixels, weights, code, worker, window, settings, area, grid
             key = run_folder.key(
                 inputs.hashes["imagery"], inputs.card.weights_sha256, part_keys.detector_code_version(), description,
                 t.core, settings, inputs.area.geometry.wkb_hex if inputs.area else "", str(source.geobox),

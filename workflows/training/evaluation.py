@@ -114,7 +114,7 @@ def on_tiles(index: Path, split: str, *, weights: Sequence[Path], block_m: float
             Judged(found, labels, t.valid, t.cooling != IGNORE)
             for found, labels, t in zip(found_by_weights[-1], truth, tiles, strict=True)
         ]
-        # blocks of 256 m for the bootstrap intervals of the scores: half a tile of the usual 512 m (own choice)
+        # own choice: bootstrap blocks of 256 m, half of the usual tile side of 512 m
         result = score_all(judged, gsd_m=gsd_m, unlabelled="background", block_px=max(1, round(256 / gsd_m)))
         results.append({"in_training": _trained_on(index, split, detector.card), "tiles": len(tiles), **result})
     if len(found_by_weights) == 1:

@@ -27,7 +27,7 @@ def in_training(image: Image, card: ModelCard) -> bool:
         if source.image_sha256 and source.image_sha256 == image.sha256:
             return True
         if source.extent and image.geobox is not None:
-            w, s, e, n = source.extent
+            w, s, e, n = source.extent  # degrees: two bounding boxes overlap if both their intervals do
             left, bottom, right, top = image.geobox.geographic_extent.boundingbox
             if left < e and w < right and bottom < n and s < top:
                 return True

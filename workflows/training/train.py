@@ -205,6 +205,7 @@ def _provenance(ready: _Prepared) -> tuple[TrainingData, ...]:
                 licence=p.licence,
                 outlines=f"{Path(p.outlines).name}, drawn by hand from the picture",
                 image_sha256=image.sha256,
+                # six decimals of a degree: about 0.1 m
                 extent=tuple(round(v, 6) for v in extent) if extent else None,
             )
         )
@@ -264,6 +265,7 @@ def _train(job: _Job, say: Say) -> Path:
             checkpoint=checkpoint,
             report=_reporter(job.label, say),
             val=None if simulated_only else job.ready.val or None,
+            # curves for TensorBoard only where it is installed
             log_dir=job.ready.out / "logs" / job.weights.stem if find_spec("tensorboard") else None,
         )
         if settings.learn == "all":  # other stages leave the features, and so the novelty statistics, as they are
@@ -345,6 +347,7 @@ def _cross_validate(ready: _Prepared, start: SiteNet | None, say: Say) -> dict[s
     ]
     processes = max(1, CPU_COUNT // file.training.threads)
     log.debug("%d folds in %d processes, guard %.1f pixels", file.folds.blocks, processes, guard_px)
+    # spawn: a forked process must not inherit the threads of torch
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         trained = list(pool.map(_train_in_process, jobs))
     stitched = np.zeros((len(CHANNELS), *image.shape), np.uint8)
