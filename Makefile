@@ -5,7 +5,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-LINKS := .typing/.made
 
 .PHONY: demo test check docs clean
 demo: $(STAMP)
@@ -14,11 +13,11 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-check: $(STAMP) $(LINKS)
+check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	MYPYPATH=.typing $(BIN)/mypy -p overwatt
-	PYTHONPATH=.typing $(BIN)/lint-imports
+	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 docs: $(STAMP)
 	$(BIN)/python docs/make_reference.py
@@ -31,12 +30,5 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
-# mypy and editors do not follow the editable install's import hook: this is the package as a tree of links
-$(LINKS): overwatt/__init__.py
-	mkdir -p .typing/overwatt
-	for part in aoi models pipeline workflows; do ln -sfn ../../$$part .typing/overwatt/$$part; done
-	for file in overwatt/*; do ln -sfn ../../$$file .typing/$$file; done
-	touch $@
-
 clean:
-	rm -rf $(VENV) .typing runs build *.egg-info
+	rm -rf $(VENV) runs build *.egg-info

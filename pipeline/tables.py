@@ -190,7 +190,13 @@ SCHEMAS: dict[str, tuple[Column, ...]] = {
     ),
 }
 
-WITH_GEOMETRY = frozenset({"footprints", "sites", "declared", "ledger", "looked_at"})
+RANKING = (
+    "rank", "undeclared_flop_90d", "undeclared_flop_90d_p05", "undeclared_flop_90d_p50", "undeclared_flop_90d_p95",
+    "p_over_1e25", "p_over_1e26", "value_of_inspection", "next_step", "q_value", "rank_low", "rank_high", "tie",
+)  # fmt: skip
+"""Columns of the ledger that the ranking fills."""
+SCHEMAS["entries"] = tuple(c for c in SCHEMAS["ledger"] if c.name not in RANKING)
+WITH_GEOMETRY = frozenset({"footprints", "sites", "declared", "entries", "ledger", "looked_at"})
 
 
 def empty(table: str) -> gpd.GeoDataFrame | pd.DataFrame:

@@ -40,7 +40,7 @@ from overwatt.models.detector.card import DEFAULT_WEIGHTS, load_card
 from overwatt.models.detector.inference import CORE_PX, WINDOW_PX, Detector
 from overwatt.models.detector.network import SiteNet
 from overwatt.models.training.samples import Batch, batch
-from overwatt.models.training.train import TrainSettings
+from overwatt.models.training.settings import TrainSettings
 from overwatt.workflows.config.training import FoldSettings, SimulatedSettings
 from overwatt.workflows.training.cross_validation import without
 from overwatt.workflows.training.samples import simulated

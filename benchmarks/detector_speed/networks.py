@@ -17,7 +17,7 @@ from overwatt.aoi.errors import ConfigError
 from overwatt.models.detector.card import OUTPUTS, ModelCard
 from overwatt.models.detector.inference import WINDOW_PX
 from overwatt.models.detector.network import NOVELTY_STRIDE
-from overwatt.models.training.train import TrainSettings
+from overwatt.models.training.settings import TrainSettings
 
 RGB = ("red", "green", "blue")
 Network = TypeVar("Network", bound=nn.Module)

@@ -19,7 +19,8 @@ from overwatt.models.detector.network import SiteNet, load_imagenet
 from overwatt.models.training.loss import loss_of
 from overwatt.models.training.runtime import deterministic, half_of
 from overwatt.models.training.samples import Batch
-from overwatt.models.training.train import MAX_NORM, WARM_STEPS, TrainSettings
+from overwatt.models.training.settings import TrainSettings
+from overwatt.models.training.train import MAX_NORM, WARM_STEPS
 
 
 @dataclass

@@ -51,9 +51,9 @@ class DetectSettings:
     offset: float = 0.0
 
     @classmethod
-    def of(cls, card: ModelCard, building: float = 0.5, cooling: float = 0.5) -> DetectSettings:
-        """Thresholds with the scoring that the weights' card asks for."""
-        return cls(building=building, cooling=cooling, peak=card.scoring == "peak", offset=card.offset)
+    def of(cls, card: ModelCard, **thresholds: float) -> DetectSettings:
+        """Thresholds, by name where they are not the defaults, with the scoring that the weights' card asks for."""
+        return cls(**thresholds, peak=card.scoring == "peak", offset=card.offset)
 
 
 def near_void(valid: np.ndarray) -> np.ndarray:

@@ -36,7 +36,7 @@ from overwatt.aoi.errors import ConfigError
 from overwatt.pipeline.inspection import rank_stability, undeclared_compute, value_of_information
 from overwatt.pipeline.inspection.false_discovery import false_discovery, running_share
 from overwatt.pipeline.inspection.undeclared_compute import CLASSES, FLOP_90D_PER_MW, SHARE, UNIT, Basis
-from overwatt.pipeline.tables import conform
+from overwatt.pipeline.tables import conform, empty
 
 __all__ = ["FLOP_90D_PER_MW", "SHARE", "p_over", "rank_discrepancies"]
 
@@ -58,7 +58,7 @@ def rank_discrepancies(
     order of the input.
 
     Args:
-        ledger: table `ledger` from `reconcile`.
+        ledger: table `entries` from `reconcile`, or a ledger to rank again.
         sites: table `sites` that it was made from.
         declared: table `declared`; with it, a not_seen row whose declaration is planned, under
             construction or closed counts 0: it claims nothing in operation.
@@ -68,7 +68,7 @@ def rank_discrepancies(
         RegistryError: an entry names a site that `sites` does not have.
     """
     if not len(ledger):
-        return ledger
+        return empty("ledger")
     b = undeclared_compute.basis(ledger, sites, declared)
     found = _summary(b, (*_FLOP, stakes.flop))
     order = np.lexsort((np.arange(len(b)), -b.p, b.klass, -found["mean"]))

@@ -23,13 +23,10 @@ is most of its worth.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
-
-from overwatt.aoi.errors import ConfigError
+from pydantic import BaseModel, ConfigDict, Field
 
 _Value = Callable[[np.ndarray], np.ndarray]
 STEPS = ("none", "visit", "image")
@@ -49,33 +46,34 @@ chips stand inside nor that they do AI, hence specificities of 0.75-0.80. A misp
 settles hardly better than the first image did. What stands elsewhere (not_seen) it does not show."""
 
 
-@dataclass(frozen=True)
-class Stakes:
-    """What things are worth, in visits. Own choices, each with its reason.
+class Stakes(BaseModel):
+    """What finding, being wrong, a visit and an image are worth, in visits; own choices, each with its reason."""
 
-    Attributes:
-        flop: threshold of compute in 90 days, FLOP: 1e25, that of the EU AI Act (docs/methods.md, section 5.3).
-        find: gain of acting on an entry that hides it: one would make 20 fruitless visits for one find.
-        wrong: loss of acting on one that does not: four finds, so that p* = 0.8: of five put forward one
-            may be wrong, as the list's target of 20% false discoveries has it (docs/methods.md, section 6.2).
-        sensitivity, specificity: of a visit, 0.95 and 0.99 (docs/methods.md, section 6.2).
-        visit_cost: 1 by definition of the unit.
-        image_cost: an image is about a thousand times cheaper (docs/methods.md, section 6.2).
-    """
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    flop: float = 1e25
-    find: float = 20.0
-    wrong: float = 80.0
-    sensitivity: float = 0.95
-    specificity: float = 0.99
-    visit_cost: float = 1.0
-    image_cost: float = 1e-3
-
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            share = name in ("sensitivity", "specificity")
-            if not (math.isfinite(value) and value > 0) or (share and value > 1):
-                raise ConfigError(f"stakes.{name} = {value}: must be {'a share above 0 up to 1' if share else '> 0'}")
+    flop: float = Field(
+        # 1e25: the EU AI Act's (docs/methods.md, section 5.3)
+        default=1e25, gt=0, description="threshold of undeclared compute in 90 days, FLOP",
+    )  # fmt: skip
+    find: float = Field(
+        # one would make 20 fruitless visits for one find
+        default=20.0, gt=0, description="gain of acting on an entry that hides the threshold, visits",
+    )  # fmt: skip
+    wrong: float = Field(
+        # four finds, so that acting pays from p = 0.8 on: one in five put forward may be wrong, as the list's target
+        # of 20% false discoveries allows (docs/methods.md, section 6.2)
+        default=80.0, gt=0, description="loss of acting on an entry that does not hide it, visits",
+    )  # fmt: skip
+    sensitivity: float = Field(  # docs/methods.md, section 6.2
+        default=0.95, gt=0, le=1, description="chance that a visit finds what is there"
+    )
+    specificity: float = Field(  # docs/methods.md, section 6.2
+        default=0.99, gt=0, le=1, description="chance that a visit finds nothing where nothing is"
+    )
+    visit_cost: float = Field(default=1.0, gt=0, description="cost of a visit; 1 by definition of the unit")
+    image_cost: float = Field(  # docs/methods.md, section 6.2
+        default=1e-3, gt=0, description="cost of an image of 0.3 m, visits"
+    )
 
     @property
     def act_from(self) -> float:

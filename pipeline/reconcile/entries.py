@@ -225,7 +225,7 @@ def _both(i: np.ndarray, j: np.ndarray, s: Sites, d: Declared) -> Columns:
     return {
         "entry_id": [entry_id(a, b) for a, b in zip(site, decl, strict=True)], "site_id": site, "declared_id": decl,
         "p_detect": of(d.looked, j), "p_data_center": of(s.p, i), "it_mw_p50": of(s.it_mw, i),
-        "declared_it_mw": of(d.it_mw, j), "undeclared_flop_90d": 0.0, "distance_m": np.nan, "rank": 0,
+        "declared_it_mw": of(d.it_mw, j), "distance_m": np.nan,
         "owner": np.where(pd.isna(operator), own, operator), 
         "zone": np.where(pd.isna(declared_zone), zone, declared_zone),
         "geometry": place, "_site": np.where(i >= 0, i, len(s)), "_decl": np.where(j >= 0, j, len(d)),

@@ -45,9 +45,9 @@ def reconcile(
     settings: ReconcileSettings = DEFAULTS,
     labels: pd.DataFrame | None = None,
 ) -> gpd.GeoDataFrame:
-    """Return the ledger of `sites` against `declared`; independent of the order of their rows.
+    """Return table `entries`: `sites` compared with `declared`; independent of the order of their rows.
 
-    `rank` and `undeclared_flop_90d` are placeholders (canonical order, 0) until `rank.rank`.
+    The entries are in canonical order, by site and declaration; `rank_discrepancies` ranks them.
 
     Args:
         sites: table `sites`.
@@ -97,13 +97,13 @@ def _table(parts: list[entries.Columns]) -> gpd.GeoDataFrame:
     """The parts as one table in canonical order: by site, then declaration, those without last."""
     parts = [p for p in parts if len(p["entry_id"])]
     if not parts:
-        return empty("ledger")
+        return empty("entries")
     order = np.lexsort([np.concatenate([p[k] for p in parts]) for k in ("_decl", "_site")])
     columns = {}
     for name in sorted({k for p in parts for k in p} - {"_decl", "_site"}):
         whole = np.concatenate([_column(p.get(name), len(p["entry_id"])) for p in parts])[order]
         columns[name] = pd.Series(whole, dtype=whole.dtype)  # objects stay so: texts are made Arrow's once, at the end
-    return conform(pd.DataFrame({**columns, "rank": np.arange(1, len(order) + 1)}), "ledger")
+    return conform(pd.DataFrame(columns), "entries")
 
 
 def _column(values: object, n: int) -> np.ndarray:

@@ -25,6 +25,7 @@ from xstatic.pkg import leaflet
 from overwatt.pipeline.report import context as view
 from overwatt.pipeline.report import wording
 from overwatt.pipeline.report.rasters import Basemap
+from overwatt.pipeline.tables import empty
 
 _HERE = Path(__file__).parent
 
@@ -54,21 +55,21 @@ class ReportData:
     """
 
     title: str
-    area_name: str
-    created: str
-    simulated: bool
     sites: gpd.GeoDataFrame
     footprints: gpd.GeoDataFrame
     declared: gpd.GeoDataFrame
     ledger: gpd.GeoDataFrame
     looked_at: gpd.GeoDataFrame
-    thermal: pd.DataFrame
-    thermal_looks: pd.DataFrame
-    not_looked_at: gpd.GeoDataFrame
+    area_name: str = ""
+    created: str = ""
+    simulated: bool = False
+    thermal: pd.DataFrame = field(default_factory=lambda: empty("thermal"))
+    thermal_looks: pd.DataFrame = field(default_factory=lambda: empty("thermal_looks"))
+    not_looked_at: gpd.GeoDataFrame = field(default_factory=lambda: empty("declared"))
     basemap: Basemap | None = None
     chips: Mapping[str, bytes] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
-    limits: Sequence[str] = ()
+    limits: Sequence[str] = wording.LIMITS
     attribution: Sequence[str] = ()
 
 

@@ -11,7 +11,8 @@ from overwatt.models.detector.inference import WINDOW_PX, Detector
 from overwatt.models.detector.network import SiteNet
 from overwatt.models.training.checkpoint import curve
 from overwatt.models.training.samples import Picture
-from overwatt.models.training.train import TrainSettings, train
+from overwatt.models.training.settings import TrainSettings
+from overwatt.models.training.train import train
 
 RGB = ("red", "green", "blue")
 pytestmark = [

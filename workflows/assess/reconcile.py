@@ -16,6 +16,7 @@ from overwatt.pipeline.balance import material_balance
 from overwatt.pipeline.inspection import rank_stability, ranking
 from overwatt.pipeline.reconcile import ledger as ledgers
 from overwatt.pipeline.vocabulary import RegistryFormat
+from overwatt.workflows.config.assess import Assessment
 from overwatt.workflows.io import registries, run_folder
 from overwatt.workflows.io.run_folder import read_table
 from overwatt.workflows.io.tabular import read_csv
@@ -37,6 +38,7 @@ def run(
     zones: Path | None = None,
     controls: Path | None = None,
     screened: int | None = None,
+    settings: Assessment | None = None,
 ) -> dict[str, Any]:
     """Make the ledger of any table of observed sites and any registries; rows that cannot be used are kept aside."""
     if format not in get_args(RegistryFormat):
@@ -48,7 +50,9 @@ def run(
     assumed |= bool(looked["reason"].str.startswith("assumed").fillna(False).any())  # written by an earlier call
     areas = None if zones is None else read_zones(zones)
     facilities, rejected = registries.read_all(declared, also, format=format, columns=columns)
-    ledger = ranking.rank_discrepancies(ledgers.reconcile(table, facilities, looked, labels=labels), table, facilities)
+    settings = settings or Assessment()
+    entries = ledgers.reconcile(table, facilities, looked, labels=labels, settings=settings.reconcile)
+    ledger = ranking.rank_discrepancies(entries, table, facilities, settings.stakes)
     if controls is not None:
         ledger = ranking.with_controls(ledger, table, read_controls(controls), screened)
     firm = rank_stability.stability(ledger, table, facilities)
@@ -56,7 +60,7 @@ def run(
     seen = coverage.looked_at_share(facilities, looked)
     for name, frame in (("sites", table), ("declared", seen), ("looked_at", looked)):
         run_folder.write_parquet(out, name, frame)
-    sums = material_balance.material_balance(ledger, table, facilities, zones=areas)
+    sums = material_balance.material_balance(ledger, table, facilities, zones=areas, settings=settings.reconcile)
     sums_path = run_folder.write_table(out, "balances", sums)[1]
     kept = registries.write_kept(out, pd.concat([aside.assign(table="observed"), rejected], ignore_index=True))
     rows = ledger[["entry_id", "class", "declared_id", "site_id", "rank"]].head(_LISTED).to_dict("records")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from overwatt.aoi.errors import ConfigError
-from overwatt.workflows.cli.common import Json, show
+from overwatt.workflows.cli.common import Json, Set, show
 
 
 def register(app: typer.Typer) -> None:
@@ -42,14 +42,17 @@ def reconcile(
     screened: Annotated[
         int | None, typer.Option("--screened", min=1, help="With --controls: number of roofs screened.")
     ] = None,
+    assignments: Set = None,
     as_json: Json = False,
 ) -> None:
     """Make the ledger alone, from a table of sites and registries."""
     from overwatt.workflows.assess import reconcile as work
+    from overwatt.workflows.config.assess import assessment
 
     result = work.run(
         observed, declared, out, format=format, also=also or [], columns=column_map(column),
         looked_at=looked_at, zones=zones, controls=controls, screened=screened,
+        settings=assessment(assignments or []),
     )  # fmt: skip
     counts = ", ".join(f"{n} {c}" for c, n in result["counts"].items() if n)
     lines = [f"{counts or 'no entries'}: {result['ledger']}", f"what was looked at: {result['looked_at']}"]

@@ -8,6 +8,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from overwatt.aoi.errors import ConfigError
+from overwatt.pipeline.inspection.value_of_information import Stakes
+from overwatt.pipeline.reconcile.settings import ReconcileSettings
 from overwatt.pipeline.vocabulary import RegistryFormat
 from overwatt.workflows.config.yaml import apply_set, read_yaml, validate
 
@@ -86,7 +88,28 @@ class DetectorSettings(_Frozen):
     )
     building: float = Field(default=0.5, gt=0, lt=1, description="building probability a pixel needs")
     cooling: float = Field(default=0.5, gt=0, lt=1, description="cooling-equipment probability a pixel needs")
+    interior: float = Field(default=0.5, gt=0, lt=1, description="interior probability a pixel needs")
+    min_building_m2: float = Field(default=400.0, ge=0, description="smaller buildings are dropped, m2")
+    min_cooling_m2: float = Field(default=30.0, ge=0, description="smaller cooling equipment is dropped, m2")
+    min_interior_m2: float = Field(
+        default=200.0, ge=0, description="smaller interiors do not make a building of their own, m2"
+    )
+    simplify_m: float = Field(default=1.0, ge=0, description="tolerance of the outlines, m")
     tile_px: int = Field(default=768, ge=1, description="side of a tile in pixels; does not change results")
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """Thresholds of the step from probabilities to objects, by their names in `DetectSettings`."""
+        names = (
+            "building",
+            "cooling",
+            "interior",
+            "min_building_m2",
+            "min_cooling_m2",
+            "min_interior_m2",
+            "simplify_m",
+        )
+        return {name: getattr(self, name) for name in names}
 
 
 class ReportSettings(_Frozen):
@@ -122,6 +145,8 @@ class Workflow(_Frozen):
         description="year of the imagery's state of the art: chip mix, power density",
     )
     seed: int = Field(default=0, ge=0, description="of every random draw")
+    reconcile: ReconcileSettings = Field(default_factory=ReconcileSettings)
+    stakes: Stakes = Field(default_factory=Stakes)
     simulated: bool = Field(False, description="marks the whole report as simulated")
     attribution: tuple[str, ...] = Field(default=(), description="credits for imagery, shown in the report")
     report: ReportSettings = ReportSettings()

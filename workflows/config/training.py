@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from overwatt.models.training.train import TrainSettings
+from overwatt.models.training.settings import TrainSettings
 
 
 class _Frozen(BaseModel):

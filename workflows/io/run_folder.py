@@ -7,7 +7,6 @@ the parts that are still right. Everything is written beside its place and renam
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import io
 import json
@@ -22,6 +21,7 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pyarrow
+from filelock import FileLock, Timeout
 
 from overwatt.aoi.errors import ConfigError
 from overwatt.models.detector.card import OUTPUTS
@@ -29,20 +29,14 @@ from overwatt.pipeline import tables
 
 RASTER_BANDS = OUTPUTS[:4]
 """Bands of the probability raster of a run."""
+_ROOT = Path(__file__).resolve().parents[2]  # of the four houses, in a checkout and in an installed wheel
 _DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n")
 _LEFT = ".*.[0-9]*.part*"  # temporary files of `written`, and what GDAL puts beside them
 
 
 def code_version() -> str:
     """Hash of our own source files: two runs with one value ran the same code."""
-    root = Path(__file__).resolve().parents[2]
-    digest = hashlib.sha256()
-    for package in ("aoi", "models", "pipeline", "workflows"):
-        for path in sorted((root / package).rglob("*")):
-            if path.suffix in {".py", ".csv", ".j2", ".js", ".css"} and path.is_file():
-                digest.update(str(path.relative_to(root)).encode())
-                digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
+    return tree_hash(("aoi", "models", "pipeline", "workflows"), {".py", ".csv", ".j2", ".js", ".css"})[:16]
 
 
 def key(*parts: object) -> str:
@@ -52,13 +46,18 @@ def key(*parts: object) -> str:
 
 def simulator_version() -> str:
     """Hash of the source and tables that a simulated scene depends on."""
-    root = Path(__file__).resolve().parents[2] / "models"
+    return tree_hash(("models/simulate", "models/reference"), {".py", ".csv"})[:8]
+
+
+def tree_hash(folders: tuple[str, ...], suffixes: set[str]) -> str:
+    """SHA-256 of the files of given suffixes below folders of the source tree, by name and content."""
     digest = hashlib.sha256()
-    for package in ("simulate", "reference"):
-        for path in sorted((root / package).rglob("*")):
-            if path.suffix in {".py", ".csv"} and path.is_file():
+    for folder in folders:
+        for path in sorted((_ROOT / folder).rglob("*")):
+            if path.suffix in suffixes and path.is_file():
+                digest.update(str(path.relative_to(_ROOT)).encode())
                 digest.update(path.read_bytes())
-    return digest.hexdigest()[:8]
+    return digest.hexdigest()
 
 
 @contextmanager
@@ -87,19 +86,21 @@ def locked(folder: Path) -> Iterator[None]:
     new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     lock = folder / ".lock"
-    with lock.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConfigError(f"{folder}: another run is writing here; wait for it or use another --out") from error
+    held = FileLock(lock)
+    try:
+        held.acquire(timeout=0)
+    except Timeout as error:
+        raise ConfigError(f"{folder}: another run is writing here; wait for it or use another --out") from error
+    try:
         for left in (*folder.glob(_LEFT), *folder.glob(f"parts/{_LEFT}")):
             left.unlink(missing_ok=True)
-        try:
-            yield
-        finally:
-            if new and [p.name for p in folder.iterdir()] == [lock.name]:
-                lock.unlink()
-                folder.rmdir()
+        yield
+    finally:
+        # only while held and only in a folder that nobody else can know yet: a waiting run must not lose its lock file
+        if new and [p.name for p in folder.iterdir()] == [lock.name]:
+            lock.unlink()
+            folder.rmdir()
+        held.release()
 
 
 def write_text(path: Path, text: str) -> None:

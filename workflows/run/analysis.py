@@ -88,8 +88,8 @@ def analyse(workflow: Workflow, inputs: Inputs, footprints: gpd.GeoDataFrame, lo
     elif len(near):
         near = registry.within(near, _extent(inputs.source), DECLARED_MARGIN_M)
     near = coverage.looked_at_share(near, looked) if len(near) else near
-    entries = ledger.reconcile(table, near, looked)
-    ranked = ranking.rank_discrepancies(entries, table, near)
+    entries = ledger.reconcile(table, near, looked, settings=workflow.reconcile)
+    ranked = ranking.rank_discrepancies(entries, table, near, workflow.stakes)
     log.debug("%d footprints, %d sites, %d declared in reach, %d ledger entries",
               len(footprints), len(table), len(near), len(ranked))  # fmt: skip
     unseen = ledger.not_looked_at(near, looked, ledger=ranked) if len(near) else near

@@ -60,19 +60,17 @@ def detect(
     """
     if gsd_m is not None and gsd_m <= 0:
         raise ConfigError(f"--gsd {gsd_m:g}: give metres per pixel, greater than 0")
-    path, narrow = weights_of(profile, weights)
-    detector = Detector.load(path, profile=narrow)
-    log.debug("weights %s, profile %s", path, profile or "none")
+    detector = detector_of(profile, weights)
     opened = [open_image(p, detector.card, gsd_m=gsd_m, require_crs=False) for p in images]
     if len({i.geobox is None for i in opened}) > 1:
         raise ConfigError("detect: some images have a georeference and some do not; use one call for each kind")
     for image in opened:
-        check_single_piece(image)
+        check_whole(image)
         check_any_valid(image)
     heats = [open_excess(thermal, image, detector.card) if thermal else None for image in opened]
     found = []
     for image, heat in zip(opened, heats, strict=True):
-        frame, _ = _footprints(detector, image, heat)
+        frame, _ = footprints(detector, image, heat)
         found.append(frame)
         say(f"{image.name}: {len(frame)} footprints")
     table = pd.concat(found, ignore_index=True) if len(found) > 1 else found[0]
@@ -86,7 +84,14 @@ def detect(
     return {"footprints": str(written), "count": len(table)}
 
 
-def check_single_piece(image: Image) -> None:
+def detector_of(profile: str | None, weights: Path | None) -> Detector:
+    """Load the detector of a sensor profile or of a weights file; the bundled weights if both are None."""
+    path, narrow = weights_of(profile, weights)
+    log.debug("weights %s, profile %s", path, profile or "none")
+    return Detector.load(path, profile=narrow)
+
+
+def check_whole(image: Image) -> None:
     """Check that an image is small enough to be processed without tiles.
 
     Raises:
@@ -99,10 +104,10 @@ def check_single_piece(image: Image) -> None:
         )
 
 
-def _footprints(
+def footprints(
     detector: Detector, image: Image, heat: ExcessRaster | None = None
 ) -> tuple[gpd.GeoDataFrame, np.ndarray]:
-    """Footprints of a whole image, and its validity (y, x) bool."""
+    """Return the footprints of a whole image, and its validity, (y, x) bool."""
     whole = (0, 0, *image.shape)
     if heat is None:
         probability, valid = predict(detector, image.read, whole, image.gsd_m)

@@ -82,7 +82,7 @@ def detect(
     """
     source = inputs.source
     assert source is not None and source.geobox is not None
-    settings = DetectSettings.of(inputs.card, workflow.detector.building, workflow.detector.cooling)
+    settings = DetectSettings.of(inputs.card, **workflow.detector.thresholds)
     todo = plan_tiles(source, inputs.area, workflow.detector.tile_px)
     pixels = source if inputs.heat is None else WithThermal(source, inputs.heat)
     job = cluster.Job(pixels, inputs.weights, inputs.card.weights_sha256, inputs.area, settings)
@@ -149,12 +149,12 @@ def detect(
                     raise OverwattError(
                         f"part {files[t.name].name} is damaged; run the same command again to compute it again"
                     )
-                cells.append(_cell(t, source, None, outcome[t.name]["reason"]))
+                cells.append(looked_at_row(t, source, None, outcome[t.name]["reason"]))
                 continue
             probability, valid, part = cluster.unpack(arrays, t)
             raster.put(t.core, probability, valid)
             regions.append(part)
-            cells.append(_cell(t, source, valid, ""))
+            cells.append(looked_at_row(t, source, valid, ""))
     footprints = detection.merge_footprints(
         regions, transform=source.geobox.affine, crs=str(source.geobox.crs), gsd_m=source.gsd_m,
         scene=source.name, settings=settings,
@@ -173,8 +173,15 @@ def _described_before(parts: Path) -> str:
     return file.read_text(encoding="utf-8") if file.is_file() else ""
 
 
-def _cell(tile: Tile, source: Image | StacSource, valid: np.ndarray | None, reason: str) -> dict[str, object]:
-    """A row of `looked_at`: its geometry is the part imaged and screened, or the whole cell if the tile failed."""
+def looked_at_row(tile: Tile, source: Image | StacSource, valid: np.ndarray | None, reason: str) -> dict[str, object]:
+    """Return a row of `looked_at`: its geometry is the part imaged and screened, or the whole cell if the tile failed.
+
+    Args:
+        tile: the cell.
+        source: imagery, for the grid.
+        valid: (y, x) bool, pixels with imagery; None if the tile failed.
+        reason: why it failed, or empty.
+    """
     y0, x0, y1, x1 = tile.core
     shift = Affine.translation(x0, y0)
     if valid is None:

@@ -29,7 +29,7 @@ from overwatt.pipeline.report import rasters
 from overwatt.workflows.io import run_folder
 from overwatt.workflows.io.images import Image, check_any_valid, open_image
 from overwatt.workflows.io.vectors import footprints_of, outlines_px, read_vector, to_pixels
-from overwatt.workflows.run.single_image import check_single_piece
+from overwatt.workflows.run.single_image import check_whole
 from overwatt.workflows.training.held_out import footprints_on
 from overwatt.workflows.training.scores import in_training, label_texts, score_lines
 
@@ -154,7 +154,7 @@ class _Detections:
 def _detect_on(weights: Path, image_path: Path, labels_path: Path) -> _Detections:
     detector = Detector.load(weights)
     image = open_image(image_path, detector.card)
-    check_single_piece(image)
+    check_whole(image)
     check_any_valid(image)
     labels = outlines_px(labels_path, image)
     ny, nx = image.shape

@@ -33,8 +33,9 @@ from overwatt.models.detector.network import SiteNet, widened
 from overwatt.models.training import out_of_distribution
 from overwatt.models.training.checkpoint import curve
 from overwatt.models.training.samples import Picture
+from overwatt.models.training.settings import TrainSettings
 from overwatt.models.training.tileset import pictures_of
-from overwatt.models.training.train import TrainSettings, train
+from overwatt.models.training.train import train
 from overwatt.workflows.config.training import PictureSettings, TrainingFile, resolve
 from overwatt.workflows.config.yaml import load_yaml
 from overwatt.workflows.io import run_folder

@@ -16,7 +16,8 @@ from overwatt.aoi.errors import ConfigError
 from overwatt.models.detector.card import OUTPUTS
 from overwatt.models.detector.network import SiteNet
 from overwatt.models.training.samples import Picture, batch
-from overwatt.models.training.train import TrainSettings, train
+from overwatt.models.training.settings import TrainSettings
+from overwatt.models.training.train import train
 from overwatt.workflows.config.training import FoldSettings
 from overwatt.workflows.training.cross_validation import without
 

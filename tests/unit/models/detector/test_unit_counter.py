@@ -11,7 +11,8 @@ from overwatt.models.detector.cpu_inference import fast
 from overwatt.models.detector.inference import Detector
 from overwatt.models.detector.network import SiteNet, widened
 from overwatt.models.training.samples import Picture, batch
-from overwatt.models.training.train import TrainSettings, train
+from overwatt.models.training.settings import TrainSettings
+from overwatt.models.training.train import train
 
 RGB = ("red", "green", "blue")
 UNITS = TrainSettings(

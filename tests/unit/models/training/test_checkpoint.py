@@ -12,7 +12,8 @@ from overwatt.models.detector.network import SiteNet
 from overwatt.models.training import train as trainer
 from overwatt.models.training.checkpoint import Checks, Curve, curve, key_of
 from overwatt.models.training.samples import Picture, batch
-from overwatt.models.training.train import LATER, TrainSettings, train
+from overwatt.models.training.settings import LATER, TrainSettings
+from overwatt.models.training.train import train
 
 RGB = ("red", "green", "blue")
 TINY = TrainSettings(seed=3, steps=4, batch=2, crop_px=64, width=4, imagenet=False, precision="float32")

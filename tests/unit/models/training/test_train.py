@@ -10,7 +10,8 @@ from overwatt.models.training import train as trainer
 from overwatt.models.training.checkpoint import curve
 from overwatt.models.training.loss import loss_of
 from overwatt.models.training.samples import IGNORE, Batch, Picture, batch
-from overwatt.models.training.train import TrainSettings, train
+from overwatt.models.training.settings import TrainSettings
+from overwatt.models.training.train import train
 
 RGB = ("red", "green", "blue")
 TINY = TrainSettings(seed=3, steps=4, batch=2, crop_px=64, width=4, imagenet=False, precision="float32")

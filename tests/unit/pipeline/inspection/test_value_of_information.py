@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from overwatt.aoi.errors import ConfigError
 from overwatt.pipeline.inspection import value_of_information
@@ -54,7 +55,7 @@ def test_the_step_is_worth_at_least_a_visit_and_nothing(p, klass):
 
 @pytest.mark.parametrize("more", [{"find": 0.0}, {"sensitivity": 1.2}, {"image_cost": float("nan")}])
 def test_stakes_that_are_none_are_refused(more):
-    with pytest.raises(ConfigError, match=next(iter(more))):
+    with pytest.raises(ValidationError):
         value_of_information.Stakes(**more)
 
 

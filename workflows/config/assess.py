@@ -1,0 +1,29 @@
+"""Settings of an assessment of finished tables, as the workflow file and `--set` give them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from overwatt.pipeline.inspection.value_of_information import Stakes
+from overwatt.pipeline.reconcile.settings import ReconcileSettings
+from overwatt.workflows.config.yaml import apply_set, validate
+
+
+class Assessment(BaseModel):
+    """What an assessment assumes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    reconcile: ReconcileSettings = Field(default_factory=ReconcileSettings)
+    stakes: Stakes = Field(default_factory=Stakes)
+
+
+def assessment(assignments: Sequence[str] = ()) -> Assessment:
+    """Return the settings with `key.sub=value` overrides, such as reconcile.p_missed=0.35.
+
+    Raises:
+        ConfigError: an unknown key or a wrong value.
+    """
+    return validate(apply_set({}, list(assignments)), Assessment, "--set")
