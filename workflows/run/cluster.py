@@ -246,11 +246,11 @@ def _connect(address: str) -> Client:
     host = address.split("://")[-1].rsplit(":", 1)[0].strip("[]")
     loopback = host in ("localhost", "::1") or host.startswith("127.")
     if not loopback and not address.startswith("tls://"):
-        raise ConfigError(f"--scheduler {address}: only tls:// is allowed, except on the loopback")
+        raise ConfigError(f"--scheduler {address}: tls:// only, except on the loopback")
     try:
         client = Client(address, timeout=10)
     except (OSError, TimeoutError, ValueError) as error:
-        raise ConfigError(f"--scheduler {address}: cannot be reached") from error
+        raise ConfigError(f"--scheduler {address}: not reachable") from error
     if not client.scheduler_info(n_workers=-1)["workers"]:
         client.close()
         raise ConfigError(f"--scheduler {address}: has no workers; start one with: dask worker {address}")

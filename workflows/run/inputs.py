@@ -128,7 +128,7 @@ def _stack_files(pattern: str) -> list[Path]:
     path = Path(pattern)
     files = sorted(path.parent.glob(path.name)) if path.parent.is_dir() else []
     if not files:
-        raise ConfigError(f"thermal.stack '{pattern}': no file matches")
+        raise ConfigError(f"thermal.stack '{pattern}': no such file")
     return files
 
 
