@@ -24,7 +24,7 @@ from overwatt.workflows.config.training import TrainingFile, resolve
 from overwatt.workflows.config.yaml import load_yaml
 from overwatt.workflows.training import evaluation, train
 
-FILE = Path(__file__).resolve().parent.parent / "workflows" / "train_aerial.yaml"
+FILE = Path(__file__).resolve().parent.parent / "workflows" / "examples" / "train_aerial.yaml"
 SHARES = {"half": 0.5, "quarter": 0.25}
 MODE = "independent_labels, unlabelled ignore"
 

@@ -19,7 +19,7 @@ from overwatt.workflows.config.training import TrainingFile, resolve
 from overwatt.workflows.config.yaml import load_yaml
 from overwatt.workflows.io.images import Image, open_image
 from overwatt.workflows.io.vectors import lonlat_to_pixels
-from overwatt.workflows.run.single_image import label_texts
+from overwatt.workflows.training.scores import label_texts
 from overwatt.workflows.training.train import draft_card
 
 HERE = Path(__file__).parent
@@ -88,7 +88,7 @@ def size_table(scores: dict) -> str:
 def main() -> None:
     """Write pictures, scores and page."""
     folder = Path(sys.argv[1])
-    config = Path(sys.argv[2] if len(sys.argv) > 2 else HERE.parent / "workflows" / "train_aerial.yaml")
+    config = Path(sys.argv[2] if len(sys.argv) > 2 else HERE.parent / "workflows" / "examples" / "train_aerial.yaml")
     file = load_yaml(config, TrainingFile)
     scores = json.loads((folder / "folds.json").read_text())
     settings = file.pictures[0]

@@ -27,11 +27,11 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train weights from a training file, or cross-validate it over spatial blocks."""
-    from overwatt.workflows.run import single_image
+    from overwatt.workflows.training import scores
     from overwatt.workflows.training import train as training
 
     result = training.run(config, out, folds=folds, say=say, steps=steps)
-    show(result, as_json, single_image.training_lines(result))
+    show(result, as_json, scores.training_lines(result))
 
 
 def evaluate(

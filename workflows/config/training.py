@@ -1,4 +1,7 @@
-"""The training file: what to learn from and how, as `overwatt train` reads it."""
+"""The training file of `overwatt train`: what to train on, and how.
+
+In: YAML. Out: frozen settings; unknown keys are refused.
+"""
 
 from __future__ import annotations
 
@@ -17,39 +20,43 @@ class _Frozen(BaseModel):
 class PictureSettings(_Frozen):
     """A real picture with outlines drawn by hand."""
 
-    name: str
+    name: str = Field(description="name of the picture, for messages and the model card")
     image: str = Field(description="path, relative to this file")
-    outlines: str = Field(description="GeoJSON with class data_center, other_building, cooling_equipment, unknown")
-    scored_against: str | None = Field(default=None, description="independent labels; used for scores only")
+    outlines: str = Field(description="GeoJSON; class data_center, other_building, cooling_equipment or unknown")
+    scored_against: str | None = Field(default=None, description="labels drawn by others, used only for scores")
     licence: str
-    weight: float = Field(default=1.0, gt=0)
-    scale: tuple[float, float] | None = Field(default=None, description="range of apparent size")
+    weight: float = Field(default=1.0, gt=0, description="how often it is sampled, relative to the other pictures")
+    scale: tuple[float, float] | None = Field(default=None, description="range of the random change of apparent size")
 
 
 class SimulatedSettings(_Frozen):
     """Simulated scenes."""
 
-    tiles: int = Field(default=160, ge=0)
-    held_out: int = Field(default=0, ge=0, description="scenes more, that calibration is fitted on")
-    size_px: int = Field(default=512, ge=64)
-    gsds_m: tuple[float, ...] = Field(default=(2.0,), min_length=1, description="tile i has the i-th, in turn")
+    tiles: int = Field(default=160, ge=0, description="number of scenes to train on")
+    held_out: int = Field(default=0, ge=0, description="additional scenes that only the calibration is fitted on")
+    size_px: int = Field(default=512, ge=64, description="side of a scene in pixels")
+    gsds_m: tuple[float, ...] = Field(
+        default=(2.0,), min_length=1, description="metres per pixel; scene i takes entry i, cyclically"
+    )
     seed: int = 0
-    weight: float = Field(default=1.0, gt=0, description="of all simulated tiles together")
-    scale: tuple[float, float] = Field(default=(0.75, 1.33), description="range of apparent size")
+    weight: float = Field(default=1.0, gt=0, description="weight of all simulated scenes together")
+    scale: tuple[float, float] = Field(default=(0.75, 1.33), description="range of the random change of apparent size")
     psfs_m: tuple[Annotated[float, Field(gt=0)], ...] = Field(
-        default=(), description="also a thermal-excess band; tile i has the i-th point spread, in turn"
+        default=(),
+        description="adds a band of thermal excess; width of the point spread function in metres, scene i takes "
+        "entry i, cyclically",
     )
 
 
 class NegativeSettings(_Frozen):
-    """Small real pictures without a data center, put together into mosaics."""
+    """Small real pictures without a data center, joined into square mosaics."""
 
     name: str
-    images: str = Field(description="folder, relative to this file; its PNG, JPEG and TIFF files")
-    gsd_m: float = Field(gt=0)
+    images: str = Field(description="folder with PNG, JPEG and TIFF files, relative to this file")
+    gsd_m: float = Field(gt=0, description="metres per pixel of the pictures")
     licence: str
     weight: float = Field(default=0.1, gt=0)
-    side: int = Field(default=3, ge=1, description="pictures along a side of a mosaic")
+    side: int = Field(default=3, ge=1, description="number of pictures along each side of a mosaic")
     scale: tuple[float, float] = (0.35, 0.9)
 
 
@@ -58,25 +65,27 @@ class LandCoverSettings(_Frozen):
 
     name: str
     image: str = Field(description="path, relative to this file")
-    land_cover: str = Field(description="raster of classes on the picture's own grid")
-    built_up: tuple[int, ...] = Field(min_length=1, description="its classes with buildings")
-    data_centers: str | None = Field(default=None, description="known ones; nothing is said within `apart_m` of them")
-    apart_m: float = Field(default=300.0, ge=0)
+    land_cover: str = Field(description="raster of land-cover classes on the grid of the picture")
+    built_up: tuple[int, ...] = Field(min_length=1, description="classes of the raster that contain buildings")
+    data_centers: str | None = Field(
+        default=None, description="vector file of known data centers; ground within `apart_m` of them is unknown"
+    )
+    apart_m: float = Field(default=300.0, ge=0, description="metres")
     licence: str
     weight: float = Field(default=0.1, gt=0)
     scale: tuple[float, float] = (0.8, 1.25)
 
 
 class TileSettings(_Frozen):
-    """Training tiles of `overwatt tiles`."""
+    """Training tiles made by `overwatt tiles` or `overwatt training-set`."""
 
-    index: str = Field(description="the index, relative to this file")
+    index: str = Field(description="index of the tiles, relative to this file")
     split: Literal["train", "val", "test"] = "train"
     weight: float = Field(default=1.0, gt=0)
 
 
 class CountingSettings(_Frozen):
-    """The branch that counts machines: learned last and alone, from simulated scenes of fine pixels."""
+    """The branch that counts machines: trained last and alone, on simulated scenes with small pixels."""
 
     simulated: SimulatedSettings
     training: TrainSettings
@@ -85,28 +94,28 @@ class CountingSettings(_Frozen):
     @classmethod
     def _units(cls, value: TrainSettings) -> TrainSettings:
         if value.learn != "units":
-            raise ValueError("say learn: units; everything else stays as it was learned before")
+            raise ValueError("counting.training: set `learn: units`; this stage trains only the branch that counts")
         return value
 
 
 class FoldSettings(_Frozen):
-    """How pictures are cut into blocks for cross-validation."""
+    """How a picture is cut into blocks for cross-validation."""
 
-    blocks: int = Field(default=4, ge=2)
+    blocks: int = Field(default=4, ge=2, description="number of blocks, and so of folds")
     guard_m: float = Field(default=40.0, ge=0, description="strip around a held-out block that is not trained on")
     seed: int = 0
 
 
 class TrainingFile(_Frozen):
-    """A training file."""
+    """All settings of a training."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
+    name: str = Field(pattern=r"^[A-Za-z0-9._-]+$", description="name of the weights and of their file")
     version: str
     licence: str
-    gsd_m: float = Field(gt=0)
-    gsd_range_m: tuple[float, float]
-    native_range_m: tuple[float, float]
-    scoring: Literal["mean", "peak"] = "peak"
+    gsd_m: float = Field(gt=0, description="metres per pixel that finer imagery is averaged to")
+    gsd_range_m: tuple[float, float] = Field(description="metres per pixel of the imagery that is accepted")
+    native_range_m: tuple[float, float] = Field(description="metres per pixel of imagery that keeps its own pixels")
+    scoring: Literal["mean", "peak"] = Field(default="peak", description="how pixels become the score of an object")
     bands: tuple[str, ...] = ("red", "green", "blue")
     thermal_bands: tuple[str, ...] = ()
     units: Literal["display_uint8"] = "display_uint8"
@@ -115,14 +124,18 @@ class TrainingFile(_Frozen):
     negatives: tuple[NegativeSettings, ...] = ()
     land_covers: tuple[LandCoverSettings, ...] = ()
     tiles: tuple[TileSettings, ...] = ()
-    start: str | None = Field(default=None, description="weights to go on from, relative to this file")
-    pretraining: TrainSettings | None = Field(default=None, description="a first round on the simulated tiles alone")
+    start: str | None = Field(default=None, description="weights file to start from, relative to this file")
+    pretraining: TrainSettings | None = Field(
+        default=None, description="settings of a first stage on the simulated scenes only"
+    )
     training: TrainSettings = TrainSettings()
-    counting: CountingSettings | None = Field(default=None, description="a last round for the counting of machines")
+    counting: CountingSettings | None = Field(
+        default=None, description="a last stage that trains the counting of machines"
+    )
     folds: FoldSettings = FoldSettings()
-    limits: tuple[str, ...] = Field(default=(), description="where not to use the weights, for their card")
+    limits: tuple[str, ...] = Field(default=(), description="known limits of the weights, for their card")
 
 
 def resolve(text: str, base: Path) -> Path:
-    """Resolve a path of a training file: absolute, or relative to the file."""
+    """Return an absolute path; `text` may be absolute, or relative to `base`, the folder of the training file."""
     return (base / text).resolve()

@@ -1,14 +1,14 @@
 """Pixels of one training tile from a STAC catalogue.
 
-In: a planned tile and where imagery comes from. Out: display values and their validity on a
-UTM grid, and which item they come from. The newest item that shows the whole tile is taken; where
-none does, the newest ones that together show most of it. Only the tile's window is read, at the
-moment of the call, with a signature made for it; a read that fails is tried again with a fresh
-search, because some catalogues hand out addresses that expire.
+In: a planned tile and an imagery source. Out: display values and their validity on a UTM grid, and the ids of
+the items. The newest item that covers the whole tile is used; if there is none, the newest items that together
+cover most of it. Only the window of the tile is read, with an address signed for this read. A failed read is
+retried with a new search, because some catalogues return addresses that expire.
 """
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -22,13 +22,15 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pyproj import CRS, Transformer
 
 from overwatt.aoi.area import Area
-from overwatt.aoi.errors import AssetReadError, CatalogError
+from overwatt.aoi.errors import AssetReadError, CatalogError, redact
 from overwatt.models.training.sampling_design import Cut
 from overwatt.workflows.io.stac_api import ATTEMPTS, SensorSource, covered_share, latest_coverage, load, search
 
-# Footprints in degrees have straight edges and the tile's do not: 0.1% is a pixel or two of a tile's edge.
+log = logging.getLogger(__name__)
+
+# An item's footprint has straight edges in degrees, a tile has not. Own choice: 0.1% is one or two pixels of an edge.
 _WHOLE = 0.999
-# An item this much coarser than the tile's grid would be blown up; NAIP states 0.3, 0.6 or 1.
+# Own choice: an item more than this factor coarser than the tile's grid would be upsampled. NAIP states 0.3, 0.6 or 1.
 _COARSER = 1.25
 _ASK_AGAIN = {"CPL_VSIL_CURL_NON_CACHED": "/vsicurl/http"}  # GDAL remembers that an address failed
 _EO_EXTENSION = "https://stac-extensions.github.io/eo/v1.1.0/schema.json"
@@ -36,7 +38,7 @@ RGB = ("red", "green", "blue")
 
 
 class ImagerySource(BaseModel):
-    """Where pixels come from."""
+    """The catalogue and collection that imagery is read from."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -44,25 +46,33 @@ class ImagerySource(BaseModel):
     collection: str = Field(default="naip", description="collection to search")
     asset: str = Field(default="image", description="asset that holds the bands")
     bands: tuple[str, ...] = Field(
-        default=("red", "green", "blue", "nir"), min_length=1, description="the asset's bands, in its order"
+        default=("red", "green", "blue", "nir"), min_length=1, description="bands of the asset, in file order"
     )
     sign: Literal["none", "planetary_computer"] = Field(default="none", description="how addresses are signed")
-    datetime: str | None = Field(default=None, description="date range, as STAC writes it")
-    gsd_m: float | None = Field(default=None, gt=0.05, le=30, description="resampled to; the item's own if absent")
-    source_gsd_m: float = Field(default=0.6, gt=0, description="the items' usual distance; for the plan's bytes only")
-    block_px: int = Field(default=512, ge=16, description="side of the files' blocks; for the plan's bytes only")
-    licence: str = Field(default="US public domain", description="kept with every tile")
-    attribution: str = Field(default="USDA Farm Production and Conservation, NAIP", description="the same")
+    datetime: str | None = Field(default=None, description="date range in STAC notation")
+    gsd_m: float | None = Field(
+        default=None, gt=0.05, le=30, description="metres per pixel of the tiles; default: that of the item"
+    )
+    source_gsd_m: float = Field(
+        default=0.6, gt=0, description="usual metres per pixel of the items; only for the cost estimate"
+    )
+    block_px: int = Field(
+        default=512, ge=16, description="block size of the files in pixels; only for the cost estimate"
+    )
+    licence: str = Field(default="US public domain", description="imagery licence, stored with every tile")
+    attribution: str = Field(
+        default="USDA Farm Production and Conservation, NAIP", description="credit, stored with every tile"
+    )
 
     @model_validator(mode="after")
     def _colours(self) -> ImagerySource:
         if missing := [b for b in RGB if b not in self.bands]:
-            raise ValueError(f"imagery.bands: '{missing[0]}' is missing; tiles hold red, green and blue")
+            raise ValueError(f"imagery.bands: '{missing[0]}' is missing; tiles need red, green and blue")
         return self
 
     @property
     def sensor(self) -> SensorSource:
-        """The catalogue stage's own description."""
+        """The same source as the catalogue stage describes it."""
         return SensorSource(self.url, self.collection, (self.asset,), self.sign, self.datetime)
 
 
@@ -74,9 +84,9 @@ class TilePixels:
         optical: (3, y, x) uint8, red, green, blue as display values; zero where not valid.
         valid: (y, x) bool.
         geobox: its grid.
-        items: ids of the items it shows, the one on top first.
+        items: ids of the items it is composed of, the topmost first.
         hrefs: their addresses, unsigned.
-        date: of the item on top, ISO 8601.
+        date: date of the topmost item, ISO 8601.
     """
 
     optical: np.ndarray
@@ -91,22 +101,26 @@ def fetch(cut: Cut, source: ImagerySource) -> TilePixels:
     """Search and read one tile.
 
     Raises:
-        CatalogError: nothing found, no such asset, or no item that is fine enough.
+        CatalogError: nothing found, no such asset, or no item with pixels that are small enough.
         AssetReadError: the image could not be read, after `ATTEMPTS` attempts.
     """
     for attempt in stamina.retry_context(
         on=AssetReadError, attempts=ATTEMPTS, timeout=None, wait_initial=0.5, wait_max=5.0, wait_jitter=0.5
     ):
         with attempt, rasterio.Env(**(_ASK_AGAIN if attempt.num > 1 else {})):
-            return _read(cut, source)
+            try:
+                return _read(cut, source)
+            except AssetReadError as error:
+                log.debug("tile %s: attempt %d of %d failed: %s", cut.name, attempt.num, ATTEMPTS, redact(str(error)))
+                raise
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
 def items_for(cut: Cut, source: ImagerySource) -> list[pystac.Item]:
-    """Return the items to read, the one on top first; a single one where one shows the whole tile.
+    """Return the items to read, the topmost first; a single item if one covers the whole tile.
 
     Raises:
-        CatalogError: nothing found, no such asset, or no item that is fine enough.
+        CatalogError: nothing found, no such asset, or no item with pixels that are small enough.
     """
     area = Area(f"tile {cut.name}", cut.footprint)
     found = search(area, source.sensor)
@@ -114,8 +128,8 @@ def items_for(cut: Cut, source: ImagerySource) -> list[pystac.Item]:
     if not fine:
         finest = min(_gsd_m(i, source) for i in found)
         raise CatalogError(
-            f"tile {cut.name}: the finest item has {finest:g} m, imagery.gsd_m is {source.gsd_m:g}; "
-            f"nothing is blown up: set gsd_m to {finest:g} or more, or widen the dates"
+            f"tile {cut.name}: the finest item has {finest:g} m per pixel, imagery.gsd_m is {source.gsd_m:g}; imagery "
+            f"is never upsampled: set imagery.gsd_m to {finest:g} or more, or widen imagery.datetime"
         )
     newest = list(reversed(fine))
     whole = next((i for i in newest if covered_share([i], area) >= _WHOLE), None)
@@ -124,11 +138,16 @@ def items_for(cut: Cut, source: ImagerySource) -> list[pystac.Item]:
         if source.asset not in item.assets:
             known = ", ".join(sorted(item.assets)) or "none"
             raise CatalogError(f"tile {cut.name}: item '{item.id}' has no asset '{source.asset}'; it has: {known}")
+    log.debug("tile %s: %d items found, chosen: %s", cut.name, len(found), ", ".join(i.id for i in chosen))
     return chosen
 
 
 def grid_of(cut: Cut, item: pystac.Item, source: ImagerySource) -> GeoBox:
-    """Return the tile's grid: at `gsd_m` on multiples of it, else on the item's own lattice where it states one."""
+    """Return the grid of a tile.
+
+    With `gsd_m` set, pixel edges are multiples of it. Otherwise the grid is part of the item's own lattice, if the
+    item states one (STAC projection extension), so that no pixel is resampled.
+    """
     east, north = map(float, cut.centre_m)
     if source.gsd_m is not None:
         return _grid(cut.crs, source.gsd_m, 0.0, 0.0, east, north, cut.side_m)
@@ -137,7 +156,7 @@ def grid_of(cut: Cut, item: pystac.Item, source: ImagerySource) -> GeoBox:
     code = stated.get("proj:code") or (f"EPSG:{stated['proj:epsg']}" if stated.get("proj:epsg") else None)
     if transform and code and _is_lattice(transform):
         lattice = CRS.from_user_input(code)
-        if lattice != CRS.from_user_input(cut.crs):  # its own zone, or NAD83: the centre in that system
+        if lattice != CRS.from_user_input(cut.crs):  # another UTM zone, or NAD83: transform the centre
             east, north = _centre_in(cut, lattice)
         return _grid(str(code), float(transform[0]), transform[2], transform[5], east, north, cut.side_m)
     return _grid(cut.crs, _gsd_m(item, source), 0.0, 0.0, east, north, cut.side_m)
@@ -146,6 +165,7 @@ def grid_of(cut: Cut, item: pystac.Item, source: ImagerySource) -> GeoBox:
 def _read(cut: Cut, source: ImagerySource) -> TilePixels:
     items = items_for(cut, source)
     geobox = grid_of(cut, items[0], source)
+    # one item on its own lattice needs no resampling; anything else is averaged
     native = source.gsd_m is None and len(items) == 1
     data = load(
         [_named(i, source) for i in items], geobox, RGB, sign=source.sign,
@@ -155,7 +175,7 @@ def _read(cut: Cut, source: ImagerySource) -> TilePixels:
     date = items[0].datetime or items[0].common_metadata.start_datetime
     return TilePixels(
         optical,
-        np.asarray(optical.any(axis=0)),  # NAIP states no nodata; outside of the flight all bands are 0
+        np.asarray(optical.any(axis=0)),  # NAIP states no nodata value; outside of the flight all bands are 0
         geobox,
         tuple(i.id for i in items),
         tuple(i.assets[source.asset].href.partition("?")[0] for i in items),
@@ -164,7 +184,11 @@ def _read(cut: Cut, source: ImagerySource) -> TilePixels:
 
 
 def _named(item: pystac.Item, source: ImagerySource) -> pystac.Item:
-    """The item such that its asset's bands have the settings' names."""
+    """A copy of the item with only the asset to read, its bands named as in the settings.
+
+    Raises:
+        CatalogError: the asset states another number of bands.
+    """
     item = item.clone()
     asset = item.assets[source.asset]
     asset.extra_fields["eo:bands"] = [{"name": b, "common_name": b} for b in source.bands]
@@ -172,7 +196,7 @@ def _named(item: pystac.Item, source: ImagerySource) -> pystac.Item:
     listed: list[dict[str, Any]] = list(asset.extra_fields.get("raster:bands") or [])
     if listed and len(listed) != len(source.bands):
         raise CatalogError(
-            f"item '{item.id}': asset '{source.asset}' has {len(listed)} bands, imagery.bands names {len(source.bands)}"
+            f"item '{item.id}': asset '{source.asset}' has {len(listed)} bands, imagery.bands has {len(source.bands)}"
         )
     item.assets = {source.asset: asset}
     if not any("/eo/" in extension for extension in item.stac_extensions):
@@ -181,11 +205,13 @@ def _named(item: pystac.Item, source: ImagerySource) -> pystac.Item:
 
 
 def _gsd_m(item: pystac.Item, source: ImagerySource) -> float:
+    """Metres per pixel that an item states, else the usual one of the source."""
     stated = item.properties.get("gsd") or item.common_metadata.gsd
     return float(stated) if isinstance(stated, int | float) and stated > 0 else source.source_gsd_m
 
 
 def _is_lattice(transform: Any) -> bool:  # noqa: ANN401  # JSON is anything
+    """Whether a stated transform has square, north-up pixels."""
     if not isinstance(transform, list) or len(transform) < 6:
         return False
     a, b, _, d, e, _ = (float(v) for v in transform[:6])
@@ -193,6 +219,7 @@ def _is_lattice(transform: Any) -> bool:  # noqa: ANN401  # JSON is anything
 
 
 def _centre_in(cut: Cut, crs: CRS) -> tuple[float, float]:
+    """Easting and northing of a tile's centre in another CRS."""
     to = Transformer.from_crs(CRS.from_user_input(cut.crs), crs, always_xy=True)
     east, north = to.transform(*cut.centre_m)
     return float(east), float(north)

@@ -1,11 +1,12 @@
-"""What a national training set would hold and cost, before anything is fetched.
+"""Plan of a national training set: its tiles and its cost, before anything is fetched.
 
-In: a settings file. Out: the tiles to cut, by county and split, with what could not be had, and an
+In: a settings file. Out: the tiles to cut, by county and split, the counts of what is missing or left out, and an
 estimate of requests and bytes. No address is contacted. Paths in the file are relative to it.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import Counter
 from collections.abc import Callable
@@ -48,6 +49,8 @@ from overwatt.workflows.national.sources import (  # fmt: skip
     read_roofs,
 )
 
+log = logging.getLogger(__name__)
+
 Say = Callable[[str], None]
 OSM = "© OpenStreetMap contributors"
 KNOWN = {
@@ -56,15 +59,16 @@ KNOWN = {
     "microsoft": ("ODbL-1.0", "Microsoft Building Footprints"),
     "overture": ("ODbL-1.0", f"{OSM}; Overture Maps Foundation, with the sources it names for each building"),
 }
-"""Licence and credit of sources as their publishers state them."""
-# Requests for a tile beside its pixels, as counted on a loopback server: the catalogue's landing page twice, the
+"""Licence and credit of known sources, as their publishers state them."""
+# Requests per tile in addition to its pixels, as counted on a loopback server: the catalogue's landing page twice, the
 # search, and two to open the file.
 _REQUESTS = 5
-_READS = 3  # the loader reads red, green and blue apart, though the file holds them together
-_HEADER_BYTES = 65_536
-_SEARCH_BYTES = 60_000  # landing page and ten items of the size that the Planetary Computer answers
-# A tile on the lattice of an image in the neighbouring zone is turned against the planned one by 6 degrees times
-# the sine of its latitude, 4.2 at 45 N: its corners move by 5% of its side, and both tiles of a pair may.
+_READS = 3  # the loader reads red, green and blue separately, although one file contains all three
+_HEADER_BYTES = 65_536  # own choice: a generous size of a GeoTIFF header
+_SEARCH_BYTES = 60_000  # landing page and ten items of the size that the Planetary Computer returns
+# A tile on the lattice of an image in the neighbouring UTM zone is rotated against the planned tile by 6 degrees times
+# the sine of its latitude (grid convergence), 4.2 degrees at 45 N. Its corners move by 5% of its side, and this may
+# happen to both tiles of a pair.
 _SLACK = 0.1
 
 
@@ -73,14 +77,14 @@ class _Frozen(BaseModel):
 
 
 class _Labels(_Frozen):
-    """A file that labels rest on."""
+    """A file that labels are made from."""
 
     path: Path = Field(description="relative to this file")
-    licence: str = Field(default="", description="stated for sources that are not known; kept with every tile")
-    attribution: str = Field(default="", description="the same")
+    licence: str = Field(default="", description="licence of the file, if the source is not a known one")
+    attribution: str = Field(default="", description="credit, if the source is not a known one")
 
     def terms(self, kind: str) -> tuple[str, str]:
-        """Licence and attribution: as given, else as known for the kind of source."""
+        """Return licence and attribution: those in the settings, else those known for this kind of source."""
         licence, attribution = KNOWN.get(kind, ("", ""))
         return self.licence or licence, self.attribution or attribution
 
@@ -93,58 +97,60 @@ class RegistrySettings(_Labels):
     @model_validator(mode="after")
     def _stated(self) -> RegistrySettings:
         if self.format not in KNOWN and not self.licence:
-            raise ValueError(f"registry {self.path.name}: state its licence (for im3 and osm it is known)")
+            raise ValueError(f"registry {self.path.name}: state its licence (known only for im3 and osm)")
         return self
 
 
 class FootprintSettings(_Labels):
     """Outlines of buildings."""
 
-    source: Literal["overture", "microsoft", "osm", "own"] = Field(description="who made it")
+    source: Literal["overture", "microsoft", "osm", "own"] = Field(description="publisher of the footprints")
 
     @model_validator(mode="after")
     def _stated(self) -> FootprintSettings:
         if self.source == "own" and not self.licence:
-            raise ValueError(f"footprints {self.path.name}: state its licence (for the other sources it is known)")
+            raise ValueError(f"footprints {self.path.name}: state its licence (known only for the other sources)")
         return self
 
 
 class CountySettings(_Frozen):
-    """Places that splits are cut by."""
+    """The areas that the split is made by."""
 
     path: Path = Field(description="GeoJSON, GeoPackage or GeoParquet, relative to this file")
-    key: str = Field(default="GEOID", description="column that names each county for good")
+    key: str = Field(default="GEOID", description="column with a permanent identifier of each county")
 
 
 class SamplingSettings(_Frozen):
-    """Which roofs."""
+    """Which roofs are sampled."""
 
-    others_per_data_center: int = Field(default=3, ge=0, le=100)
-    bands_per_doubling: float = Field(default=1.0, gt=0, le=8, description="size bands to a factor of two in area")
-    min_area_m2: float = Field(default=1000, gt=0, description="smaller buildings are neither sampled nor labelled")
-    clear_m: float = Field(default=300, ge=0, description="sampled roofs keep this far from the registry")
-    point_zone_m: float = Field(default=150, gt=0, le=5000, description="unknown ground around a registry's points")
+    others_per_data_center: int = Field(default=3, ge=0, le=100, description="other roofs per data center")
+    bands_per_doubling: float = Field(default=1.0, gt=0, le=8, description="size bands per doubling of the area")
+    min_area_m2: float = Field(default=1000, gt=0, description="smaller buildings become unknown ground")
+    clear_m: float = Field(default=300, ge=0, description="least distance of a sampled roof from the registry, metres")
+    point_zone_m: float = Field(
+        default=150, gt=0, le=5000, description="radius of unknown ground around a point of a registry, metres"
+    )
 
 
 class TileSettings(_Frozen):
-    """Tiles."""
+    """Size and validity of tiles."""
 
-    side_m: float = Field(default=512, gt=0, le=5000)
-    min_valid: float = Field(default=0.5, ge=0, le=1, description="share with imagery below which one is set aside")
+    side_m: float = Field(default=512, gt=0, le=5000, description="side of a tile in metres")
+    min_valid: float = Field(default=0.5, ge=0, le=1, description="least share of a tile with imagery")
 
 
 class SplitSettings(_Frozen):
     """Splits by county."""
 
-    val: float = Field(default=0.15, ge=0, lt=1)
-    test: float = Field(default=0.15, ge=0, lt=1)
-    guard_m: float = Field(default=200, ge=0, description="ground between tiles of different splits")
-    fixed: dict[str, Split] = Field(default_factory=dict, description="county: split, decided by hand")
+    val: float = Field(default=0.15, ge=0, lt=1, description="share of counties")
+    test: float = Field(default=0.15, ge=0, lt=1, description="share of counties")
+    guard_m: float = Field(default=200, ge=0, description="least distance between tiles of different splits, metres")
+    fixed: dict[str, Split] = Field(default_factory=dict, description="split of a county, set by hand")
 
     @model_validator(mode="after")
     def _rest(self) -> SplitSettings:
         if self.val + self.test >= 1:
-            raise ValueError(f"splits: val {self.val:g} and test {self.test:g} leave nothing to train on")
+            raise ValueError(f"splits: val {self.val:g} and test {self.test:g} leave nothing for training")
         return self
 
 
@@ -152,10 +158,10 @@ class TrainingSetFile(_Frozen):
     """Settings of a national training set."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
-    seed: int = Field(default=0, ge=0, description="of the choice of roofs and the splits")
+    seed: int = Field(default=0, ge=0, description="seed of the choice of roofs and of the splits")
     registry: tuple[RegistrySettings, ...] = Field(min_length=1)
-    footprints: tuple[FootprintSettings, ...] = Field(default=(), description="needed to build; a plan may do without")
-    counties: CountySettings | None = Field(default=None, description="the same")
+    footprints: tuple[FootprintSettings, ...] = Field(default=(), description="required to build, not for --plan")
+    counties: CountySettings | None = Field(default=None, description="required to build, not for --plan")
     imagery: ImagerySource
     sampling: SamplingSettings = SamplingSettings()
     tiles: TileSettings = TileSettings()
@@ -165,19 +171,19 @@ class TrainingSetFile(_Frozen):
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be cut.
+    """The tiles to cut, and what was left out.
 
     Attributes:
         settings: as read.
         base: folder that its paths are relative to.
         cuts: tiles, data centers first.
-        aside: tiles that come too near to one of another split.
-        registry: all registries together.
-        missing: other roofs that were wanted and do not exist.
-        outside: data centers in no county.
-        small: data centers below the least area.
-        centers: data centers that tiles were made for.
-        at_most: no footprints were given, so other roofs are counted as wanted.
+        aside: tiles that are too close to a tile of another split.
+        registry: all registries combined.
+        missing: number of other roofs that were requested and do not exist.
+        outside: number of data centers in no county.
+        small: number of data centers below the least area.
+        centers: number of data centers that have tiles.
+        at_most: no footprints were given, so all requested other roofs are counted: the cost is an upper bound.
     """
 
     settings: TrainingSetFile
@@ -204,8 +210,14 @@ def load(path: Path, assignments: list[str] | None = None) -> TrainingSetFile:
 def make(settings: TrainingSetFile, base: Path, say: Say) -> Plan:
     """Choose roofs, tiles and splits.
 
+    Args:
+        settings: the settings file.
+        base: folder that its paths are relative to.
+        say: receives progress lines.
+
     Raises:
-        RegistryError: a file is unreadable, or no data center lies in a county.
+        ConfigError: `splits.fixed` names an unknown county, or no data center is left.
+        RegistryError: a file is unreadable.
     """
     s = settings.sampling
     read = [read_registry(base / r.path, r.format, point_zone_m=s.point_zone_m) for r in settings.registry]
@@ -224,11 +236,13 @@ def make(settings: TrainingSetFile, base: Path, say: Say) -> Plan:
         )
     shares = Shares(settings.splits.val, settings.splits.test)
     split = {c: split_of(c, settings.seed, shares, settings.splits.fixed) for c in counties} or {"": "train"}
-    near = neighbours(counties)
-    others, missing = _others(settings, base, registry, centers, counties, near, split, say)
+    neighbouring = neighbours(counties)
+    others, missing = _others(settings, base, registry, centers, counties, neighbouring, split, say)
     cuts = cut_tiles([*centers, *others], split, settings.tiles.side_m)
     guard_m = settings.splits.guard_m + _SLACK * settings.tiles.side_m
     kept, aside = without_leaks(cuts, guard_m)
+    log.debug("plan: %d data centers, %d other roofs, %d tiles, %d set aside, guard %.0f m",
+              len(centers), len(others), len(kept), len(aside), guard_m)  # fmt: skip
     return Plan(
         settings, base, tuple(kept), tuple(aside), registry, missing, outside, small, len(centers),
         at_most=not settings.footprints,
@@ -236,15 +250,15 @@ def make(settings: TrainingSetFile, base: Path, say: Say) -> Plan:
 
 
 def cost(plan: Plan) -> dict[str, Any]:
-    """Estimate what a plan takes; no address is contacted.
+    """Estimate requests and bytes of a plan; no address is contacted.
 
-    Bytes read are those of uncompressed blocks, the most there can be; files are stored compressed.
-    A tile somewhere on a lattice of blocks touches (side / block + 1)² of them on average, a row in one request.
+    Bytes read are an upper bound: those of uncompressed blocks, while files are stored compressed. A tile at a random
+    position on a lattice of blocks touches (side / block + 1)² blocks on average, each row of them in one request.
     """
     s = plan.settings
     tiles = len(plan.cuts) + (plan.missing if plan.at_most else 0)
     gsd_m = s.imagery.gsd_m or s.imagery.source_gsd_m
-    # what is coarser than the file is read from its overviews, each half as fine as the last
+    # coarser tiles are read from overviews, each with twice the pixel size of the one before
     level = 2 ** max(0, math.floor(math.log2(gsd_m / s.imagery.source_gsd_m) + 1e-9))
     across = s.tiles.side_m / (s.imagery.source_gsd_m * level) / s.imagery.block_px
     blocks = (across + 1) ** 2
@@ -264,17 +278,17 @@ def cost(plan: Plan) -> dict[str, Any]:
         "data_centers_too_small": plan.small,
         "requests": round(tiles * (_REQUESTS + _READS * (across + 1))),
         "bytes_read_at_most": round(tiles * (_READS * blocks * block_bytes + _HEADER_BYTES + _SEARCH_BYTES)),
-        "bytes_written_at_most": tiles * side_px**2 * (4 + 6),  # four bands of 8 bits, three of 16
+        "bytes_written_at_most": tiles * side_px**2 * (4 + 6),  # four 8-bit bands, three 16-bit bands
         "gsd_m": gsd_m,
         "tile_px": side_px,
     }
 
 
 def cost_lines(result: dict[str, Any]) -> list[str]:
-    """A plan's cost as lines for people."""
+    """Return a cost of `cost` as lines of text."""
     most = "at most " if result["tiles_at_most"] else ""
     lines = [
-        f"{most}{result['tiles']:,} tiles of {result['tile_px']} pixels a side at {result['gsd_m']:g} m, "
+        f"{most}{result['tiles']:,} tiles of {result['tile_px']} pixels per side at {result['gsd_m']:g} m, "
         f"{result['tiles_data_center']:,} of them for {result['data_centers']:,} data centers",
         f"about {result['requests']:,} requests, at most {result['bytes_read_at_most'] / 1e9:.1f} GB read "
         f"and {result['bytes_written_at_most'] / 1e9:.1f} GB written",
@@ -284,9 +298,9 @@ def cost_lines(result: dict[str, Any]) -> list[str]:
             f"{result['counties']} counties: " + ", ".join(f"{n:,} {name}" for name, n in result["by_split"].items())
         )
     for key, words in (
-        ("set_aside_near_another_split", "tiles set aside: too near to one of another split"),
-        ("other_roofs_missing", "other roofs missing: none left of that size in the county or around"),
-        ("data_centers_outside_counties", "data centers left out: in no county"),
+        ("set_aside_near_another_split", "tiles set aside: too close to a tile of another split"),
+        ("other_roofs_missing", "other roofs missing: no more of that size in the county or its neighbours"),
+        ("data_centers_outside_counties", "data centers left out: outside of all counties"),
         ("data_centers_too_small", "data centers left out: below sampling.min_area_m2"),
     ):
         if result[key]:
@@ -295,7 +309,7 @@ def cost_lines(result: dict[str, Any]) -> list[str]:
 
 
 def _unique(shapes: list[BaseGeometry]) -> list[BaseGeometry]:
-    """Outlines that several registries give in the same way, once."""
+    """Outlines without duplicates: several registries may contain the same one."""
     array = np.empty(len(shapes), object)
     array[:] = shapes
     return list(dict(zip(roof_ids(array), shapes, strict=True)).values())
@@ -304,6 +318,7 @@ def _unique(shapes: list[BaseGeometry]) -> list[BaseGeometry]:
 def _centers(
     registry: Registry, counties: dict[str, BaseGeometry], min_area_m2: float
 ) -> tuple[list[Target], int, int]:
+    """Data centers that get tiles, sorted, and how many lie outside of all counties or are too small."""
     shapes = np.empty(len(registry.outlines), object)
     shapes[:] = registry.outlines
     area = areas_m2(shapes)
@@ -323,30 +338,32 @@ def _others(
     registry: Registry,
     centers: list[Target],
     counties: dict[str, BaseGeometry],
-    near: dict[str, tuple[str, ...]],
+    neighbouring: dict[str, tuple[str, ...]],
     split: dict[str, Split],
     say: Say,
 ) -> tuple[list[Target], int]:
-    """Size-matched other roofs, and how many are missing."""
+    """Other roofs matched to the data centers by size and county, and how many are missing."""
     s = settings.sampling
     if not (settings.footprints and counties):
         return [], len(centers) * s.others_per_data_center
     own = {c.county for c in centers}
-    names = sorted(own | {n for c in own for n in near[c]})
+    names = sorted(own | {n for c in own for n in neighbouring[c]})
     roofs = read_roofs(
         [base / f.path for f in settings.footprints], [counties[n] for n in names], min_area_m2=s.min_area_m2, say=say
     )
     bands = set(size_bands(np.array([c.area_m2 for c in centers]), s.bands_per_doubling).tolist())
+    # candidates: not a data center, not close to one, and of a size band that some data center has
     free = apart(roofs, registry, s.clear_m) & not_outlined(roofs, registry)
     free &= np.isin(size_bands(roofs.area_m2, s.bands_per_doubling), list(bands))
     candidates = _targets(roofs, np.flatnonzero(free), {n: counties[n] for n in names})
     return match(
-        centers, candidates, near, split,
+        centers, candidates, neighbouring, split,
         per_center=s.others_per_data_center, per_doubling=s.bands_per_doubling, seed=settings.seed,
     )  # fmt: skip
 
 
 def _targets(roofs: Roofs, at: np.ndarray, counties: dict[str, BaseGeometry]) -> list[Target]:
+    """Roofs at given indices that lie in a county, as targets."""
     places = counties_of(list(roofs.shapes[at]), counties)
     return [
         Target(roofs.ids[i], "other_building", place, float(roofs.area_m2[i]), roofs.shapes[i])

@@ -1,14 +1,14 @@
-"""The files a national training set is made from: registries, footprints, counties.
+"""Readers of the files that a national training set is made from: registries, footprints, counties.
 
-In: paths from a settings file. Out: outlines of data centers, zones where nothing is known, large
-roofs, counties; all in degrees. Registries are small and read whole. Footprint files may hold
-millions of buildings: they are read in batches, and only what lies near the places of interest
-and is large enough is kept, so memory follows what is kept and not the file.
+In: paths from a settings file. Out: outlines of data centers, unknown zones, large roofs, counties; all in degrees.
+Registries are small and read whole. Footprint files may contain millions of buildings: they are read in batches, and
+only buildings that touch a place of interest and are large enough stay in memory.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,25 +30,27 @@ from overwatt.aoi.file_signatures import head_of, is_plain_vector
 from overwatt.models.training.sampling_design import areas_m2, county_of, grown, roof_ids
 from overwatt.workflows.io.vectors import read_vector
 
+log = logging.getLogger(__name__)
+
 RegistryFormat = Literal["auto", "im3", "osm", "own"]
 Batches = Iterator[np.ndarray]
 
-MAX_REGISTRY_BYTES = 500 * 2**20
+MAX_REGISTRY_BYTES = 500 * 2**20  # own choice: registries are read whole, at several times this size in memory
 MAX_ROOFS = 5_000_000
-"""Roofs kept in memory at once: about 5 GB."""
-_BATCH = 65_536
+"""Largest number of roofs in memory at once, about 5 GB (own choice)."""
+_BATCH = 65_536  # buildings read at once (own choice)
 _POLYGONS = (3, 6)  # shapely type ids of Polygon and MultiPolygon
-# The same building in two files: most of it lies within the registry's outline.
+# Own choice: a roof is the same building as an outline of the registry if at least half of its area lies within it.
 _SAME_SHARE = 0.5
 
 
 @dataclass(frozen=True)
 class Registry:
-    """What a registry of data centers says.
+    """Data centers of a registry, in degrees.
 
     Attributes:
         outlines: polygons of buildings that are data centers.
-        zones: ground in which some building is a data center and none is outlined: 'unknown'.
+        zones: unknown ground: it contains a data center, but no outline says which building is one.
     """
 
     outlines: tuple[BaseGeometry, ...]
@@ -67,55 +69,57 @@ class Roofs:
 def read_registry(path: Path, layout: RegistryFormat, *, point_zone_m: float) -> Registry:
     """Read data-center outlines.
 
-    Building polygons are outlines. Campus land is a zone, and a point is a zone of `point_zone_m`
-    around it, unless an outline lies there and so stands for it.
+    Building polygons become outlines. Campus land becomes a zone. A point becomes a disc of radius `point_zone_m`,
+    unless an outline contains it.
 
     Args:
-        path: IM3 footprints, an Overpass answer (`out geom`), or an own file of polygons and points;
-            an own file may state `class`: data_center or unknown.
-        layout: of the file; 'auto' tells them apart by their keys.
-        point_zone_m: radius of the zone around a point.
+        path: IM3 footprints, an Overpass response (`out geom`), or the user's own file of polygons and points,
+            which may have a column `class`: data_center or unknown.
+        layout: layout of the file; 'auto' recognises it by its keys.
+        point_zone_m: radius of the zone around a point, metres.
 
     Raises:
-        RegistryError: unreadable, or not of that layout.
+        RegistryError: the file is unreadable, or not in that layout.
     """
     elements = _overpass(path)
     if layout == "osm" and elements is None and not is_plain_vector(path):
-        raise RegistryError(f"{path.name}: neither Overpass JSON nor a vector file")
+        raise RegistryError(f"{path.name}: is neither Overpass JSON nor a vector file")
     known = None if elements is None else [(g, _osm_kind(g, tags)) for g, tags in elements]
     rows = _vector_rows(path, layout) if known is None else known
     outlines = [_valid(g) for g, kind in rows if kind == "building"]
     campuses = [_valid(g) for g, kind in rows if kind == "campus"]
     points = [g for g, kind in rows if kind == "point"]
     tree = shapely.STRtree(outlines)
-    bare = [c for c in campuses if not c.is_empty]
+    campus_zones = [c for c in campuses if not c.is_empty]
     discs = [
         disc
         for point, disc in zip(points, grown(points, point_zone_m), strict=True)
         if not len(tree.query(point, predicate="intersects"))
     ]
-    return Registry(tuple(g for g in outlines if not g.is_empty), (*bare, *discs))
+    log.debug("%s: %d outlines, %d campuses, %d points, %d of them in no outline",
+              path.name, len(outlines), len(campuses), len(points), len(discs))  # fmt: skip
+    return Registry(tuple(g for g in outlines if not g.is_empty), (*campus_zones, *discs))
 
 
 def read_counties(path: Path, key: str) -> dict[str, BaseGeometry]:
-    """Read counties, or whatever places splits are cut by.
+    """Read counties, or other areas that the split is made by.
 
     Args:
         path: GeoJSON, GeoPackage or GeoParquet.
-        key: column that names each one; parts of one name are united.
+        key: column with the identifier; areas with the same identifier are merged.
 
     Raises:
-        RegistryError: unreadable, no such column, or a county without name or polygon.
+        RegistryError: the file is unreadable, has no such column, or has a county without identifier or polygon.
     """
     frame = _parquet_frame(path) if _is_parquet(path) else read_vector(path)
     if key not in frame:
         known = [str(c) for c in frame.columns if c != "geometry"]
         raise RegistryError(f"{path.name}: no column '{key}'; {nearest(key, known)}")
     if frame[key].isna().any():
-        raise RegistryError(f"{path.name}: a county has no '{key}'")
+        raise RegistryError(f"{path.name}: a county has no value in column '{key}'")
     shapes = [_valid(g) for g in frame.geometry]
     if any(g.is_empty or g.area == 0 for g in shapes):
-        raise RegistryError(f"{path.name}: counties are polygons; one is empty, a point or a line")
+        raise RegistryError(f"{path.name}: counties must be polygons; one is empty, a point or a line")
     parts: dict[str, list[BaseGeometry]] = {}
     for name, shape in zip(frame[key].astype(str), shapes, strict=True):
         parts.setdefault(name.strip(), []).append(shape)
@@ -125,36 +129,38 @@ def read_counties(path: Path, key: str) -> dict[str, BaseGeometry]:
 def read_roofs(
     paths: Sequence[Path], places: Sequence[BaseGeometry], *, min_area_m2: float, say: Callable[[str], None]
 ) -> Roofs:
-    """Read the buildings that touch one of the places and have at least an area, each once.
+    """Read the buildings that touch one of the places and have at least a given area, without duplicates.
 
     Args:
-        paths: Overture GeoParquet, Microsoft GeoJSON or GeoJSONL, an Overpass answer, GeoPackage.
+        paths: Overture GeoParquet, Microsoft GeoJSON or GeoJSONL, an Overpass response, GeoPackage.
         places: polygons in degrees.
-        min_area_m2: smaller ones are left out.
-        say: receives progress.
+        min_area_m2: smaller buildings are left out.
+        say: receives progress lines.
 
     Raises:
-        RegistryError: a file is unreadable, not in degrees, or too much is left.
+        RegistryError: a file is unreadable, or more than `MAX_ROOFS` roofs remain.
+        GridError: a file is not in degrees.
     """
     if not places:
         return Roofs((), np.empty(0, object), np.empty(0))
     tree = shapely.STRtree(list(places))
     found: dict[str, tuple[BaseGeometry, float]] = {}
     for path in paths:
-        seen, kept = 0, len(found)
+        n_read, n_before = 0, len(found)
         for shapes in _batches(path, tree.geometries):
-            seen += len(shapes)
+            n_read += len(shapes)
             area = areas_m2(shapes)
             large = np.flatnonzero(area >= min_area_m2)
             near = large[np.unique(tree.query(shapes[large], predicate="intersects")[0])]
             for i, name in zip(near.tolist(), roof_ids(shapes[near]), strict=True):
+                # ids follow from the geometry, so a building that two files contain is stored once
                 found.setdefault(name, (_valid(shapes[i]), float(area[i])))
             if len(found) > MAX_ROOFS:
                 raise RegistryError(
                     f"{path.name}: more than {MAX_ROOFS:,} roofs remain; raise sampling.min_area_m2 "
                     "or name fewer counties"
                 )
-        say(f"{path.name}: {seen:,} buildings read, {len(found) - kept:,} kept")
+        say(f"{path.name}: {n_read:,} buildings read, {len(found) - n_before:,} in the areas and large enough")
     names = sorted(found)
     shapes = np.empty(len(names), object)
     shapes[:] = [found[n][0] for n in names]
@@ -162,18 +168,18 @@ def read_roofs(
 
 
 def apart(roofs: Roofs, registry: Registry, clear_m: float) -> np.ndarray:
-    """Return which roofs (bool) lie at least `clear_m` from everything in the registry."""
+    """Return whether each roof (n,) bool is at least `clear_m` metres from everything in the registry."""
     around = grown([*registry.outlines, *registry.zones], clear_m)
-    return _untouched(roofs.shapes, around)
+    return _disjoint(roofs.shapes, around)
 
 
 def in_zone(roofs: Roofs, registry: Registry) -> np.ndarray:
-    """Return which roofs (bool) touch an unknown zone."""
-    return ~_untouched(roofs.shapes, registry.zones)
+    """Return whether each roof (n,) bool touches an unknown zone."""
+    return ~_disjoint(roofs.shapes, registry.zones)
 
 
 def not_outlined(roofs: Roofs, registry: Registry) -> np.ndarray:
-    """Return which roofs (bool) are not the same building as one of the registry's outlines."""
+    """Return whether each roof (n,) bool is a different building from all outlines of the registry."""
     other = np.ones(len(roofs.shapes), bool)
     if not registry.outlines:
         return other
@@ -185,13 +191,14 @@ def not_outlined(roofs: Roofs, registry: Registry) -> np.ndarray:
 
 
 def counties_of(shapes: Sequence[BaseGeometry], counties: dict[str, BaseGeometry]) -> list[str | None]:
-    """The county of each shape, None outside of all."""
+    """Return the county of each shape; None for a shape outside of all counties."""
     array = np.empty(len(shapes), object)
     array[:] = list(shapes)
     return county_of(array, counties)
 
 
-def _untouched(shapes: np.ndarray, around: Sequence[BaseGeometry]) -> np.ndarray:
+def _disjoint(shapes: np.ndarray, around: Sequence[BaseGeometry]) -> np.ndarray:
+    """Whether each shape (n,) bool intersects none of the geometries in `around`."""
     free = np.ones(len(shapes), bool)
     if len(around) and len(shapes):
         free[shapely.STRtree(list(around)).query(shapes, predicate="intersects")[0]] = False
@@ -199,7 +206,7 @@ def _untouched(shapes: np.ndarray, around: Sequence[BaseGeometry]) -> np.ndarray
 
 
 def _valid(shape: BaseGeometry | None) -> BaseGeometry:
-    """The polygonal part of a shape, made valid; empty where it has none."""
+    """The polygonal part of a shape, made valid; an empty polygon if there is none."""
     if shape is None or shape.is_empty:
         return Polygon()
     if shape.is_valid and shape.geom_type in ("Polygon", "MultiPolygon"):
@@ -209,13 +216,14 @@ def _valid(shape: BaseGeometry | None) -> BaseGeometry:
 
 
 def _vector_rows(path: Path, layout: RegistryFormat) -> list[tuple[BaseGeometry, str]]:
+    """Geometries of a vector file with their kind: building, campus or point."""
     frame = _parquet_frame(path) if _is_parquet(path) else read_vector(path)
     column = {"im3": "type", "osm": "building", "own": "class"}.get(layout)
     if layout == "auto":
         column = next((c for c in ("type", "class") if c in frame), None)
         column = None if column == "type" and not set(frame["type"]) <= {"building", "campus", "point"} else column
     if layout == "im3" and "type" not in frame:
-        raise RegistryError(f"{path.name}: not IM3: no column 'type'; use format own")
+        raise RegistryError(f"{path.name}: is not in IM3 layout: it has no column 'type'; use format own")
     words = list(frame[column].astype("string").fillna("")) if column in frame else [""] * len(frame)
     rows = []
     for shape, word in zip(frame.geometry, words, strict=True):
@@ -224,13 +232,13 @@ def _vector_rows(path: Path, layout: RegistryFormat) -> list[tuple[BaseGeometry,
         polygon = shape.geom_type in ("Polygon", "MultiPolygon")
         land = word in ("", "no") if layout == "osm" else word in ("campus", "unknown")
         if column == "class" and word not in ("", "data_center", "unknown"):
-            continue  # a labelled file may hold other classes as well
+            continue  # a labelled file may contain other classes as well
         rows.append((shape, "point" if not polygon else "campus" if land else "building"))
     return [(g if kind != "point" else shapely.point_on_surface(g), kind) for g, kind in rows]
 
 
 def _overpass(path: Path) -> list[tuple[BaseGeometry, dict[str, Any]]] | None:
-    """Elements of an Overpass answer as (geometry, tags); None where the file is something else."""
+    """Elements of an Overpass response as (geometry, tags); None if the file is something else."""
     if not path.is_file():
         raise RegistryError(f"{path}: no such file")
     if path.suffix.lower() != ".json" or b'"elements"' not in head_of(path):
@@ -245,7 +253,7 @@ def _overpass(path: Path) -> list[tuple[BaseGeometry, dict[str, Any]]] | None:
 
 
 def _osm_shape(element: dict[str, Any]) -> BaseGeometry | None:
-    """Polygon of a closed way or of a relation's outer and inner ways, else a point; None without a place."""
+    """Polygon of a closed way or of the outer and inner ways of a relation, else a point; None without coordinates."""
     if line := _osm_line(element.get("geometry")):
         return Polygon(line) if len(line) >= 4 and line[0] == line[-1] else LineString(line).centroid
     members = [m for m in element.get("members") or [] if m.get("geometry")]
@@ -268,13 +276,14 @@ def _osm_line(points: Any) -> list[tuple[float, float]]:  # noqa: ANN401  # JSON
 
 
 def _osm_kind(shape: BaseGeometry, tags: dict[str, Any]) -> str:
+    """Building, campus or point, by geometry and the tag `building`."""
     if shape.geom_type == "Point":
         return "point"
     return "building" if str(tags.get("building", "no")) != "no" else "campus"
 
 
 def _batches(path: Path, places: np.ndarray) -> Batches:
-    """Valid-or-not polygons of a file, batch by batch, at least those within the places' bounds."""
+    """Polygons of a file in batches, valid or not: at least those within the bounds of the places."""
     if not path.is_file():
         raise RegistryError(f"{path}: no such file")
     bounds = tuple(float(v) for v in shapely.total_bounds(places))
@@ -288,12 +297,15 @@ def _batches(path: Path, places: np.ndarray) -> Batches:
         elif is_plain_vector(path):
             yield from _ogr_batches(path, bounds)
         else:
-            raise RegistryError(f"{path.name}: not GeoJSON, GeoJSONL, GeoPackage or GeoParquet by its first bytes")
+            raise RegistryError(
+                f"{path.name}: not a GeoJSON, GeoJSONL, GeoPackage or GeoParquet file by its first bytes"
+            )
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, pyarrow.ArrowException, ValueError) as error:
         raise RegistryError(f"{path.name}: cannot be read: {' '.join(str(error).split())[:200]}") from None
 
 
 def _polygons(shapes: np.ndarray) -> Batches:
+    """One batch of the polygons with finite coordinates; none if there is no such polygon."""
     shapes = shapes[np.isin(shapely.get_type_id(shapes), _POLYGONS)] if len(shapes) else shapes
     shapes = shapes[np.isfinite(shapely.bounds(shapes)).all(axis=1)] if len(shapes) else shapes
     if len(shapes):
@@ -313,14 +325,14 @@ def _parquet_batches(path: Path, bounds: tuple[float, ...]) -> Batches:
     geo = json.loads((file.schema_arrow.metadata or {}).get(b"geo", b"{}"))
     name = geo.get("primary_column", "geometry")
     if name not in file.schema_arrow.names:
-        raise RegistryError(f"{path.name}: not GeoParquet: no column '{name}'")
+        raise RegistryError(f"{path.name}: is not GeoParquet: it has no column '{name}'")
     column = geo.get("columns", {}).get(name, {})
     if column.get("encoding", "WKB") != "WKB":
-        raise RegistryError(f"{path.name}: geometries are {column['encoding']}; write them as WKB")
-    if column.get("crs"):  # absent means OGC:CRS84
+        raise RegistryError(f"{path.name}: geometries are encoded as {column['encoding']}; write them as WKB")
+    if column.get("crs"):  # GeoParquet: an absent CRS means OGC:CRS84
         _check_degrees(path, CRS.from_json_dict(column["crs"]))
     where = None
-    if "bbox" in file.schema_arrow.names:  # lets row groups elsewhere be skipped
+    if "bbox" in file.schema_arrow.names:  # Overture column: row groups elsewhere are skipped
         west, south, east, north = bounds
         box = [pyarrow.dataset.field("bbox", k) for k in ("xmin", "ymin", "xmax", "ymax")]
         where = (box[0] <= east) & (box[1] <= north) & (box[2] >= west) & (box[3] >= south)
@@ -344,7 +356,9 @@ def _is_parquet(path: Path) -> bool:
 
 def _check_degrees(path: Path, crs: object) -> None:
     if crs is None:
-        raise GridError(f"{path.name}: no CRS")
+        raise GridError(f"{path.name}: has no CRS")
     stated = CRS.from_user_input(crs)
     if not stated.is_geographic:
-        raise GridError(f"{path.name}: in '{stated.name}'; footprints are read in degrees (ogr2ogr -t_srs EPSG:4326)")
+        raise GridError(
+            f"{path.name}: CRS is '{stated.name}'; footprints are read in degrees (ogr2ogr -t_srs EPSG:4326)"
+        )

@@ -1,7 +1,12 @@
-"""From footprints to the ranked ledger: the stages of `overwatt.pipeline`, in their order, tables in, tables out."""
+"""From footprints to the ranked ledger: the stages of `overwatt.pipeline` in order.
+
+In: a `Workflow`, opened inputs, tables `footprints` and `looked_at`. Out: all tables of the run. No file is read or
+written.
+"""
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 import geopandas as gpd
@@ -21,13 +26,16 @@ from overwatt.workflows.io.images import Image
 from overwatt.workflows.io.stac_source import StacSource
 from overwatt.workflows.run.inputs import Inputs
 
+log = logging.getLogger(__name__)
+
 DECLARED_MARGIN_M = 3_000.0
-"""Declarations this far outside of the area are still compared: positions err. Own choice."""
+"""Declarations up to this distance outside of the area are still compared, because stated positions have errors (own
+choice)."""
 
 
 @dataclass
 class Tables:
-    """All tables of a run."""
+    """All tables of a run; columns as in `overwatt.pipeline.tables`."""
 
     footprints: gpd.GeoDataFrame
     sites: gpd.GeoDataFrame
@@ -40,7 +48,14 @@ class Tables:
 
 
 def analyse(workflow: Workflow, inputs: Inputs, footprints: gpd.GeoDataFrame, looked: gpd.GeoDataFrame) -> Tables:
-    """From footprints to the ranked ledger; pure tables, no files."""
+    """Compute all tables of a run from its footprints.
+
+    Args:
+        workflow: settings.
+        inputs: opened inputs.
+        footprints: table `footprints`; empty for a run on known sites.
+        looked: table `looked_at`: cells that were imaged and screened.
+    """
     if inputs.known_sites is not None:
         assert inputs.stack_box is not None
         heat, looks = thermal_anomaly.thermal_anomaly(
@@ -49,7 +64,7 @@ def analyse(workflow: Workflow, inputs: Inputs, footprints: gpd.GeoDataFrame, lo
         )  # fmt: skip
         return Tables(
             footprints, empty("sites"), heat, looks, inputs.declared, empty("ledger"), looked, inputs.declared
-        )  # known sites are shown as declared ones of which nothing optical can be said
+        )  # known sites appear as declared ones without optical information
     grouped, _ = clustering.cluster_sites(
         footprints, reach_m=workflow.reach_m, calibration=inputs.card.calibration, prior=workflow.prior,
         calibration_thermal=inputs.card.calibration_thermal,
@@ -57,8 +72,9 @@ def analyse(workflow: Workflow, inputs: Inputs, footprints: gpd.GeoDataFrame, lo
     assert inputs.source is not None
     drawn = draw_power(grouped, gsd_m=inputs.source.gsd_m, year=workflow.year, seed=workflow.seed)
     table = training_compute.attach(grouped, drawn, training_compute.estimate(drawn, year=workflow.year))
-    taken = workflow.imagery.date or (inputs.source.date if isinstance(inputs.source, StacSource) else None)
-    table = table.assign(image_date=pd.array([taken] * len(table), dtype="string"))
+    # a date in the settings has priority over that of the catalogue
+    image_date = workflow.imagery.date or (inputs.source.date if isinstance(inputs.source, StacSource) else None)
+    table = table.assign(image_date=pd.array([image_date] * len(table), dtype="string"))
     heat, looks = empty("thermal"), empty("thermal_looks")
     if inputs.stack_box is not None and len(table):
         heat, looks = thermal_anomaly.thermal_anomaly(
@@ -74,10 +90,13 @@ def analyse(workflow: Workflow, inputs: Inputs, footprints: gpd.GeoDataFrame, lo
     near = coverage.looked_at_share(near, looked) if len(near) else near
     entries = ledger.reconcile(table, near, looked, settings=workflow.reconcile)
     ranked = ranking.rank_discrepancies(entries, table, near, workflow.stakes)
+    log.debug("%d footprints, %d sites, %d declared in reach, %d ledger entries",
+              len(footprints), len(table), len(near), len(ranked))  # fmt: skip
     unseen = ledger.not_looked_at(near, looked, ledger=ranked) if len(near) else near
     return Tables(footprints, table, heat, looks, near, ranked, looked, unseen)
 
 
 def _extent(source: Image | StacSource) -> shapely.Geometry:
+    """Bounds of the image in degrees, for a run without an area of interest."""
     assert source.geobox is not None
     return shapely.box(*source.geobox.geographic_extent.boundingbox)

@@ -1,10 +1,9 @@
-"""Tiles as Dask tasks: a local cluster of processes by default, or a scheduler's address.
+"""Compute tiles as Dask tasks, on a local cluster of processes or on a given scheduler.
 
-In: a source of pixels, weights, tiles still to do. Out, as they finish: each tile's part, or
-the reason why it failed. The model is loaded once a worker, by a plugin; what travels is the
-weights' path and the tile. At most a few tiles a worker are in flight, so memory is bounded by
-the tile. Workers that would round differently (another torch build, device or thread count)
-are refused: results must not depend on who did the work.
+In: a pixel source, weights, tiles still to do. Out, in the order of completion: the part of each tile, or the reason
+why it failed. A plugin loads the model once per worker; a task contains only the run's name and the tile. At most
+`IN_FLIGHT` tiles per worker are in flight, which bounds the memory. Workers that would round differently (another
+torch build, device or thread count) are refused: results must not depend on which worker computed a tile.
 """
 
 from __future__ import annotations
@@ -39,15 +38,17 @@ from overwatt.pipeline.detection.vectorization import KINDS, PART_COLUMNS, Detec
 from overwatt.workflows.io import run_folder
 from overwatt.workflows.io.source import Source
 
+log = logging.getLogger(__name__)
+
 Arrays = dict[str, np.ndarray]
-_STATE: dict[str, tuple[Job, Detector]] = {}  # by run
-_ONE = threading.Lock()
-IN_FLIGHT = 2  # tiles a worker: one computing, one waiting
+_STATE: dict[str, tuple[Job, Detector]] = {}  # of this worker process, by name of the run
+_ONE_TILE = threading.Lock()
+IN_FLIGHT = 2  # tiles per worker: one computing, one waiting
 
 
 @dataclass(frozen=True)
 class Job:
-    """What every worker needs, once."""
+    """What every worker needs once: pixel source, weights, area and detection settings."""
 
     source: Source
     weights: Path
@@ -58,16 +59,16 @@ class Job:
 
 @dataclass(frozen=True)
 class Workers:
-    """Dask workers that are ready for one run."""
+    """Dask workers that have loaded the detector for one run."""
 
     client: Client
     run: str
 
 
 class _Load(WorkerPlugin):
-    """Loads the detector once a worker; one torch thread, so that the bits do not depend on the machine's cores.
+    """Load the detector once per worker. One torch thread, so that results do not depend on the number of cores.
 
-    Each run has a name of its own: runs that share a scheduler must not take over each other's weights.
+    Each run has its own name: runs that share a scheduler must not use each other's weights.
     """
 
     def __init__(self, job: Job, run: str) -> None:
@@ -77,24 +78,37 @@ class _Load(WorkerPlugin):
         torch.set_num_threads(1)
         detector = Detector.load(self.job.weights)
         if detector.card.weights_sha256 != self.job.weights_sha256:
-            raise ModelContractError(f"a worker holds other weights under {self.job.weights}; copy the same there")
+            raise ModelContractError(
+                f"a worker has different weights at {self.job.weights}; copy the same file to every worker"
+            )
         _STATE[self.name] = (self.job, detector)
+        log.debug("worker ready for %s: weights %s", self.name, self.job.weights_sha256[:12])
 
     def teardown(self, worker: object) -> None:
         _STATE.pop(self.name, None)
 
 
 def _describe(run: str) -> str:
+    """How this worker computes: everything that may change the rounding."""
     return str(_STATE[run][1].describe())
 
 
 def look(job: Job, detector: Detector, tile: Tile) -> Arrays:
     """Compute one tile: probabilities, validity and the regions as polygons.
 
+    Args:
+        job: pixel source, area and settings.
+        detector: the loaded model.
+        tile: core in pixels of the source.
+
+    Returns:
+        The arrays of a stored part; `unpack` reads them.
+
     Raises:
         AssetReadError, CatalogError: the pixels cannot be read.
     """
     y0, x0, y1, x1 = tile.core
+    # one pixel more on each side, so that void ground next to the core is known
     values, margin = job.source.read(y0 - 1, x0 - 1, y1 + 1, x1 + 1)
     measured = np.isfinite(values[len(detector.card.bands) :, 1:-1, 1:-1]).any(0)
     if job.area is not None and job.source.geobox is not None:
@@ -113,6 +127,7 @@ def look(job: Job, detector: Detector, tile: Tile) -> Arrays:
 
 
 def _pack(parts: pd.DataFrame) -> Arrays:
+    """Regions as plain arrays, which `np.load` reads without pickle."""
     wkb = [shapely.to_wkb(g) for g in parts["geometry"]]
     return {
         "wkb": np.frombuffer(b"".join(wkb), np.uint8),
@@ -124,7 +139,15 @@ def _pack(parts: pd.DataFrame) -> Arrays:
 
 
 def unpack(arrays: Arrays, tile: Tile) -> tuple[np.ndarray, np.ndarray, pd.DataFrame]:
-    """Return probability (band, y, x), as in `store.RASTER_BANDS`, valid (y, x) and the regions of a stored part."""
+    """Return what a stored part contains.
+
+    Args:
+        arrays: from `look`.
+        tile: the same tile.
+
+    Returns:
+        Probability (band, y, x) uint8, bands as in `run_folder.RASTER_BANDS`; valid (y, x) bool; table of the regions.
+    """
     y0, x0, y1, x1 = tile.core
     n = (y1 - y0) * (x1 - x0)
     valid = np.unpackbits(arrays["valid"], count=n).astype(bool).reshape(y1 - y0, x1 - x0)
@@ -145,15 +168,22 @@ def unpack(arrays: Arrays, tile: Tile) -> tuple[np.ndarray, np.ndarray, pd.DataF
 
 
 def _task(run: str, tile: Tile) -> tuple[str, Arrays | str]:
-    """One tile on a worker: ('done', arrays) or ('failed', reason). Bugs keep their traceback."""
+    """One tile on a worker: ('done', arrays) or ('failed', reason). Unexpected exceptions propagate."""
     job, detector = _STATE[run]
     try:
+        # own choice: remote reads fail for short times, local ones do not
         attempts = 3 if job.source.remote else 1
         for attempt in stamina.retry_context(on=(AssetReadError, OSError), attempts=attempts, timeout=None):
-            # one tile a process, however many threads a worker was started with: GDAL's files are not thread-safe
-            with attempt, _ONE:
+            # one tile per process, even if a worker has several threads: GDAL datasets are not thread-safe
+            with attempt, _ONE_TILE:
                 torch.set_num_threads(1)
-                return "done", look(job, detector, tile)
+                try:
+                    return "done", look(job, detector, tile)
+                except (AssetReadError, OSError) as error:
+                    log.debug(
+                        "tile %s: attempt %d of %d failed: %s", tile.name, attempt.num, attempts, redact(str(error))
+                    )
+                    raise
     except (AssetReadError, CatalogError, OSError) as error:
         return "failed", redact(str(error))
     raise AssertionError("unreachable")
@@ -161,15 +191,15 @@ def _task(run: str, tile: Tile) -> tuple[str, Arrays | str]:
 
 @contextlib.contextmanager
 def workers(job: Job, scheduler: str | None, wanted: int) -> Iterator[tuple[Workers, str]]:
-    """Give workers that hold the detector, and the description of how they compute.
+    """Start or connect workers, load the detector on them, and yield them with the description of how they compute.
 
     Args:
         job: what the workers need.
-        scheduler: address of a running scheduler (tls:// off the loopback), or None for local processes.
-        wanted: number of tiles, so that no more processes than that are started.
+        scheduler: address of a running scheduler (tls:// except on the loopback), or None for local processes.
+        wanted: number of tiles; no more processes than this are started.
 
     Raises:
-        ConfigError: the scheduler is not reachable, has no workers, or its workers differ.
+        ConfigError: the scheduler is not reachable, has no workers, or its workers compute differently.
     """
     for name in ("distributed.nanny", "distributed.worker", "distributed.scheduler", "distributed.core"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -177,6 +207,7 @@ def workers(job: Job, scheduler: str | None, wanted: int) -> Iterator[tuple[Work
         if scheduler:
             client = stack.enter_context(_connect(scheduler))
         else:
+            # one process owns a GPU; on CPUs each core has one
             cores = 1 if torch.cuda.is_available() else CPU_COUNT
             cluster = stack.enter_context(_local(max(1, min(cores, wanted))))
             client = stack.enter_context(Client(cluster))
@@ -186,20 +217,22 @@ def workers(job: Job, scheduler: str | None, wanted: int) -> Iterator[tuple[Work
             stack.callback(client.unregister_worker_plugin, run)
         described = set(client.run(_describe, run).values())
         if len(described) != 1:
-            raise ConfigError(f"workers compute differently ({'; '.join(sorted(described))}); use equal workers")
-        yield Workers(client, run), described.pop()
+            raise ConfigError(f"workers compute differently ({'; '.join(sorted(described))}); use identical workers")
+        description = described.pop()
+        log.debug("workers of %s at %s compute with: %s", run, redact(scheduler or "local processes"), description)
+        yield Workers(client, run), description
 
 
 def _local(count: int) -> LocalCluster:
-    """Start worker processes that Ctrl-C does not reach: they would print tracebacks; we end them ourselves."""
-    resource_tracker.ensure_running()  # or it would unblock the signal in the thread that starts the workers
+    """Start worker processes that ignore Ctrl-C, because they would print tracebacks; this process ends them."""
+    resource_tracker.ensure_running()  # started later, it would unblock the signal in this thread
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         return LocalCluster(
             n_workers=count,
             threads_per_worker=1,
             processes=True,
-            dashboard_address="127.0.0.1:0",  # without one dask takes port 8787, and warns when that is taken
+            dashboard_address="127.0.0.1:0",  # otherwise Dask takes port 8787, and warns if it is in use
             scheduler_kwargs={"dashboard": False},
             host="127.0.0.1",
             memory_limit=0,
@@ -209,27 +242,31 @@ def _local(count: int) -> LocalCluster:
 
 
 def _connect(address: str) -> Client:
+    """Connect to a scheduler that has workers; tasks carry pickled code, so a network connection must be encrypted."""
     host = address.split("://")[-1].rsplit(":", 1)[0].strip("[]")
     loopback = host in ("localhost", "::1") or host.startswith("127.")
     if not loopback and not address.startswith("tls://"):
-        raise ConfigError(f"--scheduler {address}: off the loopback a scheduler is reached by tls:// only")
+        raise ConfigError(f"--scheduler {address}: tls:// only, except on the loopback")
     try:
         client = Client(address, timeout=10)
     except (OSError, TimeoutError, ValueError) as error:
         raise ConfigError(f"--scheduler {address}: not reachable") from error
     if not client.scheduler_info(n_workers=-1)["workers"]:
         client.close()
-        raise ConfigError(f"--scheduler {address}: has no workers; start some (dask worker {address})")
+        raise ConfigError(f"--scheduler {address}: has no workers; start one with: dask worker {address}")
     return client
 
 
 def run_tiles(workers: Workers, tiles: Sequence[Tile], on_done: Callable[[Tile, str, Arrays | str], None]) -> None:
-    """Run tiles, a few in flight at a time, handing each result over as it comes.
+    """Run tiles, a few in flight at a time, and pass each result to a callback.
 
     Args:
         workers: from `workers`.
-        tiles: what to do.
+        tiles: tiles to compute.
         on_done: called with the tile, 'done' and its arrays, or 'failed' and the reason.
+
+    Raises:
+        Exception: what a task raised, if it is neither an `OverwattError` nor a killed worker.
     """
     client = workers.client
     count = max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
@@ -249,6 +286,7 @@ def run_tiles(workers: Workers, tiles: Sequence[Tile], on_done: Callable[[Tile, 
         tile = running.pop(future)
         if future.status == "error":
             error = future.exception()
+            # a worker that is killed (for example: out of memory) fails its tile and not the run
             if not isinstance(error, OverwattError) and "KilledWorker" not in type(error).__name__:
                 raise error
             on_done(tile, "failed", redact(f"{type(error).__name__}: {error}"))

@@ -1,6 +1,6 @@
-"""Everything that a run reads, opened and checked before anything is written.
+"""All inputs of a run, opened and checked before anything is written.
 
-In: a `Workflow`. Out: `Inputs`, or the one line that says which input cannot be used.
+In: a `Workflow`. Out: `Inputs`, or an error of one line that names the input and the problem.
 """
 
 from __future__ import annotations
@@ -34,7 +34,22 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Inputs:
-    """Everything a run reads, opened and checked."""
+    """All inputs of a run, opened and checked.
+
+    Attributes:
+        area: area of interest; None for the whole image or for known sites.
+        source: image or STAC mosaic; None for a run on known sites.
+        card: model card of the weights, narrowed to the sensor profile.
+        weights: weights file.
+        declared: table `declared`.
+        known_sites: sites to examine without detection, or None.
+        stack: surface temperature, (time, y, x), kelvin, or None.
+        stack_box: grid of the stack, or None.
+        stack_files: files of the stack, one per acquisition.
+        hashes: content hash of each input, by name.
+        heat: raster of thermal excess for the detector, or None.
+        kept_aside: declared rows that are rejected, with reasons.
+    """
 
     area: Area | None
     source: Image | StacSource | None
@@ -54,17 +69,17 @@ def open_inputs(workflow: Workflow) -> Inputs:
     """Open and check every input; nothing is written.
 
     Raises:
-        OverwattError: whichever input is unusable, in one line.
+        OverwattError: an input is unusable; the message is one line.
     """
     weights, narrow = weights_of(workflow.detector.profile, workflow.detector.weights)
-    _, card = load(weights)  # whole: a hash that differs must not come out in a worker
+    _, card = load(weights)  # read here too: a wrong hash must be found now and not in a worker
     card = narrow.narrowed(card) if narrow else card
     area = area_from_setting(workflow.area, Path.cwd(), workflow.name) if workflow.area is not None else None
     source: Image | StacSource | None = None
     hashes = {"weights": card.weights_sha256}
     if workflow.sites is None:
         if area is not None:
-            check_size(area, card.gsd_m)
+            check_size(area, card.gsd_m)  # before a catalogue is searched
         if workflow.imagery.path is not None:
             source = open_image(workflow.imagery.path, card)
             if source.geobox is None:
@@ -76,6 +91,7 @@ def open_inputs(workflow: Workflow) -> Inputs:
         else:
             assert workflow.imagery.stac is not None and area is not None
             source = open_stac(workflow.imagery.stac, area, card)
+            # a STAC source is identified by its items, not by the content of its files
             hashes["imagery"] = run_folder.key(source.sha256)
     heat = None
     if source is not None and workflow.imagery.thermal_excess is not None:
@@ -93,7 +109,7 @@ def open_inputs(workflow: Workflow) -> Inputs:
     known = None
     if workflow.sites is not None:
         known = _known_sites(workflow)
-        if workflow.declared.path is None:
+        if workflow.declared.path is None:  # the known sites themselves are the declared ones
             registry = registries.read(workflow.sites, "generic")
     stack = box = None
     files: list[Path] = []
@@ -101,11 +117,14 @@ def open_inputs(workflow: Workflow) -> Inputs:
         files = _stack_files(workflow.thermal.stack)
         stack, box = load_stack(files, unit=workflow.thermal.unit)
         hashes |= {f"thermal/{f.name}": content_sha256(f) for f in files}
+    for name, value in hashes.items():
+        log.debug("input %s: %s", name, value)
+    log.debug("weights %s, %d declared rows, %d rejected", weights, len(registry), len(kept))
     return Inputs(area, source, card, weights, registry, known, stack, box, files, hashes, heat, kept)
 
 
 def _stack_files(pattern: str) -> list[Path]:
-    """Files that a path or a pattern in its last part names, by name."""
+    """Files that match a path whose last part may be a pattern, sorted by name."""
     path = Path(pattern)
     files = sorted(path.parent.glob(path.name)) if path.parent.is_dir() else []
     if not files:
@@ -114,9 +133,10 @@ def _stack_files(pattern: str) -> list[Path]:
 
 
 def _known_sites(workflow: Workflow) -> gpd.GeoDataFrame:
+    """Column `site_id` and geometry of the known sites."""
     assert workflow.sites is not None
     frame = read_vector(workflow.sites)
     if frame.empty:
-        raise ConfigError(f"{workflow.sites.name}: holds no sites")
+        raise ConfigError(f"{workflow.sites.name}: contains no sites")
     names = frame["name"] if "name" in frame else pd.Series([f"site {i + 1}" for i in range(len(frame))])
     return gpd.GeoDataFrame({"site_id": [str(n) for n in names]}, geometry=frame.geometry.values, crs="OGC:CRS84")

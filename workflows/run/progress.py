@@ -1,4 +1,4 @@
-"""Progress of a run: lines, tiles, and the seconds of its stages."""
+"""Progress of a run: lines of text, counts of tiles, and the duration of each stage."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Progress:
-    """Where progress goes: `say` takes a line (the log by default), `tile` the counts (done, failed, total)."""
+    """Receivers of progress: `say` takes a line (default: the log), `tile` the counts (done, failed, total)."""
 
     say: Callable[[str], None] = log.info
     tile: Callable[[int, int, int], None] = lambda done, failed, total: None
 
 
 class Clock:
-    """Seconds of each stage of a run, by name."""
+    """Duration of each stage of a run, in seconds, by name."""
 
     def __init__(self) -> None:
         self.laps: dict[str, float] = {}
         self._last = time.monotonic()
 
     def lap(self, name: str) -> None:
-        """End a stage."""
+        """End a stage and store its duration."""
         now = time.monotonic()
         self.laps[name] = round(now - self._last, 2)
         self._last = now
+        log.debug("stage %s took %.2f s", name, self.laps[name])

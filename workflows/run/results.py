@@ -1,12 +1,13 @@
-"""What a run leaves behind: probability raster, tables in three formats, report.
+"""The files that a run writes: tables in three formats, GeoPackage, report.
 
-In: tables and pictures of a run. Out: files in the run folder. The same tables give the same
-bytes; nothing here computes a result.
+In: tables and imagery of a run. Out: files in the run folder. The same tables give the same bytes; no result is
+computed here.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import warnings
 from pathlib import Path
 from typing import Any
@@ -31,11 +32,22 @@ from overwatt.workflows.io.vectors import lonlat_to_pixels
 from overwatt.workflows.run.analysis import Tables
 from overwatt.workflows.run.inputs import Inputs
 
+log = logging.getLogger(__name__)
+
 BASEMAP_PX = 1600
+"""Largest side of the basemap; own choice, it limits the size of the report."""
 
 
 def write(folder: Path, workflow: Workflow, inputs: Inputs, tables: Tables, outcomes: list[dict[str, Any]]) -> None:
-    """Write every table, the GeoPackage and the report."""
+    """Write all tables, the GeoPackage and the report.
+
+    Args:
+        folder: the run folder.
+        workflow: settings.
+        inputs: opened inputs.
+        tables: tables of the run.
+        outcomes: outcome of each tile, from `tiling.detect`.
+    """
     spatial = {
         "footprints": run_folder.hilbert_sorted(tables.footprints),
         "sites": tables.sites,
@@ -46,15 +58,17 @@ def write(folder: Path, workflow: Workflow, inputs: Inputs, tables: Tables, outc
     }
     for name, frame in spatial.items():
         run_folder.write_table(folder, name, frame)
+        log.debug("table %s: %d rows", name, len(frame))
     for name, plain in {"thermal": tables.thermal, "thermal_looks": tables.thermal_looks}.items():
         run_folder.write_table(folder, name, plain)
+        log.debug("table %s: %d rows", name, len(plain))
     registries.write_kept(folder, inputs.kept_aside)
     run_folder.write_geopackage(folder / "overwatt.gpkg", spatial)
     run_folder.write_text(folder / "report.html", page.render_report(report_data(workflow, inputs, tables, outcomes)))
 
 
 def report_data(workflow: Workflow, inputs: Inputs, tables: Tables, outcomes: list[dict[str, Any]]) -> ReportData:
-    """Gather what the report shows."""
+    """Return the content of the report; arguments as of `write`."""
     source = inputs.source
     basemap, chips = None, {}
     if source is not None and source.geobox is not None:
@@ -77,22 +91,22 @@ def report_data(workflow: Workflow, inputs: Inputs, tables: Tables, outcomes: li
     looked_km2 = coverage.looked_area_km2(tables.looked_at) if len(tables.looked_at) else 0.0
     failed = [o for o in outcomes if o["outcome"] == "failed"]
     facts = {
-        "Imagery": source.name if source else "none: known sites were examined",
-        "Area looked at": f"{looked_km2:,.2f} km²" if source else "the surroundings of the known sites",
+        "Imagery": source.name if source else "none; known sites were examined",
+        "Area imaged and screened": f"{looked_km2:,.2f} km²" if source else "the surroundings of the known sites",
         "Tiles": f"{len(outcomes) - len(failed)} done, {len(failed)} failed" if source else "none",
         "Weights": f"{inputs.card.name} {inputs.card.version} (sha256 {inputs.card.weights_sha256[:12]})",
         "Scores of the weights": _scores(inputs),
-        "Prior": f"{workflow.prior:g} of large roofs in the area are taken to be data centers",
+        "Prior": f"{workflow.prior:g} of the large roofs in the area are assumed to be data centers",
         "Year of chips and power density": str(workflow.year),
         "Declared": f"{workflow.declared.path.name if workflow.declared.path else 'no registry given'}, "
         f"{len(tables.declared)} facilities in or near the area"
-        + (f", {len(inputs.kept_aside)} rows kept aside (kept_aside.csv)" if len(inputs.kept_aside) else ""),
-        "Order of the list": str(
+        + (f", {len(inputs.kept_aside)} rows rejected (reasons in kept_aside.csv)" if len(inputs.kept_aside) else ""),
+        "Stability of the ranking": str(
             rank_stability.stability(tables.ledger, tables.sites, tables.declared)["statement"]
             if len(tables.ledger)
-            else "nothing is listed"
+            else "the list is empty"
         ),
-        "Thermal looks": str(len(inputs.stack_files)) if inputs.stack_files else "none",
+        "Thermal acquisitions": str(len(inputs.stack_files)) if inputs.stack_files else "none",
         "Thermal excess in the detector": inputs.heat.path.name if inputs.heat else "none",
         "Code": run_folder.code_version(),
     }
@@ -119,9 +133,9 @@ def report_data(workflow: Workflow, inputs: Inputs, tables: Tables, outcomes: li
 
 
 def _heat_picture(stack: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
-    """Median surface temperature over the looks in grey, black to white from the 2nd to the 98th percentile."""
+    """Median surface temperature over the acquisitions in grey, black to white from the 2nd to the 98th percentile."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # pixels without any look
+        warnings.simplefilter("ignore", RuntimeWarning)  # pixels without any acquisition are NaN
         median = np.nanmedian(stack.to_numpy(), axis=0)
     valid = np.isfinite(median)
     low, high = np.percentile(median[valid], (2, 98)) if valid.any() else (0.0, 1.0)
@@ -130,9 +144,10 @@ def _heat_picture(stack: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _scores(inputs: Inputs) -> str:
+    """The cross-validated scores in the card, as one sentence."""
     cv = inputs.card.scores.get("independent_labels, unlabelled background")
     if not isinstance(cv, dict):
-        return "none recorded in the card"
+        return "the card has none"
     center = cv["data_center"]
     low, high = center["interval"]["dice"]
     return (
@@ -143,7 +158,7 @@ def _scores(inputs: Inputs) -> str:
 
 
 def _decimated(source: Image | StacSource, outcomes: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray, GeoBox]:
-    """The looked-at part of the image, averaged down to about `BASEMAP_PX`, in pieces; void where a read fails."""
+    """The part of the image that has tiles, averaged to about `BASEMAP_PX` piece by piece; void where a read fails."""
     assert source.geobox is not None
     cores = [o["core"] for o in outcomes]
     y0, x0 = min(c[0] for c in cores), min(c[1] for c in cores)
@@ -151,13 +166,15 @@ def _decimated(source: Image | StacSource, outcomes: list[dict[str, Any]]) -> tu
     step = max(1, -(-max(y1 - y0, x1 - x0) // BASEMAP_PX))
     ny, nx = -(-(y1 - y0) // step), -(-(x1 - x0) // step)
     rgb, valid = np.zeros((3, ny, nx), np.uint8), np.zeros((ny, nx), bool)
+    # pieces of about 512 pixels, a whole number of output pixels each, so that no mean crosses a piece
     rows = max(step, 512 // step * step)
     for a in range(0, ny * step, rows):
         for b in range(0, nx * step, rows):
             h, w = min(rows, ny * step - a), min(rows, nx * step - b)
             try:
                 values, seen = source.read(y0 + a, x0 + b, y0 + a + h, x0 + b + w)
-            except (AssetReadError, CatalogError):  # its tile is reported as failed
+            except (AssetReadError, CatalogError) as error:  # its tile is reported as failed
+                log.debug("basemap: no pixels at row %d, column %d: %s", y0 + a, x0 + b, error)
                 continue
             weight = seen.reshape(h // step, step, w // step, step).sum((1, 3))
             total = values[:3].reshape(-1, h // step, step, w // step, step).sum((2, 4))
@@ -169,7 +186,7 @@ def _decimated(source: Image | StacSource, outcomes: list[dict[str, Any]]) -> tu
 
 
 def _chips(source: Image | StacSource, tables: Tables, limit: int) -> dict[str, bytes]:
-    """Image chips of the ledger's entries, by rank: of the site, or of the declared place that was looked at."""
+    """Image chips of at most `limit` ledger entries in rank order: of the site, else of the declared location."""
     chips: dict[str, bytes] = {}
     site_shape = dict(zip(tables.sites["site_id"], tables.sites.geometry, strict=True)) if len(tables.sites) else {}
     declared_shape = (
@@ -181,12 +198,13 @@ def _chips(source: Image | StacSource, tables: Tables, limit: int) -> dict[str, 
         name, shapes = (row.site_id, site_shape) if not pd.isna(row.site_id) else (row.declared_id, declared_shape)
         if name in chips or name not in shapes:
             continue
-        with contextlib.suppress(AssetReadError, CatalogError):  # no picture, then: its tile is reported as failed
+        with contextlib.suppress(AssetReadError, CatalogError):  # no chip then; its tile is reported as failed
             chips[str(name)] = _chip(source, shapes[name], tables)
     return chips
 
 
 def _chip(source: Image | StacSource, shape: shapely.Geometry, tables: Tables, margin_m: float = 150.0) -> bytes:
+    """A square image chip around a shape; the margin of 150 m shows the surroundings (own choice)."""
     assert source.geobox is not None
     pixels = lonlat_to_pixels([shape], source.geobox)[0]
     left, top, right, bottom = pixels.bounds
@@ -195,7 +213,7 @@ def _chip(source: Image | StacSource, shape: shapely.Geometry, tables: Tables, m
     n = int(np.ceil(side))
     values, valid = source.read(y0, x0, y0 + n, x0 + n)
     box = GeoBox((n, n), source.geobox.affine * Affine.translation(x0, y0), source.geobox.crs)
-    near = shapely.box(*shape.bounds).buffer(0.02)  # degrees: generous, only to keep the drawing list short
+    near = shapely.box(*shape.bounds).buffer(0.02)  # degrees: generous, only shortens the list of shapes to draw
     return rasters.chip(
         np.rint(values[:3] * 255).astype(np.uint8), valid, box,
         tables.footprints[tables.footprints.intersects(near)], shape,

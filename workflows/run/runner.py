@@ -1,9 +1,8 @@
-"""One run, end to end: inputs checked, tiles computed, tables written, report made.
+"""One run from start to end: check inputs, compute tiles, write tables and report.
 
-In: a `Workflow`. Out: a run folder with every table, the probability raster, the report and
-`manifest.json`, and a summary. All inputs are opened and checked before the folder is
-touched. Tiles that have a part are not computed again, so running the same command after a
-stop finishes the rest and ends with the same bytes.
+In: a `Workflow`. Out: a run folder with all tables, the probability raster, the report and `manifest.json`, and a
+summary. All inputs are opened and checked before anything is written. Tiles whose part is stored are not computed
+again: the same command resumes a stopped run, and the results are the same byte for byte.
 """
 
 from __future__ import annotations
@@ -34,19 +33,25 @@ log = logging.getLogger(__name__)
 def run(
     workflow: Workflow, out: Path, *, scheduler: str | None = None, progress: Progress | None = None
 ) -> dict[str, Any]:
-    """Run a workflow into a folder.
+    """Run a workflow and write the results into a folder.
+
+    Args:
+        workflow: what to run.
+        out: the run folder.
+        scheduler: address of a Dask scheduler; None for local processes.
+        progress: receives lines and counts; None for the log.
 
     Returns:
         The summary that `--json` prints: run, report, tiles {done, failed}, sites, ledger.
 
     Raises:
-        OverwattError: an input is unusable; the folder is then untouched.
+        OverwattError: an input is unusable; nothing has then been written.
     """
     progress = progress or Progress()
     started, clock = datetime.now(UTC), Clock()
     inputs = open_inputs(workflow)
     if len(inputs.kept_aside):
-        progress.say(f"{len(inputs.kept_aside)} declared rows cannot be used: kept_aside.csv says why")
+        progress.say(f"{len(inputs.kept_aside)} declared rows are rejected; kept_aside.csv lists them with reasons")
     clock.lap("open")
     with run_folder.locked(out):
         outcomes: list[dict[str, Any]] = []
@@ -59,10 +64,10 @@ def run(
                 "no detection: known sites",
             )
         clock.lap("tiles")
-        progress.say("sites, power, compute, ledger")
+        progress.say("computing sites, power, compute and ledger")
         tables = analyse(workflow, inputs, footprints, looked)
         clock.lap("analyse")
-        progress.say("tables and report")
+        progress.say("writing tables and report")
         results.write(out, workflow, inputs, tables, outcomes)
         clock.lap("write")
         manifest = {
@@ -70,6 +75,7 @@ def run(
             "code": run_folder.code_version(),
             "started": started.isoformat(timespec="seconds"),
             "inputs": inputs.hashes,
+            # redacted as text: a setting may be a signed address
             "parameters": json.loads(redact(json.dumps(workflow.model_dump(mode="json")))),
             "computed_with": described,
             "python": platform.python_version(),
@@ -79,6 +85,7 @@ def run(
             "outputs": {p.name: content_sha256(p) for p in sorted(out.iterdir()) if p.suffix in {".parquet", ".tif"}},
         }
         run_folder.write_json(out / "manifest.json", manifest)
+    log.debug("run folder %s: %s", out, ", ".join(sorted(manifest["outputs"])))
     failed = sum(o["outcome"] == "failed" for o in outcomes)
     return {
         "run": str(out),

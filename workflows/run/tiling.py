@@ -1,4 +1,9 @@
-"""The tiles of a run: planned, computed or reused, and joined to footprints and to what was looked at."""
+"""The tiles of a run: plan them, compute or reuse each, and merge them.
+
+In: a `Workflow` and opened inputs. Out: tables `footprints` and `looked_at` (cells that were imaged and screened), the
+probability raster, and the outcome of each tile. A computed tile is stored as a part, under a key of everything that
+its content depends on.
+"""
 
 from __future__ import annotations
 
@@ -34,10 +39,20 @@ log = logging.getLogger(__name__)
 
 
 def plan_tiles(source: Image | StacSource, area: Area | None, tile_px: int) -> list[Tile]:
-    """Tiles of the source's lattice that meet the area, cores clipped to it."""
+    """Return the tiles of the source's lattice that intersect the bounds of the area.
+
+    Args:
+        source: imagery.
+        area: area of interest; None for all of the source.
+        tile_px: side of a tile in pixels.
+
+    Returns:
+        Tiles whose cores, (y0, x0, y1, x1) in pixels, are clipped to the bounds of the area.
+    """
     assert source.geobox is not None
     y0, x0, y1, x1 = crop_to_area(source.geobox, area) if area is not None else (0, 0, *source.shape)
     out = []
+    # tiles of the whole source, so that two areas of interest share the tile borders
     for t in tiles(source.shape, tile_px, 0):
         a, b, c, d = t.core
         core = (max(a, y0), max(b, x0), min(c, y1), min(d, x1))
@@ -49,11 +64,18 @@ def plan_tiles(source: Image | StacSource, area: Area | None, tile_px: int) -> l
 def detect(
     workflow: Workflow, inputs: Inputs, out: Path, scheduler: str | None, progress: Progress
 ) -> tuple[gpd.GeoDataFrame, gpd.GeoDataFrame, list[dict[str, Any]], str]:
-    """Compute the tiles that have no part yet, and join all of them.
+    """Compute the tiles that have no stored part, and merge all tiles.
+
+    Args:
+        workflow: settings.
+        inputs: opened inputs, with imagery.
+        out: the run folder.
+        scheduler: address of a Dask scheduler; None for local processes.
+        progress: receives lines and counts.
 
     Returns:
-        Tables `footprints` and `looked_at`, the outcome of each tile (tile, core, outcome, reason), and how the
-        workers computed.
+        Tables `footprints` and `looked_at`, the outcome of each tile (tile, core, outcome, reason), and the
+        description of how the workers computed (device, library versions).
 
     Raises:
         OverwattError: no worker can be used, or a stored part is damaged.
@@ -71,6 +93,7 @@ def detect(
 
     def files_for(description: str) -> None:
         for t in todo:
+            # everything that can change a bit of the part: pixels, weights, code, worker, window, settings, area, grid
             key = run_folder.key(
                 inputs.hashes["imagery"], inputs.card.weights_sha256, part_keys.detector_code_version(), description,
                 t.core, settings, inputs.area.geometry.wkb_hex if inputs.area else "", str(source.geobox),
@@ -80,6 +103,10 @@ def detect(
 
     def note(tile: Tile, what: str, reason: str = "") -> None:
         outcome[tile.name] = {"tile": tile.name, "core": tile.core, "outcome": what, "reason": reason}
+        if what == "failed":
+            log.warning("tile %s failed: %s", tile.name, reason)
+        else:
+            log.debug("tile %s %s: %s", tile.name, what, files[tile.name].name)
         failed = sum(o["outcome"] == "failed" for o in outcome.values())
         progress.tile(len(outcome) - failed, failed, len(todo))
 
@@ -91,6 +118,7 @@ def detect(
         else:
             note(tile, "failed", str(result))
 
+    # the key contains how the workers compute; a complete run in this folder says it, so no worker need start
     if described:
         files_for(described)
     if described and all(run_folder.load_part(f) is not None for f in files.values()):
@@ -106,8 +134,10 @@ def detect(
                 if run_folder.load_part(files[t.name]) is not None:
                     note(t, "reused")
                 else:
+                    if files[t.name].is_file():
+                        log.warning("part %s is damaged; the tile is computed again", files[t.name].name)
                     rest.append(t)
-            progress.say(f"{len(todo) - len(rest)} of {len(todo)} tiles are done already")
+            progress.say(f"{len(todo) - len(rest)} of {len(todo)} tiles are stored already")
             cluster.run_tiles(ready, rest, on_done)
 
     regions, cells = [], []
@@ -116,7 +146,9 @@ def detect(
             arrays = run_folder.load_part(files[t.name]) if outcome[t.name]["outcome"] != "failed" else None
             if arrays is None:
                 if outcome[t.name]["outcome"] != "failed":
-                    raise OverwattError(f"part {files[t.name].name} is damaged; run again to compute it anew")
+                    raise OverwattError(
+                        f"part {files[t.name].name} is damaged; run the same command again to compute it again"
+                    )
                 cells.append(looked_at_row(t, source, None, outcome[t.name]["reason"]))
                 continue
             probability, valid, part = cluster.unpack(arrays, t)
@@ -136,21 +168,28 @@ def detect(
 
 
 def _described_before(parts: Path) -> str:
-    """How an earlier run in this folder computed, so that a complete one needs no workers."""
+    """The stored description of how an earlier run in this folder computed; empty if there is none."""
     file = parts / "computed_with.txt"
     return file.read_text(encoding="utf-8") if file.is_file() else ""
 
 
 def looked_at_row(tile: Tile, source: Image | StacSource, valid: np.ndarray | None, reason: str) -> dict[str, object]:
-    """A row of `looked_at`: the geometry is the part that was imaged and screened, or the whole cell if it failed."""
+    """Return a row of `looked_at`: its geometry is the part imaged and screened, or the whole cell if the tile failed.
+
+    Args:
+        tile: the cell.
+        source: imagery, for the grid.
+        valid: (y, x) bool, pixels with imagery; None if the tile failed.
+        reason: why it failed, or empty.
+    """
     y0, x0, y1, x1 = tile.core
     shift = Affine.translation(x0, y0)
     if valid is None:
         seen: shapely.Geometry = shapely.box(x0, y0, x1, y1)
     else:
         pieces = [shapely.geometry.shape(g) for g, _ in shapes(valid.astype(np.uint8), mask=valid, transform=shift)]
+        # own choice: pieces below 16 pixels and notches below 1.5 pixels at the edge are too small for a data center
         big = [p for p in pieces if p.area >= 16] or pieces
-        # a notch of a pixel or two at the edge of the imagery is no place for a data center to hide
         seen = shapely.make_valid(shapely.simplify(shapely.union_all(big), 1.5)) if big else shapely.Polygon()
     assert source.geobox is not None
     mapped = to_lonlat([seen], source.geobox.affine, str(source.geobox.crs))[0]

@@ -1,1 +1,4 @@
-"""Training from a file: data, rounds, cross-validation, evaluation, calibration. Read `train.run` first."""
+"""Training from a training file: samples, stages, cross-validation, evaluation, calibration.
+
+Read `train.run` first.
+"""

@@ -1,12 +1,14 @@
-"""Spatial cross-validation: blocks of one picture, held out in turn.
+"""Spatial cross-validation: the blocks of one picture are held out in turn.
 
-Pictures are cut along the gaps between buildings, so no building lies in two blocks, and the
-network that scores a block has seen neither its labels nor its pixels.
+In: a labelled picture and, later, the out-of-fold probabilities. Out: blocks, training pictures without one block,
+scores and the fitted calibration. The cuts follow the gaps between buildings, so no building lies in two blocks, and
+the network that scores a block was trained on neither its labels nor its pixels.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -28,30 +30,47 @@ from overwatt.workflows.config.training import FoldSettings, PictureSettings, re
 from overwatt.workflows.io.images import Image
 from overwatt.workflows.io.vectors import footprints_of, outlines_px, to_pixels
 
+log = logging.getLogger(__name__)
+
 COVERED = 0.3
-"""Share of an object that a label must cover to say what it is."""
+"""Share of an object that a label must cover to give it a class. Own choice: below one half, because detected and
+drawn outlines differ in position and extent."""
 
 
 def blocks_of(picture: Picture, settings: FoldSettings) -> np.ndarray:
-    """Cut a picture into spatial blocks: (y, x) int, no building in two blocks.
+    """Cut a picture into spatial blocks.
 
-    Buildings are grouped by place (k-means on their centres), and every pixel goes with its
+    Buildings are grouped by position (k-means on their centres), and every pixel belongs to the block of its
     nearest building.
+
+    Returns:
+        Block number of each pixel, (y, x) int. No building lies in two blocks.
+
+    Raises:
+        ConfigError: the picture has fewer buildings than blocks.
     """
     labels, n = ndimage.label((picture.building != 0) & picture.valid)
     if n < settings.blocks:
         raise ConfigError(f"{picture.name}: {n} buildings cannot be cut into {settings.blocks} blocks")
     centres = np.array(ndimage.center_of_mass(labels > 0, labels, np.arange(1, n + 1)))
     areas = np.bincount(labels.ravel())[1:]
+    # own choice: only the larger half places the blocks, so that many small buildings do not dominate the means
     big = areas >= np.median(areas)
     means, _ = kmeans2(centres[big], settings.blocks, seed=settings.seed, minit="++", iter=50)
     group = np.argmin(((centres[:, None] - means[None]) ** 2).sum(-1), axis=1)
     nearest = ndimage.distance_transform_edt(labels == 0, return_distances=False, return_indices=True)
+    # index 0 is background, which is nearest to no pixel
     return np.concatenate([[-1], group])[labels[tuple(nearest)]]
 
 
 def without(picture: Picture, held_out: np.ndarray, guard_px: float) -> Picture:
-    """The picture with a block blanked: no pixel of it is seen, none within the guard is learned from."""
+    """Return the picture without one block: its pixels are blanked, and labels within the guard are ignored.
+
+    Args:
+        picture: to copy.
+        held_out: (y, x) bool, the block.
+        guard_px: width of the strip around the block that is not trained on, in pixels.
+    """
     near = ndimage.distance_transform_edt(~held_out) <= guard_px
     return replace(
         picture,
@@ -72,23 +91,40 @@ def score_stitched(
     out: Path,
     card: ModelCard,
 ) -> dict[str, Any]:
-    """Score out-of-fold probabilities against independent labels and against the own outlines; fit the calibration."""
+    """Score out-of-fold probabilities against independent labels and against our outlines; fit the calibration.
+
+    Args:
+        stitched: (channel, y, x) uint8, each pixel from the network that was not trained on its block.
+        block: (y, x) int, block of each pixel.
+        picture: the labelled picture.
+        image: its image, for the grid.
+        settings: its entry in the training file.
+        base: folder that paths in the training file are relative to.
+        out: output folder; receives `footprints.gpkg` and `folds.json`.
+        card: the draft card.
+
+    Returns:
+        `folds` (path of the JSON file), `scores`, `offset`, `calibration` and `held_out` (score, truth, block and
+        novelty of the held-out objects).
+    """
     own = outlines_px(resolve(settings.outlines, base), image)
 
-    def look(offset: float) -> tuple[gpd.GeoDataFrame, np.ndarray]:
+    def footprints_at(offset: float) -> tuple[gpd.GeoDataFrame, np.ndarray]:
         """Footprints at an offset, and the block of each."""
-        there = DetectSettings.of(card.model_copy(update={"offset": offset}))
-        table = footprints_of(stitched, picture.valid, image, there)
+        detect_settings = DetectSettings.of(card.model_copy(update={"offset": offset}))
+        table = footprints_of(stitched, picture.valid, image, detect_settings)
         points = to_pixels(table.geometry.representative_point(), image)
         return table, np.array([block[int(p.y), int(p.x)] for p in points], int)
 
-    raw, _ = look(0.0)
-    at, center, where = objects(outlines_of(raw, image), raw["score"].to_numpy(), own, block)
-    offset = offset_for(card, at, center)
+    raw, _ = footprints_at(0.0)
+    held_score, is_center, in_block = objects(outlines_of(raw, image), raw["score"].to_numpy(), own, block)
+    offset = offset_for(card, held_score, is_center)
+    log.debug("out of fold: %d objects, %d data centers, offset %.3f", len(held_score), is_center.sum(), offset)
     tables = []
-    for b in range(int(block.max()) + 1):  # no block is decided on by an offset that it helped to find
-        table, place = look(offset_for(card, at[where != b], center[where != b]))
-        tables.append(table[place == b])
+    for b in range(int(block.max()) + 1):
+        # the offset for a block is fitted on the other blocks only
+        table, table_block = footprints_at(offset_for(card, held_score[in_block != b], is_center[in_block != b]))
+        tables.append(table[table_block == b])
     found = gpd.GeoDataFrame(pd.concat(tables, ignore_index=True), crs=raw.crs)
     found.to_file(out / "footprints.gpkg", layer="footprints")
     predicted = outlines_of(found, image)
@@ -102,45 +138,45 @@ def score_stitched(
                 predicted, labels, picture.valid, gsd_m=image.gsd_m, unlabelled=mode
             )
     held_out = {
-        "score": [round(float(v), 5) for v in at],
-        "data_center": center.tolist(),
-        "block": where.tolist(),
+        "score": [round(float(v), 5) for v in held_score],
+        "data_center": is_center.tolist(),
+        "block": in_block.tolist(),
         "epistemic": [round(float(v), 4) for v in found["epistemic"]],
     }
-    fitted = calibration.fit(calibration.shifted(at, offset), center).model_dump()
+    fitted = calibration.fit(calibration.shifted(held_score, offset), is_center).model_dump()
     result = {"scores": scores, "offset": offset, "calibration": fitted, "held_out": held_out}
     (out / "folds.json").write_text(json.dumps(result, indent=1) + "\n")
     return {"folds": str(out / "folds.json"), **result}
 
 
 def outlines_of(footprints: gpd.GeoDataFrame, image: Image) -> list[Outline]:
-    """Footprints as outlines in an image's pixels."""
+    """Return footprints as outlines in the pixels of an image."""
     shapes = to_pixels(footprints.geometry, image)
     return [Outline(k, g) for k, g in zip(footprints["class"], shapes, strict=True)]
 
 
 def offset_for(card: ModelCard, score: np.ndarray, center: np.ndarray) -> float:
-    """Offset of scoring 'peak' from held-out objects; 0 for scoring 'mean', which has none."""
+    """Return the offset fitted to held-out objects for scoring 'peak'; 0 for scoring 'mean', which has no offset."""
     return calibration.offset_for(score, center) if card.scoring == "peak" else 0.0
 
 
 def objects(
     predicted: list[Outline], scores: np.ndarray, labels: list[Outline], block: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Held-out buildings whose class a label tells.
+    """Return the held-out buildings whose class is known from a label.
 
     Args:
         predicted: out-of-fold objects.
-        scores: score of each one's own class, 0..1.
+        scores: score of the predicted class of each, 0..1.
         labels: outlines; an object takes the class of the label that covers most of it.
-        block: (y, x) int, which block a pixel lies in.
+        block: (y, x) int, block of each pixel.
 
     Returns:
         Data-center score (n,), whether it is a data center (n,) bool, block (n,) int.
     """
     known = [o for o in labels if o.klass in ("data_center", "other_building")]
     tree = shapely.STRtree([o.polygon for o in known])
-    x, y, where = [], [], []
+    center_score, is_center, in_block = [], [], []
     for o, s in zip(predicted, scores, strict=True):
         if o.klass == "cooling_equipment":
             continue
@@ -150,7 +186,8 @@ def objects(
         if max(covers.values()) < COVERED * o.polygon.area:
             continue
         inside = o.polygon.representative_point()
-        x.append(s if o.klass == "data_center" else 1 - s)
-        y.append(covers["data_center"] > covers["other_building"])
-        where.append(int(block[int(inside.y), int(inside.x)]))
-    return np.array(x, float), np.array(y, bool), np.array(where, int)
+        # a score is that of the predicted class: turn it into that of "data center"
+        center_score.append(s if o.klass == "data_center" else 1 - s)
+        is_center.append(covers["data_center"] > covers["other_building"])
+        in_block.append(int(block[int(inside.y), int(inside.x)]))
+    return np.array(center_score, float), np.array(is_center, bool), np.array(in_block, int)

@@ -1,12 +1,13 @@
-"""`overwatt evaluate`: scores on a labelled image or on tiles, and two sets of weights side by side.
+"""`overwatt evaluate`: score one set of weights, or compare two, on a labelled image or on tiles.
 
-In: one or two weights files and either an image with labels or an index of tiles. Out: scores, and
-with two weights also the paired comparison of `paired_bootstrap`. Objects are those of the pipeline, by
-the same thresholds as in a run.
+In: one or two weights files and either an image with labels or an index of tiles. Out: scores, and for two sets of
+weights also the paired comparison of `paired_bootstrap`. Objects come from the pipeline, with the same thresholds as
+in a run.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +29,11 @@ from overwatt.pipeline.report import rasters
 from overwatt.workflows.io import run_folder
 from overwatt.workflows.io.images import Image, check_any_valid, open_image
 from overwatt.workflows.io.vectors import footprints_of, outlines_px, read_vector, to_pixels
-from overwatt.workflows.run.single_image import check_whole, in_training, label_texts, score_lines
+from overwatt.workflows.run.single_image import check_whole
 from overwatt.workflows.training.held_out import footprints_on
+from overwatt.workflows.training.scores import in_training, label_texts, score_lines
+
+log = logging.getLogger(__name__)
 
 
 def on_image(
@@ -41,53 +45,83 @@ def on_image(
     out: Path | None = None,
     block_m: float = 512.0,
 ) -> dict[str, Any]:
-    """Score weights on a labelled image; `in_training` tells whether they have seen it.
+    """Score one or two sets of weights on a labelled image.
 
-    With two weights the scores are those of the first, `scores_b` those of the second, and
-    `comparison` says whether they differ.
+    Args:
+        image_path: the image.
+        labels_path: its labels.
+        unlabelled: how unlabelled ground counts, 'ignore' or 'background'.
+        weights: one or two weights files; none for the bundled weights.
+        out: folder for an overlay of footprints and labels; None for no overlay.
+        block_m: side of the blocks of the paired bootstrap, in metres.
+
+    Returns:
+        Scores of the first weights, and `in_training`: whether they were trained on this image. With two sets of
+        weights also `scores_b`, the scores of the second, and `comparison`, whether the two differ.
+
+    Raises:
+        ConfigError: an option is invalid.
+        RegistryError: no label lies on the image.
     """
     if unlabelled not in get_args(Unlabelled):
         raise ConfigError(f"--unlabelled '{unlabelled}': {nearest(unlabelled, get_args(Unlabelled))}")
     mode = cast(Unlabelled, unlabelled)
-    seen = [_look(path, image_path, labels_path) for path in _one_or_two(weights)]
+    detections = [_detect_on(path, image_path, labels_path) for path in _one_or_two(weights)]
     results = [
-        {"in_training": in_training(s.image, s.card)}
-        | score(s.outlines(s.image), s.labels, s.valid, gsd_m=s.image.gsd_m, unlabelled=mode)
-        for s in seen
+        {"in_training": in_training(d.image, d.card)}
+        | score(d.outlines(d.image), d.labels, d.valid, gsd_m=d.image.gsd_m, unlabelled=mode)
+        for d in detections
     ]
-    first = seen[0]
+    first = detections[0]
     if out is not None:
         _overlay(first, labels_path, out / f"{image_path.stem}-overlay.png")
-    if len(seen) == 1:
+    if len(detections) == 1:
         return results[0]
-    # both in pixels of the first weights' grid, so that they are compared on the same blocks
-    a, b = (s.outlines(first.image) for s in seen)
+    # both in the pixels of the first grid, so that the comparison uses the same blocks for both
+    a, b = (d.outlines(first.image) for d in detections)
     scene = Scene(first.labels, first.valid, first.image.gsd_m, a, b)
     return results[0] | {"scores_b": results[1], "comparison": compare([scene], unlabelled=mode, block_m=block_m)}
 
 
 def on_tiles(index: Path, split: str, *, weights: Sequence[Path], block_m: float = 512.0) -> dict[str, Any]:
-    """Score one or two weights on the tiles of a split; every pixel of a tile is labelled, so none is ignored."""
+    """Score one or two sets of weights on the tiles of a split. Unlabelled pixels of a tile count as background.
+
+    Args:
+        index: index of the tiles, or its folder.
+        split: train, val or test.
+        weights: one or two weights files; none for the bundled weights.
+        block_m: side of the blocks of the paired bootstrap, in metres.
+
+    Returns:
+        As `on_image`, and `tiles`, their number.
+
+    Raises:
+        ConfigError: the tiles have different pixel sizes.
+        ModelContractError: the weights do not support their pixel size.
+    """
     tiles = pictures_of(index, split)
     gsd_m = tiles[0].gsd_m
+    # 1%: equal but for the rounding of projected grids (own choice)
     if any(abs(t.gsd_m - gsd_m) > 0.01 * gsd_m for t in tiles):
-        raise ConfigError(f"{index}: tiles of several pixel sizes in split '{split}'; cut them with one --tile-gsd")
+        raise ConfigError(f"{index}: tiles of different pixel sizes in split '{split}'; cut them with one --tile-gsd")
     truth = [labels_of(t) for t in tiles]
-    results, sides = [], []
+    results, found_by_weights = [], []
     for path in _one_or_two(weights):
         detector = Detector.load(path)
-        sides.append([found_on(detector, t) for t in tiles])
+        found_by_weights.append([found_on(detector, t) for t in tiles])
+        log.debug("%s: %d objects on %d tiles", path, sum(map(len, found_by_weights[-1])), len(tiles))
         judged = [
             Judged(found, labels, t.valid, t.cooling != IGNORE)
-            for found, labels, t in zip(sides[-1], truth, tiles, strict=True)
+            for found, labels, t in zip(found_by_weights[-1], truth, tiles, strict=True)
         ]
+        # own choice: bootstrap blocks of 256 m, half of the usual tile side of 512 m
         result = score_all(judged, gsd_m=gsd_m, unlabelled="background", block_px=max(1, round(256 / gsd_m)))
-        results.append({"in_training": _seen(index, split, detector.card), "tiles": len(tiles), **result})
-    if len(sides) == 1:
+        results.append({"in_training": _trained_on(index, split, detector.card), "tiles": len(tiles), **result})
+    if len(found_by_weights) == 1:
         return results[0]
     scenes = [
         Scene(labels, t.valid, gsd_m, a, b, t.cooling != IGNORE)
-        for labels, t, a, b in zip(truth, tiles, sides[0], sides[1], strict=True)
+        for labels, t, a, b in zip(truth, tiles, *found_by_weights, strict=True)
     ]
     return results[0] | {
         "scores_b": results[1],
@@ -96,7 +130,7 @@ def on_tiles(index: Path, split: str, *, weights: Sequence[Path], block_m: float
 
 
 def lines(result: dict[str, Any]) -> list[str]:
-    """Scores, and the comparison where there is one, as lines for people."""
+    """Return the scores, and the comparison if there is one, as lines of text."""
     if "comparison" not in result:
         return score_lines(result)
     a, b = score_lines(result), score_lines(result["scores_b"])
@@ -104,7 +138,7 @@ def lines(result: dict[str, Any]) -> list[str]:
 
 
 @dataclass(frozen=True)
-class _Look:
+class _Detections:
     """What one set of weights found on a labelled image."""
 
     card: ModelCard
@@ -117,7 +151,7 @@ class _Look:
         return _outlines(self.found, to_pixels(self.found.geometry, image))
 
 
-def _look(weights: Path, image_path: Path, labels_path: Path) -> _Look:
+def _detect_on(weights: Path, image_path: Path, labels_path: Path) -> _Detections:
     detector = Detector.load(weights)
     image = open_image(image_path, detector.card)
     check_whole(image)
@@ -125,31 +159,39 @@ def _look(weights: Path, image_path: Path, labels_path: Path) -> _Look:
     labels = outlines_px(labels_path, image)
     ny, nx = image.shape
     if not any(o.polygon.intersects(shapely.box(0, 0, nx, ny)) for o in labels):
-        raise RegistryError(f"{labels_path.name}: no label lies on image {image.name}; check their coordinates")
+        raise RegistryError(
+            f"{labels_path.name}: no label lies on image {image.name}; check the coordinates of the labels"
+        )
     probability, valid = predict(detector, image.read, (0, 0, ny, nx), image.gsd_m)
     found = footprints_of(probability, valid, image, DetectSettings.of(detector.card))
-    return _Look(detector.card, image, labels, found, valid)
+    return _Detections(detector.card, image, labels, found, valid)
 
 
-def _overlay(look: _Look, labels_path: Path, path: Path) -> None:
-    image = look.image
+def _overlay(detections: _Detections, labels_path: Path, path: Path) -> None:
+    image = detections.image
     if image.geobox is None:
-        raise GridError(f"image {image.name}: an overlay needs a georeference")
+        raise GridError(f"image {image.name}: an overlay needs a georeferenced image")
     values, _ = image.read(0, 0, *image.shape)
     rgb = np.rint(values[:3] * 255).astype(np.uint8)
-    drawn = rasters.overlay(rgb, look.valid, image.geobox, look.found, label_texts(read_vector(labels_path)))
+    drawn = rasters.overlay(
+        rgb, detections.valid, image.geobox, detections.found, label_texts(read_vector(labels_path))
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     with run_folder.written(path) as part:
         part.write_bytes(drawn)
 
 
 def found_on(detector: Detector, tile: Picture) -> list[Outline]:
-    """What weights find on a tile, as the pipeline would outline it, in the tile's pixels."""
+    """Return the objects that the pipeline outlines on a tile, in the pixels of the tile.
+
+    Raises:
+        ModelContractError: the weights do not support the pixel size of the tile.
+    """
     low, high = detector.card.native_range_m
     if not low <= tile.gsd_m <= high:
         raise ModelContractError(
-            f"tile {tile.name}: {tile.gsd_m:g} m a pixel; weights '{detector.card.name}' work on {low:g}-{high:g} m "
-            f"pixels: cut the tiles with --tile-gsd {detector.card.gsd_m:g}"
+            f"tile {tile.name}: {tile.gsd_m:g} m per pixel; weights '{detector.card.name}' support {low:g}-{high:g} m "
+            f"per pixel: cut the tiles with --tile-gsd {detector.card.gsd_m:g}"
         )
     check_fits(detector.card, bands=PICTURE_BANDS[:3], gsd_m=tile.gsd_m, units="display_uint8", source=tile.name)
     found = footprints_on(detector, tile)
@@ -162,15 +204,16 @@ def _outlines(found: gpd.GeoDataFrame, polygons: list[shapely.Geometry]) -> list
 
 def _one_or_two(weights: Sequence[Path]) -> list[Path]:
     if len(weights) > 2:
-        raise ConfigError(f"--weights given {len(weights)} times; one set is scored, two are compared")
+        raise ConfigError(f"--weights given {len(weights)} times; give one to score it or two to compare them")
     return list(weights) or [DEFAULT_WEIGHTS]
 
 
-def _seen(index: Path, split: str, card: ModelCard) -> bool:
-    """Whether the weights were trained on an image of these tiles, or on the ground of one."""
+def _trained_on(index: Path, split: str, card: ModelCard) -> bool:
+    """Whether the weights were trained on an image of these tiles, or on an area that overlaps one."""
     rows = read_index(index)
     rows = rows[rows["split"] == split]
     images, extents = {t.image_sha256 for t in card.training}, [t.extent for t in card.training if t.extent]
     if set(rows["image_sha256"]) & (images - {""}):
         return True
+    # an extent whose west edge is east of its east edge crosses the antimeridian and is not compared
     return any(rows.intersects(shapely.box(*e)).any() for e in extents if e[0] <= e[2])

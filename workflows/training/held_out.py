@@ -1,7 +1,7 @@
-"""What weights say of labelled pictures that they have not seen, object by object.
+"""Detected objects on held-out labelled pictures, to fit a calibration on.
 
-In: a detector and pictures with truth. Out: arrays over the buildings found: data-center score,
-what they were, which picture they are of, novelty and area; what calibration is fitted on.
+In: a detector and pictures with ground truth. Out: arrays over the buildings found: data-center score, true class,
+picture number, novelty and area.
 """
 
 from __future__ import annotations
@@ -19,12 +19,21 @@ from overwatt.pipeline.detection.footprints import merge_footprints
 from overwatt.pipeline.detection.vectorization import DetectSettings, near_void, vectorize_tile
 
 COVERED = 0.3
-"""Share of an object that labelled buildings must cover for it to be one of them."""
+"""Share of an object that labelled data centers must cover for it to be one. Own choice: below one half, because
+detected and labelled outlines differ in position and extent."""
 
 
 @dataclass(frozen=True)
 class Objects:
-    """Buildings found in pictures with truth: score 0..1, whether a data center, picture, novelty, m2."""
+    """Buildings found in pictures with ground truth, all arrays (n,).
+
+    Attributes:
+        score: data-center score, float64, 0..1.
+        center: whether the building is a data center, bool.
+        picture: number of the picture, int.
+        epistemic: novelty of the object to the network, float64.
+        area_m2: area in m2, float64.
+    """
 
     score: np.ndarray
     center: np.ndarray
@@ -34,7 +43,7 @@ class Objects:
 
 
 def reader(picture: Picture) -> Read:
-    """Windows of a picture, float32 0..1; what lies outside of it is not valid."""
+    """Return a function that reads windows of a picture, float32 0..1; pixels outside of the picture are not valid."""
     ny, nx = picture.valid.shape
 
     def read(y0: int, x0: int, y1: int, x1: int) -> tuple[np.ndarray, np.ndarray]:
@@ -51,9 +60,10 @@ def reader(picture: Picture) -> Read:
 
 
 def footprints_on(detector: Detector, picture: Picture) -> gpd.GeoDataFrame:
-    """Table `footprints` of a picture in memory, in its pixels."""
+    """Return table `footprints` of a picture in memory, with geometries in its pixels."""
     probability, valid = predict(detector, reader(picture), (0, 0, *picture.valid.shape), picture.gsd_m)
     settings = DetectSettings.of(detector.card)
+    # one pixel of padding: ground outside of the picture counts as void, as at the edge of real imagery
     void = near_void(np.pad(valid, 1))[1:-1, 1:-1]
     part = vectorize_tile(probability, valid, (0, 0), "r000c000", void, settings, picture.gsd_m)
     return merge_footprints(
@@ -62,10 +72,10 @@ def footprints_on(detector: Detector, picture: Picture) -> gpd.GeoDataFrame:
 
 
 def objects_on(detector: Detector, pictures: Sequence[Picture]) -> Objects:
-    """Run weights on pictures with truth and say what each building found there was.
+    """Run a detector on pictures with ground truth and return the class of each building found.
 
-    Buildings that the truth does not tell (mostly unlabelled ground) count as no data center:
-    a false site is one, whatever it stands on.
+    A building on ground without any label counts as no data center, because it is a false detection wherever it is.
+    A building that lies mostly on ground labelled as unknown is left out.
     """
     rows: list[tuple[float, bool, int, float, float]] = []
     for number, picture in enumerate(pictures):
@@ -78,10 +88,12 @@ def objects_on(detector: Detector, pictures: Sequence[Picture]) -> Objects:
             total = max(1, int(inside.sum()))
             center = int((picture.building[inside] == DATA_CENTER).sum())
             other = int((picture.building[inside] == OTHER).sum())
+            # codes above DATA_CENTER are the unknown ones: IGNORE and NOT_CENTER
             unknown = int((picture.building[inside] > DATA_CENTER).sum())
             if unknown > total / 2:
                 continue
             is_center = center > other and center >= COVERED * total
+            # the score is that of the predicted class: turn it into that of "data center"
             rows.append((float(score if klass == "data_center" else 1 - score), is_center, number, novelty, area))
     columns = list(zip(*rows, strict=True)) or [(), (), (), (), ()]
     kinds = (float, bool, int, float, float)

@@ -1,12 +1,13 @@
-"""The pictures that a training learns from: outlined imagery, simulated scenes, negatives, tiles.
+"""The pictures that a network is trained on: outlined imagery, simulated scenes, negatives, land cover.
 
-In: parts of a training file. Out: `Picture`s. Simulated scenes are rendered once, side by side,
-and kept in the output folder, where a resumed training finds them. Their thermal excess is what heat
-sources and ground show together: sources alone would give the label away.
+In: parts of a training file. Out: `Picture`s. Simulated scenes are rendered once, in parallel processes, and stored
+in the output folder, where a resumed training finds them. Their thermal excess includes the contrast of the ground
+materials: heat sources alone would reveal the label.
 """
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -33,18 +34,28 @@ from overwatt.workflows.io import run_folder
 from overwatt.workflows.io.images import Image
 from overwatt.workflows.io.vectors import read_vector, to_pixels
 
+log = logging.getLogger(__name__)
+
 Say = Callable[[str], None]
 MAX_SIDE_PX = 2048
-"""Largest side of a picture of a mosaic."""
+"""Largest side of one picture in a mosaic; a limit on memory (own choice)."""
 PIXEL_PER_PSF = 0.6
-"""Pixel of a thermal sensor against the width of its point spread; own choice, as of well-sampled ones."""
+"""Pixel size of a thermal sensor over the width of its point spread function; own choice: well sampled."""
 _LAYERS = ("optical", "building", "cooling", "instance", "unit")
 
 
 def outlined(
     image: Image, outlines: list[Outline], name: str, weight: float, scale: tuple[float, float] | None = None
 ) -> Picture:
-    """Read a whole picture and burn its outlines; what is not outlined counts as background."""
+    """Read a whole picture and rasterize its outlines. Ground without an outline counts as background.
+
+    Args:
+        image: the image.
+        outlines: in its pixels.
+        name: of the picture, for messages.
+        weight: how often it is sampled, relative to the others.
+        scale: range of the random change of apparent size; None for the default of the training.
+    """
     ny, nx = image.shape
     values, valid = image.read(0, 0, ny, nx)
 
@@ -52,10 +63,11 @@ def outlined(
         shapes = [(o.polygon, code) for klass, code in order.items() for o in outlines if o.klass == klass]
         return rasterize(shapes, (ny, nx), dtype="uint8") if shapes else np.zeros((ny, nx), np.uint8)
 
+    # later classes are drawn over earlier ones
     building = burn({"unknown": IGNORE, "other_building": OTHER, "data_center": DATA_CENTER})
     cooling = burn({"unknown": IGNORE, "cooling_equipment": 1})
-    halls = [(o.polygon, n) for n, o in enumerate(outlines, 1) if o.klass in ("other_building", "data_center")]
-    instance = rasterize(halls, (ny, nx), dtype="uint16") if halls else np.zeros((ny, nx), np.uint16)
+    buildings = [(o.polygon, n) for n, o in enumerate(outlines, 1) if o.klass in ("other_building", "data_center")]
+    instance = rasterize(buildings, (ny, nx), dtype="uint16") if buildings else np.zeros((ny, nx), np.uint16)
     pixels = np.rint(values * 255).astype(np.uint8)
     return Picture(
         name, pixels, valid, building, cooling, weight, gsd_m=image.gsd_m, instance=instance, scale=scale
@@ -63,9 +75,17 @@ def outlined(
 
 
 def simulated(settings: SimulatedSettings, folder: Path, say: Say) -> list[Picture]:
-    """Render the simulated scenes into `folder`, or read them from there; scene i depends on seed + i alone.
+    """Render the simulated scenes into `folder`, or read them from there.
 
-    Those to learn from come first, then those held out.
+    Scene i depends only on seed + i.
+
+    Args:
+        settings: how many scenes, and which.
+        folder: where the scenes are stored.
+        say: receives progress lines.
+
+    Returns:
+        The `tiles` scenes for training, then the `held_out` ones.
     """
     folder.mkdir(parents=True, exist_ok=True)
     todo = []
@@ -75,7 +95,9 @@ def simulated(settings: SimulatedSettings, folder: Path, say: Say) -> list[Pictu
         heat = f"-heat{psf_m:g}" if psf_m else ""
         path = folder / f"{run_folder.simulator_version()}-{settings.seed + i}-{settings.size_px}-{gsd_m:g}{heat}.npz"
         todo.append((path, settings.seed + i, settings.size_px, gsd_m, psf_m))
+    # the file name holds all that a scene depends on, so a stored file is never stale
     missing = [t for t in todo if not t[0].is_file()]
+    log.debug("%d simulated scenes: %d stored already, %d to render", len(todo), len(todo) - len(missing), len(missing))
     if missing:
         with ProcessPoolExecutor(CPU_COUNT, mp_context=get_context("spawn")) as pool:
             for n, _ in enumerate(pool.map(_render, missing), 1):
@@ -89,29 +111,34 @@ def _render(job: tuple[Path, int, int, float, float | None]) -> None:
     scene = training_scene(seed, size_px, gsd_m)
     layers = {name: getattr(scene, name) for name in _LAYERS}
     if psf_m:
-        layers["thermal"] = _heat(scene, psf_m, seed)[None]
+        layers["thermal"] = _thermal_excess(scene, psf_m, seed)[None]
     with run_folder.written(path) as part, part.open("wb") as file:
         np.savez_compressed(file, **layers)
 
 
-def _heat(scene: Scene, psf_m: float, seed: int) -> np.ndarray:
-    """Thermal excess of a scene as a sensor shows it, its pixels brought to the scene's grid as on reading."""
+def _thermal_excess(scene: Scene, psf_m: float, seed: int) -> np.ndarray:
+    """Thermal excess of a scene, (y, x) float32, kelvin, as a sensor with point spread `psf_m` measures it.
+
+    The sensor's pixels are resampled to the grid of the scene bilinearly, as when a thermal raster is read.
+    """
     low, high = SENSOR_RANGE_M
     pixel_m, (ny, nx) = min(max(PIXEL_PER_PSF * psf_m, low), high), scene.building.shape
     shown = excess_k(scene, psf_m, pixel_m, seed) + ground_contrast_k(scene, psf_m, pixel_m, seed)
-    step = max(pixel_m / scene.transform.a, 1.0)  # a sensor pixel in pixels of the scene
+    step = max(pixel_m / scene.transform.a, 1.0)  # sensor pixel in scene pixels
 
-    def middle(n: int) -> np.ndarray:
+    def pixel_centres(n: int) -> np.ndarray:
+        """Scene rows or columns at the centres of the sensor pixels."""
         return np.minimum((np.arange(int(np.ceil(n / step))) + 0.5) * step, n - 1).astype(int)
 
-    pixels = shown[np.ix_(middle(ny), middle(nx))]
+    pixels = shown[np.ix_(pixel_centres(ny), pixel_centres(nx))]
+    # centres of scene pixels in sensor pixels: (i + 0.5) / step - 0.5, since index 0 is the centre of the first pixel
     at = np.meshgrid((np.arange(ny) + 0.5) / step - 0.5, (np.arange(nx) + 0.5) / step - 0.5, indexing="ij")
-    drawn: np.ndarray = ndimage.map_coordinates(pixels, at, order=1, mode="nearest")
-    return drawn.astype(np.float32)
+    resampled: np.ndarray = ndimage.map_coordinates(pixels, at, order=1, mode="nearest")
+    return resampled.astype(np.float32)
 
 
 def not_measured(pictures: list[Picture], thermal_bands: int) -> list[Picture]:
-    """Give pictures without thermal bands as many that are nowhere measured."""
+    """Return the pictures, with `thermal_bands` bands of NaN (not measured) added to those without a thermal band."""
     if not thermal_bands:
         return pictures
     return [
@@ -136,23 +163,23 @@ def _scene(path: Path, gsd_m: float, settings: SimulatedSettings) -> Picture:
 
 
 def mosaics(settings: NegativeSettings, folder: Path) -> list[Picture]:
-    """Put small pictures without a data center together, in the order of their names, classes mixed.
+    """Join small pictures without a data center into square mosaics, in a fixed random order that mixes classes.
 
-    Nothing is said of them but that no pixel is a data center.
+    Their only label is that no pixel is a data center.
 
     Raises:
         ConfigError: the folder is missing or holds fewer pictures than one mosaic.
-        AssetReadError: a picture is damaged, huge, or not of three bands of bytes.
+        AssetReadError: a picture is damaged, too large, or does not have three 8-bit bands.
     """
     n = settings.side
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".png", ".jpg", ".jpeg", ".tif", ".tiff"))
     if len(paths) < n * n:
-        raise ConfigError(f"negatives '{settings.name}': {len(paths)} pictures in {folder}, one mosaic takes {n * n}")
+        raise ConfigError(f"negatives '{settings.name}': {len(paths)} pictures in {folder}, one mosaic needs {n * n}")
     order = np.random.default_rng(0).permutation(len(paths))
     pictures = []
     count = len(paths) // (n * n)
     for m in range(count):
-        parts = [_halved(paths[i]) for i in order[m * n * n : (m + 1) * n * n]]
+        parts = [_averaged_2x2(paths[i]) for i in order[m * n * n : (m + 1) * n * n]]
         side = min(min(p.shape[1:]) for p in parts)
         rows = [np.concatenate([p[:, :side, :side] for p in parts[r * n : (r + 1) * n]], 2) for r in range(n)]
         optical = np.concatenate(rows, 1)
@@ -167,7 +194,13 @@ def mosaics(settings: NegativeSettings, folder: Path) -> list[Picture]:
 
 
 def land_cover(image: Image, classes: Path, known: Path | None, settings: LandCoverSettings) -> Picture:
-    """Read a picture and what its land cover tells: background outside of towns, no data center within.
+    """Read a picture and label it by its land cover: open land is background, built-up land has no data center.
+
+    Args:
+        image: the image.
+        classes: raster of land-cover classes on the grid of the image.
+        known: vector file of known data centers; ground within `settings.apart_m` of them is unknown.
+        settings: which classes are built up, and the rest.
 
     Raises:
         GridError: the land cover is not on the picture's own grid.
@@ -177,7 +210,9 @@ def land_cover(image: Image, classes: Path, known: Path | None, settings: LandCo
     values, valid = image.read(0, 0, ny, nx)
     driver = raster_driver(classes)
     if driver is None:
-        raise AssetReadError(f"land cover {classes.name}: neither GeoTIFF, PNG, JPEG nor JPEG 2000 by its first bytes")
+        raise AssetReadError(
+            f"land cover {classes.name}: not a GeoTIFF, PNG, JPEG or JPEG 2000 file by its first bytes"
+        )
     with rasterio.open(classes, driver=driver) as source:
         box = image.geobox
         if (
@@ -192,6 +227,7 @@ def land_cover(image: Image, classes: Path, known: Path | None, settings: LandCo
         near = [shapely.buffer(g, settings.apart_m / image.gsd_m) for g in to_pixels(frame.geometry, image)]
         if near:
             building[rasterize(near, (ny, nx), dtype="uint8") > 0] = IGNORE
+    # open land has no cooling equipment; about built-up land the land cover says nothing
     cooling = np.where(building == 0, np.uint8(0), np.uint8(IGNORE))
     pixels = np.rint(values * 255).astype(np.uint8)
     return Picture(
@@ -199,17 +235,17 @@ def land_cover(image: Image, classes: Path, known: Path | None, settings: LandCo
     )
 
 
-def _halved(path: Path) -> np.ndarray:
-    """Read a picture and average its pixels two by two, so that it may be sampled coarser without aliasing."""
+def _averaged_2x2(path: Path) -> np.ndarray:
+    """Read a picture, (3, y, x) uint8, and average blocks of 2 x 2 pixels, so that coarser sampling does not alias."""
     driver = raster_driver(path)
     if driver is None:
-        raise AssetReadError(f"image {path.name}: neither GeoTIFF, PNG, JPEG nor JPEG 2000 by its first bytes")
+        raise AssetReadError(f"image {path.name}: not a GeoTIFF, PNG, JPEG or JPEG 2000 file by its first bytes")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         opened = rasterio.open(path, driver=driver)
     with opened as source:
         if source.count < 3 or source.dtypes[0] != "uint8" or max(source.shape) > MAX_SIDE_PX:
-            raise AssetReadError(f"image {path.name}: needs three bands of bytes, at most {MAX_SIDE_PX} pixels a side")
+            raise AssetReadError(f"image {path.name}: needs three 8-bit bands, at most {MAX_SIDE_PX} pixels per side")
         pixels = source.read([1, 2, 3])
     ny, nx = (v // 2 * 2 for v in pixels.shape[1:])
     blocks = pixels[:, :ny, :nx].reshape(3, ny // 2, 2, nx // 2, 2).astype(np.float32)

@@ -1,13 +1,15 @@
 """`overwatt train`: from a training file to weights with their card, or to cross-validated scores.
 
-In: a training file (pictures with outlines, simulated scenes, negatives, tiles, settings). Out, in
-the output folder: weights and card; or, with spatial folds, one set of weights a fold, the
-stitched out-of-fold probabilities, scores and calibration.
+In: a training file (pictures with outlines, simulated scenes, negatives, tiles, settings). Out, in the output
+folder: weights and card; or, with spatial folds, one set of weights per fold, the stitched out-of-fold probabilities,
+scores and calibration. Each stage (pretraining, training, counting) has a weights file of its own. A stage whose
+file exists is not repeated, so the same command resumes a stopped training.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import time
 from collections.abc import Callable
@@ -43,12 +45,14 @@ from overwatt.workflows.training import samples as sources
 from overwatt.workflows.training.calibration import calibrate
 from overwatt.workflows.training.cross_validation import blocks_of, score_stitched, without
 
+log = logging.getLogger(__name__)
+
 Say = Callable[[str], None]
 PRETRAINED = "pretrained.safetensors"
 
 
 def draft_card(file: TrainingFile) -> ModelCard:
-    """The card before training: the contract without hash, scores or calibration."""
+    """Return the card before training: the input contract, without hash, scores or calibration."""
     return ModelCard(
         name=file.name,
         version=file.version,
@@ -74,30 +78,37 @@ def run(config: Path, out: Path, *, folds: str | None, say: Say, steps: int | No
     Args:
         config: the training file.
         out: output folder; a stopped training is resumed from it.
-        folds: None for the weights themselves, 'spatial' for cross-validation.
+        folds: None to train the weights, 'spatial' for cross-validation.
         say: receives progress lines.
-        steps: overrides the file's number of steps.
+        steps: overrides the number of steps of every stage.
 
     Returns:
-        A summary for `--json`.
+        A summary for `--json`: `weights`, `sha256` and `bytes`, or the result of `score_stitched`.
+
+    Raises:
+        ConfigError: the training file or an option cannot be used.
+        OverwattError: an image, raster or label file cannot be used.
     """
     if folds not in (None, "spatial"):
-        raise ConfigError(f"--folds '{folds}': only 'spatial' is offered; a random split would leak neighbours")
-    ready = _ready(config, out, steps, say)
+        raise ConfigError(
+            f"--folds '{folds}': only 'spatial' is supported; a random split puts neighbouring pixels on both sides"
+        )
+    ready = _prepare(config, out, steps, say)
     file = ready.file
-    start = _start(ready, say)
+    start = _initial_network(ready, say)
     if folds:
         return _cross_validate(ready, start, say)
     job = _Job("all pictures", ready.real, ready, start, out / "all.safetensors")
     net = weight_files.load(_train(job, say))[0]
-    net = _count(ready, net, say)
+    net = _train_counting(ready, net, say)
     update: dict[str, Any] = {"training": _provenance(ready)}
     scores_path = out / "folds.json"
     if scores_path.is_file():
+        # scores of an earlier `--folds spatial` in this folder go into the card
         cv = json.loads(scores_path.read_text())
         update |= {"scores": cv["scores"], "calibration": Calibration(**cv["calibration"]), "offset": cv["offset"]}
     if ready.held_out:
-        say(f"calibration on {len(ready.held_out)} simulated scenes")
+        say(f"calibration on {len(ready.held_out)} held-out simulated scenes")
         fitted = calibrate(net, ready.card, ready.held_out)
         update |= fitted | {"scores": update.get("scores", {}) | fitted["scores"]}
     weights = out / f"{file.name}.safetensors"
@@ -107,35 +118,35 @@ def run(config: Path, out: Path, *, folds: str | None, say: Say, steps: int | No
 
 
 def first_round(config: Path, out: Path, *, say: Say, steps: int | None = None) -> Path:
-    """Do the first round alone, on simulated scenes; return its weights file, without scores or calibration.
+    """Run only the pretraining on simulated scenes; return its weights file, without scores or calibration.
 
     Raises:
-        ConfigError: the file has no first round.
+        ConfigError: the training file has no `pretraining`.
     """
-    ready = _ready(config, out, steps, say)
+    ready = _prepare(config, out, steps, say)
     if ready.file.pretraining is None:
-        raise ConfigError(f"{config.name}: no pretraining")
-    _start(ready, say)
+        raise ConfigError(f"{config.name}: has no pretraining")
+    _initial_network(ready, say)
     return out / PRETRAINED
 
 
-def _ready(config: Path, out: Path, steps: int | None, say: Say) -> _Ready:
-    """Read a training file and everything that it names."""
+def _prepare(config: Path, out: Path, steps: int | None, say: Say) -> _Prepared:
+    """Read a training file and all inputs that it names."""
     file = load_yaml(config, TrainingFile)
     if steps:
         short = {"steps": steps}
-        rounds = {"training": file.training, "pretraining": file.pretraining}
-        file = file.model_copy(update={k: r.model_copy(update=short) for k, r in rounds.items() if r})
+        stages = {"training": file.training, "pretraining": file.pretraining}
+        file = file.model_copy(update={k: s.model_copy(update=short) for k, s in stages.items() if s})
         if file.counting:
             counting = {"training": file.counting.training.model_copy(update=short)}
             file = file.model_copy(update={"counting": file.counting.model_copy(update=counting)})
     out.mkdir(parents=True, exist_ok=True)
-    return _gather(file, config.resolve().parent, out, say)
+    return _load_pictures(file, config.resolve().parent, out, say)
 
 
 @dataclass(frozen=True)
-class _Ready:
-    """A training file with its pictures: `real` has outlines, `more` is what every training adds."""
+class _Prepared:
+    """A training file with its pictures: `real` ones have outlines, `more` are negatives, land cover and tiles."""
 
     file: TrainingFile
     base: Path
@@ -147,13 +158,21 @@ class _Ready:
     more: list[Picture]
     val: list[Picture]
     held_out: list[Picture] = field(default_factory=list)
-    """Simulated scenes that are not learned from, for calibration."""
+    """Simulated scenes that are not trained on, for calibration."""
 
 
-def _gather(file: TrainingFile, base: Path, out: Path, say: Say) -> _Ready:
+def _load_pictures(file: TrainingFile, base: Path, out: Path, say: Say) -> _Prepared:
+    """Read or render every picture of a training file.
+
+    Raises:
+        ConfigError: a thermal band without the simulated scenes that it needs.
+    """
     card, heat = draft_card(file), len(file.thermal_bands)
     if heat and (heat > 1 or not file.simulated.psfs_m or not file.simulated.tiles or not file.simulated.held_out):
-        raise ConfigError("thermal_bands: give one, with simulated.psfs_m and tiles to learn it and held_out to fit it")
+        raise ConfigError(
+            "thermal_bands: give one band, with simulated.psfs_m and simulated.tiles to train it "
+            "and simulated.held_out to calibrate it"
+        )
     images, real = [], []
     for p in file.pictures:
         image = open_image(resolve(p.image, base), card)
@@ -170,11 +189,14 @@ def _gather(file: TrainingFile, base: Path, out: Path, say: Say) -> _Ready:
     for t in file.tiles:
         pictures = pictures_of(resolve(t.index, base), t.split, weight=t.weight)
         (val if t.split == "val" else more).extend(pictures)
+    log.debug("pictures: %d outlined, %d simulated, %d held out, %d more, %d val",
+              len(real), len(simulated), len(held_out), len(more), len(val))  # fmt: skip
     real, more, val = (sources.not_measured(pictures, heat) for pictures in (real, more, val))
-    return _Ready(file, base, out, card, images, real, simulated, more, val, held_out)
+    return _Prepared(file, base, out, card, images, real, simulated, more, val, held_out)
 
 
-def _provenance(ready: _Ready) -> tuple[TrainingData, ...]:
+def _provenance(ready: _Prepared) -> tuple[TrainingData, ...]:
+    """What the weights were trained on, for their card."""
     file, found = ready.file, []
     for p, image in ready.images:
         extent = image.geobox.geographic_extent.boundingbox if image.geobox is not None else None
@@ -184,6 +206,7 @@ def _provenance(ready: _Ready) -> tuple[TrainingData, ...]:
                 licence=p.licence,
                 outlines=f"{Path(p.outlines).name}, drawn by hand from the picture",
                 image_sha256=image.sha256,
+                # six decimals of a degree: about 0.1 m
                 extent=tuple(round(v, 6) for v in extent) if extent else None,
             )
         )
@@ -212,37 +235,41 @@ def _provenance(ready: _Ready) -> tuple[TrainingData, ...]:
 
 @dataclass(frozen=True)
 class _Job:
-    """One training: what to learn from, and the weights file that says it is done."""
+    """One stage of training: its pictures, and the weights file that exists when it is finished."""
 
-    what: str
+    label: str
     real: list[Picture]
-    ready: _Ready
+    ready: _Prepared
     start: SiteNet | None
     weights: Path
     settings: TrainSettings | None = None
-    """Of a round on simulated scenes alone; None for the training itself."""
+    """Settings of a stage on simulated scenes only; None for the main training."""
     scenes: list[Picture] | None = None
-    """Simulated scenes of this round, where they are not those of the training."""
+    """Simulated scenes of this stage; None for those of the main training."""
 
 
 def _train(job: _Job, say: Say) -> Path:
-    """Train unless done before; return the weights file."""
-    if not job.weights.is_file():
-        file, card, alone = job.ready.file, job.ready.card, job.settings is not None
+    """Train, unless the weights file exists; return it."""
+    if job.weights.is_file():
+        log.debug("%s: %s exists, not trained again", job.label, job.weights)
+    else:
+        file, card, simulated_only = job.ready.file, job.ready.card, job.settings is not None
         settings = job.settings or file.training
         scenes = job.ready.simulated if job.scenes is None else job.scenes
         checkpoint = job.weights.with_suffix(".pt")
+        log.debug("%s: %d steps%s", job.label, settings.steps, ", from a checkpoint" if checkpoint.is_file() else "")
         net = train(
-            [*job.real, *scenes, *([] if alone else job.ready.more)],
+            [*job.real, *scenes, *([] if simulated_only else job.ready.more)],
             (*file.bands, *file.thermal_bands),
             settings,
             start=job.start,
             checkpoint=checkpoint,
-            report=_reporter(job.what, say),
-            val=None if alone else job.ready.val or None,
+            report=_reporter(job.label, say),
+            val=None if simulated_only else job.ready.val or None,
+            # curves for TensorBoard only where it is installed
             log_dir=job.ready.out / "logs" / job.weights.stem if find_spec("tensorboard") else None,
         )
-        if settings.learn == "all":
+        if settings.learn == "all":  # other stages leave the features, and so the novelty statistics, as they are
             out_of_distribution.fit(net, card, job.real or job.ready.more)
         weight_files.save(net, card, job.weights)
         history = asdict(curve(checkpoint))
@@ -252,41 +279,43 @@ def _train(job: _Job, say: Say) -> Path:
     return job.weights
 
 
-def _train_apart(job: _Job) -> Path:
-    """The same in a process of its own, which says its progress on standard error."""
+def _train_in_process(job: _Job) -> Path:
+    """`_train` in a process of its own, with progress on standard error."""
     return _train(job, lambda text: print(text, file=sys.stderr, flush=True))
 
 
-def _start(ready: _Ready, say: Say) -> SiteNet | None:
-    """Where every training starts: given weights, or a first round on simulated scenes alone.
+def _initial_network(ready: _Prepared, say: Say) -> SiteNet | None:
+    """The network that every training starts from: given weights, pretraining on simulated scenes, or None.
 
-    No real pixel is in the first round, so all folds may start from it.
+    Pretraining uses no real pixel, so all folds may start from it without a leak.
     """
     file = ready.file
     start = None
     if file.start:
         start, card = weight_files.load(resolve(file.start, ready.base))
-        own, new = (*card.bands, *card.thermal_bands), (*file.bands, *file.thermal_bands)
-        start = start if own == new else widened(start, own, new)
+        old_bands, new_bands = (*card.bands, *card.thermal_bands), (*file.bands, *file.thermal_bands)
+        start = start if old_bands == new_bands else widened(start, old_bands, new_bands)
     if file.pretraining is None:
         return start
     job = _Job("simulated", [], ready, start, ready.out / PRETRAINED, file.pretraining)
     return weight_files.load(_train(job, say))[0]
 
 
-def _count(ready: _Ready, net: SiteNet, say: Say) -> SiteNet:
-    """Teach a trained network to count machines, where the file asks for it."""
+def _train_counting(ready: _Prepared, net: SiteNet, say: Say) -> SiteNet:
+    """Train the branch that counts machines, if the training file has `counting`."""
     if ready.file.counting is None:
         return net
     scenes = sources.simulated(ready.file.counting.simulated, ready.out / "simulated", say)
+    # scenes without a single machine would teach only the background
     scenes = [s for s in scenes if s.unit is not None and (s.unit == 1).any()]
     scenes = sources.not_measured(scenes, len(ready.file.thermal_bands))
-    say(f"counting: machines in {len(scenes)} of {ready.file.counting.simulated.tiles} scenes")
+    say(f"counting: {len(scenes)} of {ready.file.counting.simulated.tiles} scenes contain machines")
     job = _Job("counting", [], ready, net, ready.out / "counting.safetensors", ready.file.counting.training, scenes)
     return weight_files.load(_train(job, say))[0]
 
 
-def _reporter(what: str, say: Say) -> Callable[[int, int, float], None]:
+def _reporter(label: str, say: Say) -> Callable[[int, int, float], None]:
+    """A callback (step, steps, loss) that reports every 20 steps; the time left ignores steps before a resume."""
     began = time.monotonic()
     first: list[int] = []
 
@@ -294,15 +323,16 @@ def _reporter(what: str, say: Say) -> Callable[[int, int, float], None]:
         first[:] = first or [step - 1]
         if step % 20 == 0 or step == steps:
             left = (time.monotonic() - began) / (step - first[0]) * (steps - step)
-            say(f"{what}: step {step} of {steps}, loss {loss:.3f}, {left / 60:.1f} min left")
+            say(f"{label}: step {step} of {steps}, loss {loss:.3f}, {left / 60:.1f} min left")
 
     return report
 
 
-def _cross_validate(ready: _Ready, start: SiteNet | None, say: Say) -> dict[str, Any]:
+def _cross_validate(ready: _Prepared, start: SiteNet | None, say: Say) -> dict[str, Any]:
+    """Train one network per block without that block, and score the stitched predictions."""
     file, out = ready.file, ready.out
     if len(ready.real) != 1:
-        raise ConfigError(f"--folds spatial: needs exactly one picture in the file, found {len(ready.real)}")
+        raise ConfigError(f"--folds spatial: needs exactly one entry under `pictures`, found {len(ready.real)}")
     (settings, image), picture = ready.images[0], ready.real[0]
     block = blocks_of(picture, file.folds)
     guard_px = file.folds.guard_m / image.gsd_m
@@ -316,12 +346,15 @@ def _cross_validate(ready: _Ready, start: SiteNet | None, say: Say) -> dict[str,
         )
         for k in range(file.folds.blocks)
     ]
-    side_by_side = max(1, CPU_COUNT // file.training.threads)
-    with ProcessPoolExecutor(side_by_side, mp_context=get_context("spawn")) as pool:
-        trained = list(pool.map(_train_apart, jobs))
+    processes = max(1, CPU_COUNT // file.training.threads)
+    log.debug("%d folds in %d processes, guard %.1f pixels", file.folds.blocks, processes, guard_px)
+    # spawn: a forked process must not inherit the threads of torch
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        trained = list(pool.map(_train_in_process, jobs))
     stitched = np.zeros((len(CHANNELS), *image.shape), np.uint8)
     for k, weights in enumerate(trained):
         net, card = weight_files.load(weights)
+        # each pixel comes from the network that was not trained on its block
         p, _ = predict(Detector.of(net, card), image.read, (0, 0, *image.shape), image.gsd_m)
         stitched = np.where(block == k, p, stitched)
     np.savez_compressed(out / "stitched.npz", probability=stitched, block=block)

@@ -1,1 +1,1 @@
-"""Plots of the report and of single commands, as SVG or PNG; the same values give the same bytes."""
+"""Plots of the report and of single commands, as SVG or PNG. The same values give the same bytes."""

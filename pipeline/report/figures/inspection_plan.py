@@ -1,8 +1,8 @@
-"""Plot of an inspection plan: what the condition on the naive evader costs in the worst case.
+"""Plot of an inspection plan: the cost of the condition on a naive evader in worst-case detection.
 
 In: places, budget, plan. Out: the trade-off as numbers, and a figure of two panels as SVG text or PNG bytes; the same
-plan gives the same bytes. Left: plans from the best worst case to the best detection of a naive evader, with the chosen
-plan, the uniform draw and the list of the highest scores. Right: the share of visits by stratum.
+plan gives the same bytes. Left: plans from the best worst case to the best detection of a naive evader, with the
+chosen plan, the uniform draw and the list of the highest scores. Right: how the visits are distributed over strata.
 """
 
 from __future__ import annotations
@@ -20,20 +20,21 @@ from overwatt.aoi.errors import ConfigError
 from overwatt.pipeline.inspection.plan import NAIVE, Places, Plan, detection, plan, top_list, worst_case
 
 POINTS = 21
+"""Plans on the curve of the left panel."""
 _FEW = 3
-_PLACES = (2_000, 20_000)  # from these numbers of places on, 11 and 3 points: a plan takes seconds there
+_PLACES = (2_000, 20_000)  # from these numbers of places on 11 and 3 points (own choice): one plan takes seconds there
 _BLUE, _ORANGE, _GREEN, _GREY = "#0072b2", "#d55e00", "#009e73", "#666666"  # Okabe and Ito 2008, and grey
-_NAME = 34  # characters of a stratum's name in the plot
+_NAME_CHARS = 34  # longest name of a stratum that fits next to the bars
 
 
 @dataclass(frozen=True)
 class Trade:
-    """Detection under plans with increasing conditions on the naive evader.
+    """Detection probabilities of plans with an increasing condition on the naive evader.
 
     Attributes:
-        condition: (plan,) least detection of a naive evader as a share of the list's, 0..1; feasible ones only.
+        condition: (plan,) required share of the list's detection of a naive evader, 0..1, as far as a plan exists.
         naive: (plan,) detection of a naive evader; worst: (plan,) worst-case detection.
-        uniform: (naive, worst) of a uniform draw.
+        uniform: (naive, worst) of a draw with equal probability for all places.
         top: (naive, worst) of the list of the highest scores.
     """
 
@@ -48,27 +49,27 @@ def trade(places: Places, budget: float, *, floor: float = 0.02, points: int | N
     """Return the trade-off between naive and worst-case detection.
 
     Args:
-        places: as for `inspection.plan`.
-        budget: as for `inspection.plan`.
-        floor: as for `inspection.plan`.
-        points: number of plans between the conditions 0 and 1 (3 or fewer: 0 and `NAIVE`); None: `POINTS`, fewer
-            if there are many places.
+        places: as for `inspection.plan.plan`.
+        budget: total cost of inspections.
+        floor: share of the budget that each stratum gets at least.
+        points: number of plans, with conditions from 0 to 1 (3 or fewer: from 0 to `NAIVE`). None for `POINTS`, or
+            fewer if there are many places.
 
     Raises:
-        ConfigError: as `inspection.plan`, if no plan is feasible even without the condition.
+        ConfigError: there is no plan even without the condition; see `inspection.plan.plan`.
     """
     n = len(places.place_id)
     if points is None:
         points = POINTS if n < _PLACES[0] else 11 if n < _PLACES[1] else _FEW
     found: list[tuple[float, Plan]] = []
-    last = 1.0 if points > _FEW else NAIVE  # of few points, none is spent on conditions that the floors make infeasible
+    last = 1.0 if points > _FEW else NAIVE  # with few points none is spent on conditions that the floors exclude
     for condition in np.linspace(0.0, last, max(points, 2)).tolist():
         try:
             found.append((condition, plan(places, budget, floor=floor, naive=condition)))
         except ConfigError:
             if not found:
                 raise
-            break  # the floors leave too little for the list
+            break  # the floors leave too little budget for this condition
     weight = _weight(places)
     uniform = np.full(n, min(1.0, budget / places.cost.sum()))
     top = top_list(places, budget)
@@ -95,12 +96,12 @@ def figure(places: Places, chosen: Plan, of: Trade, condition: float = NAIVE) ->
             axes.spines[side].set_visible(False)
     lines, names = left.get_legend_handles_labels()
     fig.legend(lines, names, loc="outside lower left", ncols=3, frameon=False, fontsize=8,
-               title="detection: naive evader, worst case", title_fontsize=8, alignment="left")  # fmt: skip
+               title="detection probability: naive evader, worst case", title_fontsize=8, alignment="left")  # fmt: skip
     return fig
 
 
 def svg(places: Places, chosen: Plan, of: Trade) -> str:
-    """Return the figure as SVG without date or random ids."""
+    """Return the figure as SVG text without date or random ids."""
     with matplotlib.rc_context({"svg.hashsalt": "overwatt", "svg.fonttype": "none", "font.size": 9.0}):
         out = io.StringIO()
         figure(places, chosen, of).savefig(out, format="svg", metadata={"Date": None, "Creator": None})
@@ -108,7 +109,7 @@ def svg(places: Places, chosen: Plan, of: Trade) -> str:
 
 
 def png(places: Places, chosen: Plan, of: Trade) -> bytes:
-    """Return the figure as PNG, 120 dots per inch."""
+    """Return the figure as PNG bytes at 120 dots per inch."""
     with matplotlib.rc_context({"font.size": 9.0}):
         raw = io.BytesIO()
         figure(places, chosen, of).savefig(raw, format="png", dpi=120, metadata={"Software": None})
@@ -116,13 +117,16 @@ def png(places: Places, chosen: Plan, of: Trade) -> bytes:
 
 
 def _trade(axes: Axes, chosen: Plan, of: Trade, condition: float) -> None:
+    """Draw worst-case over naive detection of all plans."""
     order = np.lexsort((-of.worst, of.naive))
     name = f"plans, condition 0 to {of.condition[-1]:.2g}"
     axes.plot(of.naive[order], of.worst[order], "-", color=_BLUE, linewidth=1.5, label=name, zorder=2)
     axes.plot(of.naive, of.worst, ".", color=_BLUE, markersize=4, zorder=2)
+    # of equal worst cases the first plan, that with the weakest condition
     best = int(np.argmax(of.worst - 1e-9 * np.arange(len(of.worst))))
     met = chosen.naive / of.top[0] if of.top[0] > 0 else 1.0
-    asked = f"condition {condition:g}" if met > condition - 5e-3 else f"condition {condition:g}, {met:.2f} is met"
+    # 5e-3: half a unit of the last digit that the legend shows
+    asked = f"condition {condition:g}" if met > condition - 5e-3 else f"condition {condition:g}, {met:.2f} achieved"
     marks = (
         (of.naive[best], of.worst[best], "D", _BLUE, "no condition, best worst case", 6),
         (*of.uniform, "s", _GREY, "uniform draw", 7),
@@ -134,22 +138,24 @@ def _trade(axes: Axes, chosen: Plan, of: Trade, condition: float) -> None:
             [x], [y], mark, color=color, markersize=size, linestyle="none", label=f"{words}: {x:.3f}, {y:.3f}",
             clip_on=False, zorder=4, markeredgecolor="white", markeredgewidth=0.6,
         )  # fmt: skip
-    label = f"{condition:g} of the list's naive detection"
+    label = f"{condition:g} of the list's detection of a naive evader"
     axes.axvline(condition * of.top[0], color=_GREEN, linestyle=":", linewidth=1.0, zorder=1, label=label)
     axes.set_xlim(0.0, min(1.0, 1.08 * max(of.top[0], *of.naive, of.uniform[0], 0.05)))
     axes.set_ylim(min(0.0, of.top[1]), min(1.0, 1.15 * max(*of.worst, of.uniform[1], chosen.worst_case, 0.05)))
-    axes.set_title("Cost of the condition on the naive evader", loc="left")
-    axes.set_xlabel("detection of a naive evader (place drawn in proportion to score)")
+    axes.set_title("Cost of the condition on a naive evader", loc="left")
+    axes.set_xlabel("detection of a naive evader (chooses places in proportion to the score)")
     axes.set_ylabel("worst case: detection of an evader who knows the plan")
 
 
 def _effort(axes: Axes, places: Places, chosen: Plan) -> None:
+    """Draw the share of the budget of each stratum, for the chosen plan, a uniform draw and the list."""
     names = sorted(set(places.stratum))
     group = np.array([names.index(s) for s in places.stratum])
     uniform = np.full(len(group), min(1.0, chosen.budget / places.cost.sum()))
     shares = []
     for q in (chosen.q, uniform, top_list(places, chosen.budget)):
         spent = np.bincount(group, q * places.cost, len(names))
+        # expected cost per stratum, in % of the expected total
         shares.append(100.0 * spent / max(float(spent.sum()), 1e-300))
     order = np.argsort(shares[0], kind="stable")
     y = np.arange(len(names), dtype=float)
@@ -164,16 +170,17 @@ def _effort(axes: Axes, places: Places, chosen: Plan) -> None:
     for label in axes.get_yticklabels():
         label.set_parse_math(False)
     axes.set_xlim(0.0)
-    axes.set_title("Share of visits by stratum (number of places)", loc="left")
-    axes.set_xlabel("% of the effort")
+    axes.set_title("Distribution of the visits by stratum (number of places)", loc="left")
+    axes.set_xlabel("% of the budget")
     axes.legend(frameon=False, fontsize=8, loc="best")
 
 
 def _weight(places: Places) -> np.ndarray:
-    """Return the probability that a naive evader chooses each place, (place,) float64, sum 1."""
+    """Return the probability that a naive evader chooses each place, (place,) float64, proportional to the score."""
     total = float(places.score.sum())
     return places.score / total if total > 0 else np.full(len(places.score), 1.0 / len(places.score))
 
 
 def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text.replace("_", " "))[:_NAME]
+    """A name from a file, safe to draw: no control characters, limited length."""
+    return "".join(c if c.isprintable() else "?" for c in text.replace("_", " "))[:_NAME_CHARS]

@@ -1,8 +1,8 @@
-"""Plot of the report: IT power that each site could carry, and its declared IT power.
+"""Plot of the report: estimated and declared IT power of each site.
 
-In: tables `sites` and `ledger`. Out: an SVG as text without style attributes, so that it can be inline
-in a page with a strict content security policy, keep its text as text and use the colours of the
-page. The same tables give the same text: no date, no random ids.
+In: tables `sites` and `ledger`. Out: SVG text without style attributes, so that a page with a strict content security
+policy can contain it inline. Its text stays text, and its colours are those of the page. The same tables give the same
+SVG: it has no date and no random ids.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 MAX_ROWS = 60
-"""Largest number of rows; more would not be legible."""
+"""Largest number of rows; more could not be read (own choice)."""
 
 _QUANTILES = ("p05", "p10", "p50", "p90", "p95")
-_ACCENT, _DECLARED = "#c0ffee", "#decade"  # placeholders, replaced by CSS variables of the page
+_ACCENT, _DECLARED = "#c0ffee", "#decade"  # placeholders, replaced by the colours of the page
 
 
 def interval_plot(sites: gpd.GeoDataFrame, ledger: gpd.GeoDataFrame | None = None) -> str:
-    """Return an SVG: IT power of each site (p05-p95, p10-p90, p50) with its declared IT power.
+    """Return an SVG with the IT power of each site (p05 to p95, p10 to p90, p50) and the declared IT power.
 
-    Sites are sorted by p50, at most 60 of them. The SVG has no date and no random id, has
-    no style attribute and draws in `currentColor`, `var(--accent)` and `var(--declared)`.
+    Sites are in decreasing order of p50, at most `MAX_ROWS`. The SVG has no date, random id or style attribute, and
+    uses the colours `currentColor`, `var(--accent)` and `var(--declared)`.
 
     Args:
         sites: table `sites`.
-        ledger: table `ledger`, for the declared IT power.
+        ledger: table `ledger`, for the declared IT power; None to leave it out.
     """
     order = sites.sort_values(["it_mw_p50", "site_id"], ascending=[False, True]).head(MAX_ROWS)
     declared: dict[str, float] = {}
@@ -46,6 +46,7 @@ def interval_plot(sites: gpd.GeoDataFrame, ledger: gpd.GeoDataFrame | None = Non
         axes = figure.add_axes((0.17, 0.62 / height_in, 0.81, 1 - 0.78 / height_in), facecolor="none")
         figure.patch.set_visible(False)
         y = -np.arange(len(order), dtype=float)
+        # 10 kW at least: a logarithmic axis has no zero
         q = {name: np.maximum(order[f"it_mw_{name}"].to_numpy(float), 1e-2) for name in _QUANTILES}
         axes.set_xscale("log")
         axes.hlines(y, q["p05"], q["p95"], colors=_ACCENT, linewidth=1.1)
@@ -68,11 +69,14 @@ def interval_plot(sites: gpd.GeoDataFrame, ledger: gpd.GeoDataFrame | None = Non
             spine.set_visible(False)
         out = io.StringIO()
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
-    return _inline(out.getvalue(), "Interval of IT power of each site, and the declared IT power")
+    return _inline(out.getvalue(), "Intervals of the IT power of each site, and the declared IT power")
 
 
 def _inline(svg: str, label: str) -> str:
-    """Remove prolog, metadata and style sheet; turn style attributes into presentation attributes."""
+    """Remove prolog, metadata and style sheet; turn style attributes into presentation attributes.
+
+    A content security policy without `unsafe-inline` blocks style attributes, but not presentation attributes.
+    """
 
     def attributes(match: re.Match[str]) -> str:
         out = []

@@ -1,4 +1,4 @@
-"""One site's estimate as lines for a terminal, and as a page with an SVG.
+"""The estimate of a single site as lines of text for a terminal, and as an HTML page with an SVG.
 
 In: the result of overwatt.pipeline.compute.single_site. Out: text; the same result gives the same text.
 """
@@ -15,7 +15,7 @@ _NAMES = {"it_mw": "IT power, MW", "facility_mw": "facility power, MW", "h100e":
 
 
 def lines(result: dict[str, Any]) -> list[str]:
-    """Return the estimate as lines of plain text, 100 columns at most."""
+    """Return the estimate as lines of plain text for a terminal."""
     out = [f"{'':24}{'p05':>11}{'p10':>11}{'p50':>11}{'p90':>11}{'p95':>11}"]
     for key, name in _NAMES.items():
         label = f"{name} in {result['days']} d" if key == "flop" else name
@@ -23,21 +23,23 @@ def lines(result: dict[str, Any]) -> list[str]:
             f"{label:24}" + "".join(f"{_short(result[key][q]):>11}" for q in ("p05", "p10", "p50", "p90", "p95"))
         )
     q = result["it_mw"]
-    out += ["", "IT power (80% of the draws between the brackets, | the median):", _bar(q), ""]
-    out.append("share of the variance of IT power by source:")
+    out += ["", "IT power (80% interval in brackets, | is the median):", _bar(q), ""]
+    out.append("share of the variance of IT power by error source:")
     for source, share in result["error_budget"].items():
         out.append(f"  {source[:52]:52} {share:5.0%} {'#' * round(share * 36)}")
     if result["probability_no_ai"] > 0:
-        out.append(f"probability of no AI accelerators at all: {result['probability_no_ai']:.0%}")
+        out.append(f"probability that the site has no AI accelerators: {result['probability_no_ai']:.0%}")
     energy = result["annual_gwh"]
-    out.append(f"annual energy: {_short(energy['p10'])} to {_short(energy['p90'])} GWh (80%), at the annual PUE")
+    out.append(f"annual energy: {_short(energy['p10'])} to {_short(energy['p90'])} GWh (80%), from the annual PUE")
     for flop, dates in (result["time_to_threshold"] or {}).items():
         out.append(
-            f"passes {flop} FLOP by {dates['p50'] or 'later than 10 years'} (80%: {dates['p10']} to {dates['p90']})"
+            f"reaches {flop} FLOP by {dates['p50'] or 'later than 10 years'} (80%: {dates['p10']} to {dates['p90']})"
         )
-    looks = result["next_observations"][:3]
-    out.append("next observations that would narrow IT power most (ln-sd before -> after):")
-    out += [f"  {o['observation']} ({o['kind']}): {o['ln_sd_before']:.2f} -> {o['ln_sd_after']:.2f}" for o in looks]
+    observations = result["next_observations"][:3]
+    out.append("observations that would reduce the uncertainty of IT power most (ln-sd before -> after):")
+    out += [
+        f"  {o['observation']} ({o['kind']}): {o['ln_sd_before']:.2f} -> {o['ln_sd_after']:.2f}" for o in observations
+    ]
     out += [f"question: {text}" for text in result["questions"]]
     out += ["", result["assumptions"], f"Basis: {result['basis']}."]
     return out
@@ -56,8 +58,8 @@ def page(result: dict[str, Any]) -> str:
 
 
 def svg(result: dict[str, Any]) -> str:
-    """Return the intervals of the four quantities and two error budgets as SVG."""
-    from matplotlib import rc_context  # slow to import, and only pages have a plot
+    """Return an SVG: intervals of the four quantities, and the error budgets of IT power and FLOP."""
+    from matplotlib import rc_context  # slow to import, and needed for pages only
     from matplotlib.figure import Figure
 
     with rc_context({"svg.hashsalt": "overwatt", "svg.fonttype": "none", "font.size": 9.0}):
@@ -74,7 +76,7 @@ def svg(result: dict[str, Any]) -> str:
                 left.plot(ends, [-y, -y], lw=width, color="#0072b2", alpha=0.5, solid_capstyle="butt")
             left.plot(1.0, -y, "o", color="#0072b2")
             left.text(1.0, -y + 0.22, f"{name}: {_short(middle)}", ha="center")
-        left.set(xscale="log", yticks=[], xlabel="relative to the median (thick 80%, thin 95%)", ylim=(-3.6, 0.6))
+        left.set(xscale="log", yticks=[], xlabel="ratio to the median (thick 80%, thin 95%)", ylim=(-3.6, 0.6))
         low, high = left.get_xlim()
         ticks = [t for t in (0.01, 0.03, 0.1, 0.25, 0.5, 1, 2, 4, 10, 30) if low <= t <= high]
         left.set_xticks(ticks, [f"{t:g}" for t in ticks])
@@ -93,7 +95,7 @@ def svg(result: dict[str, Any]) -> str:
 
 
 def _bar(q: dict[str, float]) -> str:
-    # logarithmic axis from p025 to p975
+    """A bar of characters from p025 to p975 on a logarithmic scale, with p10, p50 and p90 marked."""
     low, high = math.log(q["p025"]), math.log(q["p975"])
 
     def place(v: float) -> int:
@@ -107,6 +109,7 @@ def _bar(q: dict[str, float]) -> str:
 
 
 def _short(value: float) -> str:
+    """A number in three significant digits, or two with an exponent if it is very large or small."""
     if value != 0 and (abs(value) >= 1e7 or abs(value) < 0.01):
         return f"{value:.2g}"
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

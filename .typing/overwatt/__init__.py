@@ -1,0 +1,1 @@
+../../overwatt/__init__.py
