@@ -8,6 +8,7 @@ licences, scores and calibration; `check_fits` refuses imagery outside of it. Th
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -23,6 +24,8 @@ NOVELTY_STEP = 1 / 32
 """Novelty per count of an inference result: 1, the level of the training ground, is 32 of 255 counts."""
 UNIT_GSD_M = 0.6
 """Machines are counted where pixels are at most this large: a chiller is 2.3 m wide, the gaps are half of that."""
+MAX_WEIGHTS_BYTES = 25_000_000
+"""Largest weights file that is read or written; all in the repository together stay below it."""
 MAX_CARD_BYTES = 1_000_000
 DEFAULT_WEIGHTS = Path(__file__).parents[1] / "weights" / "sitenet-aerial-v2.safetensors"
 
@@ -146,3 +149,33 @@ def load_card(path: Path) -> ModelCard:
         first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": ("file",), "msg": "not text"}
         field = ".".join(str(p) for p in first["loc"])
         raise ModelContractError(f"{card_path.name}: field '{field}': {first['msg']}") from error
+
+
+def verified(path: Path) -> ModelCard:
+    """Read the card of a weights file and check the file against it, without reading the tensors.
+
+    Raises:
+        ModelContractError: file or card missing, too large, not a card, or of other weights.
+    """
+    card = load_card(path)
+    read_weights(path, card)
+    return card
+
+
+def read_weights(path: Path, card: ModelCard) -> bytes:
+    """Return the bytes of a weights file.
+
+    Raises:
+        ModelContractError: the file is too large, or its hash differs from the card's.
+    """
+    size = path.stat().st_size
+    if size > MAX_WEIGHTS_BYTES:
+        raise ModelContractError(f"{path.name}: {size / 1e6:.1f} MB, the limit is 25 MB")
+    blob = path.read_bytes()
+    digest = hashlib.sha256(blob).hexdigest()
+    if digest != card.weights_sha256:
+        raise ModelContractError(
+            f"{path.name}: sha256 {digest[:12]}… differs from {card.weights_sha256[:12]}… in its card; "
+            "the file is damaged or the card is of other weights"
+        )
+    return blob

@@ -18,11 +18,15 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from overwatt.aoi.errors import ModelContractError
-from overwatt.models.detector.card import DEFAULT_WEIGHTS, OUTPUTS, ModelCard, load_card
+from overwatt.models.detector.card import (
+    DEFAULT_WEIGHTS,
+    MAX_WEIGHTS_BYTES,
+    OUTPUTS,
+    ModelCard,
+    load_card,
+    read_weights,
+)
 from overwatt.models.detector.network import SiteNet
-
-MAX_WEIGHTS_BYTES = 25_000_000
-"""Largest weights file that is read or written: those in the repository stay below this together."""
 
 
 def normalise(card: ModelCard, values: np.ndarray, valid: np.ndarray) -> np.ndarray:
@@ -86,15 +90,7 @@ def load(path: Path = DEFAULT_WEIGHTS) -> tuple[SiteNet, ModelCard]:
             another architecture or other outputs, or tensors that do not fit.
     """
     card = load_card(path)
-    if path.stat().st_size > MAX_WEIGHTS_BYTES:
-        raise ModelContractError(f"{path.name}: {path.stat().st_size / 1e6:.1f} MB, the limit is 25 MB")
-    blob = path.read_bytes()
-    digest = hashlib.sha256(blob).hexdigest()
-    if digest != card.weights_sha256:
-        raise ModelContractError(
-            f"{path.name}: sha256 {digest[:12]}… differs from {card.weights_sha256[:12]}… in its card; "
-            "the file is damaged or the card is of other weights"
-        )
+    blob = read_weights(path, card)
     if card.outputs not in (OUTPUTS, OUTPUTS[:4]) or len(card.mean) != card.channels or len(card.std) != card.channels:
         raise ModelContractError(f"{path.name}: outputs or normalisation in its card do not fit this version")
     if card.calibration_thermal is not None and not card.thermal_bands:

@@ -40,7 +40,7 @@ _BYTES_PX = 8  # per pixel of a Picture: 3 bands, validity, two masks, 16-bit in
 
 
 @dataclass(frozen=True)
-class Column:
+class IndexColumn:
     """One column of the index: name, pandas dtype, unit ('' if none), meaning, whether it may have nulls."""
 
     name: str
@@ -51,38 +51,38 @@ class Column:
 
 
 _S, _F, _I = "string", "float64", "int64"
-INDEX: tuple[Column, ...] = (
-    Column("tile_id", _S, "", "hash of the tile's source and position; name of its files"),
-    Column("path", _S, "", "path of the picture, relative to the index"),
-    Column("mask_path", _S, "", "path of the mask, relative to the index"),
-    Column("split", _S, "", "train, val or test"),
-    Column("place", _S, "", "unit that is assigned to a split: a site, the value of a column, or an image"),
-    Column("sites", _S, "", "sites with a label in the tile, separated by spaces"),
-    Column("image", _S, "", "image file that the tile was cut from"),
-    Column("image_sha256", _S, "", "content hash of that file"),
-    Column("pixels_sha256", _S, "", "hash of the tile's pixels; empty if all valid pixels have the same value"),
-    Column("crs", _S, "", "CRS of the tile; empty without georeference"),
-    Column("gsd_m", _F, "m", "ground sampling distance"),
-    Column("row_px", _I, "px", "first row of the tile in the image's working grid"),
-    Column("col_px", _I, "px", "first column of the tile in the image's working grid"),
-    Column("valid_px", _I, "px", "pixels with imagery that belong to the split"),
-    Column("background_px", _I, "px", "valid pixels labelled as no building"),
-    Column("other_building_px", _I, "px", "valid pixels of other buildings"),
-    Column("data_center_px", _I, "px", "valid pixels of data centers"),
-    Column("cooling_equipment_px", _I, "px", "valid pixels of cooling equipment"),
-    Column("unknown_px", _I, "px", "valid pixels whose class is unknown, or known only not to be a data center"),
-    Column("guard_m", _F, "m", "guard distance between splits when the tile was cut"),
-    Column("weight", _F, "1", "sampling weight relative to the other tiles"),
-    Column("licence", _S, "", "licence of imagery and labels, as stated by their sources"),
-    Column("attribution", _S, "", "attribution that the licence requires"),
-    Column("label_source", _S, "", "files that the labels come from"),
-    Column("rank", _I, "", "order of use (1 = first); tiles from inspections: hard negatives first"),
-    Column("kind", _S, "", "tiles from inspections: hard_negative, confirmed or missed", True),
-    Column("disposition_id", _S, "", "inspector's finding that the tile is based on", True),
-    Column("site_id", _S, "", "site of the run that the finding is about", True),
-    Column("finding", _S, "", "result of the inspection", True),
-    Column("p_data_center", _F, "1", "probability of a data center that the run gave to the site", True),
-    Column("run", _S, "", "sha256 of the run's manifest", True),
+INDEX: tuple[IndexColumn, ...] = (
+    IndexColumn("tile_id", _S, "", "hash of the tile's source and position; name of its files"),
+    IndexColumn("path", _S, "", "path of the picture, relative to the index"),
+    IndexColumn("mask_path", _S, "", "path of the mask, relative to the index"),
+    IndexColumn("split", _S, "", "train, val or test"),
+    IndexColumn("place", _S, "", "unit that is assigned to a split: a site, the value of a column, or an image"),
+    IndexColumn("sites", _S, "", "sites with a label in the tile, separated by spaces"),
+    IndexColumn("image", _S, "", "image file that the tile was cut from"),
+    IndexColumn("image_sha256", _S, "", "content hash of that file"),
+    IndexColumn("pixels_sha256", _S, "", "hash of the tile's pixels; empty if all valid pixels have the same value"),
+    IndexColumn("crs", _S, "", "CRS of the tile; empty without georeference"),
+    IndexColumn("gsd_m", _F, "m", "ground sampling distance"),
+    IndexColumn("row_px", _I, "px", "first row of the tile in the image's working grid"),
+    IndexColumn("col_px", _I, "px", "first column of the tile in the image's working grid"),
+    IndexColumn("valid_px", _I, "px", "pixels with imagery that belong to the split"),
+    IndexColumn("background_px", _I, "px", "valid pixels labelled as no building"),
+    IndexColumn("other_building_px", _I, "px", "valid pixels of other buildings"),
+    IndexColumn("data_center_px", _I, "px", "valid pixels of data centers"),
+    IndexColumn("cooling_equipment_px", _I, "px", "valid pixels of cooling equipment"),
+    IndexColumn("unknown_px", _I, "px", "valid pixels whose class is unknown, or known only not to be a data center"),
+    IndexColumn("guard_m", _F, "m", "guard distance between splits when the tile was cut"),
+    IndexColumn("weight", _F, "1", "sampling weight relative to the other tiles"),
+    IndexColumn("licence", _S, "", "licence of imagery and labels, as stated by their sources"),
+    IndexColumn("attribution", _S, "", "attribution that the licence requires"),
+    IndexColumn("label_source", _S, "", "files that the labels come from"),
+    IndexColumn("rank", _I, "", "order of use (1 = first); tiles from inspections: hard negatives first"),
+    IndexColumn("kind", _S, "", "tiles from inspections: hard_negative, confirmed or missed", True),
+    IndexColumn("disposition_id", _S, "", "inspector's finding that the tile is based on", True),
+    IndexColumn("site_id", _S, "", "site of the run that the finding is about", True),
+    IndexColumn("finding", _S, "", "result of the inspection", True),
+    IndexColumn("p_data_center", _F, "1", "probability of a data center that the run gave to the site", True),
+    IndexColumn("run", _S, "", "sha256 of the run's manifest", True),
 )
 COUNTS = tuple(c.name for c in INDEX if c.name.endswith("_px") and c.name not in ("row_px", "col_px"))
 

@@ -42,7 +42,6 @@ def test_help_names_every_command(overwatt):
         assert name in done.stdout
 
 
-@pytest.mark.xfail(strict=False, reason="start-up work in progress")
 def test_help_loads_no_heavy_library():
     """What makes `--help` slow is what it imports: a fact that does not depend on the load of the machine."""
     heavy = ("torch", "torchvision", "distributed", "scipy", "geopandas", "matplotlib")

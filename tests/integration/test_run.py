@@ -28,6 +28,7 @@ import shapely
 from overwatt.pipeline.tables import SCHEMAS
 from overwatt.workflows.config.run import load
 from overwatt.workflows.run import runner as runs
+from overwatt.workflows.run import tiling
 from tests.support import HANG_S, ROOT, command, corrupt_block, environment, names
 
 SPATIAL = ("footprints", "sites", "declared", "ledger", "looked_at", "not_looked_at")
@@ -226,7 +227,7 @@ def test_names_in_a_registry_are_never_code_in_the_report(clean):
 @pytest.mark.slow
 def test_tile_size_and_number_of_workers_change_nothing(clean, workflow_file, tmp_path, monkeypatch):
     """About 21 s."""
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0})  # one worker; the clean run has one a core
+    monkeypatch.setattr(tiling.cluster, "CPU_COUNT", 1)  # one worker; the clean run has one a core
     out = tmp_path / "run"
     summary = runs.run(load(workflow_file, ["detector.tile_px=293"]), out)
     assert summary["tiles"] == {"done": 12, "failed": 0}
@@ -255,7 +256,7 @@ def test_a_second_run_reuses_every_part_without_workers(clean, workflow_file, tm
     def none(*args):
         raise AssertionError("workers were started")
 
-    monkeypatch.setattr(runs.cluster, "workers", none)
+    monkeypatch.setattr(tiling.cluster, "workers", none)
     summary = runs.run(load(workflow_file), out)
     assert summary["ledger"] == clean[1]["ledger"]
     assert hashes(out) == hashes(clean[0])
@@ -413,7 +414,7 @@ def test_a_damaged_block_fails_its_tiles_and_the_run_says_so(clean, scene, workf
 
 
 def test_a_run_looks_at_its_area_and_at_nothing_else(workflow_file, tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0})
+    monkeypatch.setattr(tiling.cluster, "CPU_COUNT", 1)
     out, area = tmp_path / "run", (-26.996, 45.002, -26.985, 45.006)
     runs.run(load(workflow_file, [f"area={list(area)}"]), out)
     looked = gpd.read_parquet(out / "looked_at.parquet").union_all()

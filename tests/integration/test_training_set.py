@@ -230,7 +230,7 @@ def test_a_second_build_asks_for_nothing_and_gives_the_same(server, scenes, tmp_
     server.log.clear()
     _, lines = build(tmp_path / "national.yaml", tmp_path / "set")
     assert server.log == []
-    assert any("there already" in line for line in lines)
+    assert any("stored already" in line for line in lines)
     assert (tmp_path / "set" / "index.parquet").read_bytes() == first
     (tmp_path / "national.yaml").write_text(text.replace("workers: 1", "workers: 2"))
     build(tmp_path / "national.yaml", tmp_path / "other")

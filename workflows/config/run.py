@@ -11,6 +11,7 @@ from overwatt.aoi.errors import ConfigError
 from overwatt.pipeline.inspection.value_of_information import Stakes
 from overwatt.pipeline.reconcile.settings import ReconcileSettings
 from overwatt.pipeline.vocabulary import RegistryFormat
+from overwatt.workflows.config.catalogue import StacSettings
 from overwatt.workflows.config.yaml import apply_set, read_yaml, validate
 
 _PATH_KEYS = ("path", "stack", "weights", "sites", "thermal_excess", "also")
@@ -18,19 +19,6 @@ _PATH_KEYS = ("path", "stack", "weights", "sites", "thermal_excess", "also")
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class StacSettings(_Frozen):
-    """Imagery from a STAC API."""
-
-    url: str = Field(description="address of the API")
-    collection: str = Field(description="collection to search")
-    assets: tuple[str, ...] = Field(description="assets that hold the bands")
-    datetime: str | None = Field(default=None, description="date range, as STAC writes it: 2021-01-01/2023-12-31")
-    sign: Literal["none", "planetary_computer"] = Field(
-        default="none", description="how addresses are signed at read time"
-    )
-    max_cloud: float | None = Field(default=None, ge=0, le=100, description="percent; scenes above are left out")
 
 
 class ImagerySettings(_Frozen):

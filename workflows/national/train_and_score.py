@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 Say = Callable[[str], None]
 # keys of the training file whose values are paths
-_PATHS = ("image", "outlines", "scored_against", "images", "start", "index")
+_PATHS = ("image", "outlines", "scored_against", "images", "land_cover", "data_centers", "start", "index")
 
 
 def train_and_evaluate(folder: Path, template: Path, say: Say, steps: int | None = None) -> dict[str, Any]:

@@ -4,6 +4,8 @@ In: a pixel source, weights, tiles still to do. Out, in the order of completion:
 why it failed. A plugin loads the model once per worker; a task contains only the run's name and the tile. At most
 `IN_FLIGHT` tiles per worker are in flight, which bounds the memory. Workers that would round differently (another
 torch build, device or thread count) are refused: results must not depend on which worker computed a tile.
+
+Torch is imported by the workers alone: the process that plans, joins and reports has no use for it.
 """
 
 from __future__ import annotations
@@ -17,13 +19,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import shapely
 import stamina
-import torch
 from dask.system import CPU_COUNT
 from distributed import Client, LocalCluster, WorkerPlugin, as_completed
 from odc.geo.geobox import GeoBox
@@ -32,11 +33,13 @@ from overwatt.aoi.area import Area
 from overwatt.aoi.errors import AssetReadError, CatalogError, ConfigError, ModelContractError, OverwattError, redact
 from overwatt.aoi.grid import Tile, area_mask
 from overwatt.models.detector.card import CHANNELS
-from overwatt.models.detector.inference import Detector, predict
 from overwatt.pipeline.detection.instances import SUMS
 from overwatt.pipeline.detection.vectorization import KINDS, PART_COLUMNS, DetectSettings, near_void, vectorize_tile
 from overwatt.workflows.io import run_folder
 from overwatt.workflows.io.source import Source
+
+if TYPE_CHECKING:
+    from overwatt.models.detector.inference import Detector
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +78,10 @@ class _Load(WorkerPlugin):
         self.job, self.name = job, run
 
     def setup(self, worker: object) -> None:
+        import torch
+
+        from overwatt.models.detector.inference import Detector
+
         torch.set_num_threads(1)
         detector = Detector.load(self.job.weights)
         if detector.card.weights_sha256 != self.job.weights_sha256:
@@ -107,6 +114,8 @@ def look(job: Job, detector: Detector, tile: Tile) -> Arrays:
     Raises:
         AssetReadError, CatalogError: the pixels cannot be read.
     """
+    from overwatt.models.detector.inference import predict
+
     y0, x0, y1, x1 = tile.core
     # one pixel more on each side, so that void ground next to the core is known
     values, margin = job.source.read(y0 - 1, x0 - 1, y1 + 1, x1 + 1)
@@ -176,7 +185,7 @@ def _task(run: str, tile: Tile) -> tuple[str, Arrays | str]:
         for attempt in stamina.retry_context(on=(AssetReadError, OSError), attempts=attempts, timeout=None):
             # one tile per process, even if a worker has several threads: GDAL datasets are not thread-safe
             with attempt, _ONE_TILE:
-                torch.set_num_threads(1)
+                _one_thread()
                 try:
                     return "done", look(job, detector, tile)
                 except (AssetReadError, OSError) as error:
@@ -187,6 +196,22 @@ def _task(run: str, tile: Tile) -> tuple[str, Arrays | str]:
     except (AssetReadError, CatalogError, OSError) as error:
         return "failed", redact(str(error))
     raise AssertionError("unreachable")
+
+
+def _one_thread() -> None:
+    """Another task of this process may have set more; results must not depend on it."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _cuda() -> bool:
+    """Whether local workers will compute on CUDA; without a device file torch need not be asked, nor imported."""
+    if not (any(Path("/dev").glob("nvidia*")) or Path("/dev/dxg").exists()):
+        return False
+    import torch
+
+    return bool(torch.cuda.is_available())
 
 
 @contextlib.contextmanager
@@ -208,7 +233,7 @@ def workers(job: Job, scheduler: str | None, wanted: int) -> Iterator[tuple[Work
             client = stack.enter_context(_connect(scheduler))
         else:
             # one process owns a GPU; on CPUs each core has one
-            cores = 1 if torch.cuda.is_available() else CPU_COUNT
+            cores = 1 if _cuda() else CPU_COUNT
             cluster = stack.enter_context(_local(max(1, min(cores, wanted))))
             client = stack.enter_context(Client(cluster))
         run = f"overwatt-{uuid.uuid4().hex}"

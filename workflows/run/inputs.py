@@ -17,9 +17,8 @@ from odc.geo.geobox import GeoBox
 from overwatt.aoi.area import Area, area_from_setting, check_size
 from overwatt.aoi.errors import ConfigError, GridError
 from overwatt.aoi.grid import crop_to_area
-from overwatt.models.detector.card import ModelCard
+from overwatt.models.detector.card import ModelCard, verified
 from overwatt.models.detector.sensors import weights_of
-from overwatt.models.detector.weights import load
 from overwatt.pipeline.tables import empty
 from overwatt.workflows.config.run import Workflow
 from overwatt.workflows.io import registries, run_folder
@@ -72,7 +71,7 @@ def open_inputs(workflow: Workflow) -> Inputs:
         OverwattError: an input is unusable; the message is one line.
     """
     weights, narrow = weights_of(workflow.detector.profile, workflow.detector.weights)
-    _, card = load(weights)  # read here too: a wrong hash must be found now and not in a worker
+    card = verified(weights)  # now: a hash that differs must not come out in a worker
     card = narrow.narrowed(card) if narrow else card
     area = area_from_setting(workflow.area, Path.cwd(), workflow.name) if workflow.area is not None else None
     source: Image | StacSource | None = None

@@ -22,8 +22,7 @@ from overwatt.pipeline.tables import empty
 from overwatt.workflows.config.run import Workflow
 from overwatt.workflows.io import run_folder
 from overwatt.workflows.io.images import content_sha256
-from overwatt.workflows.run import results, tiling
-from overwatt.workflows.run.analysis import analyse
+from overwatt.workflows.run import tiling
 from overwatt.workflows.run.inputs import open_inputs
 from overwatt.workflows.run.progress import Clock, Progress
 

@@ -274,7 +274,7 @@ def test_without_models_or_run_the_rest_stands(tmp_path, monkeypatch):
     assert {r["days"] for r in result["power"]} == {30.0, 45.0, 90.0, 180.0}
     assert any("--run" in line for line in thresholds_command.lines(result))
     assert len(thresholds_plot.figure(result).axes) == 2
-    with pytest.raises(ConfigError, match=naming("--run", "sites.parquet")):
+    with pytest.raises(ConfigError, match=naming("sites.parquet")):
         thresholds_command.run(None, tmp_path, days=90.0, doubling_months=8.0, out=None)
 
 

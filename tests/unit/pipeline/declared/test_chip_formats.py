@@ -137,7 +137,8 @@ def test_every_kind_of_bad_row_is_kept_with_its_reason(tmp_path):
     assert table["declared_id"].tolist() == ["ok", "clear", "last"]
     assert table["valid_from"].tolist()[1] == "2025-12-31"
     words = {2: "2 fields, the header has 6", 3: "8 fields", 4: "cannot be read", 5: "a range", 6: "decimal point",
-             7: "no date", 8: "lies before", 9: "day or month first", 11: "no date", 12: "not a number"}  # fmt: skip
+             7: "not a date", 8: "lies before", 9: "day or month first", 11: "not a date",
+             12: "not a number"}  # fmt: skip
     assert set(aside) == set(words)
     assert all(words[n] in aside[n] for n in words), aside
 
