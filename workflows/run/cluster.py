@@ -46,6 +46,7 @@ log = logging.getLogger(__name__)
 Arrays = dict[str, np.ndarray]
 _STATE: dict[str, tuple[Job, Detector]] = {}  # of this worker process, by name of the run
 _ONE_TILE = threading.Lock()
+_FAILED: dict[str, str] = {}  # why this worker process cannot compute, by name of the run
 IN_FLIGHT = 2  # tiles per worker: one computing, one waiting
 
 
@@ -83,21 +84,25 @@ class _Load(WorkerPlugin):
         from overwatt.models.detector.inference import Detector
 
         torch.set_num_threads(1)
-        detector = Detector.load(self.job.weights)
+        try:
+            detector = Detector.load(self.job.weights)
+        except OverwattError as error:  # told by `_describe`: raised here, Dask would print a traceback
+            _FAILED[self.name] = str(error)
+            return
         if detector.card.weights_sha256 != self.job.weights_sha256:
-            raise ModelContractError(
-                f"a worker has different weights at {self.job.weights}; copy the same file to every worker"
-            )
+            _FAILED[self.name] = f"a worker has different weights at {self.job.weights}; copy the same file to all"
+            return
         _STATE[self.name] = (self.job, detector)
         log.debug("worker ready for %s: weights %s", self.name, self.job.weights_sha256[:12])
 
     def teardown(self, worker: object) -> None:
         _STATE.pop(self.name, None)
+        _FAILED.pop(self.name, None)
 
 
-def _describe(run: str) -> str:
-    """How this worker computes: everything that may change the rounding."""
-    return str(_STATE[run][1].describe())
+def _describe(run: str) -> tuple[bool, str]:
+    """Whether this worker is ready, and how it computes (everything that may change the rounding), or why not."""
+    return (False, _FAILED[run]) if run in _FAILED else (True, str(_STATE[run][1].describe()))
 
 
 def look(job: Job, detector: Detector, tile: Tile) -> Arrays:
@@ -240,7 +245,10 @@ def workers(job: Job, scheduler: str | None, wanted: int) -> Iterator[tuple[Work
         client.register_plugin(_Load(job, run))
         if scheduler:
             stack.callback(client.unregister_worker_plugin, run)
-        described = set(client.run(_describe, run).values())
+        answers = set(client.run(_describe, run).values())
+        if failed := sorted(text for ready, text in answers if not ready):
+            raise ModelContractError(failed[0])
+        described = {text for _, text in answers}
         if len(described) != 1:
             raise ConfigError(f"workers compute differently ({'; '.join(sorted(described))}); use identical workers")
         description = described.pop()

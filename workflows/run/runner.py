@@ -64,6 +64,10 @@ def run(
             )
         clock.lap("tiles")
         progress.say("computing sites, power, compute and ledger")
+        # here and not above: statistics and plots take a second to import, which the first tile need not wait for
+        from overwatt.workflows.run import results
+        from overwatt.workflows.run.analysis import analyse
+
         tables = analyse(workflow, inputs, footprints, looked)
         clock.lap("analyse")
         progress.say("writing tables and report")
