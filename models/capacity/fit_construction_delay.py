@@ -105,7 +105,7 @@ def waits(timelines: pd.DataFrame, until: str = LATEST) -> list[Wait]:
 
 
 def fit(found: list[Wait]) -> dict[str, Hazard]:
-    """Fit a right-censored log-normal to each stage that was seen, by maximum posterior; priors on median and spread."""
+    """Fit a right-censored log-normal to each stage that was seen: maximum posterior, priors on median and spread."""
     out = {}
     for stage in STAGES:
         own = [w for w in found if w.stage == stage]
