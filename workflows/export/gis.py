@@ -1,6 +1,6 @@
 """The inspection list for maps: GeoPackage that QGIS opens styled, KML, GeoJSON (RFC 7946).
 
-In: the list as of `table.listing`, and the tables next to the ledger. Out: files, with the same bytes for the same input.
+In: the list as of `table.listing`, and the tables next to the ledger. Out: files; the same input gives the same bytes.
 Names come from untrusted sources and are escaped in every format that has markup.
 """
 
@@ -54,7 +54,7 @@ _OUTLINED = (
 def write_geopackage(
     path: Path, table: gpd.GeoDataFrame, inputs: Inputs, fields: list[Field], about: list[tuple[str, str]]
 ) -> list[str]:
-    """Write layers ledger (one point per entry), ledger_areas, sites, declared, looked_at, footprints; return their names.
+    """Write layers ledger (points of entries), ledger_areas, sites, declared, looked_at, footprints; return the names.
 
     A table with points and outlines becomes two layers, NAME and NAME_points, because a style applies to one type of
     geometry. The tables `fields` and `about` describe the columns and the basis of the list; `layer_styles` holds the

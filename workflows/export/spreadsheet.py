@@ -1,7 +1,7 @@
 """The inspection list for spreadsheets: CSV and XLSX without formulas, with the same bytes for the same list.
 
-In: the list as of `table.listing`, its fields, and the notes on it. Out: files. A text that a spreadsheet would take for
-a formula gets an apostrophe in front (CSV injection, OWASP). In XLSX every text also has the type text.
+In: the list as of `table.listing`, its fields, and the notes on it. Out: files. A text that a spreadsheet would take
+for a formula gets an apostrophe in front (CSV injection, OWASP). In XLSX every text also has the type text.
 """
 
 from __future__ import annotations

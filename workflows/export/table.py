@@ -200,7 +200,7 @@ def _wording(ledger: pd.DataFrame) -> np.ndarray:
 
 
 def _sigma(ledger: pd.DataFrame, declared: pd.DataFrame | None) -> np.ndarray:
-    """Return the 1-sigma position error of each entry, metres, (entry,); NaN if only an absent declaration states it."""
+    """Return the 1-sigma position error of each entry, metres, (entry,); NaN if only a declaration could state it."""
     own = ReconcileSettings().registration_m  # of the imagery (docs/methods.md, section 6.1)
     error = np.full(len(ledger), np.nan) if declared is None else declared["position_error_m"].astype(float).to_numpy()
     return np.where(ledger["site_id"].notna(), own, error)

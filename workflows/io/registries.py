@@ -127,11 +127,11 @@ def open_registry(file: Path, layout: str = "generic") -> Received:
             rows = Received(file.name, content={"rows": read_json(file)}).rows("rows", "a list of objects")
             return Received(file.name, frame=pd.DataFrame(rows))
     if suffix in TABLE_SUFFIXES or layout in _EPOCH or layout == "workloads":
-        return Received(file.name, frame=read_csv(file), beside=_beside(file) if layout in _EPOCH else {})
+        return Received(file.name, frame=read_csv(file), beside=_other_epoch_tables(file) if layout in _EPOCH else {})
     return Received(file.name, frame=read_vector(file))
 
 
-def _beside(file: Path) -> dict[str, pd.DataFrame]:
+def _other_epoch_tables(file: Path) -> dict[str, pd.DataFrame]:
     """Return Epoch's other tables in the same folder, by file name."""
     others = [file.with_name(name) for name in EPOCH_FILES.values() if name != file.name]
     return {other.name: read_csv(other) for other in others if other.is_file()}

@@ -128,7 +128,7 @@ class WithThermal:
         return self.optical.gsd_m
 
     def read(self, y0: int, x0: int, y1: int, x1: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return values (band, y, x) float32, optical 0..1, then thermal, kelvin or NaN; and valid (y, x) of the optical.
+        """Return values (band, y, x) float32, optical 0..1, then thermal, kelvin or NaN; valid (y, x) of the optical.
 
         Raises:
             AssetReadError: a file is truncated or damaged there.

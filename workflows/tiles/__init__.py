@@ -1,1 +1,1 @@
-"""Training tiles: cut from imagery and labels or from inspectors' findings, split by place. Read `command.run` first."""
+"""Training tiles, cut from imagery and labels or inspectors' findings, split by place. Read `command.run` first."""
