@@ -23,7 +23,7 @@ from overwatt.models.reference import facts
 MACHINES = ("air_chiller", "water_chiller", "tower_cell", "dry_cooler", "generator")
 LARGE_M2 = 10
 """Air-cooled chillers of this plan area or more, about 400 kW, as data centers have, follow a law of their own."""
-# possible sizes of one unit; outside of them the input is an error (own choice, wide)
+# possible sizes of one unit; other values are input errors (own choice, wide)
 _LIMITS = {"area_m2": (0.1, 1000.0), "fans": (1, 200), "fan_diameter_m": (0.2, 20.0), "height_m": (0.3, 60.0),
            "motor_hp": (0.1, 2000.0)}  # fmt: skip
 _SUBSTATION = (0.85, 0.45)  # MW per MVA (power factor and loading) and ln-sd; docs/methods.md 4.3, recalled

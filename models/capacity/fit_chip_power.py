@@ -30,7 +30,7 @@ _TDP_OF_YEAR = (
     (2023, 700.0),
     (2026, 1200.0),
 )
-_XMX = "Epoch AI (CC-BY 4.0); 16 bit: matrix engines, cores x 8 x 512 FLOP x clock, recalled"
+_XMX_SOURCE = "Epoch AI (CC-BY 4.0); 16 bit: matrix engines, cores x 8 x 512 FLOP x clock, recalled"
 _ADDED = (
     ("AMD Instinct MI210", 300.0, 181.0, 181.0, None, None, "recalled"),
     ("NVIDIA Tesla K40c", 235.0, None, None, None, None, "recalled"),
@@ -39,9 +39,9 @@ _ADDED = (
     ("Cerebras CS-1", 20_000.0, 3500.0, None, None, 2019, "W of the system: recalled. Speed: CS-2 by cores, estimate"),
     ("Cerebras CS-2", 23_000.0, 7500.0, None, None, 2021, "Speed: Epoch AI GPU clusters. W of the system: recalled"),
     ("Cerebras CS-3", 23_000.0, 15_000.0, None, None, 2024, "Speed: Epoch AI GPU clusters. W of the system: recalled"),
-    ("Intel Data Center GPU Max 1100", 300.0, 356.0, None, None, 2023, _XMX),
-    ("Intel Data Center GPU Max 1350", 450.0, 711.0, None, None, 2023, _XMX),
-    ("Intel Data Center GPU Max 1550", 600.0, 839.0, None, None, 2023, _XMX),
+    ("Intel Data Center GPU Max 1100", 300.0, 356.0, None, None, 2023, _XMX_SOURCE),
+    ("Intel Data Center GPU Max 1350", 450.0, 711.0, None, None, 2023, _XMX_SOURCE),
+    ("Intel Data Center GPU Max 1550", 600.0, 839.0, None, None, 2023, _XMX_SOURCE),
     ("NVIDIA VR200", 1800.0, 4000.0, 17_500.0, 50_000.0, 2026, "recalled (Rubin; before delivery)"),
 )
 """Chips of the cluster table that Epoch's hardware table lacks or describes incompletely; they replace its rows.
@@ -107,10 +107,10 @@ def fit(rows: pd.DataFrame) -> PowerLaw:
         r = y - x @ b
         scale = 1.4826 * float(np.median(np.abs(r))) + 1e-9  # MAD to sigma of a normal distribution
         # Huber (1964), k = 1 (own choice)
-        new = np.minimum(1.0, scale / np.maximum(np.abs(r), 1e-12))
-        if np.abs(new - weight).max() < 1e-9:
+        new_weight = np.minimum(1.0, scale / np.maximum(np.abs(r), 1e-12))
+        if np.abs(new_weight - weight).max() < 1e-9:
             break
-        weight = new
+        weight = new_weight
     ln_sd = float(np.quantile(np.abs(r), 0.8) / 1.2816)  # half-width of the central 80% over its normal value
     covariance = np.linalg.inv((x * weight[:, None]).T @ x + ridge) * ln_sd**2
     return PowerLaw(tuple(b.tolist()), tuple(covariance.ravel().tolist()), ln_sd, len(y))

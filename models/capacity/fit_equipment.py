@@ -91,15 +91,15 @@ def _fitted(name: str, machine: str, inputs: tuple[str, ...], rows: pd.DataFrame
     y = np.log(rows["kw"].to_numpy(float))
     makers = rows["maker"].to_numpy(object)
     # each of n rows weighs n^-1/2, so a manufacturer weighs sqrt(n): its rows share its conventions (own choice)
-    habit = rows.groupby("maker")["kw"].transform("size").to_numpy(float) ** -0.5
-    weight = habit
+    maker_weight = rows.groupby("maker")["kw"].transform("size").to_numpy(float) ** -0.5
+    weight = maker_weight
     for _ in range(100):
         root = np.sqrt(weight)
         b = np.linalg.lstsq(x * root[:, None], y * root, rcond=None)[0]
         r = y - x @ b
         scale = 1.4826 * float(np.median(np.abs(r - np.median(r)))) + 1e-9  # MAD to sigma of a normal distribution
         # Huber (1964); k = 1.345 keeps 95% efficiency for normal errors
-        new = habit * np.minimum(1.0, 1.345 * scale / np.maximum(np.abs(r), 1e-12))
+        new = maker_weight * np.minimum(1.0, 1.345 * scale / np.maximum(np.abs(r), 1e-12))
         if np.abs(new - weight).max() < 1e-9:
             break
         weight = new

@@ -124,7 +124,7 @@ def check_fits(card: ModelCard, *, bands: tuple[str, ...], gsd_m: float, units: 
     low, high = card.gsd_range_m
     if not low <= gsd_m <= high:
         raise ModelContractError(
-            f"{source}: ground sampling distance {gsd_m:g} m is outside of {low:g}-{high:g} m, "
+            f"{source}: ground sampling distance {gsd_m:g} m is outside {low:g}-{high:g} m, "
             f"the range of weights '{card.name}'; use other imagery or weights, or the profile of its sensor"
         )
     if units != card.units:

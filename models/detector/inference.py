@@ -109,9 +109,11 @@ class Detector:
                 logits, features = self.net.forward_with_features(x)
                 p = probabilities(logits.float())
                 if self.net.outputs == len(OUTPUTS):
-                    far = self.net.novelty(features) / (NOVELTY_STEP * 255)
-                    far = far.clamp(max=1).repeat_interleave(NOVELTY_STRIDE, 1).repeat_interleave(NOVELTY_STRIDE, 2)
-                    p = torch.cat([p, far[:, None]], 1)
+                    distance = self.net.novelty(features) / (NOVELTY_STEP * 255)
+                    distance = (
+                        distance.clamp(max=1).repeat_interleave(NOVELTY_STRIDE, 1).repeat_interleave(NOVELTY_STRIDE, 2)
+                    )
+                    p = torch.cat([p, distance[:, None]], 1)
                 else:
                     zero = torch.zeros_like(p[:, :2])  # no unit, no novelty
                     p = torch.cat([p, 1 - p[:, :1], zero], 1)
@@ -128,12 +130,12 @@ class Detector:
         if self.card.scoring == "mean":
             return torch.sigmoid(odds)
         built = 1 - p[:, 0]
-        often = second_look(gsd_m)
-        worth = (built > _BUILT).sum((1, 2)) * gsd_m**2 >= _BUILT_M2
-        if often > 1 and bool(worth.any()):
-            coarse = self.net(F.avg_pool2d(x, often).contiguous(memory_format=torch.channels_last)).float()
-            again = (coarse[:, 2] - coarse[:, 1]).repeat_interleave(often, 1).repeat_interleave(often, 2)
-            odds = torch.where(worth[:, None, None], (odds + again) / 2, odds)
+        factor = second_look(gsd_m)
+        enough_built = (built > _BUILT).sum((1, 2)) * gsd_m**2 >= _BUILT_M2
+        if factor > 1 and bool(enough_built.any()):
+            coarse = self.net(F.avg_pool2d(x, factor).contiguous(memory_format=torch.channels_last)).float()
+            coarse_odds = (coarse[:, 2] - coarse[:, 1]).repeat_interleave(factor, 1).repeat_interleave(factor, 2)
+            odds = torch.where(enough_built[:, None, None], (odds + coarse_odds) / 2, odds)
         # odd number of pixels nearest to PEAK_M, so that the square is centred; at least 3
         side = max(3, 2 * round((PEAK_M / gsd_m - 1) / 2) + 1)
         # a square mean as two one-dimensional means

@@ -66,7 +66,7 @@ def mlm_item(
         raise ModelContractError(
             f"card of '{card.name}': created '{card.created}' is not a date; use ISO 8601 (2026-05-04)"
         ) from error
-    geometry, bbox = _ground([t.extent for t in card.training if t.extent is not None])
+    geometry, bbox = _extent_of([t.extent for t in card.training if t.extent is not None])
     item = pystac.Item(card.name, geometry, bbox, made, _properties(card, provider), stac_extensions=[MLM_SCHEMA])
     item.properties |= {
         "mlm:total_parameters": sum(p.numel() for p in net.parameters()),
@@ -188,7 +188,7 @@ def _output(card: ModelCard) -> dict[str, Any]:
     }
 
 
-def _ground(
+def _extent_of(
     extents: list[tuple[float, float, float, float]],
 ) -> tuple[dict[str, Any] | None, list[float] | None]:
     """Return GeoJSON geometry and bbox of [west, south, east, north] boxes; west > east crosses the antimeridian."""

@@ -38,14 +38,14 @@ f_table_name TEXT(256), f_geometry_column TEXT(256), styleName TEXT(30), styleQM
 useAsDefault BOOLEAN, description TEXT, owner TEXT(30), ui TEXT(30),
 update_time DATETIME DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ','now')))"""  # as QGIS creates it
 # shown in the description of a KML placemark; the other columns are in ExtendedData
-_SHOWN = (
+_IN_DESCRIPTION = (
     "wording", "rank", "undeclared_flop_90d", "p_over_1e25", "p_over_1e26", "p_data_center", "p_match", "it_mw_p50",
     "declared_it_mw", "status_check", "evidence_for", "evidence_against", "settles", "next_step", "declared_source",
     "declared_licence",
 )  # fmt: skip
 
 # columns of the layer ledger_areas
-_OUTLINED = (
+_AREA_COLUMNS = (
     "entry_id", "rank", "class", "wording", "site_id", "declared_id", "it_mw_p50", "declared_it_mw",
     "undeclared_flop_90d",
 )  # fmt: skip
@@ -79,7 +79,7 @@ def write_geopackage(
                 ("about", pd.DataFrame(about, columns=["subject", "words"])),
             ):  # fmt: skip
                 pyogrio.write_dataframe(words.astype("string"), raw, layer=name, driver="GPKG", append=True)
-            _styled(raw, {name: (_kind(frame), style) for name, (frame, style) in layers.items()})
+            _add_styles(raw, {name: (_kind(frame), style) for name, (frame, style) in layers.items()})
             raw.replace(part)
         finally:
             raw.unlink(missing_ok=True)
@@ -91,7 +91,7 @@ def write_geojson(path: Path, table: gpd.GeoDataFrame, about: list[tuple[str, st
 
     The flat columns alt* are left out, because `alternatives` is a list in GeoJSON.
     """
-    shapes = _tidy(table.geometry.to_numpy())
+    shapes = _normalised(table.geometry.to_numpy())
     names = [c for c in table.columns if (c != "geometry" and not c.startswith("alt")) or c == "alternatives"]
     columns = [_plain(table[c]) for c in names]
     texts = shapely.to_geojson(shapes)
@@ -103,7 +103,7 @@ def write_geojson(path: Path, table: gpd.GeoDataFrame, about: list[tuple[str, st
         file.write(f'"about": {json.dumps([list(row) for row in about], ensure_ascii=False)},\n"features": [')
         for n, row in enumerate(zip(*columns, strict=True)):
             own = dict(zip(names, row, strict=True))
-            own["alternatives"] = _list(own.get("alternatives"))
+            own["alternatives"] = _parsed_list(own.get("alternatives"))
             file.write(
                 f'{"," if n else ""}\n{{"type": "Feature", "id": {json.dumps(own["entry_id"], ensure_ascii=False)}, '
                 f'"geometry": {texts[n] or "null"}, '
@@ -114,7 +114,7 @@ def write_geojson(path: Path, table: gpd.GeoDataFrame, about: list[tuple[str, st
 
 def write_kml(path: Path, table: gpd.GeoDataFrame, about: list[tuple[str, str]]) -> None:
     """Write the list as KML 2.2: one folder and style per class, one placemark per entry, values as ExtendedData."""
-    shapes = _tidy(table.geometry.to_numpy())
+    shapes = _normalised(table.geometry.to_numpy())
     names = [c for c in table.columns if c != "geometry"]
     columns = [_plain(table[c]) for c in names]
     rows = list(zip(*columns, strict=True))
@@ -164,7 +164,7 @@ def _layers(table: gpd.GeoDataFrame, inputs: Inputs) -> dict[str, tuple[gpd.GeoD
     shapes = table.geometry.to_numpy()
     points = gpd.GeoDataFrame(table.drop(columns="geometry"), geometry=shapely.point_on_surface(shapes), crs=CRS)
     out: dict[str, tuple[gpd.GeoDataFrame, dict[str, Any]]] = {"ledger": (points, by_class)}
-    short = [c for c in _OUTLINED if c in table]
+    short = [c for c in _AREA_COLUMNS if c in table]
     areas = table[np.isin(shapely.get_type_id(shapes), _AREAS)]
     if len(areas):
         out["ledger_areas"] = (areas[[*short, "geometry"]], by_class | {"faint": True})
@@ -224,7 +224,7 @@ def _texts(table: pd.DataFrame) -> gpd.GeoDataFrame:
     return out
 
 
-def _styled(file: Path, layers: dict[str, tuple[str, dict[str, Any]]]) -> None:
+def _add_styles(file: Path, layers: dict[str, tuple[str, dict[str, Any]]]) -> None:
     """Add the styles, and replace times of creation by a fixed time."""
     base = sqlite3.connect(file)
     try:
@@ -254,7 +254,7 @@ def _styled(file: Path, layers: dict[str, tuple[str, dict[str, Any]]]) -> None:
             handle.write((1).to_bytes(4, "big"))
 
 
-def _tidy(shapes: np.ndarray) -> np.ndarray:
+def _normalised(shapes: np.ndarray) -> np.ndarray:
     """Return shapes with outer rings counter-clockwise and coordinates of `DECIMALS` digits."""
     out = shapely.orient_polygons(shapes)
     return np.asarray(shapely.transform(out, lambda xy: np.round(xy, DECIMALS)), dtype=object)
@@ -264,36 +264,36 @@ def _plain(column: pd.Series) -> list[Any]:
     return column.astype(object).where(column.notna(), None).tolist()
 
 
-def _list(text: object) -> list[Any] | None:
+def _parsed_list(text: object) -> list[Any] | None:
     if not isinstance(text, str):
         return None
     try:
-        found = _sound(json.loads(text, parse_constant=lambda _: None))
+        found = _cleaned_json(json.loads(text, parse_constant=lambda _: None))
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, list) else None
 
 
-def _sound(value: object) -> object:
+def _cleaned_json(value: object) -> object:
     """Return parsed JSON with cleaned texts, and null for numbers that are not finite (1e999)."""
     if isinstance(value, str):
         return clean(value)
     if isinstance(value, float):
         return value if np.isfinite(value) else None
     if isinstance(value, list):
-        return [_sound(v) for v in value]
+        return [_cleaned_json(v) for v in value]
     if isinstance(value, dict):
-        return {clean(k): _sound(v) for k, v in value.items()}
+        return {clean(k): _cleaned_json(v) for k, v in value.items()}
     return value
 
 
 def _placemark(row: dict[str, Any], shape: shapely.Geometry | None) -> str:
     rank, name = row.get("rank"), row.get("declared_name") or row.get("declared_id") or row.get("site_id") or ""
-    shown = [(k, row[k]) for k in _SHOWN if row.get(k) is not None]
+    shown = [(k, row[k]) for k in _IN_DESCRIPTION if row.get(k) is not None]
     data = "".join(
         f'<Data name="{k}"><value>{escape(_figure(v))}</value></Data>'
         for k, v in row.items()
-        if v is not None and k not in _SHOWN and k != "alternatives"
+        if v is not None and k not in _IN_DESCRIPTION and k != "alternatives"
     )
     place = "" if shape is None else _kml(shape)
     return (

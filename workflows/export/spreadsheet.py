@@ -31,10 +31,11 @@ MAX_UNITS = 32_767  # UTF-16 code units per cell (Excel specifications and limit
 _CUT = " ... [cut: a cell holds no more; the CSV has it whole]"
 _PART = 5000  # rows converted to XML at once
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # earliest date of a ZIP archive
-_WIDE = ("＝", "＋", "－", "＠")  # full-width = + - @: formulas in spreadsheets set to an East Asian language
+# full-width = + - @: formulas in spreadsheets set to an East Asian language
+_FULL_WIDTH_OPERATORS = ("＝", "＋", "－", "＠")
 _ESCAPE = re.compile("_(?=x[0-9A-Fa-f]{4}_)")  # Excel reads _x0009_ as a tab (ECMA-376, ST_Xstring)
 # columns of long texts, which get wide columns
-_LONG = re.compile(r"(evidence|settles|statement|assumptions|status_check|alternatives|_why|licence|also|scenes)")
+_LONG_TEXTS = re.compile(r"(evidence|settles|statement|assumptions|status_check|alternatives|_why|licence|also|scenes)")
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
@@ -81,13 +82,13 @@ def write_xlsx(
     ]  # fmt: skip
     entries += [(name, "", f"No column: {why}.", "none", 0) for name, why in NOT_HELD]
     header = ("column", "unit", "meaning", "from table", "entries that have it")
-    _words(book, "fields", header, entries, (26, 10, 100, 14, 18))
-    _words(book, "about", ("subject", "what it says"), about, (34, 130))
+    _text_sheet(book, "fields", header, entries, (26, 10, 100, 14, 18))
+    _text_sheet(book, "about", ("subject", "what it says"), about, (34, 130))
     with run_folder.written(path) as part:
         raw = part.with_suffix(".raw.part")
         try:
             book.save(raw)
-            _filled(raw, part, rows)
+            _with_rows_inserted(raw, part, rows)
         finally:
             raw.unlink(missing_ok=True)
     notes = [f"XLSX: {len(parts)} sheets, as one holds {room} entries"] if len(parts) > 1 else []
@@ -99,7 +100,7 @@ def _safe(table: pd.DataFrame) -> pd.DataFrame:
     out = run_folder.defuse(table)
     for name in out.columns:
         if out[name].dtype == "string":
-            wide = out[name].str.startswith(_WIDE).fillna(False).astype(bool)
+            wide = out[name].str.startswith(_FULL_WIDTH_OPERATORS).fillna(False).astype(bool)
             if wide.any():
                 out[name] = out[name].where(~wide, "'" + out[name])
     headers = run_folder.defuse(pd.DataFrame({"name": pd.array([str(c) for c in out.columns], dtype="string")}))["name"]
@@ -119,7 +120,7 @@ def _sheet(book: Workbook, title: str, n: int, columns: list[Field]) -> tuple[li
     classes = {}
     for klass, color in COLORS.items():
         cell = WriteOnlyCell(sheet)
-        cell.fill = PatternFill("solid", start_color=_pale(color))
+        cell.fill = PatternFill("solid", start_color=_half_white(color))
         classes[klass] = int(cell.style_id)
     return [int(_cell(sheet, f).style_id) for f in columns], classes
 
@@ -218,17 +219,17 @@ def _cell(sheet: _Sheet, f: Field) -> Cell:
 
 
 def _width(f: Field) -> float:
-    if _LONG.search(f.name):
+    if _LONG_TEXTS.search(f.name):
         return 60.0
     return max(10.0, len(f.name) + 3.0, 22.0 if f.text else 0.0)
 
 
-def _pale(color: str) -> str:
+def _half_white(color: str) -> str:
     """Return the colour '#rrggbb' mixed half and half with white, as 'RRGGBB'."""
     return "".join(f"{(int(color[k : k + 2], 16) + 255) // 2:02X}" for k in (1, 3, 5))
 
 
-def _words(
+def _text_sheet(
     book: Workbook, title: str, header: tuple[str, ...], rows: list[tuple[Any, ...]] | list[tuple[str, str]],
     widths: tuple[int, ...],
 ) -> None:  # fmt: skip
@@ -253,7 +254,7 @@ def _words(
         sheet.append(line)
 
 
-def _filled(source: Path, target: Path, rows: dict[str, Iterator[str]]) -> None:
+def _with_rows_inserted(source: Path, target: Path, rows: dict[str, Iterator[str]]) -> None:
     """Copy an XLSX, insert `rows` into its sheets, and remove its time of creation."""
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as new:
         for name in old.namelist():

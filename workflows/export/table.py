@@ -30,7 +30,7 @@ from overwatt.workflows.io.run_folder import read_table
 DIGITS = 6
 """Significant digits of numbers in the list; the ledger itself holds all digits."""
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]+")  # with characters that XML forbids
-_MIXED = re.compile("[\u202a-\u202e\u2066-\u2069]")  # bidirectional overrides: make text look different from what it is
+_BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")  # bidirectional overrides: make text look different from what it is
 # classes that may have the wording 'inconsistency'
 _STRONG = ("undeclared", "above_declared", "type_mismatch")
 
@@ -78,7 +78,7 @@ def read(path: Path, observed: Path | None = None, declared: Path | None = None)
         source = file.with_name(SOURCES[name])
         given = {"sites": observed, "declared": declared}.get(name)
         if given is not None:
-            table = _foreign(given, name)
+            table = _given_table(given, name)
             source = given
         else:
             table = _table(source, name)
@@ -95,8 +95,10 @@ def read(path: Path, observed: Path | None = None, declared: Path | None = None)
                 (judged.name, _sha(judged)),
             )
             break
-    if len(twice := ledger["entry_id"][ledger["entry_id"].duplicated()]):
-        notes.append(f"{len(twice)} entries share their entry_id with another one, such as {clean(twice.iloc[0])[:60]}")
+    if len(duplicates := ledger["entry_id"][ledger["entry_id"].duplicated()]):
+        notes.append(
+            f"{len(duplicates)} entries share their entry_id with another one, such as {clean(duplicates.iloc[0])[:60]}"
+        )
     for name, key in (("sites", "site_id"), ("declared", "declared_id")):
         if name in found:
             absent = int((ledger[key].notna() & ~ledger[key].isin(found[name][key])).sum())
@@ -111,7 +113,7 @@ def read(path: Path, observed: Path | None = None, declared: Path | None = None)
 
 def clean(value: object) -> str:
     """Return text without control characters, bidirectional overrides and surrounding white space."""
-    return _MIXED.sub("", _CONTROL.sub(" ", str(value))).strip()
+    return _BIDI.sub("", _CONTROL.sub(" ", str(value))).strip()
 
 
 def fields(inputs: Inputs) -> list[Field]:
@@ -165,11 +167,11 @@ def listing(inputs: Inputs, top: int | None = None) -> gpd.GeoDataFrame:
             if source is None:  # footprints without sites
                 continue
             values = pd.Series(source[f.column].array)
-        out[f.name] = _plain(values, f)
+        out[f.name] = _formatted(values, f)
     return gpd.GeoDataFrame(pd.DataFrame(out), geometry=gpd.GeoSeries(shapes, crs=tables.CRS), crs=tables.CRS)
 
 
-def _plain(values: pd.Series, f: Field) -> pd.Series:
+def _formatted(values: pd.Series, f: Field) -> pd.Series:
     """Return a column as cleaned text, nullable integer or boolean, or float of `DIGITS` significant digits."""
     if f.name == "seed":  # 64 bits, which a spreadsheet would round
         return values.astype("Int64").astype("string")
@@ -249,7 +251,7 @@ def _indexed(table: pd.DataFrame, key: str) -> pd.DataFrame:
     return frame.set_index(frame[key].astype(object))
 
 
-def _foreign(file: Path, name: str) -> gpd.GeoDataFrame:
+def _given_table(file: Path, name: str) -> gpd.GeoDataFrame:
     return registries.read_observed(file)[0] if name == "sites" else registries.read(file, aside=[])
 
 

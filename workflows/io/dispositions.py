@@ -39,7 +39,7 @@ _ALIASES = {
     "not_a_data_center": "not_dc",
 }
 MAX_TABLE_BYTES = 200_000_000  # own choice: far above any real table
-_BEGINNING = pd.Timestamp("1900-01-01", tz="UTC")  # a finding without a time counts as the earliest
+_EARLIEST = pd.Timestamp("1900-01-01", tz="UTC")  # a finding without a time counts as the earliest
 
 
 def read_dispositions(path: Path) -> gpd.GeoDataFrame:
@@ -59,19 +59,18 @@ def read_dispositions(path: Path) -> gpd.GeoDataFrame:
     out["site_id"] = frame[columns["site_id"]].to_numpy() if "site_id" in columns else None
     out["site_id"] = [None if pd.isna(v) or not str(v).strip() else str(v).strip() for v in out["site_id"]]
     out["disposition_id"] = [str(v).strip() for v in out["disposition_id"]]
-    if twice := out["disposition_id"][out["disposition_id"].duplicated()].tolist():
+    if duplicates := out["disposition_id"][out["disposition_id"].duplicated()].tolist():
         raise RegistryError(
-            f"{name}: disposition_id '{twice[0]}' occurs twice; the table is append-only: give each row its own id"
+            f"{name}: disposition_id '{duplicates[0]}' occurs twice; the table is append-only: give each row its own id"
         )
     out["finding"] = [_finding(v, i, name) for v, i in zip(out["finding"], out["disposition_id"], strict=True)]
     out["class"] = out["finding"].map(FINDINGS)
     out["time"] = [_time(v, i, name) for v, i in zip(out["time"], out["disposition_id"], strict=True)]
     shapes = [_outline(g, i, name) for g, i in zip(frame.geometry, out["disposition_id"], strict=True)]
-    bare = (out["site_id"].isna() & pd.isna(np.asarray(shapes, dtype=object))).tolist()
-    if any(bare):
-        raise RegistryError(
-            f"{name}: disposition '{out['disposition_id'][bare.index(True)]}' has neither site_id nor outline; give one"
-        )
+    without_place = (out["site_id"].isna() & pd.isna(np.asarray(shapes, dtype=object))).tolist()
+    if any(without_place):
+        disposition = out["disposition_id"][without_place.index(True)]
+        raise RegistryError(f"{name}: disposition '{disposition}' has neither site_id nor outline; give one of them")
     return gpd.GeoDataFrame(out, geometry=gpd.GeoSeries(shapes, crs="OGC:CRS84"), crs="OGC:CRS84")
 
 
@@ -95,7 +94,7 @@ def _finding(value: object, disposition: str, name: str) -> str:
 
 def _time(value: object, disposition: str, name: str) -> pd.Timestamp:
     if value is None or pd.isna(value):  # type: ignore[call-overload]
-        return _BEGINNING
+        return _EARLIEST
     try:
         moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value).strip())
     except ValueError as error:

@@ -52,17 +52,17 @@ def read_csv(file: Path) -> pd.DataFrame:
             header = stream.readline()
             if not header.strip("\ufeff\r\n\t ,;"):
                 raise RegistryError(f"registry '{file.name}' is empty")
-            parted = max(",;\t", key=header.count)
-            names = next(csvs.reader([header], delimiter=parted))
+            separator = max(",;\t", key=header.count)
+            names = next(csvs.reader([header], delimiter=separator))
             names = _unique(file, (as_text(c) or "" for c in names))
-            return _columns(file, stream, parted, names)
+            return _columns(file, stream, separator, names)
     except (OSError, ValueError, csvs.Error) as error:
         raise unreadable(file, error) from error
     finally:
         csvs.field_size_limit(limit)
 
 
-def _columns(file: Path, lines: Iterable[str], parted: str, names: list[str]) -> pd.DataFrame:
+def _columns(file: Path, lines: Iterable[str], separator: str, names: list[str]) -> pd.DataFrame:
     width, chunks = len(names), [list[pa.Array]() for _ in [*names, FAULT]]
     rows: list[list[str]] = []
     faults: list[str | None] = []
@@ -74,7 +74,7 @@ def _columns(file: Path, lines: Iterable[str], parted: str, names: list[str]) ->
         rows.clear()
         faults.clear()
 
-    for n, (row, problem) in enumerate(_lines(lines, parted, width), start=1):
+    for n, (row, problem) in enumerate(_lines(lines, separator, width), start=1):
         faults.append(f"registry '{file.name}', row {n}: {problem}" if problem else None)
         rows.append((row + [""] * width)[:width] if problem else row)
         if len(rows) == _CHUNK:
@@ -87,23 +87,23 @@ def _columns(file: Path, lines: Iterable[str], parted: str, names: list[str]) ->
     return pd.DataFrame(columns)
 
 
-def _lines(lines: Iterable[str], parted: str, width: int) -> Iterator[tuple[list[str], str | None]]:
+def _lines(lines: Iterable[str], separator: str, width: int) -> Iterator[tuple[list[str], str | None]]:
     """Yield each record with the description of its fault, None if there is none.
 
     A broken quote makes the reader swallow the lines after it. These lines are therefore read again, so that only the
     line with the broken quote is lost.
     """
-    source, taken, again = iter(lines), list[str](), list[str]()
+    source, taken, unread = iter(lines), list[str](), list[str]()
 
     def feed() -> Iterator[str]:
         while True:
-            line = again.pop() if again else next(source, None)
+            line = unread.pop() if unread else next(source, None)
             if line is None:
                 return
             taken.append(line)
             yield line
 
-    reader = csvs.reader(feed(), delimiter=parted, strict=True)
+    reader = csvs.reader(feed(), delimiter=separator, strict=True)
     while True:
         taken.clear()
         try:
@@ -111,25 +111,25 @@ def _lines(lines: Iterable[str], parted: str, width: int) -> Iterator[tuple[list
         except StopIteration:
             return
         except csvs.Error as error:
-            again.extend(reversed(taken[1:]))
+            unread.extend(reversed(taken[1:]))
             if not taken:
                 return
             yield [], f"cannot be read: {error}"
-            reader = csvs.reader(feed(), delimiter=parted, strict=True)
+            reader = csvs.reader(feed(), delimiter=separator, strict=True)
             continue
         if len(row) == width:
             yield row, None
         elif row and len(row) > width and not any(c.strip() for c in row[width:]):
             yield row[:width], None  # spreadsheets append empty fields to lines
         elif row:
-            again.extend(reversed(taken[1:]))
+            unread.extend(reversed(taken[1:]))
             yield row, f"{len(row)} fields, the header has {width}"
         # an empty line is not a row
 
 
 def _encoding(file: Path) -> str:
     """Return the encoding: UTF-16 by its byte-order mark, UTF-8 if valid, else Windows-1252 or Latin-1."""
-    decoder, utf8, odd = codecs.getincrementaldecoder("utf-8")(), True, False
+    decoder, utf8, not_cp1252 = codecs.getincrementaldecoder("utf-8")(), True, False
     with file.open("rb") as stream:
         first = True
         while part := stream.read(2**20):
@@ -140,12 +140,12 @@ def _encoding(file: Path) -> str:
                 utf8 = utf8 and decoder.decode(part) is not None
             except UnicodeDecodeError:
                 utf8 = False
-            odd = odd or bool(_NOT_CP1252 & frozenset(part))
+            not_cp1252 = not_cp1252 or bool(_NOT_CP1252 & frozenset(part))
     try:
         decoder.decode(b"", final=True)
     except UnicodeDecodeError:
         utf8 = False
-    return "utf-8-sig" if utf8 else "latin-1" if odd else "cp1252"
+    return "utf-8-sig" if utf8 else "latin-1" if not_cp1252 else "cp1252"
 
 
 def _unique(file: Path, names: Iterable[str]) -> list[str]:

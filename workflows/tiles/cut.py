@@ -53,7 +53,7 @@ Say = Callable[[str], None]
 Tick = Callable[[int, int, int], None]  # done, failed, total
 _CHUNK = 32  # tiles per task; own choice: small enough for a steady progress bar, large enough to amortise the task
 # names of tiles; only such files are removed as stale
-_OURS = re.compile(r"^[0-9a-f]{24}\.tif$")
+_TILE_NAME = re.compile(r"^[0-9a-f]{24}\.tif$")
 
 
 @dataclass
@@ -224,7 +224,7 @@ def _run(
         for a in range(0, len(own), _CHUNK if workers > 1 else 1)
     ]
 
-    def take(results: list[tuple[list[dict[str, Any]], int, str]]) -> None:
+    def collect(results: list[tuple[list[dict[str, Any]], int, str]]) -> None:
         nonlocal reused, looked
         for found, kept, failure in results:
             for row in found:
@@ -238,12 +238,12 @@ def _run(
 
     if workers == 1:
         for chunk in chunks:
-            take(_cut_chunk(chunk))
+            collect(_cut_chunk(chunk))
     else:
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
             try:
                 for results in pool.map(_cut_chunk, chunks):
-                    take(results)
+                    collect(results)
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
@@ -279,7 +279,7 @@ def _remove_stale(out: Path, current: set[str]) -> None:
     """Remove tiles of earlier cuts that are not in the new index; other files are kept."""
     for folder in ("pictures", "masks"):
         for path in (out / folder).glob("*.tif"):
-            if _OURS.match(path.name) and path.stem not in current:
+            if _TILE_NAME.match(path.name) and path.stem not in current:
                 path.unlink()
         for path in (out / folder).glob(".*.part"):  # incomplete files of a killed command
             path.unlink()

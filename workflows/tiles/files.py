@@ -242,7 +242,7 @@ def _described(job: Job, plan: Plan, split: str, near: np.ndarray, keep: np.ndar
     """Return the columns of a row that describe the origin of the tile."""
     image, labels, s = job.image, job.labels.iloc[near], job.settings
 
-    def words(*texts: str) -> str:
+    def joined_texts(*texts: str) -> str:
         return "; ".join(sorted({t for t in texts if t}))
 
     if len(near):
@@ -269,9 +269,9 @@ def _described(job: Job, plan: Plan, split: str, near: np.ndarray, keep: np.ndar
         "col_px": plan.col,
         "guard_m": s.guard_m,
         "weight": 1.0,
-        "licence": words(s.licence, *labels["licence"]),
-        "attribution": words(s.attribution, *labels["attribution"]),
-        "label_source": words(*labels["source"]),
+        "licence": joined_texts(s.licence, *labels["licence"]),
+        "attribution": joined_texts(s.attribution, *labels["attribution"]),
+        "label_source": joined_texts(*labels["source"]),
         "rank": 1,
         "geometry": footprint,
         **plan.extra,

@@ -69,7 +69,7 @@ def cut_dispositions(
         raise GridError(
             "dispositions: the imagery has no georeference, so sites cannot be located on it; give imagery with a CRS"
         )
-    verdicts, inked = verdicts_of(judged, sites, footprints, dispositions.name)
+    verdicts, labels_of_findings = verdicts_of(judged, sites, footprints, dispositions.name)
     ignored = int((judged["class"] == "unknown").sum())
     if not len(verdicts):
         raise ConfigError(
@@ -84,14 +84,16 @@ def cut_dispositions(
         for rank, v in enumerate(verdicts.to_dict("records"), 1):
             extra = {k: v[k] for k in ("kind", "disposition_id", "site_id", "finding", "p_data_center")}
             extra |= {"rank": rank, "run": manifest}
-            spots = [p for i, image in enumerate(opened) for p in _over(i, image, v["geometry"], settings.size_px)]
+            spots = [
+                p for i, image in enumerate(opened) for p in _tiles_over(i, image, v["geometry"], settings.size_px)
+            ]
             if not spots:
                 outside.append(v["disposition_id"])
             plans += [Plan(i, row, col, split[v["disposition_id"]], extra) for i, row, col in spots]
         return plans
 
     strict = TileSettings(**{**settings.__dict__, "unlabelled": "ignore", "empty": False})
-    result = cut_labels(opened, inked, out, strict, progress=progress or Progress(), plan=plan)
+    result = cut_labels(opened, labels_of_findings, out, strict, progress=progress or Progress(), plan=plan)
     result["dispositions"] = {
         "read": len(given),
         "superseded": len(given) - len(judged),
@@ -127,8 +129,8 @@ def verdicts_of(
         RegistryError: a finding without outline names a site that is not in the run.
     """
     known = {str(s): i for i, s in enumerate(sites["site_id"])}
-    halls = footprints[footprints["class"] == "data_center"]
-    tree = shapely.STRtree(halls.geometry.to_numpy())
+    buildings = footprints[footprints["class"] == "data_center"]
+    tree = shapely.STRtree(buildings.geometry.to_numpy())
     rows, labels = [], []
     for d in judged.to_dict("records"):
         site, drawn = d["site_id"], d["geometry"]
@@ -138,7 +140,7 @@ def verdicts_of(
                 raise RegistryError(f"{where}: site '{site}' is not in the run; {nearest(site, known)}")
             site = None  # a name of the inspector, not of the run
         p = None if site is None else float(sites["p_data_center"].iloc[known[site]])
-        shapes = [drawn] if drawn is not None else _halls_of(sites.geometry.iloc[known[str(site)]], halls, tree)
+        shapes = [drawn] if drawn is not None else _buildings_of(sites.geometry.iloc[known[str(site)]], buildings, tree)
         # the edge of a footprint is an estimate of the network; only a drawn outline shows where background begins
         ring = [("background", _ring(shapes))] if drawn is not None else []
         for klass, shape in [(d["class"], s) for s in shapes] + ring:
@@ -165,10 +167,10 @@ def verdicts_of(
     return verdicts, table
 
 
-def _halls_of(site: shapely.Geometry, halls: gpd.GeoDataFrame, tree: shapely.STRtree) -> list[shapely.Geometry]:
+def _buildings_of(site: shapely.Geometry, buildings: gpd.GeoDataFrame, tree: shapely.STRtree) -> list[shapely.Geometry]:
     """Return the data-center buildings of a site in the run; the outline of the site if there is none."""
     # a building belongs to the site if half of it lies inside; own choice, as outlines of sites are simplified
-    found = [halls.geometry.iloc[int(i)] for i in np.sort(tree.query(site, predicate="intersects"))]
+    found = [buildings.geometry.iloc[int(i)] for i in np.sort(tree.query(site, predicate="intersects"))]
     return [g for g in found if site.intersection(g).area >= 0.5 * g.area] or [site]
 
 
@@ -187,7 +189,7 @@ def _ring(shapes: Sequence[shapely.Geometry]) -> shapely.Geometry:
     return shapely.transform(grown, back)
 
 
-def _over(number: int, image: Image, shape: shapely.Geometry, size_px: int) -> list[tuple[int, int, int]]:
+def _tiles_over(number: int, image: Image, shape: shapely.Geometry, size_px: int) -> list[tuple[int, int, int]]:
     """Return (image, row, col) of the smallest regular cover of a shape, centred on it; empty if off the image."""
     px = to_pixels(gpd.GeoSeries([shape], crs="OGC:CRS84"), image)[0]
     ny, nx = image.shape

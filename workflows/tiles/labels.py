@@ -156,11 +156,11 @@ def _parquet(path: Path) -> gpd.GeoDataFrame:
 
 
 def _polygons(shape: shapely.Geometry, name: str) -> shapely.Geometry:
-    """The valid, areal part of an outline."""
+    """Return the valid polygons of an outline; lines and points that make_valid leaves are dropped."""
     if shapely.get_num_coordinates(shape) > MAX_VERTICES:
-        raise RegistryError(f"{name}: an outline has more than {MAX_VERTICES:,} vertices")
+        raise RegistryError(f"{name}: an outline has more than {MAX_VERTICES:,} vertices; simplify it")
     if not np.isfinite(shapely.get_coordinates(shape)).all():
-        raise RegistryError(f"{name}: an outline has a coordinate that is no number, or lies outside of its CRS")
+        raise RegistryError(f"{name}: an outline has a non-numeric coordinate, or lies outside its CRS")
     valid = shape if shape.is_valid else shapely.make_valid(shape)
     parts = [p for p in shapely.get_parts(valid) if p.geom_type in ("Polygon", "MultiPolygon")]
     return shapely.union_all(parts) if len(parts) != 1 else parts[0]
@@ -170,7 +170,7 @@ def _polygons(shape: shapely.Geometry, name: str) -> shapely.Geometry:
 
 
 def _coco(path: Path) -> dict[str, Any] | None:
-    """The file as COCO; None where it is something else."""
+    """Return the content of a COCO file; None for another format."""
     if not path.is_file():
         return None  # the reader of vector files says so
     with path.open("rb") as file:
@@ -182,7 +182,7 @@ def _coco(path: Path) -> dict[str, Any] | None:
     try:
         data = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise RegistryError(f"{path.name}: not readable JSON") from error
+        raise RegistryError(f"{path.name}: not readable JSON; export the labels again") from error
     return data if {"images", "annotations"} <= set(data) else None
 
 
@@ -223,7 +223,7 @@ def _from_coco(file: LabelFile, data: dict[str, Any], images: Sequence[Image]) -
 def _records(data: dict[str, Any], key: str, needed: tuple[str, ...], name: str) -> list[dict[str, Any]]:
     records = data.get(key) or []
     if not isinstance(records, list):
-        raise RegistryError(f"{name}: '{key}' is not a list, as COCO has it")
+        raise RegistryError(f"{name}: '{key}' is not a list; COCO requires one")
     for n, record in enumerate(records):
         for field in needed:
             if not isinstance(record, dict) or not isinstance(record.get(field), int | str):
@@ -282,10 +282,10 @@ def _shape_of(annotation: dict[str, Any], name: str) -> shapely.Geometry:
     if not outlines:
         x, y, w, h = _numbers(annotation.get("bbox"), where, "bbox", lambda n: n == 4)
         if w <= 0 or h <= 0:
-            raise RegistryError(f"{where}: bbox {w:g} x {h:g} has no area")
+            raise RegistryError(f"{where}: bbox {w:g} x {h:g} has no area; give width and height above 0")
         return shapely.box(x, y, x + w, y + h)
     if not isinstance(outlines, list):
-        raise RegistryError(f"{where}: segmentation is neither polygons nor a box")
+        raise RegistryError(f"{where}: segmentation is neither polygons nor a box; export the labels as polygons")
     parts = []
     for flat in outlines:
         ring = _numbers(flat, where, "segmentation", lambda n: n >= 6 and n % 2 == 0)
