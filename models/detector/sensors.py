@@ -1,8 +1,8 @@
-"""Sensor profiles: which weights look at which imagery, and at what ground size.
+"""Sensor profiles: which weights are used for which imagery, at which ground sampling distance.
 
-In: a profile's name, or a weights file. Out: the weights file and what its card becomes. A profile
-narrows the card of its weights: imagery within `native_range_m` keeps its own pixels, finer imagery
-within `gsd_range_m` is averaged to `gsd_m`, anything else is refused.
+In: the name of a profile, or a weights file. Out: the weights file, and the profile that restricts its card. Imagery
+within `native_range_m` keeps its own pixels, finer imagery within `gsd_range_m` is averaged to `gsd_m`, and other
+imagery is refused.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ class Profile:
 
     Attributes:
         name: as given to `--profile`.
-        sensor: in words.
+        sensor: description of the imagery.
         weights: file name in models/weights.
-        gsd_m, gsd_range_m, native_range_m: metres a pixel; see `ModelCard`.
+        gsd_m, gsd_range_m, native_range_m: metres per pixel; see `ModelCard`.
     """
 
     name: str
@@ -36,11 +36,11 @@ class Profile:
 
     @property
     def path(self) -> Path:
-        """The weights file."""
+        """Path of the weights file."""
         return FOLDER / self.weights
 
     def narrowed(self, card: ModelCard) -> ModelCard:
-        """The card of the weights with this profile's ground sizes."""
+        """Return the card of the weights with the ground sampling distances of this profile."""
         sizes = {"gsd_m": self.gsd_m, "gsd_range_m": self.gsd_range_m, "native_range_m": self.native_range_m}
         return card.model_copy(update=sizes)
 
@@ -55,10 +55,10 @@ PROFILES = (
 
 
 def named(name: str) -> Profile:
-    """The profile of a name.
+    """Return the profile of a name.
 
     Raises:
-        ModelContractError: there is none.
+        ModelContractError: there is no such profile.
     """
     for profile in PROFILES:
         if profile.name == name:
@@ -67,15 +67,17 @@ def named(name: str) -> Profile:
 
 
 def weights_of(profile: str | None, weights: Path | None) -> tuple[Path, Profile | None]:
-    """The weights file that a profile's name or a path asks for; the shipped ones where both are absent.
+    """Return the weights file for a profile or a path [default: bundled weights], and the profile if one is named.
 
     Raises:
-        ConfigError: both are given.
+        ConfigError: a profile and weights are both given.
         ModelContractError: there is no such profile.
     """
     if profile is None:
         return weights or DEFAULT_WEIGHTS, None
     if weights is not None:
-        raise ConfigError(f"profile '{profile}' and weights {weights.name}: give one; a profile has its own")
+        raise ConfigError(
+            f"profile '{profile}' and weights {weights.name}: give one of them; a profile has its own weights"
+        )
     found = named(profile)
     return found.path, found

@@ -1,12 +1,11 @@
-"""The model card as a STAC Item of the Machine Learning Model extension, for catalogues of models.
+"""The model card as a STAC Item of the Machine Learning Model extension (MLM), for catalogues of models.
 
-In: a card and its weights file. Out: an item that says what goes into the network, what comes out,
-where its training data lie, and which files hold it, with their hashes. The card stays the contract
-that the loader enforces; this says the same in the words that others read. Fields are written out
-here, because pystac's own class for them stops at version 1.4 of the extension.
+In: a card and its weights file. Out: an item that states the input and output of the network, the extent of its
+training data, and its files with their hashes. The loader enforces the card; the item repeats it in a standard format.
+The fields are written out here, because the class of pystac stops at version 1.4 of the extension.
 
-The item's place is the ground of the real training data, not where the weights may be used. Its time
-is the day the weights were made: the card does not say when the training imagery was taken.
+The geometry of the item is that of the real training data, not of the area where the weights may be used. Its time is
+the day on which the weights were made, because the card does not state the dates of the training imagery.
 """
 
 from __future__ import annotations
@@ -50,22 +49,24 @@ def mlm_item(
     """Describe weights as a STAC Item.
 
     Args:
-        card: their card.
+        card: card of the weights.
         weights_path: the `.safetensors` file; asset links are relative to its folder.
-        hyperparameters: how they were trained, such as `TrainSettings.model_dump()`; beside the width.
-        provider: who made them.
+        hyperparameters: settings of the training, such as `TrainSettings.model_dump()`; the width is added.
+        provider: who made the weights.
 
     Raises:
-        ModelContractError: the file cannot be loaded, it is not the card's, or the card's date is none.
+        ModelContractError: the file cannot be loaded or is not that of the card, or the card has an invalid date.
     """
     net, own = load(weights_path)
     if own.weights_sha256 != card.weights_sha256:
-        raise ModelContractError(f"{weights_path.name}: not the weights of card '{card.name}', whose hash is another")
+        raise ModelContractError(f"{weights_path.name}: not the weights of card '{card.name}': their hashes differ")
     try:
         made = datetime.fromisoformat(card.created).replace(tzinfo=UTC)
     except ValueError as error:
-        raise ModelContractError(f"card of '{card.name}': created '{card.created}' is not a date") from error
-    geometry, bbox = _ground([t.extent for t in card.training if t.extent is not None])
+        raise ModelContractError(
+            f"card of '{card.name}': created '{card.created}' is not a date; use ISO 8601 (2026-05-04)"
+        ) from error
+    geometry, bbox = _extent_of([t.extent for t in card.training if t.extent is not None])
     item = pystac.Item(card.name, geometry, bbox, made, _properties(card, provider), stac_extensions=[MLM_SCHEMA])
     item.properties |= {
         "mlm:total_parameters": sum(p.numel() for p in net.parameters()),
@@ -78,11 +79,11 @@ def mlm_item(
         title="Weights, half precision",
         media_type="application/octet-stream; application=safetensors",
         roles=["mlm:model", "mlm:weights"],
-        # STAC 1.1 allows bands in an item, where MLM wants them, only if an asset has them too
+        # MLM wants bands in the item; STAC 1.1 allows them there only if an asset has them too
         extra_fields={"mlm:artifact_type": "safetensors.torch.save_file", "bands": item.properties["bands"]},
     )
     item.add_asset("weights", weights)
-    # a multihash: 12 is sha2-256, 20 its 32 bytes
+    # checksum as a multihash: 0x12 is SHA-256, 0x20 its length of 32 bytes
     FileExtension.ext(weights, add_if_missing=True).apply(
         size=weights_path.stat().st_size, checksum=f"1220{card.weights_sha256}"
     )
@@ -101,7 +102,7 @@ def write(
     hyperparameters: Mapping[str, object] | None = None,
     provider: str = "Overwatt",
 ) -> Path:
-    """Write the item beside the weights as NAME.stac.json; see `mlm_item`."""
+    """Write the item next to the weights as NAME.stac.json and return its path; see `mlm_item`."""
     item = mlm_item(card, weights_path, hyperparameters=hyperparameters, provider=provider)
     path = weights_path.with_suffix(".stac.json")
     text = json.dumps(item.to_dict(include_self_link=False, transform_hrefs=False), indent=1, allow_nan=False)
@@ -110,7 +111,8 @@ def write(
 
 
 def _properties(card: ModelCard, provider: str) -> dict[str, Any]:
-    """Everything of an item's properties that follows from the card alone."""
+    """Return the properties of the item that follow from the card alone."""
+    # the patterns are those of the schemas of MLM (name) and STAC (license)
     name = (
         card.name if re.fullmatch(r"[a-zA-Z][\w.\-\s]+[a-zA-Z0-9]", card.name, re.ASCII) else f"weights {card.name} 1"
     )
@@ -147,7 +149,7 @@ def _properties(card: ModelCard, provider: str) -> dict[str, Any]:
 
 
 def _input(card: ModelCard) -> dict[str, Any]:
-    """The network's input, normalised from the numbers as they are in a file: 0..255 for display imagery."""
+    """Return the input of the network, with a normalisation for values as stored: 0..255 for display imagery."""
     full = [255.0 if card.units == "display_uint8" else 1.0] * len(card.bands) + [1.0] * len(card.thermal_bands)
     return {
         "name": "image",
@@ -186,10 +188,10 @@ def _output(card: ModelCard) -> dict[str, Any]:
     }
 
 
-def _ground(
+def _extent_of(
     extents: list[tuple[float, float, float, float]],
 ) -> tuple[dict[str, Any] | None, list[float] | None]:
-    """GeoJSON geometry and bbox of [west, south, east, north] boxes; west > east crosses the antimeridian."""
+    """Return GeoJSON geometry and bbox of [west, south, east, north] boxes; west > east crosses the antimeridian."""
     if not extents:
         return None, None
     boxes = []

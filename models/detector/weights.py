@@ -1,7 +1,7 @@
-"""Tensors of a set of weights: written in half precision, read back only when they match their card.
+"""Tensors of a set of weights: written in half precision, read back only if they match their card.
 
 In: a `.safetensors` file with its card. Out: a `SiteNet` and the `ModelCard`, or a `ModelContractError` that says
-what does not fit. Nothing is unpickled.
+what does not fit. Nothing is unpickled, so a file cannot run code.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from overwatt.models.detector.network import SiteNet
 
 
 def normalise(card: ModelCard, values: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """Scale to the network's input; a constant of the card, never of the tile.
+    """Return (value - mean) / std with the constants of the card, never with statistics of the tile.
 
     Args:
-        card: the weights' card.
-        values: (band, y, x) float32: the card's optical bands, 0..1, in its order; then its thermal
-            bands, kelvin, in its order, or none of them. NaN in a thermal band: not measured there.
-        valid: (y, x) bool; elsewhere the input is zero, the mean of the training data.
+        card: card of the weights.
+        values: (band, y, x) float32: the optical bands of the card, 0..1, in its order; then all its thermal bands in
+            its order or none of them, kelvin above the surroundings. NaN in a thermal band: not measured.
+        valid: (y, x) bool; where False the input is zero, the mean of the training data.
 
     Returns:
-        (channel, y, x) float32; a thermal band that is absent is zero.
+        (channel, y, x) float32; absent thermal bands are zero.
 
     Raises:
-        ModelContractError: another number of bands.
+        ModelContractError: the number of bands does not fit the card.
     """
     n = len(card.bands)
     if len(values) not in (n, card.channels):
@@ -57,10 +57,10 @@ def normalise(card: ModelCard, values: np.ndarray, valid: np.ndarray) -> np.ndar
 
 
 def save(net: SiteNet, card: ModelCard, path: Path) -> ModelCard:
-    """Write half-precision weights and the card beside them; return the card with its hash.
+    """Write half-precision weights and the card next to them; return the card with the hash of the weights.
 
     Raises:
-        ModelContractError: too large, or a weight half precision cannot hold (a diverged training).
+        ModelContractError: the file is too large, or a weight exceeds half precision (a diverged training).
     """
     tensors = {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in net.state_dict().items()}
     _check_finite(tensors, path.name)
@@ -83,11 +83,11 @@ def _check_finite(tensors: dict[str, Tensor], name: str) -> None:
 
 
 def load(path: Path = DEFAULT_WEIGHTS) -> tuple[SiteNet, ModelCard]:
-    """Load network and card, in float32, in evaluation mode.
+    """Load network and card; the network is in float32 and in evaluation mode.
 
     Raises:
-        ModelContractError: missing or oversized files, a hash that differs from the card's,
-            another architecture or other outputs, or tensors that do not fit.
+        ModelContractError: a file is missing or too large, its hash differs from that of the card, or the architecture,
+            the outputs or the tensors do not fit.
     """
     card = load_card(path)
     blob = read_weights(path, card)

@@ -1,9 +1,9 @@
 """Tables of facts: accelerators, cooling equipment, area priors and ratios, each row with its source.
 
-In: the CSV files beside this module (package data). Out: frozen records, read once and cached.
-They are kept as files so that a reader can question a number without reading code, and so
-that the report can print where each came from. A row says whether it was found in a source,
-derived by us, recalled, or is our own assumption.
+In: the CSV files next to this module (package data). Out: frozen records, read once and cached.
+The tables are files, so that a reader can check a number without reading code and the report can print its source.
+Each row says whether its number was found in a source, derived by us, recalled, or assumed by us. docs/methods.md says
+which formula uses which table.
 
 Attribution: rows naming Epoch AI rest on its data (epoch.ai/data), CC-BY 4.0.
 """
@@ -24,12 +24,22 @@ from overwatt.aoi.errors import ConfigError, nearest
 
 _T = TypeVar("_T")
 
-H100_BF16_TFLOP_S = 989.5  # dense; NVIDIA H100 SXM as in accelerators.csv
+H100_BF16_TFLOP_S = 989.5  # dense (no sparsity), H100 SXM; docs/methods.md, section 5.1
 
 
 @dataclass(frozen=True)
 class Accelerator:
-    """An AI chip: dense speed, and all-in IT watts (chip, host, network) of one chip at full load."""
+    """An AI chip (docs/methods.md, section 5.1).
+
+    Attributes:
+        chip: name.
+        tdp_w: thermal design power, W.
+        bf16_tflop_s, int8_tops: dense speed, without sparsity.
+        w_it, w_it_ln_sd: IT power per chip at full load, W, with its share of host and network; its ln-sd.
+        facility_w: the same with cooling and losses, W.
+        first_use_year: first year of use.
+        source: where the numbers come from.
+    """
 
     chip: str
     tdp_w: float
@@ -48,15 +58,15 @@ class Accelerator:
 
     @property
     def h100e_per_it_mw(self) -> float:
-        """H100 equivalents in one megawatt of IT power, dense BF16 basis."""
+        """H100 equivalents per megawatt of IT power, dense BF16 basis."""
         return self.h100e * 1e6 / self.w_it
 
 
 @dataclass(frozen=True)
 class UnitModel:
-    """One model of cooling machine: plan size and height in m, fans, capacity in kW.
+    """One model of a cooling machine: plan size and height in m, number of fans, capacity in kW.
 
-    `machine` is chiller, tower (one cell), dry_cooler or air_handler; `fan_diameter_m` is None where not stated.
+    `machine` is chiller, tower (one cell), dry_cooler or air_handler. `fan_diameter_m` is None where it is not stated.
     """
 
     machine: str
@@ -72,7 +82,10 @@ class UnitModel:
 
 @dataclass(frozen=True)
 class Law:
-    """Cooling capacity of equipment from its size: `coefficient_kw * size ** exponent`, with ln-sd."""
+    """Capacity of equipment from one size: `coefficient_kw * size ** exponent`, with ln-sd.
+
+    docs/methods.md, section 0. Laws of several inputs, with a covariance: `overwatt.models.capacity.equipment`.
+    """
 
     law: str
     equipment: str
@@ -93,7 +106,10 @@ class Law:
 
 @dataclass(frozen=True)
 class AreaPrior:
-    """Facility power per footprint of one class of building, and the class's share by year."""
+    """Facility power per m2 of footprint of one class of building, and its share of all buildings by year.
+
+    docs/methods.md, section 4.1.
+    """
 
     building_class: str
     kw_per_m2: float
@@ -107,9 +123,9 @@ class AreaPrior:
 class Ratio:
     """A dimensionless factor with its distribution.
 
-    `lognormal` has `median` and `ln_sd`; `one_plus_lognormal` is 1 plus a log-normal, so that it
-    exceeds 1; `beta` has `a` and `b`, stretched over `low`..`high` where given; `fixed` is `median`.
-    `weight` is the share in the mixture over its `group`, where there is one.
+    `lognormal` uses `median` and `ln_sd`. `one_plus_lognormal` is 1 plus a log-normal, so that it exceeds 1; its
+    `median` includes the 1. `beta` uses `a` and `b`, scaled to `low`..`high` (0..1 where absent). `fixed` is `median`.
+    `weight` is the share in the mixture of its `group`, where there is one.
     """
 
     name: str
@@ -125,7 +141,7 @@ class Ratio:
     source: str
 
     def draw(self, rng: np.random.Generator, draws: int) -> np.ndarray:
-        """Return draws, shape (draw,), float64."""
+        """Return random draws, shape (draw,), float64."""
         if self.distribution == "beta":
             low, high = self.low or 0.0, 1.0 if self.high is None else self.high
             return low + (high - low) * rng.beta(self.a, self.b, draws)
@@ -160,14 +176,14 @@ def accelerator(chip: str) -> Accelerator:
     """Return one accelerator by name.
 
     Raises:
-        ConfigError: there is none of that name.
+        ConfigError: the name is not in the table.
     """
     return _pick(accelerators(), chip, "accelerator")
 
 
 @cache
 def equipment() -> Mapping[str, Law]:
-    """Return the capacity laws of cooling equipment (and the generator) by name."""
+    """Return the one-input capacity laws of cooling equipment and of the generator by name."""
 
     def build(r: dict[str, str]) -> Law:
         return Law(
@@ -191,7 +207,7 @@ def law(name: str) -> Law:
     """Return one capacity law by name.
 
     Raises:
-        ConfigError: there is none of that name.
+        ConfigError: the name is not in the table.
     """
     return _pick(equipment(), name, "equipment law")
 
@@ -260,7 +276,7 @@ def ratio(name: str) -> Ratio:
     """Return one ratio by name.
 
     Raises:
-        ConfigError: there is none of that name.
+        ConfigError: the name is not in the table.
     """
     return _pick(ratios(), name, "ratio")
 
@@ -275,11 +291,11 @@ def group(name: str) -> tuple[Ratio, ...]:
 def fleet_mix(year: int, country: str | None = None) -> tuple[tuple[Accelerator, float], ...]:
     """Return the chips of AI fleets in a year with their shares of accelerator power, summing to 1.
 
-    A year outside the table takes the nearest year's mix, less chips not yet in use then; a country that
-    the table does not have takes that of no country in particular.
+    A year outside the table takes the mix of the nearest year, without chips that were not yet in use. A country
+    that is not in the table takes the mix without a country.
 
     Raises:
-        ConfigError: no chip of the table was in use by then.
+        ConfigError: no chip of the table was in use in that year.
     """
     rows = _fleet(country)
     tabled = str(fleet_mix_year(year, country))
@@ -293,12 +309,13 @@ def fleet_mix(year: int, country: str | None = None) -> tuple[tuple[Accelerator,
 
 
 def fleet_mix_year(year: int, country: str | None = None) -> int:
-    """Return the year of the table that `fleet_mix(year, country)` takes its shares from."""
+    """Return the year of the table that `fleet_mix(year, country)` uses."""
+    # nearest year; the earlier one if two are equally near
     return min({int(r["year"]) for r in _fleet(country)}, key=lambda y: (abs(y - year), y))
 
 
 def fleet_mix_country(country: str) -> bool:
-    """Whether the table has a mix of this country's own."""
+    """Whether the table has a mix for this country."""
     return any(r["country"] == country.upper() for r in _rows("fleet_mix.csv"))
 
 

@@ -1,7 +1,7 @@
-"""Columns of the inspection list: where each comes from, in which order, with unit and meaning.
+"""Columns of the inspection list: source, order, unit and meaning.
 
-In: nothing. Out: `FIELDS`, `OUTCOME`, `NOT_HELD`. Meanings of columns that pass through are those of
-`overwatt.pipeline.tables`; a field that nothing could fill is no column here but a line of `NOT_HELD` with the reason.
+In: nothing. Out: `FIELDS`, `OUTCOME`, `NOT_HELD`. Columns that are passed through have the meanings of
+`overwatt.pipeline.tables`. A field that nothing can fill is not a column: it is in `NOT_HELD`, with the reason.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SOURCES = {
     "plan": "inspection/plan.csv",
     "dispositions": "dispositions.*",
 }
-"""Tables beside the ledger, every one optional, and the files they are read from."""
+"""Tables next to the ledger, all optional, and the files that they are read from."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,12 @@ class Field:
     """One column of the list.
 
     Attributes:
-        name: in every format.
-        source: `ledger`, a key of `SOURCES`, or `made` (from the ledger alone).
-        column: in the source table.
-        unit: '' if none.
-        meaning: in words.
-        text: whether it holds text.
+        name: name in all formats.
+        source: `ledger`, a key of `SOURCES`, `made` (derived from the ledger), or `inspector` (to be filled in).
+        column: name in the source table.
+        unit: unit, '' if none.
+        meaning: description.
+        text: whether the column holds text.
     """
 
     name: str
@@ -123,7 +123,7 @@ OUTCOME: tuple[Field, ...] = (
     Field("time", "inspector", "", "", "to fill in: when, ISO 8601 with time zone", True),
     Field("note", "inspector", "", "", "to fill in: what else was found", True),
 )
-"""Columns for the inspector, in CSV and XLSX only."""
+"""Columns that the inspector fills in; in CSV and XLSX only."""
 
 WORDING = {
     "none": "The tables agree within their errors; nothing is asked.",
@@ -131,8 +131,8 @@ WORDING = {
     "inconsistency": "The tables differ past their errors, and the site is probably (0.9 or more) what the entry says. "
     "It is still no finding: only an answer or a visit gives one.",
 }
-"""Levels of wording; own choice, no level goes further."""
-SURE = 0.9  # probability from which the wording may be 'inconsistency'; own choice
+"""Levels of wording, and their meaning; no level goes further (docs/methods.md, section 2)."""
+SURE = 0.9  # least probability for the wording 'inconsistency'; own choice
 
 NOT_HELD = (
     ("first seen, last seen, dates of change", "one run is one look: `overwatt compare` of two runs gives them"),
@@ -150,4 +150,4 @@ NOT_HELD = (
     ("custody hash chain", "sheet about has the hashes of the tables used; a signed bundle is not made here"),
     ("feedback used in which model version", "known after the next training; its model card says so"),
 )  # fmt: skip
-"""Fields of an inspection list (docs/methods.md, section 6.3) that this list does not hold, and why."""
+"""Fields of an inspection list (docs/methods.md, section 6.3) that this list does not have, and why."""

@@ -1,7 +1,7 @@
 """The inspection list for maps: GeoPackage that QGIS opens styled, KML, GeoJSON (RFC 7946).
 
-In: the list as `export_table.listing` makes it, and the tables beside it. Out: files, the same bytes for the same
-input. Names come from strangers and are escaped wherever a format has markup.
+In: the list as of `table.listing`, and the tables next to the ledger. Out: files; the same input gives the same bytes.
+Names come from untrusted sources and are escaped in every format that has markup.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from overwatt.workflows.export.table import Inputs, clean
 from overwatt.workflows.io import run_folder
 
 DATE = "2000-01-01T00:00:00.000Z"
-"""Stands where a format wants the time of making, so that the same list gives the same bytes."""
-DECIMALS = 7  # of a degree: 1 cm
-_COUNTERS = (24, 92)  # offsets of the change counter and of the change it is valid for (SQLite file format, 1.3)
+"""Time of creation, where a format requires one: fixed, so that the same list gives the same bytes."""
+DECIMALS = 7  # of coordinates in degrees: 1 cm; RFC 7946 section 11.2 advises against more precision than needed
+_COUNTERS = (24, 92)  # offsets of file change counter and version-valid-for (SQLite file format, section 1.3)
 _POINTS = (shapely.GeometryType.POINT, shapely.GeometryType.MULTIPOINT)
 _AREAS = (shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON)
 _LINES = (shapely.GeometryType.LINESTRING, shapely.GeometryType.LINEARRING, shapely.GeometryType.MULTILINESTRING)
@@ -36,15 +36,16 @@ _STYLES = """CREATE TABLE layer_styles (
 id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, f_table_catalog TEXT(256), f_table_schema TEXT(256),
 f_table_name TEXT(256), f_geometry_column TEXT(256), styleName TEXT(30), styleQML TEXT, styleSLD TEXT,
 useAsDefault BOOLEAN, description TEXT, owner TEXT(30), ui TEXT(30),
-update_time DATETIME DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ','now')))"""  # as QGIS makes it
-_SHOWN = (
+update_time DATETIME DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ','now')))"""  # as QGIS creates it
+# shown in the description of a KML placemark; the other columns are in ExtendedData
+_IN_DESCRIPTION = (
     "wording", "rank", "undeclared_flop_90d", "p_over_1e25", "p_over_1e26", "p_data_center", "p_match", "it_mw_p50",
     "declared_it_mw", "status_check", "evidence_for", "evidence_against", "settles", "next_step", "declared_source",
     "declared_licence",
 )  # fmt: skip
 
-
-_OUTLINED = (
+# columns of the layer ledger_areas
+_AREA_COLUMNS = (
     "entry_id", "rank", "class", "wording", "site_id", "declared_id", "it_mw_p50", "declared_it_mw",
     "undeclared_flop_90d",
 )  # fmt: skip
@@ -53,10 +54,11 @@ _OUTLINED = (
 def write_geopackage(
     path: Path, table: gpd.GeoDataFrame, inputs: Inputs, fields: list[Field], about: list[tuple[str, str]]
 ) -> list[str]:
-    """Write layers ledger (a point an entry), ledger_areas, sites, declared, looked_at, footprints; return their names.
+    """Write layers ledger (points of entries), ledger_areas, sites, declared, looked_at, footprints; return the names.
 
-    A table with points and outlines becomes two layers, NAME and NAME_points, as a style fits one kind only. Tables
-    `fields` and `about` say what the columns mean and what the list rests on; `layer_styles` has the styles.
+    A table with points and outlines becomes two layers, NAME and NAME_points, because a style applies to one type of
+    geometry. The tables `fields` and `about` describe the columns and the basis of the list; `layer_styles` holds the
+    styles.
     """
     layers = _layers(table, inputs)
     with run_folder.written(path) as part:
@@ -77,7 +79,7 @@ def write_geopackage(
                 ("about", pd.DataFrame(about, columns=["subject", "words"])),
             ):  # fmt: skip
                 pyogrio.write_dataframe(words.astype("string"), raw, layer=name, driver="GPKG", append=True)
-            _styled(raw, {name: (_kind(frame), style) for name, (frame, style) in layers.items()})
+            _add_styles(raw, {name: (_kind(frame), style) for name, (frame, style) in layers.items()})
             raw.replace(part)
         finally:
             raw.unlink(missing_ok=True)
@@ -85,11 +87,11 @@ def write_geopackage(
 
 
 def write_geojson(path: Path, table: gpd.GeoDataFrame, about: list[tuple[str, str]]) -> None:
-    """Write the list as RFC 7946: WGS84, outer rings counter-clockwise, `bbox`, entry_id as id.
+    """Write the list as GeoJSON (RFC 7946): WGS84, outer rings counter-clockwise, `bbox`, entry_id as id.
 
-    The flat columns alt* are left out: `alternatives` is a list there.
+    The flat columns alt* are left out, because `alternatives` is a list in GeoJSON.
     """
-    shapes = _tidy(table.geometry.to_numpy())
+    shapes = _normalised(table.geometry.to_numpy())
     names = [c for c in table.columns if (c != "geometry" and not c.startswith("alt")) or c == "alternatives"]
     columns = [_plain(table[c]) for c in names]
     texts = shapely.to_geojson(shapes)
@@ -101,7 +103,7 @@ def write_geojson(path: Path, table: gpd.GeoDataFrame, about: list[tuple[str, st
         file.write(f'"about": {json.dumps([list(row) for row in about], ensure_ascii=False)},\n"features": [')
         for n, row in enumerate(zip(*columns, strict=True)):
             own = dict(zip(names, row, strict=True))
-            own["alternatives"] = _list(own.get("alternatives"))
+            own["alternatives"] = _parsed_list(own.get("alternatives"))
             file.write(
                 f'{"," if n else ""}\n{{"type": "Feature", "id": {json.dumps(own["entry_id"], ensure_ascii=False)}, '
                 f'"geometry": {texts[n] or "null"}, '
@@ -111,8 +113,8 @@ def write_geojson(path: Path, table: gpd.GeoDataFrame, about: list[tuple[str, st
 
 
 def write_kml(path: Path, table: gpd.GeoDataFrame, about: list[tuple[str, str]]) -> None:
-    """Write the list as KML 2.2: a folder and a style a class, a placemark an entry, figures as ExtendedData."""
-    shapes = _tidy(table.geometry.to_numpy())
+    """Write the list as KML 2.2: one folder and style per class, one placemark per entry, values as ExtendedData."""
+    shapes = _normalised(table.geometry.to_numpy())
     names = [c for c in table.columns if c != "geometry"]
     columns = [_plain(table[c]) for c in names]
     rows = list(zip(*columns, strict=True))
@@ -123,7 +125,7 @@ def write_kml(path: Path, table: gpd.GeoDataFrame, about: list[tuple[str, str]])
         file.write('<?xml version="1.0" encoding="UTF-8"?>\n<kml xmlns="http://www.opengis.net/kml/2.2"><Document>\n')
         file.write(f"<name>Inspection list</name><description>{_markup(about)}</description>\n")
         for klass, color in COLORS.items():
-            own = color[5:7] + color[3:5] + color[1:3]  # KML has alpha, blue, green, red
+            own = color[5:7] + color[3:5] + color[1:3]  # KML colours are alpha, blue, green, red
             file.write(
                 f'<Style id="{klass}"><IconStyle><color>ff{own}</color><scale>0.9</scale></IconStyle>'
                 f"<LabelStyle><scale>0.7</scale></LabelStyle><LineStyle><color>ff{own}</color><width>2</width>"
@@ -138,7 +140,7 @@ def write_kml(path: Path, table: gpd.GeoDataFrame, about: list[tuple[str, str]])
 
 
 def bbox(shapes: np.ndarray) -> list[float] | None:
-    """Return [west, south, east, north] in degrees, the shortest way round: west > east crosses the antimeridian.
+    """Return the smallest [west, south, east, north] in degrees; west > east crosses the antimeridian (RFC 7946, 5.2).
 
     None without any geometry.
     """
@@ -149,6 +151,7 @@ def bbox(shapes: np.ndarray) -> list[float] | None:
     south, north = float(edges[:, 1].min()), float(edges[:, 3].max())
     order = np.argsort(edges[:, 0], kind="stable")
     west, reach = edges[order, 0], np.maximum.accumulate(edges[order, 2])
+    # the box leaves out the widest gap in longitude; the last gap is the one across the antimeridian
     gaps = np.append(west[1:] - reach[:-1], west[0] + 360.0 - reach[-1])
     k = len(gaps) - 1 if gaps[-1] >= gaps.max() - 1e-9 else int(gaps.argmax())
     first = 0 if k == len(gaps) - 1 else k + 1
@@ -161,7 +164,7 @@ def _layers(table: gpd.GeoDataFrame, inputs: Inputs) -> dict[str, tuple[gpd.GeoD
     shapes = table.geometry.to_numpy()
     points = gpd.GeoDataFrame(table.drop(columns="geometry"), geometry=shapely.point_on_surface(shapes), crs=CRS)
     out: dict[str, tuple[gpd.GeoDataFrame, dict[str, Any]]] = {"ledger": (points, by_class)}
-    short = [c for c in _OUTLINED if c in table]
+    short = [c for c in _AREA_COLUMNS if c in table]
     areas = table[np.isin(shapely.get_type_id(shapes), _AREAS)]
     if len(areas):
         out["ledger_areas"] = (areas[[*short, "geometry"]], by_class | {"faint": True})
@@ -191,7 +194,7 @@ def _layers(table: gpd.GeoDataFrame, inputs: Inputs) -> dict[str, tuple[gpd.GeoD
 
 
 def _by_kind(name: str, frame: gpd.GeoDataFrame) -> dict[str, gpd.GeoDataFrame]:
-    """Return one layer a kind of geometry; collections and what cannot be drawn count as points."""
+    """Return one layer per type of geometry; collections and geometries that cannot be drawn count as points."""
     shapes = frame.geometry.to_numpy()
     bounds = shapely.bounds(shapes) if len(shapes) else np.zeros((0, 4))
     shapes = np.where(np.isfinite(bounds).all(axis=1), shapely.force_2d(shapes), None)
@@ -221,8 +224,8 @@ def _texts(table: pd.DataFrame) -> gpd.GeoDataFrame:
     return out
 
 
-def _styled(file: Path, layers: dict[str, tuple[str, dict[str, Any]]]) -> None:
-    """Add the styles, and put a fixed time where the time of making stands."""
+def _add_styles(file: Path, layers: dict[str, tuple[str, dict[str, Any]]]) -> None:
+    """Add the styles, and replace times of creation by a fixed time."""
     base = sqlite3.connect(file)
     try:
         base.execute(_STYLES)
@@ -245,13 +248,13 @@ def _styled(file: Path, layers: dict[str, tuple[str, dict[str, Any]]]) -> None:
         base.execute("VACUUM")
     finally:
         base.close()
-    with file.open("r+b") as handle:  # the count of changes varies with how GDAL groups its writes
+    with file.open("r+b") as handle:  # the change counter depends on how GDAL groups its writes
         for offset in _COUNTERS:
             handle.seek(offset)
             handle.write((1).to_bytes(4, "big"))
 
 
-def _tidy(shapes: np.ndarray) -> np.ndarray:
+def _normalised(shapes: np.ndarray) -> np.ndarray:
     """Return shapes with outer rings counter-clockwise and coordinates of `DECIMALS` digits."""
     out = shapely.orient_polygons(shapes)
     return np.asarray(shapely.transform(out, lambda xy: np.round(xy, DECIMALS)), dtype=object)
@@ -261,36 +264,36 @@ def _plain(column: pd.Series) -> list[Any]:
     return column.astype(object).where(column.notna(), None).tolist()
 
 
-def _list(text: object) -> list[Any] | None:
+def _parsed_list(text: object) -> list[Any] | None:
     if not isinstance(text, str):
         return None
     try:
-        found = _sound(json.loads(text, parse_constant=lambda _: None))
+        found = _cleaned_json(json.loads(text, parse_constant=lambda _: None))
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, list) else None
 
 
-def _sound(value: object) -> object:
-    """Return parsed JSON with its texts cleaned, and null for what is no finite number (1e999)."""
+def _cleaned_json(value: object) -> object:
+    """Return parsed JSON with cleaned texts, and null for numbers that are not finite (1e999)."""
     if isinstance(value, str):
         return clean(value)
     if isinstance(value, float):
         return value if np.isfinite(value) else None
     if isinstance(value, list):
-        return [_sound(v) for v in value]
+        return [_cleaned_json(v) for v in value]
     if isinstance(value, dict):
-        return {clean(k): _sound(v) for k, v in value.items()}
+        return {clean(k): _cleaned_json(v) for k, v in value.items()}
     return value
 
 
 def _placemark(row: dict[str, Any], shape: shapely.Geometry | None) -> str:
     rank, name = row.get("rank"), row.get("declared_name") or row.get("declared_id") or row.get("site_id") or ""
-    shown = [(k, row[k]) for k in _SHOWN if row.get(k) is not None]
+    shown = [(k, row[k]) for k in _IN_DESCRIPTION if row.get(k) is not None]
     data = "".join(
         f'<Data name="{k}"><value>{escape(_figure(v))}</value></Data>'
         for k, v in row.items()
-        if v is not None and k not in _SHOWN and k != "alternatives"
+        if v is not None and k not in _IN_DESCRIPTION and k != "alternatives"
     )
     place = "" if shape is None else _kml(shape)
     return (
@@ -301,9 +304,9 @@ def _placemark(row: dict[str, Any], shape: shapely.Geometry | None) -> str:
 
 
 def _markup(rows: list[tuple[str, Any]]) -> str:
-    """Return rows as the HTML that viewers show, every value escaped as HTML, and all of it as XML."""
+    """Return rows as HTML for viewers: values are escaped as HTML, and the result as XML."""
     lines = (f"<b>{html.escape(k.replace('_', ' '))}</b>: {html.escape(_figure(v))}" for k, v in rows)
-    return escape("<br/>\n".join(lines)).replace("$[", "$ [")  # $[name] would be filled in by viewers
+    return escape("<br/>\n".join(lines)).replace("$[", "$ [")  # viewers would replace $[name] by a value
 
 
 def _figure(value: object) -> str:

@@ -1,7 +1,7 @@
 """The inspection list in the formats that inspectors use: CSV, XLSX, GeoPackage, KML, GeoJSON.
 
-In: a run folder or a ledger.parquet. Out: inspection_list.* in a folder. The same input gives the same bytes in
-every format, on one set of libraries: no file says when it was made.
+In: a run folder or a ledger.parquet. Out: inspection_list.* in a folder. The same input gives the same bytes in all
+formats with the same versions of the libraries, because no file holds its time of creation.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ def run(
 
     Args:
         path: run folder, or its ledger.parquet.
-        out: folder to write into; `export` beside the ledger if None.
-        top: only so many entries, those of the highest rank.
-        observed: table of sites to use instead of sites.parquet beside the ledger.
-        declared: registry to use instead of declared.parquet.
+        out: output folder [default: `export` next to the ledger].
+        top: write only this number of entries, those with the highest rank [default: all].
+        observed: table of sites [default: sites.parquet next to the ledger].
+        declared: registry [default: declared.parquet next to the ledger].
 
     Returns:
-        `files` by format, `entries` written, `of` in the ledger, `counts` by class, `columns`, `left_out` (tables
-        that are not there), `layers` of the GeoPackage, `warnings`.
+        `files` by format, `entries` (number written), `of` (number in the ledger), `counts` by class, `columns`,
+        `left_out` (absent tables), `layers` of the GeoPackage, `warnings`.
 
     Raises:
-        ConfigError: no ledger, a table beside it that is none, `top` below 1, or `out` is a file.
+        ConfigError: there is no ledger, a table next to it is invalid, `top` is below 1, or `out` is a file.
         RegistryError: dispositions, `observed` or `declared` cannot be used.
     """
     inputs = export_table.read(path, observed, declared)
@@ -57,7 +57,7 @@ def run(
     fields = [f for f in export_table.fields(inputs) if f.name in table]
     target = out or (path if path.is_dir() else path.parent) / "export"
     if target.exists() and not target.is_dir():
-        raise ConfigError(f"--out {target}: is a file, not a folder")
+        raise ConfigError(f"--out {target}: is a file; give a folder")
     files = {f: target / f"{NAME}.{f}" for f in FORMATS}
     about = words(inputs, len(table))
     flat = table.drop(columns="geometry")
@@ -78,7 +78,12 @@ def run(
 
 
 def words(inputs: Inputs, listed: int) -> list[tuple[str, str]]:
-    """Return what is said of the list: what it rests on, what it can and cannot say; (subject, words)."""
+    """Return the notes on the list as (subject, text): its basis, and what it can and cannot say.
+
+    Args:
+        inputs: tables of the list; absent tables are named.
+        listed: number of entries written.
+    """
     ledger, manifest = inputs.ledger, inputs.manifest
     parameters = manifest.get("parameters") if isinstance(manifest.get("parameters"), dict) else {}
     assert isinstance(parameters, dict)

@@ -1,7 +1,7 @@
-"""The inspection list for spreadsheets: CSV and XLSX that run nothing and give the same bytes for the same list.
+"""The inspection list for spreadsheets: CSV and XLSX without formulas, with the same bytes for the same list.
 
-In: the list as `export_table.listing` makes it, its fields, what it says of itself. Out: files. A text that a
-spreadsheet would take for a formula gets an apostrophe in front; in XLSX every text is typed as text besides.
+In: the list as of `table.listing`, its fields, and the notes on it. Out: files. A text that a spreadsheet would take
+for a formula gets an apostrophe in front (CSV injection, OWASP). In XLSX every text also has the type text.
 """
 
 from __future__ import annotations
@@ -26,18 +26,20 @@ from overwatt.workflows.export.styles import COLORS
 from overwatt.workflows.io import run_folder
 from overwatt.workflows.io.dispositions import FINDINGS
 
-MAX_ROWS = 1_048_576  # of a sheet, header included (Excel specifications and limits)
-MAX_UNITS = 32_767  # UTF-16 units in a cell, likewise
+MAX_ROWS = 1_048_576  # per sheet, with the header (Excel specifications and limits)
+MAX_UNITS = 32_767  # UTF-16 code units per cell (Excel specifications and limits)
 _CUT = " ... [cut: a cell holds no more; the CSV has it whole]"
-_PART = 5000
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # first date that a ZIP archive can hold
-_WIDE = ("＝", "＋", "－", "＠")  # taken for = + - @ by spreadsheets set to an East Asian language
-_ESCAPE = re.compile("_(?=x[0-9A-Fa-f]{4}_)")  # _x0009_ would be read as a tab
-_LONG = re.compile(r"(evidence|settles|statement|assumptions|status_check|alternatives|_why|licence|also|scenes)")
+_PART = 5000  # rows converted to XML at once
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # earliest date of a ZIP archive
+# full-width = + - @: formulas in spreadsheets set to an East Asian language
+_FULL_WIDTH_OPERATORS = ("＝", "＋", "－", "＠")
+_ESCAPE = re.compile("_(?=x[0-9A-Fa-f]{4}_)")  # Excel reads _x0009_ as a tab (ECMA-376, ST_Xstring)
+# columns of long texts, which get wide columns
+_LONG_TEXTS = re.compile(r"(evidence|settles|statement|assumptions|status_check|alternatives|_why|licence|also|scenes)")
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
-    """Write the list with empty columns for the outcome, UTF-8, without byte-order mark."""
+    """Write the list with empty columns for the inspector; UTF-8 without byte-order mark."""
     whole = table.assign(**{f.name: pd.Series(pd.NA, table.index, dtype="string") for f in OUTCOME})
     with run_folder.written(path) as part:
         _safe(whole).to_csv(part, index=False, lineterminator="\n")
@@ -46,16 +48,16 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
 def write_xlsx(
     path: Path, table: pd.DataFrame, fields: list[Field], about: list[tuple[str, str]], *, max_rows: int = MAX_ROWS
 ) -> list[str]:
-    """Write sheets `list`, `fields`, `about`; return what had to be cut or split, in words.
+    """Write sheets `list`, `fields`, `about`; return messages on texts that were cut and on sheets that were split.
 
-    openpyxl writes all but the rows of the list; these are put in as XML, which takes a tenth of the time.
+    openpyxl writes everything but the rows of the list. The rows are inserted as XML, which takes a tenth of the time.
 
     Args:
-        path: file.
-        table: the list, columns as `fields` says.
-        fields: its columns.
-        about: what is said of the list, (subject, words).
-        max_rows: of a sheet; what is more goes on in `list 2` and so on.
+        path: output file.
+        table: the list.
+        fields: its columns, in order.
+        about: notes on the list, (subject, text).
+        max_rows: limit of rows per sheet; further rows go to the sheets `list 2`, `list 3`, ...
     """
     columns = [*fields, *OUTCOME]
     book = Workbook(write_only=True)
@@ -80,13 +82,13 @@ def write_xlsx(
     ]  # fmt: skip
     entries += [(name, "", f"No column: {why}.", "none", 0) for name, why in NOT_HELD]
     header = ("column", "unit", "meaning", "from table", "entries that have it")
-    _words(book, "fields", header, entries, (26, 10, 100, 14, 18))
-    _words(book, "about", ("subject", "what it says"), about, (34, 130))
+    _text_sheet(book, "fields", header, entries, (26, 10, 100, 14, 18))
+    _text_sheet(book, "about", ("subject", "what it says"), about, (34, 130))
     with run_folder.written(path) as part:
         raw = part.with_suffix(".raw.part")
         try:
             book.save(raw)
-            _filled(raw, part, rows)
+            _with_rows_inserted(raw, part, rows)
         finally:
             raw.unlink(missing_ok=True)
     notes = [f"XLSX: {len(parts)} sheets, as one holds {room} entries"] if len(parts) > 1 else []
@@ -94,11 +96,11 @@ def write_xlsx(
 
 
 def _safe(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with no cell and no header that a spreadsheet would run."""
+    """Return the table without cells or headers that a spreadsheet would evaluate."""
     out = run_folder.defuse(table)
     for name in out.columns:
         if out[name].dtype == "string":
-            wide = out[name].str.startswith(_WIDE).fillna(False).astype(bool)
+            wide = out[name].str.startswith(_FULL_WIDTH_OPERATORS).fillna(False).astype(bool)
             if wide.any():
                 out[name] = out[name].where(~wide, "'" + out[name])
     headers = run_folder.defuse(pd.DataFrame({"name": pd.array([str(c) for c in out.columns], dtype="string")}))["name"]
@@ -106,7 +108,7 @@ def _safe(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _sheet(book: Workbook, title: str, n: int, columns: list[Field]) -> tuple[list[int], dict[str, int]]:
-    """Add a sheet with its header and no rows yet; return the style of each column, and of each class's cell."""
+    """Add a sheet with a header and without rows; return the style ids of the columns, and of cells by class."""
     sheet = book.create_sheet(title)
     sheet.freeze_panes = "F2"
     for k, f in enumerate(columns, 1):
@@ -118,7 +120,7 @@ def _sheet(book: Workbook, title: str, n: int, columns: list[Field]) -> tuple[li
     classes = {}
     for klass, color in COLORS.items():
         cell = WriteOnlyCell(sheet)
-        cell.fill = PatternFill("solid", start_color=_pale(color))
+        cell.fill = PatternFill("solid", start_color=_half_white(color))
         classes[klass] = int(cell.style_id)
     return [int(_cell(sheet, f).style_id) for f in columns], classes
 
@@ -126,7 +128,7 @@ def _sheet(book: Workbook, title: str, n: int, columns: list[Field]) -> tuple[li
 def _rows(
     table: pd.DataFrame, fields: list[Field], styles: tuple[list[int], dict[str, int]], cut: list[int]
 ) -> Iterator[str]:
-    """Give the rows of a sheet as XML, `_PART` at a time: text is typed as text, whatever it looks like."""
+    """Yield the rows of a sheet as XML, `_PART` at a time; texts have the type text, whatever they contain."""
     letters = [f'<c r="{get_column_letter(n)}' for n in range(1, len(fields) + 1)]
     for start in range(0, len(table), _PART):
         block = _safe(table.iloc[start : start + _PART][[f.name for f in fields]])
@@ -142,7 +144,7 @@ def _rows(
 
 
 def _cells(values: list[Any], style: int, by_value: dict[str, int]) -> list[str]:
-    """Return each value as what follows the row number of its cell, '' where there is none."""
+    """Return, for each value, the XML after the row number of its cell; '' for an empty cell."""
     out = []
     for value in values:
         if value is None:
@@ -159,7 +161,7 @@ def _cells(values: list[Any], style: int, by_value: dict[str, int]) -> list[str]
 
 
 def _values(column: pd.Series, f: Field, cut: list[int]) -> list[Any]:
-    """Return the values of a column as plain Python, None where there is none; texts no longer than a cell holds."""
+    """Return the values of a column as plain Python, None if absent; texts are cut to the limit of a cell."""
     values: list[Any] = column.astype(object).where(column.notna(), None).tolist()
     if not f.text:
         return values
@@ -173,7 +175,7 @@ def _values(column: pd.Series, f: Field, cut: list[int]) -> list[Any]:
 
 
 def _checks(names: list[str], last_row: int) -> list[DataValidation]:
-    """Return the rules of the cells that the inspector fills in."""
+    """Return the validation rules of the cells that the inspector fills in."""
 
     def over(name: str) -> str:
         letter = get_column_letter(names.index(name) + 1)
@@ -217,17 +219,17 @@ def _cell(sheet: _Sheet, f: Field) -> Cell:
 
 
 def _width(f: Field) -> float:
-    if _LONG.search(f.name):
+    if _LONG_TEXTS.search(f.name):
         return 60.0
     return max(10.0, len(f.name) + 3.0, 22.0 if f.text else 0.0)
 
 
-def _pale(color: str) -> str:
-    """Return a colour '#rrggbb' half-way to white, 'RRGGBB'."""
+def _half_white(color: str) -> str:
+    """Return the colour '#rrggbb' mixed half and half with white, as 'RRGGBB'."""
     return "".join(f"{(int(color[k : k + 2], 16) + 255) // 2:02X}" for k in (1, 3, 5))
 
 
-def _words(
+def _text_sheet(
     book: Workbook, title: str, header: tuple[str, ...], rows: list[tuple[Any, ...]] | list[tuple[str, str]],
     widths: tuple[int, ...],
 ) -> None:  # fmt: skip
@@ -252,8 +254,8 @@ def _words(
         sheet.append(line)
 
 
-def _filled(source: Path, target: Path, rows: dict[str, Iterator[str]]) -> None:
-    """Copy an XLSX with `rows` put into its sheets, and without the time of its making."""
+def _with_rows_inserted(source: Path, target: Path, rows: dict[str, Iterator[str]]) -> None:
+    """Copy an XLSX, insert `rows` into its sheets, and remove its time of creation."""
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as new:
         for name in old.namelist():
             info = zipfile.ZipInfo(name, _EPOCH)

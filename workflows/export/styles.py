@@ -1,7 +1,7 @@
 """Colours of the classes, and styles for QGIS (QML) made from them.
 
-In: nothing. Out: `COLORS`, `LABELS`, `qml`. The colours are those of Okabe and Ito (2008), told apart by most
-colour-blind readers; grey is what asks nothing.
+In: nothing. Out: `COLORS`, `LABELS`, `qml`. The colours are those of Okabe and Ito (2008), which most colour-blind
+readers can distinguish. Grey stands for entries that need no action.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ STATES = {
     "not_screened": ("#999999", "not looked at"),
     "failed": ("#d55e00", "failed: nothing is known"),
 }
-"""States of a cell of `looked_at`: colour and words."""
+"""States of a cell of the table `looked_at`: colour and label."""
+# geometry: symbol type, symbol layer and geometry number of QGIS
 _KINDS = {
     "points": ("marker", "SimpleMarker", 0),
     "lines": ("line", "SimpleLine", 1),
@@ -41,14 +42,14 @@ _KINDS = {
 
 
 def qml(kind: str, column: str, categories: list[tuple[str, str, str]], *, title: str, faint: bool = False) -> str:
-    """Return a QGIS style, categorised.
+    """Return a categorised QGIS style (QML).
 
     Args:
         kind: `points`, `lines` or `areas`.
-        column: whose values are the categories.
-        categories: value, words, colour '#rrggbb'; further values get a grey symbol, value ''.
-        title: column that is shown as map tip.
-        faint: areas are filled at 12% instead of 55%.
+        column: column with the categories.
+        categories: value, label, colour '#rrggbb'; other values get a grey symbol, with value ''.
+        title: column shown as map tip.
+        faint: fill areas with an opacity of 12% instead of 55%.
     """
     symbol, layer, number = _KINDS[kind]
     rows = [*categories, ("", "other", "#b0b0b0")]
@@ -70,6 +71,7 @@ def qml(kind: str, column: str, categories: list[tuple[str, str, str]], *, title
 
 def _symbol(n: int, color: str, symbol: str, layer: str, faint: bool) -> str:
     red, green, blue = (int(color[k : k + 2], 16) for k in (1, 3, 5))
+    # of 255: 12% and 55%
     opacity = (32 if faint else 140) if symbol == "fill" else 255
     own = {"color": f"{red},{green},{blue},{opacity}", "outline_color": "35,35,35,255", "outline_style": "solid",
            "outline_width": "0.2", "outline_width_unit": "MM"}  # fmt: skip
@@ -80,7 +82,7 @@ def _symbol(n: int, color: str, symbol: str, layer: str, faint: bool) -> str:
     else:
         own = {"line_color": f"{red},{green},{blue},255", "line_style": "solid", "line_width": "0.6",
                "line_width_unit": "MM"}  # fmt: skip
-    # Option since QGIS 3.20, prop before
+    # QGIS reads Option since 3.20, and prop before
     options = "".join(f'<Option type="QString" name="{k}" value="{v}"/>' for k, v in own.items())
     props = "".join(f'<prop k="{k}" v="{v}"/>' for k, v in own.items())
     return (

@@ -1,8 +1,8 @@
-"""The inspection list as one flat table: the ledger joined with what lies beside it.
+"""The inspection list as one flat table: the ledger joined with the tables next to it.
 
 In: a run folder or a ledger.parquet, with or without sites, declared, looked_at, footprints, thermal, an
-inspection plan and dispositions beside it. Out: `Inputs`; the list, one row an entry, in order of rank.
-Text comes from strangers: control characters go, so does white space around it.
+inspection plan and dispositions next to it. Out: `Inputs`; the list, one row per entry, in order of rank.
+Texts are not trusted: control characters and surrounding white space are removed.
 """
 
 from __future__ import annotations
@@ -28,22 +28,23 @@ from overwatt.workflows.io.dispositions import latest, read_dispositions
 from overwatt.workflows.io.run_folder import read_table
 
 DIGITS = 6
-"""Significant digits of figures in the list; the ledger itself holds all."""
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]+")  # also what XML cannot hold
-_MIXED = re.compile("[\u202a-\u202e\u2066-\u2069]")  # direction overrides: text that reads otherwise than it is
+"""Significant digits of numbers in the list; the ledger itself holds all digits."""
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]+")  # with characters that XML forbids
+_BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")  # bidirectional overrides: make text look different from what it is
+# classes that may have the wording 'inconsistency'
 _STRONG = ("undeclared", "above_declared", "type_mismatch")
 
 
 @dataclass
 class Inputs:
-    """What a list is made from.
+    """Inputs of a list.
 
     Attributes:
         ledger: table `ledger`, in order of rank.
         tables: those of `SOURCES` that were found.
-        files: what was read, by name of the table: path and sha256.
+        files: by name of the table: path and SHA-256.
         manifest: of the run, or empty.
-        warnings: what was wrong and was done without.
+        warnings: faults of the inputs that the list works around.
     """
 
     ledger: gpd.GeoDataFrame
@@ -54,35 +55,35 @@ class Inputs:
 
 
 def read(path: Path, observed: Path | None = None, declared: Path | None = None) -> Inputs:
-    """Read a run folder, or a ledger.parquet and what lies beside it.
+    """Read a run folder, or a ledger.parquet and the tables next to it.
 
     Args:
         path: folder or ledger.
-        observed: table of sites to use instead of the one beside the ledger, any that `overwatt reconcile` reads.
-        declared: registry likewise.
+        observed: table of sites in any form that `overwatt reconcile` reads [default: the one next to the ledger].
+        declared: registry in any form that `overwatt reconcile` reads [default: the one next to the ledger].
 
     Raises:
-        ConfigError: there is no ledger, or a file beside it is not what its name says.
+        ConfigError: there is no ledger, or a file next to it is not the table of its name.
         RegistryError: dispositions, `observed` or `declared` cannot be used.
     """
     file = path / "ledger.parquet" if path.is_dir() else path
     ledger = _table(file, "ledger")
     if ledger is None:
-        raise ConfigError(f"{file}: no such file; `overwatt run` and `overwatt reconcile` write it")
+        raise ConfigError(f"{file}: no such file; write it with `overwatt run` or `overwatt reconcile`")
     ledger = ledger.sort_values(["rank", "entry_id"], kind="stable").reset_index(drop=True)
     files = {"ledger": (file.name, _sha(file))}
     found: dict[str, pd.DataFrame] = {}
     notes: list[str] = []
     for name in ("sites", "declared", "looked_at", "footprints", "thermal"):
-        beside = file.with_name(SOURCES[name])
+        source = file.with_name(SOURCES[name])
         given = {"sites": observed, "declared": declared}.get(name)
         if given is not None:
-            table = _foreign(given, name)
-            beside = given
+            table = _given_table(given, name)
+            source = given
         else:
-            table = _table(beside, name)
+            table = _table(source, name)
         if table is not None:
-            found[name], files[name] = table, (beside.name, _sha(beside))
+            found[name], files[name] = table, (source.name, _sha(source))
     plan = file.with_name("inspection") / "plan.csv"
     if plan.is_file():
         found["plan"], files["plan"] = _plan(plan), ("inspection/plan.csv", _sha(plan))
@@ -94,8 +95,10 @@ def read(path: Path, observed: Path | None = None, declared: Path | None = None)
                 (judged.name, _sha(judged)),
             )
             break
-    if len(twice := ledger["entry_id"][ledger["entry_id"].duplicated()]):
-        notes.append(f"{len(twice)} entries share their entry_id with another one, such as {clean(twice.iloc[0])[:60]}")
+    if len(duplicates := ledger["entry_id"][ledger["entry_id"].duplicated()]):
+        notes.append(
+            f"{len(duplicates)} entries share their entry_id with another one, such as {clean(duplicates.iloc[0])[:60]}"
+        )
     for name, key in (("sites", "site_id"), ("declared", "declared_id")):
         if name in found:
             absent = int((ledger[key].notna() & ~ledger[key].isin(found[name][key])).sum())
@@ -109,27 +112,27 @@ def read(path: Path, observed: Path | None = None, declared: Path | None = None)
 
 
 def clean(value: object) -> str:
-    """Return text without control characters, overrides of direction, and white space around it."""
-    return _MIXED.sub("", _CONTROL.sub(" ", str(value))).strip()
+    """Return text without control characters, bidirectional overrides and surrounding white space."""
+    return _BIDI.sub("", _CONTROL.sub(" ", str(value))).strip()
 
 
 def fields(inputs: Inputs) -> list[Field]:
-    """Return the columns of the list: those whose source is there."""
+    """Return the columns of the list: those whose source is present."""
     return [f for f in FIELDS if f.source in ("ledger", "made") or f.source in inputs.tables]
 
 
 def listing(inputs: Inputs, top: int | None = None) -> gpd.GeoDataFrame:
-    """Return the list: columns `fields(inputs)` and geometry (WGS84), one row an entry, in order of rank.
+    """Return the list: columns `fields(inputs)` and geometry (WGS84), one row per entry, in order of rank.
 
     Args:
         inputs: tables.
-        top: only so many entries, those of the highest rank; all if None.
+        top: number of entries, those with the highest rank [default: all].
 
     Raises:
         ConfigError: `top` is below 1.
     """
     if top is not None and top < 1:
-        raise ConfigError(f"--top {top}: give a number of entries, 1 or more")
+        raise ConfigError(f"--top {top}: give a number of entries of at least 1")
     ledger = inputs.ledger.head(top) if top is not None else inputs.ledger
     shapes: np.ndarray = np.array(ledger.geometry.to_numpy(), dtype=object)
     bounds = shapely.bounds(shapes) if len(shapes) else np.zeros((0, 4))
@@ -140,7 +143,7 @@ def listing(inputs: Inputs, top: int | None = None) -> gpd.GeoDataFrame:
     shapes = np.asarray(shapely.force_2d(shapes), dtype=object)
     points = shapely.point_on_surface(shapes)
     joined = {
-        name: _beside(inputs.tables[name], key).reindex(pd.Index(ledger[of].astype(object)))
+        name: _indexed(inputs.tables[name], key).reindex(pd.Index(ledger[of].astype(object)))
         for name, key, of in (
             ("sites", "site_id", "site_id"), ("declared", "declared_id", "declared_id"),
             ("thermal", "site_id", "site_id"), ("plan", "place", "entry_id"), ("dispositions", "site_id", "site_id"),
@@ -164,13 +167,13 @@ def listing(inputs: Inputs, top: int | None = None) -> gpd.GeoDataFrame:
             if source is None:  # footprints without sites
                 continue
             values = pd.Series(source[f.column].array)
-        out[f.name] = _plain(values, f)
+        out[f.name] = _formatted(values, f)
     return gpd.GeoDataFrame(pd.DataFrame(out), geometry=gpd.GeoSeries(shapes, crs=tables.CRS), crs=tables.CRS)
 
 
-def _plain(values: pd.Series, f: Field) -> pd.Series:
-    """Return a column as cleaned text, as a nullable whole number or flag, or as float of `DIGITS` digits."""
-    if f.name == "seed":  # 64 bits: a spreadsheet would round it
+def _formatted(values: pd.Series, f: Field) -> pd.Series:
+    """Return a column as cleaned text, nullable integer or boolean, or float of `DIGITS` significant digits."""
+    if f.name == "seed":  # 64 bits, which a spreadsheet would round
         return values.astype("Int64").astype("string")
     if f.text:
         if isinstance(values.dtype, pd.DatetimeTZDtype):
@@ -188,18 +191,19 @@ def _plain(values: pd.Series, f: Field) -> pd.Series:
 
 
 def _wording(ledger: pd.DataFrame) -> np.ndarray:
-    """Return the level of wording of each entry, (entry,): see `export_fields.WORDING`."""
+    """Return the level of wording of each entry, (entry,); see `fields.WORDING`."""
     klass = ledger["class"].to_numpy(object)
     match = ledger["p_match"].astype(float).fillna(0.0).to_numpy()
     sure = ledger["p_data_center"].astype(float).fillna(0.0).to_numpy()
+    # probability of what the entry says: a data center, and unmatched (undeclared) or matched (all others)
     sure = sure * np.where(klass == "undeclared", 1.0 - match, match)
     strong = np.isin(klass.astype(str), _STRONG) & (sure >= SURE)
     return np.where(klass == "matched", "none", np.where(strong, "inconsistency", "question"))
 
 
 def _sigma(ledger: pd.DataFrame, declared: pd.DataFrame | None) -> np.ndarray:
-    """Return the 1-sigma position error of each entry, m, (entry,); null where only a declaration could say."""
-    own = ReconcileSettings().registration_m
+    """Return the 1-sigma position error of each entry, metres, (entry,); NaN if only a declaration could state it."""
+    own = ReconcileSettings().registration_m  # of the imagery (docs/methods.md, section 6.1)
     error = np.full(len(ledger), np.nan) if declared is None else declared["position_error_m"].astype(float).to_numpy()
     return np.where(ledger["site_id"].notna(), own, error)
 
@@ -226,7 +230,7 @@ def _alternatives(texts: pd.Series, warnings: list[str]) -> dict[str, Any]:
 
 
 def _scenes(sites: pd.DataFrame, footprints: pd.DataFrame) -> dict[str, str]:
-    """Return the images that each site's objects were seen in, by site_id."""
+    """Return the images that show the objects of each site, by site_id."""
     site, which = shapely.STRtree(footprints.geometry.to_numpy()).query(
         sites.geometry.to_numpy(), predicate="intersects"
     )
@@ -236,15 +240,18 @@ def _scenes(sites: pd.DataFrame, footprints: pd.DataFrame) -> dict[str, str]:
     return {str(k): str(v) for k, v in pairs.groupby("site")["scene"].agg(" | ".join).items()}
 
 
-def _beside(table: pd.DataFrame, key: str) -> pd.DataFrame:
+def _indexed(table: pd.DataFrame, key: str) -> pd.DataFrame:
+    """Return a table without geometry, indexed by a key; of duplicate keys the first row."""
     frame = pd.DataFrame(table).drop(columns="geometry", errors="ignore")
     frame = frame[frame[key].notna()].drop_duplicates(key)
     whole = [c for c in frame.columns if frame[c].dtype == "int64"]
-    frame = frame.astype(dict.fromkeys(whole, "Int64"))  # rows without a partner would make floats of them
+    frame = frame.astype(
+        dict.fromkeys(whole, "Int64")
+    )  # nullable, because rows without a partner would turn them into floats
     return frame.set_index(frame[key].astype(object))
 
 
-def _foreign(file: Path, name: str) -> gpd.GeoDataFrame:
+def _given_table(file: Path, name: str) -> gpd.GeoDataFrame:
     return registries.read_observed(file)[0] if name == "sites" else registries.read(file, aside=[])
 
 
@@ -255,13 +262,13 @@ def _table(file: Path, name: str) -> gpd.GeoDataFrame | None:
 def _plan(file: Path) -> pd.DataFrame:
     try:
         frame = pd.read_csv(file, dtype={"place": "string"})
-        frame["place"] = frame["place"].str.replace("^'(?=[=+@\\-])", "", regex=True)  # as `store.defuse` left it
+        frame["place"] = frame["place"].str.replace("^'(?=[=+@\\-])", "", regex=True)  # undo `run_folder.defuse`
         frame["probability"] = frame["probability"].astype(float)
         frame["visit"] = frame["visit"].astype(str).str.lower() == "true"
         return frame[["place", "probability", "visit"]]
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise ConfigError(
-            f"{file}: not a plan as `overwatt inspect` writes it; move it away or make it again"
+            f"{file}: not a plan of `overwatt inspect`; remove it or run `overwatt inspect` again"
         ) from error
 
 

@@ -1,5 +1,5 @@
 """Files and catalogues: images, registries, temperature stacks, STAC, run folders.
 
-In: paths and addresses, all untrusted. Out: arrays, tables, and errors of one line. Read `images.open_image`,
-`registries.read_all` and `run_folder` first.
+In: paths and addresses, none of them trusted. Out: arrays, tables, and error messages of one line. Read
+`images.open_image`, `registries.read_all` and `run_folder` first.
 """

@@ -1,4 +1,7 @@
-"""The probability raster of a run, written tile by tile as a Cloud Optimised GeoTIFF."""
+"""The probability raster of a run, written tile by tile as a Cloud Optimized GeoTIFF (COG).
+
+In: tiles of probabilities with their validity, in any order. Out: probability.tif in the run folder, whole or absent.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +20,19 @@ from overwatt.workflows.io.source import Source
 
 
 class ProbabilityRaster:
-    """Probabilities of all tiles as a Cloud Optimised GeoTIFF, written tile by tile.
+    """Context manager that collects tiles in a scratch GeoTIFF and converts it to a COG on success.
 
-    Bands are `run_folder.RASTER_BANDS`, uint8, probability times 255; masked where nothing was looked at.
+    Bands are `run_folder.RASTER_BANDS`, uint8, probability times 255; masked where nothing was screened.
     """
 
     def __init__(self, folder: Path, source: Source, cores: list[tuple[int, int, int, int]]) -> None:
+        """Open the scratch file.
+
+        Args:
+            folder: run folder.
+            source: imagery of the run; must have a georeference.
+            cores: (y0, x0, y1, x1) of all tiles, half-open, in pixels of the source; the raster is their bounding box.
+        """
         assert source.geobox is not None
         self.target = folder / "probability.tif"
         self.scratch = folder / f".probability.tif.{os.getpid()}.part.scratch"
@@ -43,7 +53,7 @@ class ProbabilityRaster:
         return self
 
     def put(self, core: tuple[int, int, int, int], probability: np.ndarray, valid: np.ndarray) -> None:
-        """Write one tile: (band, y, x) uint8 and (y, x) bool."""
+        """Write one tile: probability (band, y, x) uint8 and valid (y, x) bool."""
         window = Window(core[1] - self.x0, core[0] - self.y0, core[3] - core[1], core[2] - core[0])
         self._file.write(probability, window=window)
         self._file.write_mask(valid, window=window)

@@ -1,9 +1,8 @@
-"""The dispositions table: what inspectors found, read with suspicion.
+"""The dispositions table: what inspectors found. The file is not trusted.
 
 In: GeoParquet, CSV with a WKT outline, GeoJSON or GeoPackage. Out: disposition_id, site_id, time,
-finding, class and outline (geometry, WGS84). The table is append-only: nothing is ever changed in
-it, and of two findings on one site the later one counts. Other columns are left where they are,
-the inspector's name among them.
+finding, class and outline (geometry, WGS84). The table is append-only: rows are never changed, and of two findings on
+one site the later one counts. Other columns, such as the name of the inspector, are not read.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ FINDINGS = {
     "refused": "unknown",
     "cannot_determine": "unknown",
 }
-"""Findings (the inspection list's words, with underscores) and the class they give."""
+"""Findings, as in the inspection list, and the class of the label that each gives."""
 
 _ALIASES = {
     "ai_dc": "ai",
@@ -39,16 +38,16 @@ _ALIASES = {
     "not_data_center": "not_dc",
     "not_a_data_center": "not_dc",
 }
-MAX_TABLE_BYTES = 200_000_000
-_BEGINNING = pd.Timestamp("1900-01-01", tz="UTC")
+MAX_TABLE_BYTES = 200_000_000  # own choice: far above any real table
+_EARLIEST = pd.Timestamp("1900-01-01", tz="UTC")  # a finding without a time counts as the earliest
 
 
 def read_dispositions(path: Path) -> gpd.GeoDataFrame:
     """Read a dispositions table: disposition_id, site_id, time, finding, class, outline (geometry, WGS84).
 
     Raises:
-        RegistryError: unreadable, a column missing, an unknown finding, a broken time or outline, or an
-            id given twice.
+        RegistryError: the file is unreadable, a column is missing, a finding is unknown, a time or an outline is
+            invalid, or an id occurs twice.
     """
     frame = _table(path)
     name = path.name
@@ -60,25 +59,25 @@ def read_dispositions(path: Path) -> gpd.GeoDataFrame:
     out["site_id"] = frame[columns["site_id"]].to_numpy() if "site_id" in columns else None
     out["site_id"] = [None if pd.isna(v) or not str(v).strip() else str(v).strip() for v in out["site_id"]]
     out["disposition_id"] = [str(v).strip() for v in out["disposition_id"]]
-    if twice := out["disposition_id"][out["disposition_id"].duplicated()].tolist():
+    if duplicates := out["disposition_id"][out["disposition_id"].duplicated()].tolist():
         raise RegistryError(
-            f"{name}: disposition_id '{twice[0]}' is given twice; the table is append-only, one id each"
+            f"{name}: disposition_id '{duplicates[0]}' occurs twice; the table is append-only: give each row its own id"
         )
     out["finding"] = [_finding(v, i, name) for v, i in zip(out["finding"], out["disposition_id"], strict=True)]
     out["class"] = out["finding"].map(FINDINGS)
     out["time"] = [_time(v, i, name) for v, i in zip(out["time"], out["disposition_id"], strict=True)]
     shapes = [_outline(g, i, name) for g, i in zip(frame.geometry, out["disposition_id"], strict=True)]
-    bare = (out["site_id"].isna() & pd.isna(np.asarray(shapes, dtype=object))).tolist()
-    if any(bare):
-        raise RegistryError(
-            f"{name}: disposition '{out['disposition_id'][bare.index(True)]}' names no site and no outline"
-        )
+    without_place = (out["site_id"].isna() & pd.isna(np.asarray(shapes, dtype=object))).tolist()
+    if any(without_place):
+        disposition = out["disposition_id"][without_place.index(True)]
+        raise RegistryError(f"{name}: disposition '{disposition}' has neither site_id nor outline; give one of them")
     return gpd.GeoDataFrame(out, geometry=gpd.GeoSeries(shapes, crs="OGC:CRS84"), crs="OGC:CRS84")
 
 
 def latest(dispositions: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
-    """Keep the last finding on each site (later time; later row where times are equal); all without a site."""
+    """Keep the latest finding on each site (of equal times, the later row), and all findings without a site."""
     order = dispositions.assign(_row=range(len(dispositions))).sort_values(["time", "_row"])
+    # a finding without a site gets a key of its own: \0 occurs in no site_id
     key = order["site_id"].where(order["site_id"].notna(), "\0" + order["disposition_id"])
     return order[~key.duplicated(keep="last")].sort_values("_row").drop(columns="_row").reset_index(drop=True)
 
@@ -88,20 +87,20 @@ def _finding(value: object, disposition: str, name: str) -> str:
     word = _ALIASES.get(word, word)
     if word not in FINDINGS:
         raise RegistryError(
-            f"{name}: disposition '{disposition}': finding '{str(value)[:60]}'; {nearest(word, FINDINGS)}"
+            f"{name}: disposition '{disposition}': unknown finding '{str(value)[:60]}'; {nearest(word, FINDINGS)}"
         )
     return word
 
 
 def _time(value: object, disposition: str, name: str) -> pd.Timestamp:
     if value is None or pd.isna(value):  # type: ignore[call-overload]
-        return _BEGINNING
+        return _EARLIEST
     try:
         moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value).strip())
     except ValueError as error:
         text = str(value)[:40]
         raise RegistryError(
-            f"{name}: disposition '{disposition}': time '{text}' is not ISO 8601 (2026-05-04)"
+            f"{name}: disposition '{disposition}': time '{text}' is not ISO 8601, such as 2026-05-04"
         ) from error
     return pd.Timestamp(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
@@ -110,10 +109,10 @@ def _outline(shape: shapely.Geometry | None, disposition: str, name: str) -> sha
     if shape is None or shape.is_empty:
         return None
     if shape.geom_type not in ("Polygon", "MultiPolygon"):
-        raise RegistryError(f"{name}: disposition '{disposition}': the outline is a {shape.geom_type}; draw a polygon")
+        raise RegistryError(f"{name}: disposition '{disposition}': the outline is a {shape.geom_type}; give a polygon")
     west, south, east, north = shape.bounds
     if not (-180 <= west <= east <= 180 and -90 <= south <= north <= 90):
-        raise RegistryError(f"{name}: disposition '{disposition}': the outline is not in degrees (WGS84 lon lat)")
+        raise RegistryError(f"{name}: disposition '{disposition}': the outline is not in degrees; give WGS84, lon lat")
     return shape if shape.is_valid else shapely.make_valid(shape)
 
 
@@ -121,24 +120,24 @@ def _table(path: Path) -> gpd.GeoDataFrame:
     if not path.is_file():
         raise RegistryError(f"{path}: no such file")
     if path.stat().st_size > MAX_TABLE_BYTES:
-        raise RegistryError(f"{path.name}: larger than {MAX_TABLE_BYTES / 1e6:.0f} MB")
+        raise RegistryError(f"{path.name}: larger than {MAX_TABLE_BYTES / 1e6:.0f} MB, the limit for dispositions")
     suffix = path.suffix.lower()
     if suffix not in (".parquet", ".csv"):
         return read_vector(path)
     try:
         frame = _parquet(path) if suffix == ".parquet" else pd.read_csv(path, dtype="string", keep_default_na=True)
     except (ValueError, pyarrow.ArrowException, OSError) as error:  # pandas' errors are ValueErrors
-        raise RegistryError(f"{path.name}: not a readable table") from error
+        raise RegistryError(f"{path.name}: not a readable table; give GeoParquet or CSV in UTF-8") from error
     if isinstance(frame, gpd.GeoDataFrame):
         if frame.crs is None:
-            raise RegistryError(f"{path.name}: no CRS")
+            raise RegistryError(f"{path.name}: no CRS; store the file with one")
         return frame.to_crs("OGC:CRS84")
     texts = frame["outline"] if "outline" in frame else pd.Series([None] * len(frame), dtype="object")
     try:
         shapes = [None if pd.isna(t) or not str(t).strip() else shapely.from_wkt(str(t)) for t in texts]
     except shapely.errors.ShapelyError as error:
         reason = " ".join(str(error).split())[:80]
-        raise RegistryError(f"{path.name}: column 'outline' holds what is not WKT ({reason})") from error
+        raise RegistryError(f"{path.name}: column 'outline' is not WKT ({reason})") from error
     return gpd.GeoDataFrame(frame, geometry=gpd.GeoSeries(shapes, crs="OGC:CRS84"), crs="OGC:CRS84")
 
 

@@ -1,11 +1,9 @@
-"""Image files, opened with suspicion and read in windows on one pixel lattice.
+"""Image files: checked, opened, and read in windows on one pixel lattice. No file is trusted.
 
-In: a path and the card of the weights that will look at it. Out: an `Image` that gives any
-pixel window as (band, y, x) float32 in 0..1 with its validity. Where the file's own pixels
-are close to the network's ground sampling distance they are used as they are; finer ones are
-averaged onto a lattice of that distance, coarser ones are refused by the card. Angular grids,
-Web Mercator and rotated grids are warped to the UTM zone. Nothing is read before the header
-has been checked.
+In: a path and the card of the weights. Out: an `Image` that returns any pixel window as (band, y, x) float32 in 0..1
+with its validity. Pixels close to the ground sampling distance of the network are used without resampling. Finer pixels
+are averaged onto a lattice of that distance; the card refuses coarser ones. Grids in degrees, Web Mercator and rotated
+grids are warped to the UTM zone. Pixels are read only after the header has been checked.
 """
 
 from __future__ import annotations
@@ -33,14 +31,14 @@ from overwatt.aoi.file_signatures import raster_driver
 from overwatt.aoi.geodesy import GEOD
 from overwatt.models.detector.card import ModelCard, check_fits
 
-MAX_PIXELS = 40_000_000_000  # read in windows
-MAX_PIXELS_UNTILED = 400_000_000  # PNG and JPEG decode whole: 1.2 GB of RGB
-DECODE_ROWS = 512
+MAX_PIXELS = 40_000_000_000  # of files read in windows; own choice: 200 x 200 km at 1 m
+MAX_PIXELS_UNTILED = 400_000_000  # PNG and JPEG are decoded as a whole: 1.2 GB of RGB
+DECODE_ROWS = 512  # rows decoded at once when a file is checked
 _ALIASES = {"r": "red", "g": "green", "b": "blue", "nir08": "nir"}
 
 
 def content_sha256(path: Path) -> str:
-    """Hash a file's content."""
+    """Return the SHA-256 of a file, in hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(1 << 20):
@@ -50,16 +48,19 @@ def content_sha256(path: Path) -> str:
 
 @dataclass(frozen=True)
 class Image:
-    """An image file on its working lattice. Picklable; the file is opened where it is read.
+    """An image file on its working lattice. Picklable: each process opens the file itself.
 
     Attributes:
         path: the file.
-        bands: names of the card's optical bands, in order, with `indexes` in the file (1-based).
+        bands: names of the optical bands of the card, in order.
+        indexes: their 1-based indexes in the file.
         geobox: the working lattice; None without georeference.
         shape: (ny, nx) of the lattice.
-        gsd_m: metres a lattice pixel.
-        native: True when the lattice is the file's own.
-        valid_index: band that holds validity, 0 if none.
+        gsd_m: metres per lattice pixel.
+        native: whether the lattice is that of the file.
+        valid_index: 1-based index of the band that holds validity, 0 if none.
+        source_gsd_m: metres per pixel of the file.
+        remote: whether reads cross a network; False for files.
     """
 
     path: Path
@@ -81,7 +82,7 @@ class Image:
 
     @cached_property
     def sha256(self) -> str:
-        """Content hash of the file."""
+        """SHA-256 of the file."""
         return content_sha256(self.path)
 
     def __getstate__(self) -> dict[str, object]:
@@ -90,7 +91,7 @@ class Image:
     def read(self, y0: int, x0: int, y1: int, x1: int) -> tuple[np.ndarray, np.ndarray]:
         """Return values (band, y, x) float32 in 0..1 and valid (y, x) bool of a window of the lattice.
 
-        What lies outside of the image is zero and not valid.
+        Pixels outside the image are zero and not valid.
 
         Raises:
             AssetReadError: the file is truncated or damaged there.
@@ -133,7 +134,7 @@ class Image:
         mask = source.read_masks(
             self.indexes, window=window, out_shape=(len(self.indexes), *out), resampling=Resampling.nearest
         )
-        return pixels, mask.any(0)  # nodata in one band alone is a dark or saturated colour
+        return pixels, mask.any(0)  # nodata in only one band is a dark or saturated colour
 
     def _dataset(self) -> rasterio.DatasetReader | WarpedVRT:
         if "dataset" not in self._open:
@@ -148,7 +149,7 @@ class Image:
                     height=self.shape[0],
                     width=self.shape[1],
                     resampling=Resampling.average if self.source_gsd_m < self.gsd_m else Resampling.bilinear,
-                    tolerance=1e-6,  # pixels: as good as exact, so no seam between windows; 0 is refused by GDAL
+                    tolerance=1e-6,  # pixels: nearly exact, so no seams between windows; GDAL refuses 0
                     add_alpha=not self.valid_index and dataset.nodata is None,
                 )
             self._open["dataset"] = dataset
@@ -156,13 +157,13 @@ class Image:
 
 
 def reason(error: BaseException) -> str:
-    """First line of an error's cause, short enough for a message."""
+    """Return the first line of the cause of an error, short enough for a message."""
     cause = error.__cause__ or error
     return str(cause).splitlines()[0][:120] if str(cause) else type(cause).__name__
 
 
 def open_image(path: Path, card: ModelCard, *, gsd_m: float | None = None, require_crs: bool = True) -> Image:
-    """Open an image for a set of weights, checking the header against the card.
+    """Open an image for a set of weights; check its header against the card.
 
     Args:
         path: GeoTIFF, PNG, JPEG or JPEG 2000.
@@ -171,9 +172,9 @@ def open_image(path: Path, card: ModelCard, *, gsd_m: float | None = None, requi
         require_crs: refuse an image without georeference.
 
     Raises:
-        AssetReadError: missing, unreadable, of a refused format, or absurdly large.
-        GridError: no CRS, or neither CRS nor `gsd_m`.
-        ModelContractError: bands, GSD or units do not fit the weights.
+        AssetReadError: the file is missing, unreadable, in another format, truncated or too large.
+        GridError: no CRS although it is required, or neither CRS nor `gsd_m`.
+        ModelContractError: bands, ground sampling distance or units do not fit the weights.
     """
     if not path.is_file():
         raise AssetReadError(f"image {path}: no such file", str(path))
@@ -184,7 +185,7 @@ def open_image(path: Path, card: ModelCard, *, gsd_m: float | None = None, requi
             source = rasterio.open(path, driver=driver)
     except RasterioError as error:
         raise AssetReadError(
-            f"image {path.name}: not a readable {driver} file, truncated or damaged ({reason(error)})",
+            f"image {path.name}: not a readable {driver} file ({reason(error)}); it is truncated or damaged",
             str(path),
         ) from error
     with source:
@@ -205,6 +206,7 @@ def open_image(path: Path, card: ModelCard, *, gsd_m: float | None = None, requi
         check_fits(card, bands=tuple(names), gsd_m=own, units=units, source=f"image {path.name}")
         indexes = tuple(names.index(b) + 1 for b in card.bands)
         valid_index = names.index("valid") + 1 if "valid" in names else 0
+        # three cases: pixel lattice without georeference, the lattice of the file, a UTM lattice
         low, high = card.native_range_m
         native_scale = low <= own <= high
         box: GeoBox | None
@@ -227,33 +229,34 @@ def open_image(path: Path, card: ModelCard, *, gsd_m: float | None = None, requi
 
 
 def check_size(source: rasterio.DatasetReader, path: Path) -> None:
-    """Refuse what no window can be read of without decoding an absurd number of pixels.
+    """Refuse an image of which a window can only be read by decoding too many pixels.
 
     Raises:
-        AssetReadError: it is that.
+        AssetReadError: the image or one of its blocks is too large.
     """
     pixels, block = source.width * source.height, max(h * w for h, w in source.block_shapes)
     limit = MAX_PIXELS if source.driver in ("GTiff", "JP2OpenJPEG") else MAX_PIXELS_UNTILED
     if pixels > limit:
         raise AssetReadError(
-            f"image {path.name}: {source.width} x {source.height} pixels, the limit for {source.driver} is {limit:,}",
+            f"image {path.name}: {source.width} x {source.height} pixels, "
+            f"the limit for {source.driver} is {limit:,}; crop it",
             str(path),
         )
     if block > MAX_PIXELS_UNTILED:
         raise AssetReadError(
-            f"image {path.name}: stored in pieces of {block:,} pixels, the limit is {MAX_PIXELS_UNTILED:,}; "
+            f"image {path.name}: stored in blocks of {block:,} pixels, the limit is {MAX_PIXELS_UNTILED:,}; "
             f"tile it (gdal_translate -co TILED=YES {path.name} …)",
             str(path),
         )
 
 
 def check_complete(source: rasterio.DatasetReader, path: Path) -> None:
-    """Refuse a truncated file: a GeoTIFF by the places of its blocks, other formats by decoding them once.
+    """Refuse a truncated file: a GeoTIFF by the offsets of its blocks, other formats by decoding them once.
 
-    A block without a place is sparse, which is legal.
+    A block without an offset is sparse, which is legal.
 
     Raises:
-        AssetReadError: it is truncated.
+        AssetReadError: the file is truncated or damaged.
     """
     if source.driver == "GTiff":
         size = path.stat().st_size
@@ -267,16 +270,16 @@ def check_complete(source: rasterio.DatasetReader, path: Path) -> None:
                     if start and length and int(start) + int(length) > size:
                         raise AssetReadError(
                             f"image {path.name}: truncated: the block at row {y * rows}, column {x * cols} should "
-                            f"end at byte {int(start) + int(length):,}, the file has {size:,}; fetch it again",
+                            f"end at byte {int(start) + int(length):,}, the file has {size:,}; download it again",
                             str(path),
                         )
         return
-    # without these GDAL 3.10 gives noise for what is missing of a PNG, and grey for a JPEG, and no error
+    # without these options GDAL 3.10 returns noise for missing parts of a PNG, grey for a JPEG, and no error
     strict = {"GDAL_ERROR_ON_LIBJPEG_WARNING": True, "GDAL_PNG_WHOLE_IMAGE_OPTIM": "NO"}
     try:
         with warnings.catch_warnings(), rasterio.Env(**strict):
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            file = rasterio.open(path, driver=source.driver)  # anew: the options count when a file is opened
+            file = rasterio.open(path, driver=source.driver)  # open again: the options act at opening
             for y in range(0, source.height, DECODE_ROWS):
                 file.read(window=Window(0, y, source.width, min(DECODE_ROWS, source.height - y)))
     except (RasterioError, OSError) as error:
@@ -289,13 +292,14 @@ def _driver(path: Path) -> str:
     if driver := raster_driver(path):
         return driver
     raise AssetReadError(
-        f"image {path.name}: neither GeoTIFF, PNG, JPEG nor JPEG 2000 by its first bytes; convert it (gdal_translate)",
+        f"image {path.name}: its first bytes are not those of GeoTIFF, PNG, JPEG or JPEG 2000; "
+        "convert it (gdal_translate)",
         str(path),
     )
 
 
 def _band_names(source: rasterio.DatasetReader) -> list[str]:
-    """Band names from descriptions, else from the colour interpretation; 'band N' where neither says."""
+    """Return band names from the descriptions, else from the colour interpretation, else 'band N'."""
     colours = {ColorInterp.red: "red", ColorInterp.green: "green", ColorInterp.blue: "blue"}
     names = []
     for i, (text, colour) in enumerate(zip(source.descriptions, source.colorinterp, strict=True), 1):
@@ -306,13 +310,13 @@ def _band_names(source: rasterio.DatasetReader) -> list[str]:
 
 
 def ground_gsd(source: rasterio.DatasetReader, name: str) -> tuple[float, bool]:
-    """Return metres a pixel on the ground at the image's centre, and whether its own lattice may be used.
+    """Return metres per pixel on the ground at the centre of the image, and whether its own lattice may be used.
 
-    The lattice may be used where a pixel is square, north-up, and the map's metre is a metre on the
-    ground within 1% (UTM and the like; not Web Mercator).
+    The lattice may be used if its pixels are square and north-up and a metre of the map is a metre on the ground within
+    1% (UTM and similar projections; not Web Mercator).
 
     Raises:
-        GridError: the georeference maps to no place on Earth.
+        GridError: the centre of the image is not a place on Earth.
     """
     t = source.transform
     to = Transformer.from_crs(CRS.from_user_input(source.crs), CRS.from_user_input("OGC:CRS84"), always_xy=True)
@@ -320,22 +324,23 @@ def ground_gsd(source: rasterio.DatasetReader, name: str) -> tuple[float, bool]:
     points = [t @ (col, row), t @ (col + 1, row), t @ (col, row + 1)]
     lon, lat = to.transform([p[0] for p in points], [p[1] for p in points])
     if not np.isfinite([*lon, *lat]).all() or t.determinant == 0:
-        raise GridError(f"image {name}: its georeference maps to no place on Earth; check its CRS {source.crs}")
+        raise GridError(f"image {name}: its georeference is not on Earth; check its CRS {source.crs}")
     dx = GEOD.inv(lon[0], lat[0], lon[1], lat[1])[2]
     dy = GEOD.inv(lon[0], lat[0], lon[2], lat[2])[2]
-    gsd = math.sqrt(dx * dy)
+    gsd = math.sqrt(dx * dy)  # geometric mean of the two pixel sides, geodesic lengths on WGS84
     square = abs(dx / dy - 1) < 0.01 and t.b == 0 and t.d == 0 and t.e < 0 < t.a
     return gsd, bool(square and source.crs.is_projected and abs(gsd / t.a - 1) < 0.01)
 
 
 def _lattice(source: rasterio.DatasetReader, gsd_m: float) -> GeoBox:
-    """UTM lattice of the zone at the image's centre, on multiples of `gsd_m`."""
+    """Return a lattice in the UTM zone of the centre of the image, on multiples of `gsd_m`."""
     if source.crs.is_projected and str(source.crs).startswith(("EPSG:326", "EPSG:327")):
         crs = str(source.crs)
         left, bottom, right, top = source.bounds
     else:
         to = Transformer.from_crs(CRS.from_user_input(source.crs), CRS.from_user_input("OGC:CRS84"), always_xy=True)
         west, south, east, north = to.transform_bounds(*source.bounds)
+        # zones of 6 degrees from -180; EPSG 326xx north, 327xx south
         zone = int((((west + east) / 2 + 180) % 360) // 6) + 1
         crs = f"EPSG:{(32600 if south + north >= 0 else 32700) + zone}"
         back = Transformer.from_crs(CRS.from_user_input(source.crs), CRS.from_user_input(crs), always_xy=True)
@@ -346,10 +351,10 @@ def _lattice(source: rasterio.DatasetReader, gsd_m: float) -> GeoBox:
 
 
 def check_any_valid(image: Image) -> None:
-    """Refuse an image without a single valid pixel, before anything is computed.
+    """Refuse an image without any valid pixel, before anything is computed.
 
     Raises:
-        AssetReadError: every pixel is nodata, or none can be read.
+        AssetReadError: every pixel is nodata, or no pixel can be read.
     """
     damaged: AssetReadError | None = None
     for window in _pieces((0, 0, *image.shape), 512):
@@ -357,12 +362,12 @@ def check_any_valid(image: Image) -> None:
             if image.read(*window)[1].any():
                 return
         except AssetReadError as error:
-            damaged = error
+            damaged = error  # a damaged block: try its smaller parts
             if any(_any_valid(image, piece) for piece in _pieces(window, 64)):
                 return
     if damaged is not None:
         raise damaged
-    raise AssetReadError(f"image {image.name}: every pixel is nodata; nothing to look at", str(image.path))
+    raise AssetReadError(f"image {image.name}: every pixel is nodata; give an image with data", str(image.path))
 
 
 def _any_valid(image: Image, window: tuple[int, int, int, int]) -> bool:

@@ -1,7 +1,7 @@
-"""Registries as files: the layout is told, the file opened, and its rows brought to the table `declared`.
+"""Registry files: detect the layout, open the file, convert its rows to the table `declared`.
 
-In: one or several files. Out: one table `declared`, duplicates across sources joined, and the rejected rows with
-their reasons. Start with `read_all`; `overwatt.pipeline.declared.registry.normalize` understands what is opened here.
+In: one or several files. Out: one table `declared`, with duplicates across sources merged, and the rejected rows with
+their reasons. Read `read_all` first; `overwatt.pipeline.declared.registry.normalize_registry` interprets the rows.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from overwatt.workflows.io.tabular import TABLE_SUFFIXES, read_csv, read_json, r
 KEPT = ("table", "row", "id", "reason")
 """Columns of the table of rejected rows."""
 MAX_BYTES = 500 * 2**20
-"""Larger files are refused: the largest open registry is under 2 MB, so it is the wrong file."""
+"""Larger files are refused: the largest open registry has under 2 MB, so a larger file is the wrong one."""
 
-_JSON_ANSWERS = frozenset({"osm", "epa", "peeringdb", "cloud_regions"})  # not tables
-_EPOCH = frozenset({"epoch", "gpu_clusters", "chip_quantities"})  # their tables lie beside each other
+_JSON_ANSWERS = frozenset({"osm", "epa", "peeringdb", "cloud_regions"})  # answers of web services, not tables
+_EPOCH = frozenset({"epoch", "gpu_clusters", "chip_quantities"})  # Epoch's other tables may lie in the same folder
 _HEADERS = {
     "coord_precision": "epoch",
     "Current H100 equivalents": "epoch",
@@ -34,8 +34,8 @@ _HEADERS = {
     "Number of Units source": "chip_quantities",
     "Training compute (FLOP)": "workloads",
 }
-"""Layout of a CSV by a column that only it has."""
-_HEAD_BYTES = 65_536  # of a file, to tell its layout
+"""Layout of a CSV by a column that no other layout has."""
+_HEAD_BYTES = 65_536  # read from a file to detect its layout
 
 
 def read_all(
@@ -46,17 +46,20 @@ def read_all(
     position_error_m: float | None = None,
     columns: Mapping[str, str] | None = None,
 ) -> tuple[gpd.GeoDataFrame, pd.DataFrame]:
-    """Return the table `declared` of all files, duplicates across sources joined, and the rejected rows.
+    """Return the table `declared` of all files, with duplicates across sources merged, and the rejected rows.
 
     Args:
         path: the registry.
-        also: further ones; their layout is told by their content.
-        format: layout of the first.
-        position_error_m: 1-sigma position error where a row states none.
-        columns: {our name: column} of the first, where it is a generic table.
+        also: further registries; their layout is detected from their content.
+        format: layout of the first file.
+        position_error_m: 1-sigma position error of rows that do not state one, metres.
+        columns: {our name: column of the first file}, if it is a generic table.
+
+    Returns:
+        Table `declared`; rejected rows with columns `KEPT`.
 
     Raises:
-        RegistryError: a file cannot be read, or has no usable row.
+        RegistryError: a file cannot be read or has no usable row.
     """
     found, kept = [], []
     for k, file in enumerate((path, *also)):
@@ -78,14 +81,14 @@ def read(
     """Return one registry as the table `declared`.
 
     Args:
-        path: the file; for `epoch` either of the two CSV files, the other lying beside it.
+        path: the file; for `epoch` one of the two CSV files, with the other in the same folder.
         format: a layout, or `auto`.
-        default_position_error_m: as for `overwatt.pipeline.declared.registry.normalize`, like the next two.
-        aside: takes rejected rows.
+        default_position_error_m: 1-sigma position error of rows that do not state one, metres.
+        aside: list that receives the rejected rows: row, id, reason.
         columns: {our name: column of the file}.
 
     Raises:
-        RegistryError: unreadable, too large or empty file, or what `normalize` refuses.
+        RegistryError: the file is unreadable, empty or too large, or `normalize_registry` refuses it.
     """
     file = Path(path)
     layout = "generic" if columns and format == "auto" else format
@@ -97,10 +100,10 @@ def read(
 
 
 def read_observed(path: Path) -> tuple[gpd.GeoDataFrame, pd.DataFrame, pd.DataFrame]:
-    """Return a table of observed sites as `overwatt.pipeline.reconcile.observed_sites.normalize` does.
+    """Read a table of observed sites; returns what `overwatt.pipeline.reconcile.observed_sites.normalize` returns.
 
     Raises:
-        RegistryError: it cannot be read, has no coordinates, or no usable row.
+        RegistryError: the file cannot be read, or has no coordinates or no usable row.
     """
     if not path.is_file():
         raise RegistryError(f"{path}: no such file; `overwatt run` writes sites.parquet")
@@ -108,10 +111,10 @@ def read_observed(path: Path) -> tuple[gpd.GeoDataFrame, pd.DataFrame, pd.DataFr
 
 
 def open_registry(file: Path, layout: str = "generic") -> Received:
-    """Open a file as its layout needs it.
+    """Open a file with the reader of its layout: JSON, CSV or vector file.
 
     Raises:
-        RegistryError: it cannot be read.
+        RegistryError: the file cannot be read.
     """
     _check_size(file)
     suffix = file.suffix.lower()
@@ -124,28 +127,28 @@ def open_registry(file: Path, layout: str = "generic") -> Received:
             rows = Received(file.name, content={"rows": read_json(file)}).rows("rows", "a list of objects")
             return Received(file.name, frame=pd.DataFrame(rows))
     if suffix in TABLE_SUFFIXES or layout in _EPOCH or layout == "workloads":
-        return Received(file.name, frame=read_csv(file), beside=_beside(file) if layout in _EPOCH else {})
+        return Received(file.name, frame=read_csv(file), beside=_other_epoch_tables(file) if layout in _EPOCH else {})
     return Received(file.name, frame=read_vector(file))
 
 
-def _beside(file: Path) -> dict[str, pd.DataFrame]:
-    """Epoch's other tables in the same folder."""
+def _other_epoch_tables(file: Path) -> dict[str, pd.DataFrame]:
+    """Return Epoch's other tables in the same folder, by file name."""
     others = [file.with_name(name) for name in EPOCH_FILES.values() if name != file.name]
     return {other.name: read_csv(other) for other in others if other.is_file()}
 
 
 def _check_size(file: Path) -> None:
     if not file.is_file():
-        raise RegistryError(f"registry '{file}' is not a file: check declared.path")
+        raise RegistryError(f"registry '{file}' is not a file; check declared.path")
     if (size := file.stat().st_size) > MAX_BYTES:
         raise RegistryError(
-            f"registry '{file.name}' has {size / 2**20:.0f} MB, the limit is {MAX_BYTES // 2**20} MB: "
-            "cut it to the area"
+            f"registry '{file.name}' has {size / 2**20:.0f} MB, the limit is {MAX_BYTES // 2**20} MB; "
+            "reduce it to the area"
         )
 
 
 def guess(file: Path) -> str:
-    """Tell the layout of a file by its first 64 KiB; `generic` where nothing speaks for another."""
+    """Detect the layout of a file from its first 64 KiB; `generic` if no other layout fits."""
     with file.open("rb") as stream:
         head = stream.read(_HEAD_BYTES).decode("utf-8", errors="replace")
     suffix = file.suffix.lower()
@@ -170,7 +173,7 @@ def guess(file: Path) -> str:
 
 
 def write_kept(folder: Path, kept: pd.DataFrame) -> Path:
-    """Write kept_aside.csv; it is there also when it is empty, so that nobody need guess."""
+    """Write the rejected rows to kept_aside.csv, also when there are none, and return its path."""
     path = folder / "kept_aside.csv"
     with run_folder.written(path) as part:
         run_folder.defuse(kept[list(KEPT)]).to_csv(part, index=False)

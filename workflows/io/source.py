@@ -1,4 +1,4 @@
-"""What a source of pixels offers, whether it is a file or a catalogue."""
+"""Protocol of a source of pixels: a file or a catalogue."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ class Source(Protocol):
 
     @property
     def name(self) -> str:
-        """File or collection."""
+        """Name of the file or collection."""
         ...
 
     @property
     def remote(self) -> bool:
-        """Whether reads cross a network and may be tried again."""
+        """Whether reads cross a network and may be retried."""
         ...
 
     @property
@@ -33,12 +33,13 @@ class Source(Protocol):
 
     @property
     def gsd_m(self) -> float:
-        """Metres a pixel."""
+        """Metres per pixel."""
         ...
 
     def read(self, y0: int, x0: int, y1: int, x1: int) -> tuple[np.ndarray, np.ndarray]:
-        """Values (band, y, x) float32 0..1 and valid (y, x) of a window, which may reach outside.
+        """Return values (band, y, x) float32 0..1 and valid (y, x) bool of a window (half-open, pixels).
 
-        Thermal bands may follow the optical ones, in kelvin above the surroundings, NaN where not measured.
+        The window may extend beyond the lattice; pixels there are not valid. Thermal bands may follow the optical ones,
+        in kelvin above the surroundings, NaN where not measured.
         """
         ...

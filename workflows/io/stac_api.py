@@ -1,11 +1,10 @@
-"""Scenes from a STAC catalogue: search, choose, read onto a grid.
+"""Scenes from a STAC catalogue: search, select, read onto a grid.
 
-In: an `Area` and a `SensorSource`. Out: STAC Items (addresses unsigned) in a fixed order, and
-pixels on a `GeoBox`. Addresses are signed when pixels are read and never before: tokens last
-under an hour, a run may last days, and a signed link must not reach a log, a part or a report.
-For the same reason pixels are read at once, one tile a call, and not through a lazy graph that
-would carry signed links. What the catalogue answers is not trusted: only http(s) addresses are
-followed, and a read that fails raises instead of leaving a hole that looks like nodata.
+In: an `Area` and a `SensorSource`. Out: STAC Items (addresses unsigned) in a fixed order, and pixels on a `GeoBox`.
+Addresses are signed only when pixels are read: tokens last under an hour, a run may last days, and a signed link must
+not reach a log, a stored part or a report. For the same reason pixels are read immediately, one tile per call, and not
+through a lazy graph that would carry signed links. Answers of the catalogue are not trusted: only http(s) addresses
+are followed, and a failed read raises an error instead of leaving a gap that looks like nodata.
 """
 
 from __future__ import annotations
@@ -45,18 +44,19 @@ from overwatt.aoi.errors import AssetReadError, CatalogError, GridError, redact
 Sign = Literal["none", "planetary_computer"]
 
 ATTEMPTS = 3
-_TIMEOUT_S = (10.0, 60.0)
+_TIMEOUT_S = (10.0, 60.0)  # connect, read
 _PAGE_ITEMS = 100
 _MAX_ITEMS = 20_000
-# Servers limit the length of a request; beyond this the area is sent as the boxes of its parts.
+# Servers limit the length of a request; larger areas are sent as the bounding boxes of their parts. Own choice.
 _MAX_VERTICES = 500
+# Timeout, too early, too many requests, and server errors that may pass.
 _TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
-# Footprints leave slivers: 1e-6 of the area is one pixel of a million.
+# Differences of footprints leave slivers; 1e-6 of the area is one pixel in a million. Own choice.
 _SLIVER_SHARE = 1e-6
-# urllib3 writes addresses without their host ('url: /x?sig=…'), which `redact` does not know.
+# urllib3 reports addresses without host ('url: /x?sig=…'), which `redact` does not recognise.
 _QUERY = re.compile(r"\?[^\s'\"()]+")
 _RASTER_EXTENSION = "https://stac-extensions.github.io/raster/v1.1.0/schema.json"
-# Reads of cloud-optimised files: no listing of folders, ranges merged, transient errors retried.
+# Reads of cloud-optimized files (GDAL configuration options): no folder listing, merged ranges, retries.
 _GDAL_ENV = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     "GDAL_HTTP_MAX_RETRY": "5",
@@ -76,8 +76,8 @@ class SensorSource:
         collection: id of the collection.
         assets: assets (or band aliases such as 'red') to read.
         sign: how addresses are signed at read time.
-        datetime: a date or 'from/to' as STAC takes it, for example '2023-01-01/2023-12-31'.
-        max_cloud: upper limit of eo:cloud_cover in percent; items that state none are kept.
+        datetime: a date or an interval in STAC notation, for example '2023-01-01/2023-12-31'.
+        max_cloud: upper limit of eo:cloud_cover in percent; items without this property are kept.
     """
 
     api_url: str
@@ -89,7 +89,9 @@ class SensorSource:
 
     def __post_init__(self) -> None:
         if not _is_http(self.api_url):
-            raise CatalogError(f"catalogue address '{self.api_url}' must start with http:// or https://")
+            raise CatalogError(
+                f"catalogue address '{self.api_url}' is not valid; it must start with http:// or https://"
+            )
         if self.sign not in ("none", "planetary_computer"):
             raise CatalogError(f"sign '{self.sign}' is unknown; use 'none' or 'planetary_computer'")
 
@@ -100,12 +102,12 @@ class SensorSource:
 
 
 def search(area: Area, sensor: SensorSource) -> list[pystac.Item]:
-    """Return the items over the area, ordered by time then id, addresses unsigned.
+    """Return the items over the area, ordered by time then id, with unsigned addresses.
 
-    Every request, each page included, is tried three times where the failure may pass.
+    Every request, including each page, is tried three times if the failure is transient.
 
     Raises:
-        CatalogError: the API does not answer, refuses, answers no STAC, or has nothing here.
+        CatalogError: the API does not answer, refuses, does not return STAC, or has no items here.
     """
     try:
         with warnings.catch_warnings():
@@ -143,14 +145,14 @@ def search(area: Area, sensor: SensorSource) -> list[pystac.Item]:
 
 
 def latest_coverage(items: Iterable[pystac.Item], area: Area) -> list[pystac.Item]:
-    """Return the newest items that together cover as much of the area as `items` can.
+    """Return the newest items that together cover as much of the area as all `items`.
 
-    An item is kept only where it shows ground that no newer one does. This is for imagery that
-    is flown every few years (NAIP): one image a place, the newest.
+    An item is kept only if it covers ground that no newer item covers. This suits imagery that is
+    flown every few years (NAIP): the newest image at each place.
 
     Returns:
-        Items, newest first, as `load(..., mosaic=True)` takes them. Whether all of the area is
-        covered is told by `covered_share`.
+        Items, newest first, for `load(..., mosaic=True)`. `covered_share` says how much of the area
+        they cover.
     """
     chosen: list[pystac.Item] = []
     missing: BaseGeometry = area.geometry
@@ -166,7 +168,7 @@ def latest_coverage(items: Iterable[pystac.Item], area: Area) -> list[pystac.Ite
 
 
 def covered_share(items: Iterable[pystac.Item], area: Area) -> float:
-    """Return the share (0 to 1) of the area inside the items' footprints; holes in images do not count."""
+    """Return the share (0 to 1) of the area inside the footprints of the items; gaps within images are ignored."""
     covered = shapely.union_all([_footprint(item) for item in items]).intersection(area.geometry)
     parts = [p for p in shapely.get_parts(covered) if p.geom_type in ("Polygon", "MultiPolygon") and p.area > 0]
     if not parts:
@@ -188,29 +190,29 @@ def load(
     mosaic: bool = False,
     allow_local: bool = False,
 ) -> xr.Dataset:
-    """Read assets of items onto a grid, at once.
+    """Read assets of items onto a grid, immediately.
 
     Args:
-        items: items; where they overlap within a group the first by (time, id) wins.
+        items: items; where they overlap within a group, the first by (time, id) is used.
         geobox: the grid.
         assets: asset keys or band aliases; they become the variables.
-        sign: how addresses are signed, now.
-        resampling: 'nearest' keeps values where the grid is the source's own lattice.
-        dtype: of the result; by default as the items state, float32 where they do not.
-        nodata: fill value, where the items state none; give 0 for NAIP, so that images can be joined.
-        groupby: 'time', 'solar_day' or 'id': what makes one time step.
-        mosaic: all items make one time step, and the first in the order given wins.
-        allow_local: also read local files; for catalogues that one wrote oneself.
+        sign: how addresses are signed for this read.
+        resampling: resampling of odc-stac; 'nearest' keeps the values if the grid is the lattice of the source.
+        dtype: type of the result; by default as the items state, else float32.
+        nodata: fill value if the items state none; give 0 for NAIP, so that images can be merged.
+        groupby: what makes one time step: 'time', 'solar_day' or 'id'.
+        mosaic: all items make one time step, and the first in the given order is used.
+        allow_local: also read local files, for catalogues of one's own.
 
     Returns:
-        Dataset with dims (time, y, x), raw values: no scale and no offset is applied.
+        Dataset with dims (time, y, x) and raw values: neither scale nor offset is applied.
 
     Raises:
-        CatalogError: there is no item, no such asset, or an address that is not http(s).
+        CatalogError: there is no item or no such asset, or an address is not http(s).
         AssetReadError: an image could not be read (after GDAL's own retries).
     """
     if not items:
-        raise CatalogError("no item to load; search again with a wider area or longer dates")
+        raise CatalogError("no item to load; search again with a larger area or longer dates")
     address = _addresser(sign, allow_local)
     options: dict[str, Any] = {"dtype": dtype, "nodata": nodata} if nodata is not None else {"dtype": dtype}
     try:
@@ -240,9 +242,10 @@ def load(
 
 
 def _with_band_count(item: pystac.Item) -> pystac.Item:
-    """Return the item such that odc-stac sees every band of assets that list them in eo:bands alone.
+    """Return the item with raster:bands added to assets that list their bands only in eo:bands.
 
-    NAIP on the Planetary Computer does: without this, 'red', 'green' and 'blue' are not found.
+    odc-stac counts bands by raster:bands. NAIP on the Planetary Computer has only eo:bands: without this, 'red',
+    'green' and 'blue' are not found.
     """
     bare = {
         key: len(asset.extra_fields["eo:bands"])
@@ -260,7 +263,7 @@ def _with_band_count(item: pystac.Item) -> pystac.Item:
 
 
 class _RetryingIO(StacApiIO):
-    """Requests of pystac-client, each tried up to three times, POST and later pages included."""
+    """Requests of pystac-client, each tried up to three times, including POST and later pages."""
 
     def request(self, *args: Any, **kwargs: Any) -> str:  # noqa: ANN401  # passes through
         for attempt in stamina.retry_context(
@@ -272,7 +275,7 @@ class _RetryingIO(StacApiIO):
 
 
 def _is_transient(exc: Exception) -> bool:
-    """Whether trying again may help: no answer at all, or a status that says so."""
+    """Whether a retry may help: there was no answer, or the status is transient."""
     return isinstance(exc, APIError) and getattr(exc, "status_code", None) in {None, *_TRANSIENT_STATUS}
 
 
@@ -303,7 +306,7 @@ def _time_then_id(item: pystac.Item) -> tuple[datetime, str]:
 
 
 def _footprint(item: pystac.Item) -> BaseGeometry:
-    """Return the item's footprint within ±180, empty where it states none."""
+    """Return the footprint of the item within ±180 degrees, empty if it states none."""
     if item.geometry is None:
         return box(*item.bbox[:2], *item.bbox[len(item.bbox) // 2 :][:2]) if item.bbox else shapely.Polygon()
     try:
@@ -313,35 +316,35 @@ def _footprint(item: pystac.Item) -> BaseGeometry:
 
 
 def _addresser(sign: Sign, allow_local: bool) -> Callable[[str], str]:
-    """Return what turns a stored address into one that can be read now."""
+    """Return a function that converts a stored address to one that can be read now."""
 
     def address(href: str) -> str:
         if not _is_http(href):
             if allow_local and urlparse(href).scheme in ("", "file"):
                 return href
-            raise CatalogError(f"image address '{href}' is not http(s); it is not followed")
+            raise CatalogError(f"image address '{href}' is not http(s) and is not followed")
         return _signed(href) if sign == "planetary_computer" else href
 
     return address
 
 
 def _signed(href: str) -> str:
-    """Return the address with a Planetary Computer token; other hosts' addresses come back as they are."""
+    """Return the address with a Planetary Computer token; addresses of other hosts are returned unchanged."""
     try:
         return str(_planetary_computer().sign(href))
-    except Exception as exc:  # requests, pydantic and ValueError, by what the token service answers
+    except Exception as exc:  # of requests, pydantic or ValueError, depending on the answer of the token service
         raise CatalogError(f"no token for image {href}: {_short(exc)}") from None
 
 
 @cache
 def _planetary_computer() -> ModuleType:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # planetary-computer 1.0 declares its models the pydantic 1 way
+        warnings.simplefilter("ignore")  # planetary-computer 1.0 uses pydantic 1 syntax
         return import_module("planetary_computer")
 
 
 def _first_unreadable(items: Iterable[pystac.Item], assets: Sequence[str], address: Callable[[str], str]) -> str:
-    """Return the stored address of the first image that does not open, '' where all do (it was transient)."""
+    """Return the stored address of the first image that does not open, '' if all open (the error was transient)."""
     for item in items:
         for asset in [item.assets[key] for key in assets if key in item.assets] or item.assets.values():
             href = asset.get_absolute_href() or asset.href
@@ -357,7 +360,7 @@ def _first_unreadable(items: Iterable[pystac.Item], assets: Sequence[str], addre
 
 @contextmanager
 def _unsigned_log() -> Iterator[None]:
-    """Keep signed addresses out of the log that the loader writes when a read fails."""
+    """Remove signatures from addresses in the log that the loader writes when a read fails."""
 
     def clean(record: logging.LogRecord) -> bool:
         record.msg, record.args = redact(record.getMessage()), ()

@@ -1,4 +1,4 @@
-"""Pixels from a catalogue: STAC items on a UTM grid over the area, read tile by tile."""
+"""Pixels from a catalogue: STAC items on a UTM grid over the area of interest, read tile by tile."""
 
 from __future__ import annotations
 
@@ -20,7 +20,17 @@ from overwatt.workflows.io.stac_api import SensorSource, covered_share, latest_c
 
 @dataclass(frozen=True)
 class StacSource:
-    """Imagery of a STAC collection. Picklable: items travel as dicts, addresses unsigned."""
+    """Imagery of a STAC collection. Picklable: items are stored as dicts, with unsigned addresses.
+
+    Attributes:
+        name: collection and number of scenes.
+        settings: of the catalogue.
+        items: STAC items, newest first; the first one with a pixel is used.
+        geobox: grid over the area, with the ground sampling distance of the network.
+        gsd_m: that distance, metres.
+        covered: share of the area inside the footprints of the items, 0..1.
+        remote: always True.
+    """
 
     name: str
     settings: StacSettings
@@ -38,7 +48,7 @@ class StacSource:
 
     @property
     def sha256(self) -> str:
-        """What stands for the content: id, address and time of update of every item."""
+        """Identifier of the content: id, addresses and time of update of every item, not a hash."""
         return "|".join(
             f"{i['id']} {[a['href'] for a in i['assets'].values()]} {i['properties'].get('updated', '')}"
             for i in self.items
@@ -46,7 +56,7 @@ class StacSource:
 
     @property
     def date(self) -> str | None:
-        """Day of the newest item; None where the items lie more than a month apart or have no date."""
+        """Date of the newest item; None if the items span more than a month or have no date."""
         days = sorted(str(i["properties"].get("datetime") or "")[:10] for i in self.items)
         if not days or not days[0]:
             return None
@@ -54,7 +64,7 @@ class StacSource:
         return days[-1] if apart <= timedelta(days=31) else None
 
     def read(self, y0: int, x0: int, y1: int, x1: int) -> tuple[np.ndarray, np.ndarray]:
-        """Values (band, y, x) float32 0..1 and valid (y, x); pixels that are zero in all bands are not valid.
+        """Return values (band, y, x) float32 0..1 and valid (y, x); pixels that are zero in all bands are not valid.
 
         Raises:
             AssetReadError: an image could not be read.
@@ -72,12 +82,12 @@ class StacSource:
 
 
 def open_stac(settings: StacSettings, area: Area, card: ModelCard) -> StacSource:
-    """Search a catalogue and lay a grid of the network's ground sampling distance over the area.
+    """Search a catalogue, and make a grid over the area with the ground sampling distance of the network.
 
     Raises:
-        CatalogError: unreachable, or nothing found.
-        GridError: the area is too large for the sensor.
-        ModelContractError: the assets are not the card's bands.
+        CatalogError: the catalogue is unreachable or has no items here.
+        GridError: the area is too large at this ground sampling distance.
+        ModelContractError: the assets are not the bands of the card, or the items are too fine or too coarse.
     """
     check_size(area, card.gsd_m)
     sensor = SensorSource(
@@ -90,7 +100,7 @@ def open_stac(settings: StacSettings, area: Area, card: ModelCard) -> StacSource
     )
     items = latest_coverage(search(area, sensor), area)
     for item in items:
-        # pixels are averaged onto the network's own lattice when read; what the item states must allow that
+        # pixels are averaged onto the lattice of the network when read; the stated distance of the item must allow it
         gsd_m = float(item.properties.get("gsd") or card.gsd_m)
         check_fits(card, bands=settings.assets, gsd_m=gsd_m, units="display_uint8", source=f"item {item.id}")
     return StacSource(

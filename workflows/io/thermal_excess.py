@@ -1,11 +1,10 @@
-"""Thermal excess beside optical imagery, on the same lattice and in the same windows.
+"""Surface temperature anomaly next to optical imagery, on the same lattice and in the same windows.
 
-In: a GeoTIFF of kelvin above the surroundings on any grid, and the source of optical pixels it goes
-with. Out: a source that gives the card's thermal bands after its optical ones, NaN where nothing was
-measured. The raster is resampled bilinearly onto the whole optical lattice, of which a window is a
-piece, so a pixel has one value whichever window asks for it. Only weights with thermal bands take it,
-and only sensors sharp enough to tell a cooling yard from its hall: a value far from the surroundings'
-is refused, because temperatures are passed around as what they are not.
+In: a GeoTIFF of kelvin above the surroundings (thermal excess) on any grid, and the source of the optical pixels. Out:
+a source that returns the thermal bands of the card after the optical ones, NaN where nothing was measured.
+The raster is resampled bilinearly onto the whole optical lattice, and windows are cut from it, so the value of a pixel
+does not depend on the window. Only weights with thermal bands use it, and the sensor must be sharp enough to separate
+a cooling yard from its hall. Values far from 0 are refused, because absolute temperatures are easily given by mistake.
 """
 
 from __future__ import annotations
@@ -31,20 +30,20 @@ if TYPE_CHECKING:
     from overwatt.workflows.io.source import Source
 
 MAX_GSD_M = 40.0
-"""Coarser pixels hold hall, yard and car park at once; the weights learned 3.5 to 30 m of point spread."""
+"""Coarser pixels mix hall, yard and car park; the weights were trained with point spreads of 3.5 to 30 m."""
 MAX_EXCESS_K = 200.0
-"""No roof, stack or yard is that far from its surroundings; an absolute temperature in kelvin is."""
-MAX_PIXELS = 400_000_000  # all are looked at once: 20 x 20 km at 1 m
+"""Limit of |excess|, own choice: no roof, stack or yard reaches it; absolute temperatures in kelvin exceed it."""
+MAX_PIXELS = 400_000_000  # every pixel is checked; own choice: 20 x 20 km at 1 m
 
 
 @dataclass(frozen=True)
 class ExcessRaster:
-    """A raster of thermal excess on the lattice of an image. Picklable; opened where it is read.
+    """A raster of thermal excess on the lattice of an image. Picklable: each process opens the file itself.
 
     Attributes:
         path: the file.
-        bands: how many it holds.
-        geobox: the image's lattice.
+        bands: number of its bands.
+        geobox: lattice of the image.
     """
 
     path: Path
@@ -88,7 +87,7 @@ class ExcessRaster:
                 height=int(self.geobox.shape[0]),
                 width=int(self.geobox.shape[1]),
                 resampling=Resampling.bilinear,
-                tolerance=1e-6,  # pixels: as good as exact, so no seam between windows; 0 is refused by GDAL
+                tolerance=1e-6,  # pixels: nearly exact, so no seams between windows; GDAL refuses 0
                 src_nodata=np.nan if source.nodata is None else source.nodata,
                 nodata=np.nan,
                 dtype="float32",
@@ -98,24 +97,24 @@ class ExcessRaster:
 
 @dataclass(frozen=True)
 class WithThermal:
-    """Optical pixels with the thermal bands after them; a `Source` as any other."""
+    """Optical pixels with the thermal bands after them; a `Source`."""
 
     optical: Source
     thermal: ExcessRaster
 
     @property
     def name(self) -> str:
-        """Of the optical imagery."""
+        """Name of the optical imagery."""
         return self.optical.name
 
     @property
     def remote(self) -> bool:
-        """Whether the optical imagery is read across a network."""
+        """Whether reads of the optical imagery cross a network."""
         return self.optical.remote
 
     @property
     def geobox(self) -> GeoBox | None:
-        """Lattice."""
+        """Lattice; None without georeference."""
         return self.optical.geobox
 
     @property
@@ -125,11 +124,11 @@ class WithThermal:
 
     @property
     def gsd_m(self) -> float:
-        """Metres a pixel."""
+        """Metres per pixel."""
         return self.optical.gsd_m
 
     def read(self, y0: int, x0: int, y1: int, x1: int) -> tuple[np.ndarray, np.ndarray]:
-        """Values (band, y, x) float32, optical 0..1, then thermal in kelvin or NaN; valid (y, x) of the optical ones.
+        """Return values (band, y, x) float32, optical 0..1, then thermal, kelvin or NaN; valid (y, x) of the optical.
 
         Raises:
             AssetReadError: a file is truncated or damaged there.
@@ -139,17 +138,17 @@ class WithThermal:
 
 
 def open_excess(path: Path, source: Source, card: ModelCard) -> ExcessRaster:
-    """Open a raster of thermal excess for an image and weights, checking header and values.
+    """Open a raster of thermal excess for an image and weights; check header and values.
 
     Args:
-        path: GeoTIFF of floating-point numbers, kelvin above the surroundings; a band for each of the card's.
+        path: GeoTIFF of floating-point values, kelvin above the surroundings; one band per thermal band of the card.
         source: the optical imagery.
-        card: of the weights.
+        card: card of the weights.
 
     Raises:
-        ModelContractError: the weights take no thermal bands, or another number; pixels over `MAX_GSD_M`.
-        AssetReadError: missing, damaged, too large, not floating-point, nothing measured or absurd values.
-        GridError: it or the image has no CRS, or it lies elsewhere.
+        ModelContractError: the weights take no thermal bands or another number of them, or pixels exceed `MAX_GSD_M`.
+        AssetReadError: the file is missing, damaged, too large or not floating-point, or has no or impossible values.
+        GridError: the file or the image has no CRS, or they do not overlap.
     """
     if not card.thermal_bands:
         raise ModelContractError(
@@ -157,7 +156,9 @@ def open_excess(path: Path, source: Source, card: ModelCard) -> ExcessRaster:
             "or leave the thermal file out"
         )
     if source.geobox is None:
-        raise GridError(f"thermal {path.name}: image {source.name} has no CRS, so it cannot be laid on it; give it one")
+        raise GridError(
+            f"thermal {path.name}: image {source.name} has no CRS, so the two cannot be aligned; give it one"
+        )
     if not path.is_file():
         raise AssetReadError(f"thermal {path}: no such file", str(path))
     if raster_driver(path) != "GTiff":
@@ -192,13 +193,13 @@ def _check_header(file: rasterio.DatasetReader, path: Path, source: Source, card
     gsd_m, _ = ground_gsd(file, path.name)
     if gsd_m > MAX_GSD_M:
         raise ModelContractError(
-            f"thermal {path.name}: {gsd_m:.0f} m a pixel, the limit is {MAX_GSD_M:g} m; public thermal satellites are "
-            "too coarse for the detector: give their looks as thermal.stack"
+            f"thermal {path.name}: {gsd_m:.0f} m per pixel, the limit is {MAX_GSD_M:g} m; public thermal satellites "
+            "are too coarse for the detector: give their acquisitions as thermal.stack"
         )
     own = GeoBox((file.height, file.width), file.transform, file.crs.to_wkt()).geographic_extent
     assert source.geobox is not None
     if not own.intersects(source.geobox.geographic_extent):
-        raise GridError(f"thermal {path.name}: lies outside of image {source.name}; give one of the same place")
+        raise GridError(f"thermal {path.name}: lies outside image {source.name}; give a file of the same area")
     check_complete(file, path)
 
 
@@ -210,9 +211,9 @@ def _check_values(file: rasterio.DatasetReader, path: Path) -> None:
         far = np.abs(values) > MAX_EXCESS_K
         if far.any():
             raise AssetReadError(
-                f"thermal {path.name}: holds {values[far][0]:g}, beyond {MAX_EXCESS_K:g} K; give kelvin above the "
-                "surroundings, not temperatures, and state nodata"
+                f"thermal {path.name}: holds {values[far][0]:g}, the limit is {MAX_EXCESS_K:g} K; give kelvin above "
+                "the surroundings, not temperatures, and state nodata"
             )
         measured |= bool(np.isfinite(values).any())
     if not measured:
-        raise AssetReadError(f"thermal {path.name}: every pixel is nodata; leave it out")
+        raise AssetReadError(f"thermal {path.name}: every pixel is nodata; leave the file out")

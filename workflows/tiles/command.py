@@ -1,6 +1,6 @@
-"""What `overwatt tiles` does with its options: cut labels, cut findings, or check an index.
+"""The command `overwatt tiles`: cut tiles from labels or findings, or check an index for leaks.
 
-In: options as they were typed. Out: the summary that `--json` prints, and lines for people.
+In: options as typed. Out: the summary that `--json` prints, and the same as lines of text.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from overwatt.workflows.tiles.from_dispositions import KINDS, cut_dispositions
 from overwatt.workflows.tiles.labels import parse_class_map, parse_label_file
 from overwatt.workflows.tiles.splits import TileSettings
 
-FROM_FINDINGS = (1.0, 0.0, 0.0)  # findings are few and dear: all of them are learned from unless asked otherwise
+FROM_FINDINGS = (1.0, 0.0, 0.0)  # findings are few and expensive: by default all go to training; own choice
 
 
 @dataclass(frozen=True)
 class Options:
-    """Options of the command; `shares` as typed, None where a default depends on what is done."""
+    """Options of the command; see `TileSettings`. `shares` is as typed; None if the default depends on the task."""
 
     size_px: int = 512
     overlap_px: int = 0
@@ -52,25 +52,40 @@ def run(
     say: Callable[[str], None],
     tick: Callable[[int, int, int], None],
 ) -> dict[str, Any]:
-    """Do what the options ask for.
+    """Run the command.
+
+    Args:
+        images: image files.
+        labels: label files, as FILE or FILE=CLASS.
+        out: output folder.
+        options: further options.
+        run_folder: run whose sites the findings concern.
+        dispositions: table of findings.
+        check: indexes to check instead of cutting.
+        class_map: NAME=CLASS assignments.
+        say: takes progress lines.
+        tick: takes (done, failed, total).
+
+    Returns:
+        The summary for `--json`.
 
     Raises:
-        OverwattError: options that do not go together, or unusable inputs.
+        OverwattError: options contradict one another, or inputs are unusable.
     """
     if check:
         if images or labels or dispositions:
-            raise ConfigError("--check looks at finished tiles alone; run it without images, --labels, --dispositions")
+            raise ConfigError("--check takes only finished tiles; run it without images, --labels, --dispositions")
         return check_leaks(check, options.guard_m)
     if out is None:
-        raise ConfigError("--out: say which folder the tiles go to")
+        raise ConfigError("--out: give the output folder of the tiles")
     if (run_folder is None) != (dispositions is None):
-        raise ConfigError("--run and --dispositions go together: findings, and the run whose sites they judge")
+        raise ConfigError("--run and --dispositions must be given together: the run, and the findings on its sites")
     if dispositions is not None and labels:
-        raise ConfigError("--labels and --dispositions: one of them at a time, into folders of their own")
+        raise ConfigError("--labels and --dispositions exclude each other; cut them separately, into two folders")
     progress = Progress(say=say, tick=tick)
     if dispositions is not None and run_folder is not None:
         if options.split_by != "place" or options.empty:
-            raise ConfigError("--split-by, --empty: of no use with --dispositions, which cut what was inspected")
+            raise ConfigError("--split-by, --empty: not applicable with --dispositions, which cut the inspected sites")
         settings = _settings(options, FROM_FINDINGS)
         return cut_dispositions(run_folder, dispositions, out, settings, images=images, progress=progress)
     files = [parse_label_file(text) for text in labels]
@@ -78,12 +93,12 @@ def run(
 
 
 def lines(result: dict[str, Any]) -> list[str]:
-    """A summary as lines for people."""
+    """Return a summary as lines of text."""
     if "by_kind" in result:
         found = ", ".join(f"{n} {kind}" for kind, n in sorted(result["by_kind"].items())) or "none"
         return [f"{result['tiles']} tiles; leaks: {found}", *result["first"]]
     tiles = result["tiles"]
-    out = [f"{tiles['written']} tiles written, {tiles['reused']} kept, {tiles['failed']} failed"]
+    out = [f"{tiles['written']} tiles written, {tiles['reused']} reused, {tiles['failed']} failed"]
     for split in SPLITS:
         s = result["splits"][split]
         out.append(f"  {split:5s} {s['tiles']} tiles, {s['places']} places, {s['data_centers']} data centers labelled")
@@ -103,7 +118,9 @@ def _settings(options: Options, shares: tuple[float, float, float] | None) -> Ti
         try:
             train, val, test = (float(v) for v in given.split(","))
         except ValueError as error:
-            raise ConfigError(f"--shares '{given}': three numbers, train,val,test, such as 0.7,0.15,0.15") from error
+            raise ConfigError(
+                f"--shares '{given}': give three numbers, train,val,test, such as 0.7,0.15,0.15"
+            ) from error
         shares = (train, val, test)
     chosen |= {} if shares is None else {"shares": shares}
     chosen |= {} if guard_m is None else {"guard_m": guard_m}

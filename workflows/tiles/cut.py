@@ -1,13 +1,16 @@
 """`overwatt tiles`: from imagery and labels to a folder of training tiles, split by place.
 
 In: opened images and one table of labels (workflows/tiles/labels.py). Out: GeoTIFF tiles and an
-index (models/training/tileset.py). Labels closer than a link form a site, a site is in one split, and a
-pixel goes to a split only where it is nearer to that split's labels than to any other split's by
-the guard g: if d_T(p) - d_S(p) >= g and d_S(q) - d_T(q) >= g then |pq| >= g, because a distance
-changes by at most |pq| from p to q. So tiles of different splits keep the guard by construction,
-also where a district is one carpet of buildings; the leak check at the end does not rely on it.
-A tile is named by a hash of what it is cut from, so a stopped command finishes the rest, and
-neither the order of files nor the number of workers shows in the result.
+index (models/training/tileset.py).
+
+Labels closer than a link distance form a site, and a site is in one split. A pixel belongs to a split only if it is
+closer to the labels of that split than to those of any other split by at least the guard g. Let d_S(p) be the distance
+of p from the labels of split S. If d_T(p) - d_S(p) >= g and d_S(q) - d_T(q) >= g, then |pq| >= g, because a
+distance changes by at most |pq| from p to q. So tiles of different splits keep the guard by construction,
+even in a dense district; the leak check at the end is independent of this.
+
+A tile is named by a hash of its inputs. So an interrupted command can be resumed, and the result does not depend on the
+order of files or on the number of workers.
 """
 
 from __future__ import annotations
@@ -48,13 +51,14 @@ from overwatt.workflows.tiles.splits import (
 
 Say = Callable[[str], None]
 Tick = Callable[[int, int, int], None]  # done, failed, total
-_CHUNK = 32  # tiles a task: small enough for a steady bar, large enough to amortise the task
-_OURS = re.compile(r"^[0-9a-f]{24}\.tif$")
+_CHUNK = 32  # tiles per task; own choice: small enough for a steady progress bar, large enough to amortise the task
+# names of tiles; only such files are removed as stale
+_TILE_NAME = re.compile(r"^[0-9a-f]{24}\.tif$")
 
 
 @dataclass
 class Progress:
-    """Where progress goes: `say` a line, `tick` after every tile looked at."""
+    """Receivers of progress: `say` takes a line, `tick` takes (done, failed, total) after every tile."""
 
     say: Say = lambda text: None
     tick: Tick = field(default=lambda done, failed, total: None)
@@ -69,13 +73,21 @@ def cut(
     class_map: dict[str, str] | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Cut training tiles; everything is opened and checked before anything is written.
+    """Cut training tiles; all inputs are opened and checked before anything is written.
+
+    Args:
+        images: image files.
+        label_files: label files.
+        out: output folder.
+        settings: how to cut.
+        class_map: {class name in the files: our class}.
+        progress: receivers of progress.
 
     Returns:
-        A summary for `--json`: index, tiles {written, reused, failed}, splits, places, warnings.
+        A summary for `--json`: index, tiles {written, reused, failed}, splits, labels, leaks, failures, warnings.
 
     Raises:
-        OverwattError: an option, an image or a label file is unusable, or labels lie on no image.
+        OverwattError: an option, an image or a label file is unusable, or no label lies on an image.
     """
     check_settings(settings)
     progress = progress or Progress()
@@ -84,15 +96,15 @@ def cut(
     for file in label_files:
         frame = read_labels(file, opened, class_map or {})
         if not len(frame):
-            raise RegistryError(f"{file.path.name}: holds no labels")
+            raise RegistryError(f"{file.path.name}: holds no labels; give polygons with a class")
         if not any(on_image(frame, image).any() for image in opened):
             raise RegistryError(
                 f"{file.path.name}: none of its {len(frame)} labels lies on {_names(opened)}; "
-                "check their coordinates, or name the image they were drawn on"
+                "check their coordinates, or give the image that they were drawn on"
             )
         frames.append(frame)
     if not frames:
-        raise ConfigError("--labels: no label file given")
+        raise ConfigError("--labels: no label file given; give FILE or FILE=CLASS")
     labels = gpd.GeoDataFrame(pd.concat(frames, ignore_index=True), crs="OGC:CRS84")
     return cut_labels(opened, labels, out, settings, progress=progress)
 
@@ -106,16 +118,16 @@ def cut_labels(
     progress: Progress,
     plan: Callable[[gpd.GeoDataFrame], list[Plan]] | None = None,
 ) -> dict[str, Any]:
-    """The same from opened images and a table of labels.
+    """Cut training tiles from opened images and a table of labels; see `cut`.
 
     Args:
         images: opened images.
-        labels: as `read_labels` gives them.
+        labels: as of `read_labels`.
         out: output folder.
         settings: how to cut.
-        progress: where progress goes.
-        plan: from the labels with their sites, places and splits to the tiles wanted; a regular
-            cover of the labelled ground if absent.
+        progress: receivers of progress.
+        plan: function from the labels, with their sites, places and splits, to the tiles to cut
+            [default: a regular cover of the images].
     """
     placed = with_splits(with_empty_images(images, labels) if settings.empty else labels, images, settings)
     plans = plan(placed) if plan else [p for i, image in enumerate(images) for p in _cover(i, image, settings)]
@@ -140,7 +152,7 @@ def cut_labels(
 
 
 def check_leaks(indices: Sequence[Path], guard_m: float | None) -> dict[str, Any]:
-    """Check finished indices, alone or together, for leaks between their splits."""
+    """Check finished indexes, alone or together, for leaks between their splits; return the summary for `--json`."""
     found = tileset.check(indices, guard_m)
     tiles = sum(len(tileset.read_index(p)) for p in indices)
     return {"tiles": tiles, "leaks": len(found), "by_kind": dict(Counter(k.kind for k in found)),
@@ -148,7 +160,7 @@ def check_leaks(indices: Sequence[Path], guard_m: float | None) -> dict[str, Any
 
 
 def leak_lines(found: Sequence[Leak]) -> list[str]:
-    """Leaks as lines for people."""
+    """Return leaks as lines of text."""
     return [f"{k.kind}: tiles {k.first} and {k.second}, {k.detail}" for k in found]
 
 
@@ -158,7 +170,7 @@ def _names(images: Sequence[Image]) -> str:
 
 
 def _cover(number: int, image: Image, settings: TileSettings) -> Iterator[Plan]:
-    """A regular cover of an image; the last tile of a row is moved inside."""
+    """Yield a regular cover of an image; the last tile of a row or column is moved inside the image."""
     size, stride = settings.size_px, settings.size_px - settings.overlap_px
     starts = [sorted({max(0, min(a, n - size)) for a in range(0, n, stride)}) for n in image.shape]
     for row in starts[0]:
@@ -167,12 +179,14 @@ def _cover(number: int, image: Image, settings: TileSettings) -> Iterator[Plan]:
 
 
 def _job(image: Image, labels: gpd.GeoDataFrame, settings: TileSettings, out: Path) -> Job:
-    """What the tiles of one image are cut with: the labels that can matter to it, in its pixels."""
+    """Return the inputs for the tiles of one image: the labels within reach, in its pixels."""
+    # a label farther than the diagonal plus twice the guard decides on no pixel; 2% and 100 m for scale errors of grids
     reach_m = float(np.hypot(*image.shape)) * image.gsd_m * 1.02 + 2 * settings.guard_m + 100
     if image.geobox is None:
         near = labels[(labels["image"] == image.name).to_numpy()]
     else:
         near = labels[(labels["image"] == "").to_numpy() & _within_reach(labels, extent_of(image), reach_m)]
+    # canonical order, so that the order of the files does not matter
     order = np.argsort([g.wkb for g in near.geometry], kind="stable")
     near = near.iloc[order]
     frame = pd.DataFrame(near.drop(columns="geometry"))
@@ -185,11 +199,12 @@ def _job(image: Image, labels: gpd.GeoDataFrame, settings: TileSettings, out: Pa
 
 
 def _within_reach(labels: gpd.GeoDataFrame, extent: shapely.Geometry, reach_m: float) -> np.ndarray:
-    """Which labels' boxes may lie within reach of an extent; some further ones are among them."""
+    """Return, (label,) bool, which labels may lie within reach of an extent, by their boxes; some are farther."""
     west, south, east, north = extent.bounds
     left, low, right, high = labels.bounds.to_numpy().T
     up = reach_m / DEGREE_LATITUDE_M
     side = up / np.cos(np.radians(min(max(abs(south), abs(north)) + up, 89.0)))
+    # distance of the centres in longitude, across the antimeridian if that is shorter
     apart = np.abs(((left + right) / 2 - (west + east) / 2 + 180) % 360 - 180)
     return (high >= south - up) & (low <= north + up) & (apart <= (right - left + east - west) / 2 + side)
 
@@ -197,7 +212,7 @@ def _within_reach(labels: gpd.GeoDataFrame, extent: shapely.Geometry, reach_m: f
 def _run(
     jobs: list[Job], plans: list[Plan], workers: int, progress: Progress
 ) -> tuple[dict[str, dict[str, Any]], int, list[str]]:
-    """Cut all planned tiles; rows by tile id, number reused, and failures in words."""
+    """Cut all planned tiles; return rows by tile id, the number of reused tiles, and failure messages."""
     rows: dict[str, dict[str, Any]] = {}
     reused, failures, looked = 0, [], 0
     by_image: dict[int, list[Plan]] = {}
@@ -209,7 +224,7 @@ def _run(
         for a in range(0, len(own), _CHUNK if workers > 1 else 1)
     ]
 
-    def take(results: list[tuple[list[dict[str, Any]], int, str]]) -> None:
+    def collect(results: list[tuple[list[dict[str, Any]], int, str]]) -> None:
         nonlocal reused, looked
         for found, kept, failure in results:
             for row in found:
@@ -223,12 +238,12 @@ def _run(
 
     if workers == 1:
         for chunk in chunks:
-            take(_cut_chunk(chunk))
+            collect(_cut_chunk(chunk))
     else:
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
             try:
                 for results in pool.map(_cut_chunk, chunks):
-                    take(results)
+                    collect(results)
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
@@ -250,23 +265,23 @@ def _cut_chunk(chunk: tuple[Job, list[Plan]]) -> list[tuple[list[dict[str, Any]]
 def _check(index: gpd.GeoDataFrame, settings: TileSettings) -> None:
     found = leaks(index, settings.guard_m)
     same = [k for k in found if k.kind == "pixels"]
-    if same:  # the same picture under two names, or at two places: the one leak that inputs can bring about
+    if same:  # the same image under two names or at two places: the only leak that inputs can cause
         image = dict(zip(index["tile_id"], index["image"], strict=True))
         raise ConfigError(
             f"images {image[same[0].first]} and {image[same[0].second]} hold the same pixels but fall into "
-            "different splits; give one of them only"
+            "different splits; give only one of them"
         )
     if found:
         raise RuntimeError(f"the splits leak: {leak_lines(found)[0]}")
 
 
 def _remove_stale(out: Path, current: set[str]) -> None:
-    """Remove tiles of earlier cuts that the new index does not name; other files are left alone."""
+    """Remove tiles of earlier cuts that are not in the new index; other files are kept."""
     for folder in ("pictures", "masks"):
         for path in (out / folder).glob("*.tif"):
-            if _OURS.match(path.name) and path.stem not in current:
+            if _TILE_NAME.match(path.name) and path.stem not in current:
                 path.unlink()
-        for path in (out / folder).glob(".*.part"):  # half-written when an earlier command was killed
+        for path in (out / folder).glob(".*.part"):  # incomplete files of a killed command
             path.unlink()
 
 

@@ -1,9 +1,8 @@
 """One training tile: its territory, its masks, its two files and its row of the index.
 
-In: an image with the labels near it in its working pixels, and where to cut. Out: files under
-`pictures/` and `masks/` of the output folder, and rows for models/training/tileset.py. The masks come
-first, from vectors alone, and give the tile its name; pixels are read only where no intact tile of
-that name exists.
+In: an image, the labels near it in its working pixels, and the position of the tile. Out: files under
+`pictures/` and `masks/` of the output folder, and rows for models/training/tileset.py. The masks are made first, from
+vectors alone, and determine the name of the tile. Pixels are read only if no intact tile of that name exists.
 """
 
 from __future__ import annotations
@@ -29,7 +28,8 @@ from overwatt.models.training.samples import DATA_CENTER, IGNORE, NOT_CENTER, OT
 from overwatt.workflows.io import run_folder
 from overwatt.workflows.io.images import Image
 
-_FORMAT = 1  # of a tile's files; part of its name
+_FORMAT = 1  # version of the files of a tile; part of its name
+# codes of the building mask, in the order in which they are drawn: later ones cover earlier ones
 _BUILDING = {
     "background": 0,
     "unknown": IGNORE,
@@ -41,7 +41,7 @@ _BUILDING = {
 
 @dataclass(frozen=True)
 class Plan:
-    """A tile wanted: image number, first row and column; one split only, and extra columns, where given."""
+    """A tile to cut: image number, first row and column; optionally the only split, and additional columns."""
 
     image: int
     row: int
@@ -52,7 +52,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class CutSettings:
-    """What a single tile depends on, of the settings of a cut."""
+    """The settings of a cut on which a single tile depends."""
 
     size_px: int
     cell_px: int
@@ -65,7 +65,7 @@ class CutSettings:
 
 @dataclass
 class Job:
-    """What the tiles of one image are cut with; picklable.
+    """Inputs for the tiles of one image; picklable.
 
     Attributes:
         image: the image.
@@ -86,7 +86,7 @@ class Job:
         return {**self.__dict__, "_trees": {}}
 
     def tree(self, split: str, own: bool) -> shapely.STRtree:
-        """Outlines of a split, or of all others."""
+        """Return a spatial index of the outlines of a split (`own`) or of all other splits."""
         key = f"{split} {own}"
         if key not in self._trees:
             chosen = (self.labels["split"] == split) == own
@@ -95,15 +95,15 @@ class Job:
 
 
 def cell_px(gsd_m: float, cell_m: float) -> int:
-    """Side of a territory cell in pixels."""
+    """Return the side of a territory cell in pixels, at least 1."""
     return max(1, int(cell_m / gsd_m))
 
 
 def cut_plan(job: Job, plan: Plan) -> tuple[list[dict[str, Any]], int]:
-    """Cut one window, once for every split that has territory in it.
+    """Cut one window, once for every split with territory in it.
 
     Returns:
-        Rows of the index, and how many of them rest on files that were there already.
+        Rows of the index, and the number of those whose files existed already.
 
     Raises:
         AssetReadError: the image cannot be read there.
@@ -143,12 +143,12 @@ def _cut(job: Job, plan: Plan, split: str) -> tuple[dict[str, Any], bool] | None
         return None
     optical, valid, mask = tileset.read_tile(job.out, row)
     if not (labelled & valid).any() and not job.settings.empty:
-        return None  # the label lies where there is no imagery; its files go at the end, being in no index
+        return None  # the label lies on nodata; `_remove_stale` removes the files, as no index lists them
     return {**row, **_described(job, plan, split, near, keep), **_counted(optical, valid, mask)}, reused
 
 
 def _territory(job: Job, plan: Plan, split: str) -> np.ndarray:
-    """Pixels (y, x) bool that belong to a split, by whole cells, inside the image."""
+    """Return the pixels (y, x) bool that belong to a split, by whole cells, inside the image."""
     size, cell, image = job.settings.size_px, job.settings.cell_px, job.image
     n = -(-size // cell)
     own, other = job.tree(split, True), job.tree(split, False)
@@ -158,8 +158,8 @@ def _territory(job: Job, plan: Plan, split: str) -> np.ndarray:
         at = (np.arange(n) + 0.5) * cell
         points = shapely.points(*(a.ravel() for a in np.meshgrid(plan.col + at, plan.row + at)))
         d_own, d_other = (t.query_nearest(points, return_distance=True, all_matches=False)[1] for t in (own, other))
-        # a distance changes by at most `half` from a cell's centre to its corner, so a difference by twice that;
-        # 2%: grids whose metre is one within 1%
+        # from the centre to a corner of a cell, a distance changes by at most `half`, a difference by twice that;
+        # 2% because a metre of the grid is a metre on the ground only within 1%
         cells = (d_other - d_own >= 1.02 * job.settings.guard_m / image.gsd_m + 2 * half).reshape(n, n)
     keep = np.kron(cells, np.ones((cell, cell), bool))[:size, :size]
     keep[max(0, image.shape[0] - plan.row) :] = False
@@ -182,7 +182,7 @@ def _masks(job: Job, plan: Plan, near: np.ndarray, keep: np.ndarray) -> tuple[np
 
     fill = IGNORE if job.settings.ignore_unlabelled else 0
     building = burn([(job.shapes[i], c) for k, c in _BUILDING.items() for i in near if klass[i] == k], fill)
-    # nothing is said of equipment by a file that draws none
+    # a label file without equipment leaves it unknown, not absent
     drawn = bool(job.labels["cooling"].to_numpy()[near].any()) or (not len(near) and job.labels["cooling"].any())
     order = {"background": 0, "unknown": IGNORE, "cooling_equipment": 1}
     pairs = [(job.shapes[i], c) for k, c in order.items() for i in near if klass[i] == k]
@@ -207,7 +207,7 @@ def _intact(out: Path, row: dict[str, Any]) -> bool:
 
 
 def _write(job: Job, plan: Plan, row: dict[str, Any], keep: np.ndarray, mask: np.ndarray) -> bool:
-    """Read the pixels and write both files; False where there is no imagery."""
+    """Read the pixels and write both files; return False if there is no valid pixel."""
     size, image = job.settings.size_px, job.image
     values, valid = image.read(plan.row, plan.col, plan.row + size, plan.col + size)
     valid &= keep
@@ -239,14 +239,14 @@ def _write(job: Job, plan: Plan, row: dict[str, Any], keep: np.ndarray, mask: np
 
 
 def _described(job: Job, plan: Plan, split: str, near: np.ndarray, keep: np.ndarray) -> dict[str, Any]:
-    """The columns of a row that say where the tile is from."""
+    """Return the columns of a row that describe the origin of the tile."""
     image, labels, s = job.image, job.labels.iloc[near], job.settings
 
-    def words(*texts: str) -> str:
+    def joined_texts(*texts: str) -> str:
         return "; ".join(sorted({t for t in texts if t}))
 
     if len(near):
-        places = labels["place"].value_counts()
+        places = labels["place"].value_counts()  # the place with most labels; of equals the first by name
         place = min(places[places == places.max()].index)
     else:
         centre = shapely.Point(plan.col + s.size_px / 2, plan.row + s.size_px / 2)
@@ -269,9 +269,9 @@ def _described(job: Job, plan: Plan, split: str, near: np.ndarray, keep: np.ndar
         "col_px": plan.col,
         "guard_m": s.guard_m,
         "weight": 1.0,
-        "licence": words(s.licence, *labels["licence"]),
-        "attribution": words(s.attribution, *labels["attribution"]),
-        "label_source": words(*labels["source"]),
+        "licence": joined_texts(s.licence, *labels["licence"]),
+        "attribution": joined_texts(s.attribution, *labels["attribution"]),
+        "label_source": joined_texts(*labels["source"]),
         "rank": 1,
         "geometry": footprint,
         **plan.extra,

@@ -1,10 +1,9 @@
-"""Inspectors' findings become labels: a dispositions table and the run it judges in, training tiles out.
+"""Training tiles from the findings of inspectors.
 
-In: a dispositions table (workflows/io/dispositions.py) and a run folder. Out: a folder of tiles
-(workflows/tiles/cut.py) in order of use: what the run had wrongly taken for a data center, the surest
-mistakes first; then what was confirmed; then what it had missed. Only what an inspector judged is
-a label, with a strip of background around an outline drawn by hand; all else is unknown, cooling
-equipment too, which nobody inspected.
+In: a dispositions table (workflows/io/dispositions.py) and the run that it refers to. Out: a folder of tiles
+(workflows/tiles/cut.py) in order of use: false positives of the run, those of the highest probability first; then
+confirmed sites; then missed sites. Only what an inspector judged is a label, with a strip of background around an
+outline drawn by hand. All else is unknown, including cooling equipment, which nobody inspected.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from overwatt.workflows.tiles.splits import TileSettings, check_settings, open_i
 
 _NEEDED = {"sites": ("site_id", "p_data_center"), "footprints": ("class",)}
 KINDS = ("hard_negative", "confirmed", "missed")
-RING_M = 20.0  # ground beside a drawn outline that counts as background: a road's width, rarely a neighbour
+RING_M = 20.0  # background around a drawn outline; own choice: the width of a road, rarely reaches a neighbour
 
 
 def cut_dispositions(
@@ -48,18 +47,18 @@ def cut_dispositions(
     """Turn dispositions into training tiles.
 
     Args:
-        run: run folder, as `overwatt run` writes it.
-        dispositions: the inspectors' table.
+        run: run folder of `overwatt run`.
+        dispositions: table of the findings.
         out: output folder.
-        settings: how to cut; what has no finding is unknown whatever they say.
-        images: imagery to cut from, where not the run's own image file.
-        progress: where progress goes.
+        settings: how to cut; ground without a finding is unknown, whatever `unlabelled` and `empty` say.
+        images: imagery to cut from [default: the image file of the run].
+        progress: receivers of progress.
 
     Returns:
-        The summary of `tiles.cut` with `dispositions`: how many of each finding, superseded, ignored.
+        The summary of `cut.cut` with `dispositions`: number of each finding, superseded, ignored.
 
     Raises:
-        OverwattError: a file is unusable, or a finding names a site that the run does not have.
+        OverwattError: a file is unusable, or a finding names a site that is not in the run.
     """
     check_settings(settings)
     sites, footprints = _run_table(run, "sites"), _run_table(run, "footprints")
@@ -67,12 +66,14 @@ def cut_dispositions(
     judged = latest(given)
     opened = open_images(images or [_run_image(run)], settings)
     if any(i.geobox is None for i in opened):
-        raise GridError("dispositions: the imagery has no georeference, so no site can be placed on it")
-    verdicts, inked = verdicts_of(judged, sites, footprints, dispositions.name)
+        raise GridError(
+            "dispositions: the imagery has no georeference, so sites cannot be located on it; give imagery with a CRS"
+        )
+    verdicts, labels_of_findings = verdicts_of(judged, sites, footprints, dispositions.name)
     ignored = int((judged["class"] == "unknown").sum())
     if not len(verdicts):
         raise ConfigError(
-            f"{dispositions.name}: nothing to learn from: {len(judged)} findings, all refused or undetermined"
+            f"{dispositions.name}: no usable finding: {len(judged)} findings, all refused or undetermined"
         )
     manifest = content_sha256(run / "manifest.json") if (run / "manifest.json").is_file() else ""
     outside: list[str] = []
@@ -83,14 +84,16 @@ def cut_dispositions(
         for rank, v in enumerate(verdicts.to_dict("records"), 1):
             extra = {k: v[k] for k in ("kind", "disposition_id", "site_id", "finding", "p_data_center")}
             extra |= {"rank": rank, "run": manifest}
-            spots = [p for i, image in enumerate(opened) for p in _over(i, image, v["geometry"], settings.size_px)]
+            spots = [
+                p for i, image in enumerate(opened) for p in _tiles_over(i, image, v["geometry"], settings.size_px)
+            ]
             if not spots:
                 outside.append(v["disposition_id"])
             plans += [Plan(i, row, col, split[v["disposition_id"]], extra) for i, row, col in spots]
         return plans
 
     strict = TileSettings(**{**settings.__dict__, "unlabelled": "ignore", "empty": False})
-    result = cut_labels(opened, inked, out, strict, progress=progress or Progress(), plan=plan)
+    result = cut_labels(opened, labels_of_findings, out, strict, progress=progress or Progress(), plan=plan)
     result["dispositions"] = {
         "read": len(given),
         "superseded": len(given) - len(judged),
@@ -108,17 +111,26 @@ def cut_dispositions(
 def verdicts_of(
     judged: gpd.GeoDataFrame, sites: gpd.GeoDataFrame, footprints: gpd.GeoDataFrame, name: str
 ) -> tuple[gpd.GeoDataFrame, gpd.GeoDataFrame]:
-    """From findings to what is learned from, in order of use, and to the labels of the ground.
+    """Convert findings to training examples in order of use, and to labels.
 
-    An outline that an inspector drew replaces the run's footprints of the site.
+    An outline drawn by an inspector replaces the footprints of the run.
+
+    Args:
+        judged: latest findings, as of `io.dispositions.latest`.
+        sites: table of the run.
+        footprints: table of the run.
+        name: name of the dispositions file, for messages and as source.
 
     Returns:
         verdicts: kind, disposition_id, site_id, finding, p_data_center, geometry; in order of use.
-        labels: as `labels_in.read_labels` gives them, with disposition_id.
+        labels: as of `labels.read_labels`, with disposition_id.
+
+    Raises:
+        RegistryError: a finding without outline names a site that is not in the run.
     """
     known = {str(s): i for i, s in enumerate(sites["site_id"])}
-    halls = footprints[footprints["class"] == "data_center"]
-    tree = shapely.STRtree(halls.geometry.to_numpy())
+    buildings = footprints[footprints["class"] == "data_center"]
+    tree = shapely.STRtree(buildings.geometry.to_numpy())
     rows, labels = [], []
     for d in judged.to_dict("records"):
         site, drawn = d["site_id"], d["geometry"]
@@ -126,10 +138,10 @@ def verdicts_of(
             if drawn is None:
                 where = f"{name}: disposition '{d['disposition_id']}'"
                 raise RegistryError(f"{where}: site '{site}' is not in the run; {nearest(site, known)}")
-            site = None  # named by the inspector, not by the run
+            site = None  # a name of the inspector, not of the run
         p = None if site is None else float(sites["p_data_center"].iloc[known[site]])
-        shapes = [drawn] if drawn is not None else _halls_of(sites.geometry.iloc[known[str(site)]], halls, tree)
-        # the edge of a footprint is the network's own guess: only a drawn one says where background begins
+        shapes = [drawn] if drawn is not None else _buildings_of(sites.geometry.iloc[known[str(site)]], buildings, tree)
+        # the edge of a footprint is an estimate of the network; only a drawn outline shows where background begins
         ring = [("background", _ring(shapes))] if drawn is not None else []
         for klass, shape in [(d["class"], s) for s in shapes] + ring:
             labels.append({"geometry": shape, "class": klass, "disposition_id": d["disposition_id"]})
@@ -146,7 +158,7 @@ def verdicts_of(
                 "geometry": shapely.union_all(shapes),
             }
         )
-    # a hard negative without a site of the run is no mistake of its: last of its kind
+    # a hard negative without a site of the run is not a false positive of the run, so it comes last of its kind
     rows.sort(key=lambda r: (KINDS.index(r["kind"]), -(r["p_data_center"] or 0.0), r["disposition_id"]))
     table = gpd.GeoDataFrame(pd.DataFrame(labels), geometry="geometry", crs="OGC:CRS84")
     table = table.assign(image="", cooling=False, source=name, licence="", attribution="")
@@ -155,16 +167,18 @@ def verdicts_of(
     return verdicts, table
 
 
-def _halls_of(site: shapely.Geometry, halls: gpd.GeoDataFrame, tree: shapely.STRtree) -> list[shapely.Geometry]:
-    """The run's data-center buildings of a site: those that its outline is made of."""
-    found = [halls.geometry.iloc[int(i)] for i in np.sort(tree.query(site, predicate="intersects"))]
+def _buildings_of(site: shapely.Geometry, buildings: gpd.GeoDataFrame, tree: shapely.STRtree) -> list[shapely.Geometry]:
+    """Return the data-center buildings of a site in the run; the outline of the site if there is none."""
+    # a building belongs to the site if half of it lies inside; own choice, as outlines of sites are simplified
+    found = [buildings.geometry.iloc[int(i)] for i in np.sort(tree.query(site, predicate="intersects"))]
     return [g for g in found if site.intersection(g).area >= 0.5 * g.area] or [site]
 
 
 def _ring(shapes: Sequence[shapely.Geometry]) -> shapely.Geometry:
-    """Ground around outlines, lon/lat; drawn under them, so that it need not spare them."""
+    """Return the outlines grown by `RING_M`, lon/lat; the outlines themselves are drawn over it."""
     whole = shapely.union_all(shapes)
     centre = whole.centroid
+    # azimuthal equidistant projection about the centre: metres are true over the size of a site
     local = CRS.from_user_input(f"+proj=aeqd +lat_0={centre.y:.6f} +lon_0={centre.x:.6f} +datum=WGS84")
     to = Transformer.from_crs(CRS.from_user_input("OGC:CRS84"), local, always_xy=True)
     grown = shapely.transform(whole, lambda xy: np.column_stack(to.transform(xy[:, 0], xy[:, 1]))).buffer(RING_M)
@@ -175,8 +189,8 @@ def _ring(shapes: Sequence[shapely.Geometry]) -> shapely.Geometry:
     return shapely.transform(grown, back)
 
 
-def _over(number: int, image: Image, shape: shapely.Geometry, size_px: int) -> list[tuple[int, int, int]]:
-    """Fewest tiles of a regular cover, centred on a shape, of an image that it lies on."""
+def _tiles_over(number: int, image: Image, shape: shapely.Geometry, size_px: int) -> list[tuple[int, int, int]]:
+    """Return (image, row, col) of the smallest regular cover of a shape, centred on it; empty if off the image."""
     px = to_pixels(gpd.GeoSeries([shape], crs="OGC:CRS84"), image)[0]
     ny, nx = image.shape
     if not px.intersects(shapely.box(0, 0, nx, ny)):
@@ -191,35 +205,33 @@ def _over(number: int, image: Image, shape: shapely.Geometry, size_px: int) -> l
 
 
 def _run_table(run: Path, name: str) -> gpd.GeoDataFrame:
-    """A table of a run; of its columns only those used here are asked for, so that older runs serve too."""
+    """Read a table of a run; only the columns used here are required, so that older runs can be used."""
     path = run / f"{name}.parquet"
     if not path.is_file():
-        raise RegistryError(f"--run {run}: no {name}.parquet in it; give the folder that `overwatt run` wrote")
+        raise RegistryError(f"--run {run}: no {name}.parquet in it; give a run folder of `overwatt run`")
     try:
         frame = gpd.read_parquet(path).to_crs("OGC:CRS84")
     except (ValueError, pyarrow.ArrowException, OSError) as error:
-        raise RegistryError(f"{path}: not a table of {name} as `overwatt run` writes it") from error
+        raise RegistryError(f"{path}: not a table of {name} of `overwatt run`; run again") from error
     if missing := [c for c in _NEEDED[name] if c not in frame]:
-        raise RegistryError(f"{path}: no column '{missing[0]}'; not a table of {name} as `overwatt run` writes it")
+        raise RegistryError(f"{path}: no column '{missing[0]}'; not a table of {name} of `overwatt run`")
     return frame.reset_index(drop=True)
 
 
 def _run_image(run: Path) -> Path:
-    """The image that a run looked at, unchanged since."""
+    """Return the image file of a run, if it is unchanged since."""
     path = run / "manifest.json"
     if not path.is_file() or path.stat().st_size > 100 * MAX_MANIFEST_BYTES:
-        raise RegistryError(f"--run {run}: no readable manifest.json in it; give the folder that `overwatt run` wrote")
+        raise RegistryError(f"--run {run}: no readable manifest.json in it; give a run folder of `overwatt run`")
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         image, sha = manifest["parameters"]["imagery"]["path"], manifest["inputs"]["imagery"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise RegistryError(
-            f"--run {run}: manifest.json does not say which image was looked at; name the image"
-        ) from error
+        raise RegistryError(f"--run {run}: manifest.json does not name the image of the run; give the image") from error
     if not isinstance(image, str):
-        raise ConfigError(f"--run {run}: its imagery came from a catalogue; name image files of the same ground")
+        raise ConfigError(f"--run {run}: its imagery came from a catalogue; give image files of the same area")
     if not Path(image).is_file():
-        raise ConfigError(f"--run {run}: its image {image} is not there any more; name the image")
+        raise ConfigError(f"--run {run}: its image {image} no longer exists; give the image")
     if content_sha256(Path(image)) != sha:
-        raise ConfigError(f"--run {run}: its image {image} has changed since; run again, or name the image of then")
+        raise ConfigError(f"--run {run}: its image {image} has changed since; run again, or give the original image")
     return Path(image)

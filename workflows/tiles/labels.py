@@ -1,11 +1,11 @@
 """Labels from files: GeoJSON, GeoPackage, GeoParquet, KML or COCO in, one table of polygons out.
 
-In: a label file, the opened images, and how its class names map to ours. Out: a GeoDataFrame with
-`geometry`, `class`, `image` (file name; '' where the label has a place on Earth), `cooling` (whether
-its file draws cooling equipment at all), `source`, `licence`, `attribution` and the file's own
-columns. Geometry is WGS84, or working pixels of `image` for an image without georeference.
-COCO polygons and boxes are in pixels of the named image's file and are brought to the same two.
-Run-length masks are refused: they decode to anything, and every tool exports polygons too.
+In: a label file, the opened images, and a map from its class names to ours. Out: a GeoDataFrame with
+`geometry`, `class`, `image` (file name; '' for georeferenced labels), `cooling` (whether the file contains
+cooling equipment at all), `source`, `licence`, `attribution` and the other columns of the file.
+Geometry is WGS84, or working pixels of `image` if the image has no georeference. COCO polygons and
+boxes are in pixels of the named image file and are converted to one of the two. Run-length masks are
+refused: their decoded size is not bounded, and every tool can export polygons.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from overwatt.workflows.io.vectors import read_vector
 
 CLASSES = ("data_center", "other_building", "not_data_center", "cooling_equipment", "unknown", "background")
 LEFT_OUT = "ignore"
-MAX_COCO_BYTES = 200_000_000  # parsed whole: about ten times that in memory
-MAX_VERTICES = 1_000_000  # of one outline
+MAX_COCO_BYTES = 200_000_000  # parsed as a whole, about ten times that in memory; own choice
+MAX_VERTICES = 1_000_000  # per outline; own choice
 _WGS84 = "OGC:CRS84"
-_PEEK = 65_536
+_PEEK = 65_536  # bytes read to detect the format
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class LabelFile:
 
     Attributes:
         path: the file.
-        klass: class of everything in it; None where it says so itself.
+        klass: class of all its labels; None if the file states the classes.
     """
 
     path: Path
@@ -54,7 +54,7 @@ class LabelFile:
 
 
 def parse_label_file(text: str) -> LabelFile:
-    """Read `FILE` or `FILE=CLASS` of the command line.
+    """Parse `FILE` or `FILE=CLASS` of the command line.
 
     Raises:
         ConfigError: the class after '=' is unknown.
@@ -63,15 +63,15 @@ def parse_label_file(text: str) -> LabelFile:
     if not sep or Path(text).exists():
         return LabelFile(Path(text))
     if klass not in CLASSES:
-        raise ConfigError(f"--labels '{text}': class '{klass}'; {nearest(klass, CLASSES)}")
+        raise ConfigError(f"--labels '{text}': unknown class '{klass}'; {nearest(klass, CLASSES)}")
     return LabelFile(Path(name), klass)
 
 
 def parse_class_map(assignments: Sequence[str]) -> dict[str, str]:
-    """Read `NAME=CLASS` assignments; CLASS `ignore` leaves labels of that name out.
+    """Parse `NAME=CLASS` assignments; the class `ignore` drops the labels of that name.
 
     Raises:
-        ConfigError: no '=' in it, or an unknown class.
+        ConfigError: there is no '=', or the class is unknown.
     """
     out = {}
     for text in assignments:
@@ -79,7 +79,7 @@ def parse_class_map(assignments: Sequence[str]) -> dict[str, str]:
         if not sep or not name:
             raise ConfigError(f"--class-map '{text}': expected NAME=CLASS, such as datacentre=data_center")
         if klass not in (*CLASSES, LEFT_OUT):
-            raise ConfigError(f"--class-map '{text}': class '{klass}'; {nearest(klass, (*CLASSES, LEFT_OUT))}")
+            raise ConfigError(f"--class-map '{text}': unknown class '{klass}'; {nearest(klass, (*CLASSES, LEFT_OUT))}")
         out[name] = klass
     return out
 
@@ -87,9 +87,14 @@ def parse_class_map(assignments: Sequence[str]) -> dict[str, str]:
 def read_labels(file: LabelFile, images: Sequence[Image], class_map: Mapping[str, str]) -> gpd.GeoDataFrame:
     """Read one label file.
 
+    Args:
+        file: the file.
+        images: opened images; a COCO file refers to them by name.
+        class_map: {class name in the file: our class, or `ignore`}.
+
     Raises:
-        RegistryError: missing, unreadable, too large, an unknown class, or geometries that are not polygons.
-        ConfigError: it names images that are not among `images`, or of another size.
+        RegistryError: the file is missing, unreadable or too large, a class is unknown, or geometries are not polygons.
+        ConfigError: a COCO file names images that are not among `images` or have another size.
     """
     coco = _coco(file.path)
     frame = _from_coco(file, coco, images) if coco is not None else _from_vector(file)
@@ -106,8 +111,8 @@ def _class_of(name: str, file: str, class_map: Mapping[str, str]) -> str:
     klass = class_map.get(name, name)
     if klass not in (*CLASSES, LEFT_OUT):
         raise RegistryError(
-            f"{file}: class '{name[:60]}'; {nearest(name, (*CLASSES, *class_map))} "
-            f"or say what it is: --class-map '{name[:60]}=CLASS'"
+            f"{file}: unknown class '{name[:60]}'; {nearest(name, (*CLASSES, *class_map))} "
+            f"or assign it: --class-map '{name[:60]}=CLASS'"
         )
     return klass
 
@@ -117,7 +122,7 @@ def _from_vector(file: LabelFile) -> gpd.GeoDataFrame:
     if file.path.is_file() and head_of(file.path).startswith(b"SQLite format 3\0"):
         layers = [str(layer) for layer, kind in pyogrio.list_layers(file.path) if kind is not None]
         if len(layers) > 1:
-            raise RegistryError(f"{name}: holds layers {', '.join(layers)}; labels come in a file of one layer")
+            raise RegistryError(f"{name}: holds layers {', '.join(layers)}; give a file with one layer")
     if file.path.is_file() and head_of(file.path).startswith(b"PAR1"):
         frame = _parquet(file.path)
     else:
@@ -128,7 +133,7 @@ def _from_vector(file: LabelFile) -> gpd.GeoDataFrame:
         columns = [str(c) for c in frame.columns if c != "geometry"]
         raise RegistryError(
             f"{name}: no property 'class' ({nearest('class', columns) if columns else 'it has no properties'}); "
-            f"where all of it is one class: --labels {name}=data_center"
+            f"if all labels are of one class: --labels {name}=data_center"
         )
     frame = frame[~(frame.geometry.isna() | frame.geometry.is_empty)].reset_index(drop=True)
     if not frame.geometry.geom_type.isin(["Polygon", "MultiPolygon"]).all():
@@ -140,22 +145,22 @@ def _from_vector(file: LabelFile) -> gpd.GeoDataFrame:
 
 def _parquet(path: Path) -> gpd.GeoDataFrame:
     if path.stat().st_size > MAX_COCO_BYTES * 5:
-        raise RegistryError(f"{path.name}: larger than {MAX_COCO_BYTES * 5 / 1e6:.0f} MB")
+        raise RegistryError(f"{path.name}: larger than {MAX_COCO_BYTES * 5 / 1e6:.0f} MB; reduce it to the area")
     try:
         frame = gpd.read_parquet(path)
     except (ValueError, OSError) as error:  # pyarrow's errors are both
         raise RegistryError(f"{path.name}: not a readable GeoParquet file") from error
     if frame.crs is None:
-        raise RegistryError(f"{path.name}: no CRS")
+        raise RegistryError(f"{path.name}: no CRS; store the file with one")
     return frame.to_crs(_WGS84)
 
 
 def _polygons(shape: shapely.Geometry, name: str) -> shapely.Geometry:
-    """The valid, areal part of an outline."""
+    """Return the valid polygons of an outline; lines and points that make_valid leaves are dropped."""
     if shapely.get_num_coordinates(shape) > MAX_VERTICES:
-        raise RegistryError(f"{name}: an outline has more than {MAX_VERTICES:,} vertices")
+        raise RegistryError(f"{name}: an outline has more than {MAX_VERTICES:,} vertices; simplify it")
     if not np.isfinite(shapely.get_coordinates(shape)).all():
-        raise RegistryError(f"{name}: an outline has a coordinate that is no number, or lies outside of its CRS")
+        raise RegistryError(f"{name}: an outline has a non-numeric coordinate, or lies outside its CRS")
     valid = shape if shape.is_valid else shapely.make_valid(shape)
     parts = [p for p in shapely.get_parts(valid) if p.geom_type in ("Polygon", "MultiPolygon")]
     return shapely.union_all(parts) if len(parts) != 1 else parts[0]
@@ -165,7 +170,7 @@ def _polygons(shape: shapely.Geometry, name: str) -> shapely.Geometry:
 
 
 def _coco(path: Path) -> dict[str, Any] | None:
-    """The file as COCO; None where it is something else."""
+    """Return the content of a COCO file; None for another format."""
     if not path.is_file():
         return None  # the reader of vector files says so
     with path.open("rb") as file:
@@ -173,11 +178,11 @@ def _coco(path: Path) -> dict[str, Any] | None:
     if not head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{") or b'"FeatureCollection"' in head:
         return None
     if path.stat().st_size > MAX_COCO_BYTES:
-        raise RegistryError(f"{path.name}: larger than {MAX_COCO_BYTES / 1e6:.0f} MB")
+        raise RegistryError(f"{path.name}: larger than {MAX_COCO_BYTES / 1e6:.0f} MB; split it")
     try:
         data = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise RegistryError(f"{path.name}: not readable JSON") from error
+        raise RegistryError(f"{path.name}: not readable JSON; export the labels again") from error
     return data if {"images", "annotations"} <= set(data) else None
 
 
@@ -196,7 +201,7 @@ def _from_coco(file: LabelFile, data: dict[str, Any], images: Sequence[Image]) -
         if a["image_id"] not in described:
             raise RegistryError(f"{name}: annotation {a['id']}: image_id {a['image_id']} is not in the file")
         if a["image_id"] not in maps:
-            continue  # of an image that is not being cut
+            continue  # its image is not being cut
         image, move = maps[a["image_id"]]
         if file.klass is None and a.get("category_id") not in categories:
             raise RegistryError(f"{name}: annotation {a['id']}: category_id {a.get('category_id')} is not in the file")
@@ -218,7 +223,7 @@ def _from_coco(file: LabelFile, data: dict[str, Any], images: Sequence[Image]) -
 def _records(data: dict[str, Any], key: str, needed: tuple[str, ...], name: str) -> list[dict[str, Any]]:
     records = data.get(key) or []
     if not isinstance(records, list):
-        raise RegistryError(f"{name}: '{key}' is not a list, as COCO has it")
+        raise RegistryError(f"{name}: '{key}' is not a list; COCO requires one")
     for n, record in enumerate(records):
         for field in needed:
             if not isinstance(record, dict) or not isinstance(record.get(field), int | str):
@@ -231,11 +236,11 @@ def _base(file_name: str) -> str:
 
 
 def _by_name(images: Sequence[Image], wanted: list[str], name: str) -> dict[str, Image]:
-    """Images by file name; folders in a COCO file are those of another machine and do not count."""
+    """Return images by file name; folders in a COCO file belong to another machine and are ignored."""
     out: dict[str, Image] = {}
     for image in images:
         if image.name in out and out[image.name].path != image.path and image.name in map(_base, wanted):
-            raise ConfigError(f"{name}: two images are called {image.name}; a COCO file tells them apart by name alone")
+            raise ConfigError(f"{name}: two images are called {image.name}; a COCO file identifies images by name only")
         out[image.name] = image
     if wanted and not any(_base(w) in out for w in wanted):
         raise ConfigError(
@@ -245,7 +250,7 @@ def _by_name(images: Sequence[Image], wanted: list[str], name: str) -> dict[str,
 
 
 def _to_working(image: Image, entry: dict[str, Any], name: str) -> Any:  # noqa: ANN401  # a function on (n, 2)
-    """From pixels of an image's file to lon/lat, or to its working pixels where it has no georeference."""
+    """Return a function from pixels of the image file to lon/lat, or to working pixels without georeference."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         with rasterio.open(image.path, driver=raster_driver(image.path)) as source:
@@ -254,7 +259,7 @@ def _to_working(image: Image, entry: dict[str, Any], name: str) -> Any:  # noqa:
     if stated != (width, height):
         raise ConfigError(
             f"{name}: image {image.name} has {width} x {height} pixels, the labels were drawn on "
-            f"{stated[0]} x {stated[1]}; use the image they were drawn on"
+            f"{stated[0]} x {stated[1]}; give the image that they were drawn on"
         )
     if image.geobox is None:
         factor = np.array([image.shape[1] / width, image.shape[0] / height])
@@ -277,10 +282,10 @@ def _shape_of(annotation: dict[str, Any], name: str) -> shapely.Geometry:
     if not outlines:
         x, y, w, h = _numbers(annotation.get("bbox"), where, "bbox", lambda n: n == 4)
         if w <= 0 or h <= 0:
-            raise RegistryError(f"{where}: bbox {w:g} x {h:g} has no area")
+            raise RegistryError(f"{where}: bbox {w:g} x {h:g} has no area; give width and height above 0")
         return shapely.box(x, y, x + w, y + h)
     if not isinstance(outlines, list):
-        raise RegistryError(f"{where}: segmentation is neither polygons nor a box")
+        raise RegistryError(f"{where}: segmentation is neither polygons nor a box; export the labels as polygons")
     parts = []
     for flat in outlines:
         ring = _numbers(flat, where, "segmentation", lambda n: n >= 6 and n % 2 == 0)

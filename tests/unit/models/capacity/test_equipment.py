@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from benchmarks.power import equipment as measured
 from overwatt.aoi.errors import ConfigError
-from overwatt.models.capacity.equipment import LARGE_M2, MACHINES, cap_mw, fit, laws, read, unit_capacity
+from overwatt.models.capacity.equipment import LARGE_M2, MACHINES, cap_mw, laws, unit_capacity
+from overwatt.models.capacity.fit_equipment import fit, read
 from tests.support import naming
 
 

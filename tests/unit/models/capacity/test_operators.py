@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from overwatt.models.capacity.operators import fit, operator, operators
+from overwatt.models.capacity.fit_operators import fit
+from overwatt.models.capacity.operators import operator, operators
 
 
 def test_an_operator_with_one_site_says_little():

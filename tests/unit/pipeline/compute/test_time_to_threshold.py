@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from overwatt.aoi.errors import ConfigError
-from overwatt.models.capacity.construction_delay import fit, hazards, waits
+from overwatt.models.capacity.construction_delay import hazards
+from overwatt.models.capacity.fit_construction_delay import fit, waits
 from overwatt.pipeline.compute.time_to_threshold import SiteTrack, stage_delays, time_to_threshold
 from tests.support import naming
 
