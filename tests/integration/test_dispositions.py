@@ -134,7 +134,7 @@ def test_a_site_larger_than_a_tile_takes_several(tmp_path, run_folder):
         ([row(1, "S1", "AI?!")] * 2, ("'d1'", "twice")),
         ([row(1, "S1", "demolished")], ("'d1'", "'demolished'", "not_dc", "refused")),
         ([row(1, "S1", "AI", "last week")], ("'d1'", "'last week'", "ISO 8601")),
-        ([row(1, None, "AI")], ("'d1'", "site", "outline")),
+        ([row(1, None, "AI")], ("'d1'", "site_id", "outline")),
         ([row(1, "S1", "AI", outline_="POINT (1 2)")], ("'d1'", "outline", "Point", "polygon")),
         ([row(1, "S1", "AI", outline_="POLYGON ((")], ("'outline'", "WKT")),
         ([row(1, "S1", "AI", outline_="POLYGON ((0 0, 900 0, 900 900, 0 0))")], ("'d1'", "outline", "degrees")),
