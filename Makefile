@@ -1,25 +1,26 @@
-# Two commands do everything on a machine with Python >= 3.11, git and make:
-#   make demo    environment, then the sample area, ending in a report
-#   make test    environment, then the tests
+# Two commands do everything on a machine with Python >= 3.11, git and make: `make demo` and `make test`.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check docs clean
-demo: $(STAMP)
+.PHONY: help demo test check docs clean
+help: ## list these targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-6s %s\n", $$1, $$2}'
+
+demo: $(STAMP) ## environment, then the simulated sample area, offline: runs/demo/report.html
 	$(BIN)/overwatt demo --out runs/demo
 
-test: $(STAMP)
+test: $(STAMP) ## environment, then all tests, in two processes
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-check: $(STAMP)
+check: $(STAMP) ## lint, format, types, import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-docs: $(STAMP)
+docs: $(STAMP) ## write the reference pages from the code
 	$(BIN)/python docs/make_reference.py
 
 # torch comes first and alone: with it in place the rest installs nothing more of it
@@ -30,5 +31,5 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
-clean:
+clean: ## remove the environment, runs and builds
 	rm -rf $(VENV) runs build *.egg-info

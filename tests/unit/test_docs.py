@@ -66,3 +66,26 @@ def test_citations_of_the_methods_lead_to_a_section():
             broken.append(f"{p.relative_to(ROOT)}: a citation without a section number")
     assert not broken
     assert counted > 30
+
+
+def test_modules_and_functions_that_pages_name_exist():
+    """`pipeline.sites.clustering.cluster_sites` in a page leads to a function; the prefix overwatt may be left out."""
+    import importlib
+    import re
+
+    wrong = []
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+        named = re.findall(r"`(?:overwatt\.)?((?:aoi|models|pipeline|workflows)\.[\w.]*\w)", page.read_text())
+        for name in sorted(set(named)):
+            parts, found = f"overwatt.{name}".split("."), None
+            for k in range(len(parts), 0, -1):
+                try:
+                    found = importlib.import_module(".".join(parts[:k]))
+                    break
+                except ModuleNotFoundError:
+                    continue
+            for attribute in parts[k:]:
+                found = getattr(found, attribute, None)
+            if found is None:
+                wrong.append(f"{page.name}: {name}")
+    assert not wrong
