@@ -248,7 +248,7 @@ def _both(i: np.ndarray, j: np.ndarray, sites: Sites, declared: Declared) -> Col
         "entry_id": [entry_id(a, b) for a, b in zip(site, decl, strict=True)], "site_id": site, "declared_id": decl,
         "p_detect": of(declared.looked, j), "p_data_center": of(sites.p, i), "it_mw_p50": of(sites.it_mw, i),
         "declared_it_mw": of(declared.it_mw, j), "distance_m": np.nan,
-        "owner": np.where(pd.isna(operator), own, operator), 
+        "owner": np.where(pd.isna(operator), own, operator),
         "zone": np.where(pd.isna(declared_zone), zone, declared_zone),
         "geometry": place, "_site": np.where(i >= 0, i, len(sites)), "_decl": np.where(j >= 0, j, len(declared)),
     }  # fmt: skip
