@@ -23,7 +23,7 @@ from overwatt.workflows.io.tabular import read_csv
 from overwatt.workflows.io.vectors import read_vector
 
 _LISTED = 1000
-"""Entries that the JSON holds; the ledger has all."""
+"""Number of entries in the JSON; the ledger has all."""
 
 
 def run(
@@ -40,7 +40,7 @@ def run(
     screened: int | None = None,
     settings: Assessment | None = None,
 ) -> dict[str, Any]:
-    """Make the ledger of any table of observed sites and any registries; rows that cannot be used are kept aside."""
+    """Make the ledger of a table of observed sites and any registries; unusable rows are rejected with reasons."""
     if format not in get_args(RegistryFormat):
         raise ConfigError(f"--format '{format}': {nearest(format, get_args(RegistryFormat))}")
     table, labels, aside = registries.read_observed(observed)
@@ -92,10 +92,12 @@ def read_zones(path: Path) -> gpd.GeoDataFrame:
     lower = {str(c).lower(): c for c in frame.columns if c != "geometry"}
     column = next((lower[k] for k in ("name", "zone", "state", "iso", "code") if k in lower), None)
     if column is None:
-        raise RegistryError(f"{path.name}: no column 'name' of the zones; it has {', '.join(lower) or 'no columns'}")
+        raise RegistryError(
+            f"{path.name}: no column 'name' of the zones; its columns are: {', '.join(lower) or 'none'}"
+        )
     usable = frame.geom_type.isin(["Polygon", "MultiPolygon"]) & frame[column].notna()
     if not usable.any():
-        raise RegistryError(f"{path.name}: no outline with a name")
+        raise RegistryError(f"{path.name}: no named outline")
     return frame.loc[usable, [column, "geometry"]].rename(columns={column: "name"}).reset_index(drop=True)
 
 
@@ -103,15 +105,15 @@ def read_controls(path: Path) -> np.ndarray:
     """Return p_data_center of known negatives from a CSV, (n,) float64.
 
     Raises:
-        RegistryError: no such file or column, or a value that is no number from 0 to 1.
+        RegistryError: no such file or column, or a value outside 0 to 1.
     """
     if not path.is_file():
-        raise RegistryError(f"{path}: no such file; a CSV with a column p_data_center")
+        raise RegistryError(f"{path}: no such file; give a CSV with a column p_data_center")
     frame = read_csv(path)
     if "p_data_center" not in frame:
         raise RegistryError(f"{path.name}: no column 'p_data_center'; it has {', '.join(map(str, frame))[:200]}")
     value = pd.to_numeric(frame["p_data_center"], errors="coerce").to_numpy(float, na_value=np.nan)
     if not ((value >= 0) & (value <= 1)).all():
         row = int(np.flatnonzero(~((value >= 0) & (value <= 1)))[0]) + 1
-        raise RegistryError(f"{path.name}, row {row}: p_data_center is no number from 0 to 1")
+        raise RegistryError(f"{path.name}, row {row}: p_data_center must be a number from 0 to 1")
     return np.asarray(value)

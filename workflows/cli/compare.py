@@ -18,10 +18,10 @@ def register(app: typer.Typer) -> None:
 def compare_runs(
     earlier: Annotated[Path, typer.Argument(help="Folder of the earlier run.")],
     later: Annotated[Path, typer.Argument(help="Folder of the later run.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Output folder; LATER/compare if absent.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Output folder.", show_default="LATER/compare")] = None,
     as_json: Json = False,
 ) -> None:
-    """What is new, grown, shrunk, gone or only newly seen between two runs."""
+    """Compare two runs: what is new, grown, shrunk, gone, or imaged for the first time."""
     from overwatt.workflows.assess import compare
 
     result = compare.run(earlier, later, out)

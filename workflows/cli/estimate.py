@@ -32,7 +32,7 @@ def estimate(
     storeys: Annotated[Number, opt("--storeys", help="Mean number of storeys.")] = None,
     buildings: Annotated[Count, opt("--buildings", help="Finished data-center buildings, number.")] = None,
     cooling_area_m2: Annotated[Number, opt("--cooling-area-m2", help="Outlined cooling equipment, m2.")] = None,
-    gsd_m: Annotated[Number, opt("--gsd-m", help="Metres a pixel of that outline.")] = None,
+    gsd_m: Annotated[Number, opt("--gsd-m", help="Ground sampling distance of that outline, m.")] = None,
     chillers: Annotated[Count, opt("--chillers", help="Air-cooled chillers, number.")] = None,
     chiller_fans: Annotated[Count, opt("--chiller-fans", help="Fans of one chiller, number.")] = None,
     chiller_area_m2: Annotated[Number, opt("--chiller-area-m2", help="Plan area of one chiller, m2.")] = None,
@@ -43,24 +43,34 @@ def estimate(
     dry_coolers: Annotated[Count, opt("--dry-coolers", help="Dry coolers, number.")] = None,
     generators: Annotated[Count, opt("--generators", help="Back-up generators, number.")] = None,
     generator_mw: Annotated[Number, opt("--generator-mw", help="Nameplate of one generator, MW.")] = None,
-    substation_mva: Annotated[Number, opt("--substation-mva", help="Transformers in all, MVA: a cap.")] = None,
-    turbines_mw: Annotated[Number, opt("--turbines-mw", help="Own generation without a grid, MW: a cap.")] = None,
+    substation_mva: Annotated[
+        Number, opt("--substation-mva", help="Total transformer capacity, MVA: an upper limit.")
+    ] = None,
+    turbines_mw: Annotated[
+        Number, opt("--turbines-mw", help="On-site generation of a site without grid connection, MW: an upper limit.")
+    ] = None,
     cooling: Annotated[Text, opt("--cooling", help="air_chiller, water, direct_air or liquid.")] = None,
-    operator: Annotated[Text, opt("--operator", help="Who runs it.")] = None,
+    operator: Annotated[Text, opt("--operator", help="Operator.")] = None,
     site_type: Annotated[Text, opt("--site-type", help="ai, cloud, enterprise, mine or unknown.")] = None,
-    building_class: Annotated[Text, opt("--building-class", help="Class of models/reference.")] = None,
-    chips: Annotated[Text, opt("--chips", help="NAME:NUMBER, several with commas.")] = None,
+    building_class: Annotated[
+        Text, opt("--building-class", help="Building class of models/reference/area_priors.csv.")
+    ] = None,
+    chips: Annotated[Text, opt("--chips", help="NAME:NUMBER, separated by commas.")] = None,
     when: Annotated[Text, opt("--date", help="YYYY, YYYY-MM or YYYY-MM-DD.")] = None,
     country: Annotated[Text, opt("--country", help="ISO 3166 alpha-2 code.")] = None,
     climate: Annotated[Text, opt("--climate", help="temperate or hot, for the annual PUE.")] = None,
-    stage: Annotated[Text, opt("--stage", help="land, roof, equipment or operation, on the date.")] = None,
-    stage_seen: Annotated[Text, opt("--stage-seen", help="YYYY-MM-DD that stage was first seen.")] = None,
+    stage: Annotated[
+        Text, opt("--stage", help="Construction stage on the date: land, roof, equipment or operation.")
+    ] = None,
+    stage_seen: Annotated[
+        Text, opt("--stage-seen", help="Date on which that stage was first seen, YYYY-MM-DD.")
+    ] = None,
     days: Annotated[int, typer.Option("--days", help="Length of a training run, days.")] = 90,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the draws.")] = 0,
-    page: Annotated[Path | None, typer.Option("--html", help="Write a page with a plot to this file.")] = None,
+    page: Annotated[Path | None, typer.Option("--html", help="Write an HTML page with a plot to this file.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Power and compute of one site from counts, a footprint or chips, with the error budget."""
+    """Estimate power and compute of one site from counts, a footprint or chips, with the error budget."""
     from overwatt.workflows.assess import estimate
 
     typed = {

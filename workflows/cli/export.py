@@ -17,14 +17,16 @@ def register(app: typer.Typer) -> None:
 
 def export(
     run_or_ledger: Annotated[Path, typer.Argument(help="Run folder, or a ledger.parquet.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Output folder; `export` beside the ledger.")] = None,
-    top: Annotated[int | None, typer.Option("--top", help="Only so many entries, by rank; all if absent.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Output folder.", show_default="`export` next to the ledger")
+    ] = None,
+    top: Annotated[int | None, typer.Option("--top", help="Number of entries, by rank.", show_default="all")] = None,
     observed: Annotated[
         Path | None,
-        typer.Option("--observed", help="Table of sites, where sites.parquet is not beside the ledger."),
+        typer.Option("--observed", help="Table of sites, if sites.parquet is not next to the ledger."),
     ] = None,
     declared: Annotated[
-        Path | None, typer.Option("--declared", help="Registry, where declared.parquet is not beside the ledger.")
+        Path | None, typer.Option("--declared", help="Registry, if declared.parquet is not next to the ledger.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -36,6 +38,6 @@ def export(
     lines = [f"{result['entries']} of {result['of']} entries ({counts or 'none'}), {result['columns']} columns"]
     lines += [f"  {path}" for path in result["files"].values()]
     if result["left_out"]:
-        lines.append(f"not there, so their columns are left out: {', '.join(result['left_out'])}")
+        lines.append(f"missing, so their columns are left out: {', '.join(result['left_out'])}")
     lines += [f"note: {text}" for text in result["warnings"]]
     show(result, as_json, lines)

@@ -18,13 +18,13 @@ def register(app: typer.Typer) -> None:
 def inspect(
     run_folder: Annotated[Path, typer.Argument(help="Run folder, or its ledger.parquet.")],
     budget: Annotated[float, typer.Option("--budget", help="Number of inspections.")] = 10.0,
-    floor: Annotated[float, typer.Option("--floor", help="Least share of the budget for each stratum.")] = 0.02,
+    floor: Annotated[float, typer.Option("--floor", help="Minimum share of the budget per stratum.")] = 0.02,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the draw; announce it before the draw.")] = 0,
-    check: Annotated[Path | None, typer.Option("--audit", help="plan.json to make again and compare.")] = None,
+    check: Annotated[Path | None, typer.Option("--audit", help="plan.json to reproduce and compare.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Output folder.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Make a randomised inspection plan that an evader who knows it cannot turn to account."""
+    """Make a randomised inspection plan that an evader who knows it cannot exploit."""
     from overwatt.workflows.assess import inspection
 
     if check is not None:
@@ -37,8 +37,8 @@ def inspect(
         *(f"  {p}" for p in result["visits"][:30]),
         f"worst case {result['worst_case_detection']:.2f}, of a uniform draw {result['uniform_worst_case']:.2f}, "
         f"without the condition on a naive evader {result['without_naive_condition']:.2f}",
-        f"a naive evader is found with {result['naive_detection']:.2f}, by the list with "
+        f"detection of a naive evader: {result['naive_detection']:.2f}, with the ranked list alone "
         f"{result['list_naive_detection']:.2f}",
-        f"what the condition costs: {result['plot']}",
+        f"cost of the condition: {result['plot']}",
     ]
     show(result, as_json, lines)

@@ -23,21 +23,23 @@ def reconcile(
     format: Annotated[str, typer.Option("--format", help="Layout of the registry.")] = "auto",
     also: Annotated[
         list[Path] | None,
-        typer.Option("--also", help="A further registry (permits, chips, training runs); may be given often."),
+        typer.Option("--also", help="Further registry (permits, chips, training runs). May be repeated."),
     ] = None,
     column: Annotated[
-        list[str] | None, typer.Option("--column", help="OUR_NAME=COLUMN of the registry; may be given often.")
+        list[str] | None, typer.Option("--column", help="OUR_NAME=COLUMN of the registry. May be repeated.")
     ] = None,
     looked_at: Annotated[
         Path | None,
-        typer.Option("--looked-at", help="What was looked at (looked_at.parquet); beside OBSERVED if absent."),
+        typer.Option(
+            "--looked-at", help="Table of what was imaged (looked_at.parquet).", show_default="the one next to OBSERVED"
+        ),
     ] = None,
     zones: Annotated[
         Path | None, typer.Option("--zones", help="Outlines of States or grid zones with names, for the balances.")
     ] = None,
     controls: Annotated[
         Path | None,
-        typer.Option("--controls", help="CSV with p_data_center of known negatives, for the q_value."),
+        typer.Option("--controls", help="CSV with p_data_center of known-negative controls, for the q_value."),
     ] = None,
     screened: Annotated[
         int | None, typer.Option("--screened", min=1, help="With --controls: number of roofs screened.")
@@ -45,7 +47,7 @@ def reconcile(
     assignments: Set = None,
     as_json: Json = False,
 ) -> None:
-    """Make the ledger alone, from a table of sites and registries."""
+    """Make the ledger alone, from a table of observed sites and any registries."""
     from overwatt.workflows.assess import reconcile as work
     from overwatt.workflows.config.assess import assessment
 
@@ -55,7 +57,7 @@ def reconcile(
         settings=assessment(assignments or []),
     )  # fmt: skip
     counts = ", ".join(f"{n} {c}" for c, n in result["counts"].items() if n)
-    lines = [f"{counts or 'no entries'}: {result['ledger']}", f"what was looked at: {result['looked_at']}"]
+    lines = [f"{counts or 'no entries'}: {result['ledger']}", f"imaged area: {result['looked_at']}"]
     sums = result["balances"]
     lines.append(f"balances: {len(sums['flagged'])} of {sums['compared']} past 3 sigma: {sums['path']}")
     lines += [f"  {sentence}" for sentence in sums["flagged"][:5]]
@@ -63,7 +65,9 @@ def reconcile(
         lines.append(f"ranking: {result['ranking']['statement']}")
     kept = result["kept_aside"]
     if kept["observed"] + kept["declared"]:
-        lines.append(f"kept aside: {kept['observed']} observed, {kept['declared']} declared rows: {kept['path']}")
+        lines.append(
+            f"rejected rows: {kept['observed']} observed, {kept['declared']} declared; reasons in {kept['path']}"
+        )
     show(result, as_json, lines)
 
 

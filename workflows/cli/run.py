@@ -32,25 +32,36 @@ def run(
     assignments: Set = None,
     scheduler: Annotated[
         str | None,
-        typer.Option("--scheduler", help="Dask scheduler; tls:// off the loopback. Local processes if absent."),
+        typer.Option(
+            "--scheduler",
+            help="Address of a Dask scheduler (tls:// except on the loopback).",
+            show_default="local processes",
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Run a workflow over its area. Running it again after a stop finishes the rest."""
+    """Run a workflow over its area. After a stop, the same command completes the run."""
     _run(workflow, out, assignments or [], scheduler, as_json)
 
 
 def detect(
     images: Annotated[list[Path], typer.Argument(help="Images.")],
     out: Annotated[Path, typer.Option("--out", help="Output folder.")],
-    gsd: Annotated[float | None, typer.Option("--gsd", help="Metres a pixel, for images without georeference.")] = None,
-    weights: Annotated[Path | None, typer.Option("--weights", help="Weights; the shipped ones if absent.")] = None,
+    gsd: Annotated[
+        float | None, typer.Option("--gsd", help="Metres per pixel, for images without georeference.")
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option("--weights", help="Weights file.", show_default="bundled weights")
+    ] = None,
     thermal: Annotated[
         Path | None,
-        typer.Option("--thermal", help="GeoTIFF, kelvin above the surroundings; for weights with thermal bands."),
+        typer.Option(
+            "--thermal", help="GeoTIFF of the surface temperature anomaly, kelvin; for weights with thermal bands."
+        ),
     ] = None,
     profile: Annotated[
-        str | None, typer.Option("--profile", help="Sensor: naip, aerial_2m, sentinel2 or units; instead of --weights.")
+        str | None,
+        typer.Option("--profile", help="Sensor profile instead of --weights: naip, aerial_2m, sentinel2 or units."),
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -21,16 +21,16 @@ def thresholds(
         typer.Option("--models", help="CSV of AI models and their compute, as Epoch AI publishes it."),
     ] = None,
     run: Annotated[
-        Path | None, typer.Option("--run", help="Run folder whose sites are held against thresholds.")
+        Path | None, typer.Option("--run", help="Run folder whose sites are compared with the thresholds.")
     ] = None,
     days: Annotated[float, typer.Option("--days", help="Length of a training run, days.")] = 90.0,
     doubling_months: Annotated[
-        float, typer.Option("--doubling-months", help="Months in which algorithms halve the FLOP needed.")
+        float, typer.Option("--doubling-months", help="Months in which algorithmic progress halves the FLOP needed.")
     ] = 8.0,
     out: Annotated[Path | None, typer.Option("--out", help="Output folder: plot, tables, JSON.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Hold FLOP thresholds against real models, power, sites of a run, and ways around them."""
+    """Compare FLOP thresholds with real models, power, the sites of a run, and evasion strategies."""
     from overwatt.workflows.assess import thresholds as thresholds_command
 
     result = thresholds_command.run(models, run, days=days, doubling_months=doubling_months, out=out)

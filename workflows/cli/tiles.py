@@ -18,49 +18,65 @@ def register(app: typer.Typer) -> None:
 
 
 def tiles(
-    images: Annotated[list[Path] | None, typer.Argument(help="Images to cut; with --run, instead of its own.")] = None,
+    images: Annotated[
+        list[Path] | None, typer.Argument(help="Images to cut; with --run, instead of the run's own image.")
+    ] = None,
     labels: Annotated[
         list[str] | None,
-        typer.Option("--labels", help="GeoJSON, GeoPackage, GeoParquet or COCO; or FILE=CLASS. Repeatable."),
+        typer.Option(
+            "--labels", help="Labels: GeoJSON, GeoPackage, GeoParquet or COCO; or FILE=CLASS. May be repeated."
+        ),
     ] = None,
     out: Out = None,
-    run: Annotated[Path | None, typer.Option("--run", help="Run folder that --dispositions judge.")] = None,
+    run: Annotated[Path | None, typer.Option("--run", help="Run folder to which --dispositions refers.")] = None,
     dispositions: Annotated[
-        Path | None, typer.Option("--dispositions", help="Inspectors' findings on a run: tiles, hard negatives first.")
+        Path | None,
+        typer.Option("--dispositions", help="Inspectors' findings on a run; cuts tiles of them, hard negatives first."),
     ] = None,
     check: Annotated[
-        list[Path] | None, typer.Option("--check", help="Only look for leaks in an index of tiles. Repeatable.")
+        list[Path] | None,
+        typer.Option("--check", help="Only check an index of tiles for leaks between splits. May be repeated."),
     ] = None,
     class_map: Annotated[
-        list[str] | None, typer.Option("--class-map", help="NAME=CLASS, or NAME=ignore. Repeatable.")
+        list[str] | None, typer.Option("--class-map", help="NAME=CLASS or NAME=ignore. May be repeated.")
     ] = None,
-    size_px: Annotated[int, typer.Option("--size-px", help="Side of a tile.")] = 512,
-    overlap_px: Annotated[int, typer.Option("--overlap-px", help="Overlap of neighbouring tiles.")] = 0,
-    gsd: Annotated[float | None, typer.Option("--gsd", help="Metres a pixel, for images without georeference.")] = None,
+    size_px: Annotated[int, typer.Option("--size-px", help="Side of a tile, pixels.")] = 512,
+    overlap_px: Annotated[int, typer.Option("--overlap-px", help="Overlap of neighbouring tiles, pixels.")] = 0,
+    gsd: Annotated[
+        float | None, typer.Option("--gsd", help="Metres per pixel, for images without georeference.")
+    ] = None,
     tile_gsd: Annotated[
-        float | None, typer.Option("--tile-gsd", help="Resample tiles to this; the images' own pixels if absent.")
+        float | None,
+        typer.Option(
+            "--tile-gsd", help="Resample tiles to this ground sampling distance, m.", show_default="the image's own"
+        ),
     ] = None,
     split_by: Annotated[
-        str, typer.Option("--split-by", help="'place', or a column of the labels such as county or site.")
+        str, typer.Option("--split-by", help="'place', or a column of the labels, such as county or site.")
     ] = "place",
     shares: Annotated[
         str | None,
-        typer.Option("--shares", help="Of train,val,test; 0.7,0.15,0.15, and 1,0,0 of --dispositions, if absent."),
+        typer.Option(
+            "--shares", help="Shares of train,val,test.", show_default="0.7,0.15,0.15; with --dispositions 1,0,0"
+        ),
     ] = None,
     guard_m: Annotated[
-        float | None, typer.Option("--guard-m", help="Metres between splits; 40 if absent, the index's with --check.")
+        float | None,
+        typer.Option(
+            "--guard-m", help="Distance between splits, m.", show_default="40; with --check that of the index"
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="The splits follow from it.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the splits.")] = 0,
     unlabelled: Annotated[
-        str, typer.Option("--unlabelled", help="What pixels without a label count as: background or ignore.")
+        str, typer.Option("--unlabelled", help="How pixels without a label are treated: background or ignore.")
     ] = "background",
-    empty: Annotated[bool, typer.Option("--empty", help="Also cut tiles without a label, as background.")] = False,
-    licence: Annotated[str, typer.Option("--licence", help="Of the imagery; kept in the index.")] = "",
-    attribution: Annotated[str, typer.Option("--attribution", help="Credits that must go with it.")] = "",
-    workers: Annotated[int, typer.Option("--workers", help="Processes; the result is the same.")] = 1,
+    empty: Annotated[bool, typer.Option("--empty", help="Also cut tiles without labels, as background.")] = False,
+    licence: Annotated[str, typer.Option("--licence", help="Imagery licence, stored in the index.")] = "",
+    attribution: Annotated[str, typer.Option("--attribution", help="Attribution required by the licence.")] = "",
+    workers: Annotated[int, typer.Option("--workers", help="Number of processes; does not change the result.")] = 1,
     as_json: Json = False,
 ) -> None:
-    """Cut training tiles from imagery and labels, or from inspectors' findings, split by place."""
+    """Cut training tiles from imagery and labels or from inspectors' findings, split by place."""
     from overwatt.workflows.cli.progress import TileBar
     from overwatt.workflows.tiles import command
 
@@ -83,14 +99,12 @@ def tiles(
 
 def training_set(
     settings: Annotated[Path, typer.Argument(help="Settings file, such as workflows/examples/national.yaml.")],
-    out: Annotated[Path, typer.Option("--out", help="Output folder; a stopped build resumes from it.")],
-    plan: Annotated[
-        bool, typer.Option("--plan", help="Only say what it would hold and cost; nothing is fetched.")
-    ] = False,
+    out: Annotated[Path, typer.Option("--out", help="Output folder; a stopped build resumes there.")],
+    plan: Annotated[bool, typer.Option("--plan", help="Only report contents and cost; nothing is downloaded.")] = False,
     train: Annotated[
         Path | None, typer.Option("--train", help="Training file: also train, and score on the test counties.")
     ] = None,
-    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Override the number of steps.")] = None,
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Number of steps, instead of the file's.")] = None,
     as_json: Json = False,
 ) -> None:
     """Build a training set from registries, footprints and a catalogue, split by county."""
@@ -119,10 +133,10 @@ def training_set(
 
 def simulate(
     out: Annotated[Path, typer.Option("--out", help="Output folder.")],
-    seed: Annotated[int, typer.Option("--seed", min=0, help="The area follows from it.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the area.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Make a simulated area: imagery, temperature stack, registry with four planted inconsistencies, truth."""
+    """Simulate an area: imagery, temperature stack, registry with four planted inconsistencies, ground truth."""
     from overwatt.models.simulate import sample_area, write_area
 
     paths = write_area(sample_area(seed), out)

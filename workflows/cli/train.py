@@ -19,11 +19,13 @@ def register(app: typer.Typer) -> None:
 
 def train(
     config: Annotated[Path, typer.Argument(help="Training file.")],
-    out: Annotated[Path, typer.Option("--out", help="Output folder; a stopped training resumes from it.")] = Path(
+    out: Annotated[Path, typer.Option("--out", help="Output folder; a stopped training resumes there.")] = Path(
         "runs/training"
     ),
-    folds: Annotated[str | None, typer.Option("--folds", help="'spatial': cross-validate instead.")] = None,
-    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Override the number of steps.")] = None,
+    folds: Annotated[
+        str | None, typer.Option("--folds", help="'spatial': cross-validate over spatial blocks instead.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Number of steps, instead of the file's.")] = None,
     as_json: Json = False,
 ) -> None:
     """Train weights from a training file, or cross-validate it over spatial blocks."""
@@ -38,22 +40,25 @@ def evaluate(
     image: Annotated[Path | None, typer.Option("--image", help="Image to score on.")] = None,
     labels: Annotated[
         Path | None,
-        typer.Option("--labels", help="GeoJSON; class data_center, other_building, cooling_equipment or unknown."),
+        typer.Option(
+            "--labels", help="Labels, GeoJSON with class data_center, other_building, cooling_equipment or unknown."
+        ),
     ] = None,
     tiles: Annotated[
-        Path | None, typer.Option("--tiles", help="Index of tiles to score on, instead of an image.")
+        Path | None, typer.Option("--tiles", help="Index of tiles to score on instead of an image.")
     ] = None,
     split: Annotated[str, typer.Option("--split", help="With --tiles: train, val or test.")] = "test",
     unlabelled: Annotated[
-        str, typer.Option("--unlabelled", help="What pixels without a label count as: ignore or background.")
+        str, typer.Option("--unlabelled", help="How pixels without a label are treated: ignore or background.")
     ] = "ignore",
     weights: Annotated[
-        list[Path] | None, typer.Option("--weights", help="Weights; the shipped ones if absent; two are compared.")
+        list[Path] | None,
+        typer.Option("--weights", help="Weights file; two are compared.", show_default="bundled weights"),
     ] = None,
     block_m: Annotated[
-        float, typer.Option("--block-m", help="Side of the blocks that a comparison resamples, metres.")
+        float, typer.Option("--block-m", help="Side of the blocks that a comparison resamples, m.")
     ] = 512.0,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder for an overlay picture.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Output folder for an overlay image.")] = None,
     as_json: Json = False,
 ) -> None:
     """Score the detector on a labelled image or on tiles, or compare two sets of weights there."""

@@ -12,11 +12,11 @@ class StacSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    url: str = Field(description="address of the API")
+    url: str = Field(description="URL of the API")
     collection: str = Field(description="collection to search")
-    assets: tuple[str, ...] = Field(description="assets that hold the bands")
-    datetime: str | None = Field(default=None, description="date range, as STAC writes it: 2021-01-01/2023-12-31")
+    assets: tuple[str, ...] = Field(description="assets with the bands")
+    datetime: str | None = Field(default=None, description="date range in STAC notation: 2021-01-01/2023-12-31")
     sign: Literal["none", "planetary_computer"] = Field(
-        default="none", description="how addresses are signed at read time"
+        default="none", description="how URLs are signed when pixels are read"
     )
-    max_cloud: float | None = Field(default=None, ge=0, le=100, description="percent; scenes above are left out")
+    max_cloud: float | None = Field(default=None, ge=0, le=100, description="maximum cloud cover of a scene, percent")

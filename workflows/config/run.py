@@ -28,23 +28,25 @@ class ImagerySettings(_Frozen):
     stac: StacSettings | None = Field(default=None, description="public catalogue to search where no path is given")
     date: str | None = Field(
         default=None, pattern=r"^\d{4}-\d{2}-\d{2}$",
-        description="day on which the image file was taken; without it no declared status is compared",
+        description="acquisition date of the image file; without it declared statuses are not compared",
     )  # fmt: skip
     thermal_excess: Path | None = Field(
         default=None,
-        description="GeoTIFF, float32 kelvin above the surroundings, pixels of at most 40 m; for thermal weights",
+        description="GeoTIFF of the surface temperature anomaly, float32 K, pixels up to 40 m; for thermal weights",
     )
 
 
 class ThermalSettings(_Frozen):
-    """A stack of surface-temperature looks."""
+    """A stack of surface-temperature acquisitions."""
 
-    stack: str | None = Field(default=None, description="file, or pattern such as dir/*_ST_B10.TIF, one file a look")
-    unit: Literal["kelvin", "celsius"] = Field(default="kelvin", description="unit of the numbers in the files")
-    ring_inner_m: float = Field(
-        default=150, gt=0, description="inner radius of the background ring, from the site's edge"
+    stack: str | None = Field(
+        default=None, description="file, or pattern such as dir/*_ST_B10.TIF, one file per acquisition"
     )
-    ring_outer_m: float = Field(default=750, gt=0, description="outer radius of the background ring")
+    unit: Literal["kelvin", "celsius"] = Field(default="kelvin", description="unit of the values in the files")
+    ring_inner_m: float = Field(
+        default=150, gt=0, description="inner distance of the background ring from the site's edge, m"
+    )
+    ring_outer_m: float = Field(default=750, gt=0, description="outer distance of the background ring, m")
 
 
 class DeclaredSettings(_Frozen):
@@ -53,15 +55,15 @@ class DeclaredSettings(_Frozen):
     path: Path | None = Field(
         default=None, description="GeoJSON, GeoPackage, CSV, GeoParquet; or JSON of a known source"
     )
-    format: RegistryFormat = Field(default="auto", description="layout of the file")
+    format: RegistryFormat = Field(default="auto", description="layout of the registry")
     also: tuple[Path, ...] = Field(
-        default=(), description="further registries, layouts told by content; one facility in several is joined"
+        default=(), description="further registries, with layout by content; the same facility in several is joined"
     )
     columns: dict[str, str] | None = Field(
-        default=None, description="of a generic table: {our name: its column}, for example {it_mw: Leistung}"
+        default=None, description="column map of a generic table: {our name: column}, for example {it_mw: Leistung}"
     )
     position_error_m: float | None = Field(
-        default=None, gt=0, description="1-sigma position error where the file states none"
+        default=None, gt=0, description="1-sigma position error of rows that state none, m"
     )
 
 
@@ -69,21 +71,21 @@ class DetectorSettings(_Frozen):
     """The detector."""
 
     weights: Path | None = Field(
-        default=None, description="weights file with its card beside it; the shipped ones if absent"
+        default=None, description="weights file with its card next to it; the bundled weights if absent"
     )
     profile: str | None = Field(
-        default=None, description="sensor: naip, aerial_2m, sentinel2 or units; instead of weights"
+        default=None, description="sensor profile instead of weights: naip, aerial_2m, sentinel2 or units"
     )
-    building: float = Field(default=0.5, gt=0, lt=1, description="building probability a pixel needs")
-    cooling: float = Field(default=0.5, gt=0, lt=1, description="cooling-equipment probability a pixel needs")
-    interior: float = Field(default=0.5, gt=0, lt=1, description="interior probability a pixel needs")
-    min_building_m2: float = Field(default=400.0, ge=0, description="smaller buildings are dropped, m2")
-    min_cooling_m2: float = Field(default=30.0, ge=0, description="smaller cooling equipment is dropped, m2")
+    building: float = Field(default=0.5, gt=0, lt=1, description="minimum building probability of a pixel")
+    cooling: float = Field(default=0.5, gt=0, lt=1, description="minimum cooling-equipment probability of a pixel")
+    interior: float = Field(default=0.5, gt=0, lt=1, description="minimum interior probability of a pixel")
+    min_building_m2: float = Field(default=400.0, ge=0, description="minimum building footprint, m2")
+    min_cooling_m2: float = Field(default=30.0, ge=0, description="minimum cooling equipment, m2")
     min_interior_m2: float = Field(
-        default=200.0, ge=0, description="smaller interiors do not make a building of their own, m2"
+        default=200.0, ge=0, description="minimum interior that forms a separate building, m2"
     )
-    simplify_m: float = Field(default=1.0, ge=0, description="tolerance of the outlines, m")
-    tile_px: int = Field(default=768, ge=1, description="side of a tile in pixels; does not change results")
+    simplify_m: float = Field(default=1.0, ge=0, description="simplification tolerance of outlines, m")
+    tile_px: int = Field(default=768, ge=1, description="tile side in pixels; does not change the results")
 
     @property
     def thresholds(self) -> dict[str, float]:
@@ -103,13 +105,13 @@ class DetectorSettings(_Frozen):
 class ReportSettings(_Frozen):
     """The report."""
 
-    chips: int = Field(default=60, ge=0, description="image chips embedded, by rank")
+    chips: int = Field(default=60, ge=0, description="number of image chips in the report, by rank")
 
 
 class Workflow(_Frozen):
-    """A region to run over."""
+    """Settings of a run over an area of interest."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="names the run folder")
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="name of the run folder")
     title: str = Field(default="", description="title of the report")
     area: Any = Field(
         default=None,
@@ -117,12 +119,14 @@ class Workflow(_Frozen):
     )
     imagery: ImagerySettings = ImagerySettings()
     sites: Path | None = Field(
-        default=None, description="known sites to examine instead of detecting any (thermal only)"
+        default=None, description="known sites to examine instead of running the detector (thermal only)"
     )
     thermal: ThermalSettings = ThermalSettings()
     declared: DeclaredSettings = DeclaredSettings()
     detector: DetectorSettings = DetectorSettings()
-    reach_m: float = Field(default=60, gt=0, le=2000, description="buildings and equipment this near form one site")
+    reach_m: float = Field(
+        default=60, gt=0, le=2000, description="buildings and equipment within this distance form one site"
+    )
     prior: float = Field(
         default=0.003, gt=0, lt=1, description="share of large roofs in the area that are data centers"
     )
@@ -130,13 +134,13 @@ class Workflow(_Frozen):
         default=2026,
         ge=2020,
         le=2035,
-        description="year of the imagery's state of the art: chip mix, power density",
+        description="year of the imagery: sets chip mix and power density",
     )
-    seed: int = Field(default=0, ge=0, description="of every random draw")
+    seed: int = Field(default=0, ge=0, description="seed of all random draws")
     reconcile: ReconcileSettings = Field(default_factory=ReconcileSettings)
     stakes: Stakes = Field(default_factory=Stakes)
-    simulated: bool = Field(False, description="marks the whole report as simulated")
-    attribution: tuple[str, ...] = Field(default=(), description="credits for imagery, shown in the report")
+    simulated: bool = Field(False, description="mark the report as simulated")
+    attribution: tuple[str, ...] = Field(default=(), description="attribution of the imagery, shown in the report")
     report: ReportSettings = ReportSettings()
 
     @model_validator(mode="after")
