@@ -27,7 +27,8 @@ from shapely.geometry.base import BaseGeometry
 
 from overwatt.aoi.errors import GridError, nearest
 from overwatt.aoi.file_signatures import is_plain_vector
-from overwatt.aoi.outline import WGS84, check_range, project, shift, united
+from overwatt.aoi.geodesy import WGS84
+from overwatt.aoi.outline import check_range, project, shift, united
 
 # Own choice: 10,000 km2 at 1 m. Memory is bounded by the tile, so this limits time and traffic.
 MAX_PIXELS = 10_000_000_000

@@ -18,6 +18,8 @@ import shapely
 from affine import Affine
 from pyproj import CRS, Geod, Transformer
 
+WGS84 = "OGC:CRS84"
+"""Longitude, latitude in degrees on WGS84, in this order: the CRS of all tables."""
 GEOD = Geod(ellps="WGS84")
 """Geodesic lengths and areas on the WGS84 ellipsoid (Karney 2013, through PROJ)."""
 EARTH_RADIUS_M = 6_371_008.8
@@ -91,7 +93,7 @@ def to_lonlat(geometry: list[shapely.Polygon], transform: Affine | None, crs: st
     """Move polygons from pixels to WGS84 longitude and latitude; without a CRS they stay in pixels."""
     if crs is None or transform is None:
         return geometry
-    to = Transformer.from_crs(CRS.from_user_input(crs), CRS.from_user_input("OGC:CRS84"), always_xy=True)
+    to = Transformer.from_crs(CRS.from_user_input(crs), CRS.from_user_input(WGS84), always_xy=True)
 
     def move(xy: np.ndarray) -> np.ndarray:
         x = transform.a * xy[:, 0] + transform.b * xy[:, 1] + transform.c

@@ -25,7 +25,8 @@ from shapely.geometry.base import BaseGeometry
 
 from overwatt.aoi.area import Area
 from overwatt.aoi.errors import GridError
-from overwatt.aoi.outline import WGS84, project
+from overwatt.aoi.geodesy import WGS84
+from overwatt.aoi.outline import project
 
 Window = tuple[int, int, int, int]
 
@@ -45,23 +46,20 @@ class Tile:
         row: row of the tile, from the top.
         col: column of the tile, from the left.
         core: pixel window (y0, x0, y1, x1), half-open, that belongs to this tile alone.
-        halo: the core grown by the halo and clipped to the grid.
     """
 
     name: str
     row: int
     col: int
     core: Window
-    halo: Window
 
 
-def tiles(shape: tuple[int, int], tile_px: int, halo_px: int) -> list[Tile]:
+def tiles(shape: tuple[int, int], tile_px: int) -> list[Tile]:
     """Return tiles, row by row, whose cores are disjoint and together are exactly the grid.
 
     Args:
         shape: (ny, nx) of the grid, each at least 1.
         tile_px: edge of a core in pixels; those at the right and lower edge may be smaller.
-        halo_px: pixels by which a core is grown on each side.
 
     Raises:
         GridError: a size is out of range.
@@ -69,14 +67,13 @@ def tiles(shape: tuple[int, int], tile_px: int, halo_px: int) -> list[Tile]:
     ny, nx = shape
     if ny < 1 or nx < 1:
         raise GridError(f"grid of {ny} x {nx} pixels: each side must have at least 1 pixel")
-    _check_cut("tile_px", tile_px, halo_px)
+    _check_cut("tile_px", tile_px, 0)
     return [
         Tile(
             f"r{row:03d}c{col:03d}",
             row,
             col,
-            core := (y0, x0, min(y0 + tile_px, ny), min(x0 + tile_px, nx)),
-            _clip(_grow(core, halo_px), (ny, nx)),
+            (y0, x0, min(y0 + tile_px, ny), min(x0 + tile_px, nx)),
         )
         for row, y0 in enumerate(range(0, ny, tile_px))
         for col, x0 in enumerate(range(0, nx, tile_px))

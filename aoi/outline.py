@@ -16,8 +16,8 @@ from shapely.geometry import MultiPolygon, Polygon, box
 from shapely.geometry.base import BaseGeometry
 
 from overwatt.aoi.errors import GridError
+from overwatt.aoi.geodesy import WGS84
 
-WGS84 = "OGC:CRS84"
 # Chords of 0.05 degrees deviate from a parallel by less than 0.5 m up to 60 degrees latitude.
 _DENSE_DEG = 0.05
 # Own choice: 1 km keeps an edge of a projected CRS straight after it is moved to longitude/latitude.

@@ -19,7 +19,7 @@ import pandas as pd
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from overwatt.aoi.geodesy import DEGREE_LATITUDE_M, centres, local_frame
+from overwatt.aoi.geodesy import DEGREE_LATITUDE_M, WGS84, centres, local_frame
 from overwatt.pipeline.tables import conform
 
 BASIS = "coverage only"
@@ -146,4 +146,4 @@ def assumed_looked_at(sites: gpd.GeoDataFrame, margin_degrees: float = 0.05) -> 
     rows = pd.DataFrame({"cell": [f"assumed-{k}" for k in range(len(cells))], "imaged": 1.0, "clear_looks": 1,
                          "screened": True, "failed": False,
                          "reason": "assumed: no table of what was looked at was given"})  # fmt: skip
-    return conform(gpd.GeoDataFrame(rows, geometry=cells, crs="OGC:CRS84"), "looked_at")
+    return conform(gpd.GeoDataFrame(rows, geometry=cells, crs=WGS84), "looked_at")

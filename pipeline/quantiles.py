@@ -1,8 +1,8 @@
-"""The nine quantiles that stand for a distribution in the tables, and what can be read off them.
+"""The nine quantiles that represent a distribution in the tables, and functions of them.
 
 In: draws, or the columns `stem_p025` .. `stem_p975` of a table. Out: quantiles, values between them, the probability
 above a value, the spread of the logarithm. Between two quantiles the logarithm is linear in the normal score, so a
-log-normal is exact; beyond the outer two the outer pieces go on. Start with `quantile_columns`.
+log-normal is exact; beyond the outer two the last pieces are extrapolated. Start with `quantile_columns`.
 """
 
 from __future__ import annotations

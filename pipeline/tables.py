@@ -16,9 +16,10 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 
+from overwatt.aoi.geodesy import WGS84
+
 QUANTILES = (0.025, 0.05, 0.10, 0.25, 0.50, 0.75, 0.90, 0.95, 0.975)
 QUANTILE_NAMES = ("p025", "p05", "p10", "p25", "p50", "p75", "p90", "p95", "p975")
-FOOTPRINT_CLASSES = ("data_center", "other_building", "cooling_equipment")
 LEDGER_CLASSES = (
     "matched",
     "undeclared",
@@ -29,7 +30,6 @@ LEDGER_CLASSES = (
     "status_mismatch",
     "position_mismatch",
 )
-CRS = "OGC:CRS84"
 
 
 @dataclass(frozen=True)
@@ -255,7 +255,7 @@ def conform(rows: pd.DataFrame | Sequence[dict[str, object]], table: str) -> gpd
     if "geometry" not in frame and len(frame):
         raise ValueError(f"table {table}: column 'geometry' is missing")
     geometry: Sequence[object] = list(frame["geometry"]) if "geometry" in frame else []
-    return gpd.GeoDataFrame(result, geometry=gpd.GeoSeries(geometry, crs=CRS, index=frame.index), crs=CRS)
+    return gpd.GeoDataFrame(result, geometry=gpd.GeoSeries(geometry, crs=WGS84, index=frame.index), crs=WGS84)
 
 
 def iso_days(values: pd.Series, *, end: bool = False) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Words that several stages share: statuses, kinds of declaration, classes of position error.
 
-In: nothing. Out: sets and tables of words; a word that is missing here is unknown to every stage alike.
+In: nothing. Out: sets and tables of words; a word that is missing here is unknown to all stages.
 The classes of ledger entries are in `overwatt.pipeline.tables`, with the schema.
 """
 

@@ -26,10 +26,9 @@ from overwatt.workflows.io import registries, run_folder
 from overwatt.workflows.io.images import check_any_valid, open_image
 from overwatt.workflows.run import runner, single_image, tiling
 from overwatt.workflows.run.progress import Progress
+from overwatt.workflows.run.results import BASEMAP_PX
 
 log = logging.getLogger(__name__)
-BASEMAP_PX = 1600
-"""Longest side of the picture under a report's map."""
 
 
 @dataclass(frozen=True)
@@ -65,13 +64,13 @@ def detect(image: str | Path, *, weights: Path | None = None, profile: str | Non
     detector = single_image.detector_of(profile, weights)
     opened = open_image(Path(image), detector.card)
     if opened.geobox is None:
-        raise GridError(f"image {opened.name}: no CRS; `overwatt detect --gsd` takes images without georeference")
+        raise GridError(f"image {opened.name}: no WGS84; `overwatt detect --gsd` takes images without georeference")
     single_image.check_whole(opened)
     check_any_valid(opened)
     footprints, valid = single_image.footprints(detector, opened)
     ny, nx = opened.shape
     whole = (0, 0, ny, nx)
-    cell = tiling.looked_at_row(Tile("r000c000", 0, 0, whole, whole), opened, valid, "")
+    cell = tiling.looked_at_row(Tile("r000c000", 0, 0, whole), opened, valid, "")
     step = max(1, -(-max(ny, nx) // BASEMAP_PX))
     pixels, seen = opened.read(*whole)
     box = opened.geobox.zoom_out(step) if step > 1 else opened.geobox

@@ -12,8 +12,8 @@ from scipy.stats import t as student
 
 from benchmarks.reconcile.planted import Case
 from overwatt.aoi.geodesy import local_xy
-from overwatt.pipeline.declared.names import label_terms
 from overwatt.pipeline.reconcile.assignment import assign
+from overwatt.pipeline.reconcile.label_likelihood import label_terms
 from overwatt.pipeline.reconcile.records import declared_of, sites_of
 from overwatt.pipeline.reconcile.settings import DEFAULTS
 

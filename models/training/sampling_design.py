@@ -20,6 +20,7 @@ import shapely
 from pyproj import CRS, Transformer
 from shapely.geometry.base import BaseGeometry
 
+from overwatt.aoi.geodesy import WGS84
 from overwatt.models.training.spatial_splits import pairs_within
 
 Split = Literal["train", "val", "test"]
@@ -276,7 +277,7 @@ def _cut(target: Target, split: Split, side_m: float, lonlat: tuple[float, float
 
 @cache
 def _to_utm(crs: str) -> Transformer:
-    return Transformer.from_crs(CRS.from_user_input("OGC:CRS84"), CRS.from_user_input(crs), always_xy=True)
+    return Transformer.from_crs(CRS.from_user_input(WGS84), CRS.from_user_input(crs), always_xy=True)
 
 
 def _named(cuts: list[Cut]) -> list[Cut]:

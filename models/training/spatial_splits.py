@@ -21,7 +21,7 @@ from pyproj import CRS, Transformer
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from overwatt.aoi.geodesy import DEGREE_LATITUDE_M, GEOD
+from overwatt.aoi.geodesy import DEGREE_LATITUDE_M, GEOD, WGS84
 
 SPLITS = ("train", "val", "test")
 
@@ -87,7 +87,7 @@ def _mercator(geometries: Iterable[shapely.Geometry]) -> Transformer:
     else:
         cut = 180.0
     crs = CRS.from_user_input(f"+proj=merc +lon_0={(cut + 180) % 360:.9f} +datum=WGS84")
-    return Transformer.from_crs(CRS.from_user_input("OGC:CRS84"), crs, always_xy=True)
+    return Transformer.from_crs(CRS.from_user_input(WGS84), crs, always_xy=True)
 
 
 def _moved(geometries: np.ndarray, to: Transformer) -> np.ndarray:

@@ -24,10 +24,10 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from overwatt.aoi.errors import AssetReadError, ConfigError, RegistryError, nearest
 from overwatt.aoi.file_signatures import raster_driver
+from overwatt.aoi.geodesy import WGS84
 from overwatt.models.training.samples import DATA_CENTER, IGNORE, NOT_CENTER, OTHER, Picture
 from overwatt.models.training.spatial_splits import SPLITS, Leak, leaks
 
-CRS = "OGC:CRS84"
 INDEX_NAME = "index.parquet"
 PICTURE_BANDS = ("red", "green", "blue", "valid")
 MASK_BANDS = ("building", "cooling", "instance")
@@ -106,7 +106,7 @@ def conform(rows: pd.DataFrame | Sequence[dict[str, object]]) -> gpd.GeoDataFram
             raise ValueError(f"column '{column.name}' has nulls")
         out[column.name] = series.astype(pd.api.types.pandas_dtype(column.dtype))
     shape = list(frame["geometry"]) if "geometry" in frame else [None] * len(frame)
-    return gpd.GeoDataFrame(pd.DataFrame(out), geometry=gpd.GeoSeries(shape, crs=CRS), crs=CRS)
+    return gpd.GeoDataFrame(pd.DataFrame(out), geometry=gpd.GeoSeries(shape, crs=WGS84), crs=WGS84)
 
 
 def read_index(path: Path) -> gpd.GeoDataFrame:
@@ -183,7 +183,7 @@ def check(index_paths: Sequence[Path], guard_m: float | None = None) -> list[Lea
         frame, folder = read_index(path), path if path.is_dir() else path.parent
         frame["pixels_sha256"] = [pixels_sha256(*read_tile(folder, row)[:2]) for _, row in frame.iterrows()]
         frames.append(frame)
-    index = gpd.GeoDataFrame(pd.concat(frames, ignore_index=True), crs=CRS) if len(frames) > 1 else frames[0]
+    index = gpd.GeoDataFrame(pd.concat(frames, ignore_index=True), crs=WGS84) if len(frames) > 1 else frames[0]
     if not len(index):
         return []
     return leaks(index, float(index["guard_m"].max()) if guard_m is None else guard_m)

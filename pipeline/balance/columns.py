@@ -17,7 +17,7 @@ import shapely
 from scipy.spatial import cKDTree
 
 from overwatt.aoi.errors import ConfigError
-from overwatt.aoi.geodesy import EARTH_RADIUS_M, centres, on_sphere
+from overwatt.aoi.geodesy import EARTH_RADIUS_M, WGS84, centres, on_sphere
 from overwatt.pipeline.tables import iso_days
 
 RUN_DAYS = 90.0
@@ -185,7 +185,7 @@ def days(declared: gpd.GeoDataFrame, rows: np.ndarray, group: np.ndarray, n: int
 def inside(points: np.ndarray, zones: gpd.GeoDataFrame) -> np.ndarray:
     """Return the name of the zone that contains each point, (n,) object; None if none, the first by name if several."""
     ordered = zones.assign(name=zones["name"].astype("string").fillna("")).sort_values("name", kind="stable")
-    shapes = ordered.to_crs("OGC:CRS84").geometry if ordered.crs is not None else ordered.geometry
+    shapes = ordered.to_crs(WGS84).geometry if ordered.crs is not None else ordered.geometry
     out = np.full(len(points), None, object)
     usable = np.flatnonzero(~(shapely.is_missing(points) | shapely.is_empty(points)))
     at, zone = shapely.STRtree(shapes.to_numpy()).query(points[usable], predicate="intersects")

@@ -16,13 +16,13 @@ import pandas as pd
 import shapely
 from scipy.spatial import cKDTree
 
-from overwatt.aoi.geodesy import EARTH_RADIUS_M, centres, local_frame, on_sphere
+from overwatt.aoi.geodesy import EARTH_RADIUS_M, WGS84, centres, local_frame, on_sphere
 from overwatt.models.reference import facts
 from overwatt.pipeline.coverage import looked_shares
 from overwatt.pipeline.quantiles import SCORE_OF, Z80
 from overwatt.pipeline.reconcile.assignment import assign
 
-CLASSES = ("new", "grown", "shrunk", "gone", "same", "only_newly_seen", "not_looked_at_again")
+CHANGE_CLASSES = ("new", "grown", "shrunk", "gone", "same", "only_newly_seen", "not_looked_at_again")
 NEAR_M = 100.0
 """Largest gap between outlines of the same site in two runs, m; outlines differ by some 10 m; own choice."""
 _LOOKED = 0.8  # share of a place that must be observed, as ReconcileSettings.min_p_detect
@@ -34,7 +34,7 @@ def compare_runs(
 ) -> gpd.GeoDataFrame:
     """Return one row per change, sorted by class and site; the order of input rows does not matter.
 
-    Columns: class (one of `CLASSES`), site_id_a, site_id_b, it_mw_a, it_mw_b (medians, MW; a is the earlier run),
+    Columns: class (of `CHANGE_CLASSES`), site_id_a, site_id_b, it_mw_a, it_mw_b (medians, MW; a is the earlier run),
     ln_ratio, limit (of |ln_ratio|), reason, geometry. Sites with p_data_center below 0.5 are neither new nor gone: they
     are left out if they have no partner.
 
@@ -52,10 +52,10 @@ def compare_runs(
     rows += _alone(a, set(i.tolist()), looked_later, "a", "gone", "not_looked_at_again", "the later run")
     columns = ["class", "site_id_a", "site_id_b", "it_mw_a", "it_mw_b", "ln_ratio", "limit", "reason", "geometry"]
     frame = pd.DataFrame(rows, columns=columns)
-    order = pd.Categorical(frame["class"], CLASSES, ordered=True)
+    order = pd.Categorical(frame["class"], CHANGE_CLASSES, ordered=True)
     keys = pd.DataFrame({"c": order, "a": frame["site_id_a"].fillna("~"), "b": frame["site_id_b"].fillna("~")})
     frame = frame.loc[keys.sort_values(["c", "b", "a"], kind="stable").index].reset_index(drop=True)
-    return gpd.GeoDataFrame(frame, geometry="geometry", crs="OGC:CRS84")
+    return gpd.GeoDataFrame(frame, geometry="geometry", crs=WGS84)
 
 
 def _pairs(a: gpd.GeoDataFrame, b: gpd.GeoDataFrame) -> tuple[np.ndarray, np.ndarray]:

@@ -17,9 +17,9 @@ import pandas as pd
 import shapely
 from scipy.spatial import cKDTree
 
-from overwatt.aoi.geodesy import DEGREE_EQUATOR_M, EARTH_RADIUS_M, centres, local_frame, on_sphere
+from overwatt.aoi.geodesy import DEGREE_EQUATOR_M, EARTH_RADIUS_M, WGS84, centres, local_frame, on_sphere
 from overwatt.pipeline.declared.names import plain, similarities
-from overwatt.pipeline.tables import CRS, conform, empty
+from overwatt.pipeline.tables import conform, empty
 from overwatt.pipeline.vocabulary import PLACELESS_KINDS
 
 _SIGMAS, _SIGMAS_UNNAMED = 3.0, 1.0
@@ -221,7 +221,7 @@ def _joined(frame: pd.DataFrame, group: np.ndarray) -> gpd.GeoDataFrame:
     twice = out.groupby("declared_id").cumcount().to_numpy()
     out["declared_id"] = [f"{i} #{k + 1}" if k else i for i, k in zip(out["declared_id"], twice.tolist(), strict=True)]
     out = out.drop(columns=["group", "key"])
-    return conform(gpd.GeoDataFrame(out, geometry="geometry", crs=CRS), "declared")
+    return conform(gpd.GeoDataFrame(out, geometry="geometry", crs=WGS84), "declared")
 
 
 def _listed(licences: pd.Series) -> str | None:

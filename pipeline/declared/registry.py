@@ -26,12 +26,12 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from overwatt.aoi.errors import RegistryError, nearest
-from overwatt.aoi.geodesy import DEGREE_EQUATOR_M, centres, local_frame, outline_m2
+from overwatt.aoi.geodesy import DEGREE_EQUATOR_M, WGS84, centres, local_frame, outline_m2
 from overwatt.pipeline.declared import chip_formats, facility_formats, generic
 from overwatt.pipeline.declared.parsing import CAMPUS_ERROR_SHARE, as_text, texts
 from overwatt.pipeline.declared.received import Received
 from overwatt.pipeline.declared.validation import RowValidator
-from overwatt.pipeline.tables import CRS, conform
+from overwatt.pipeline.tables import conform
 from overwatt.pipeline.vocabulary import PLACELESS_KINDS, POSITION_ERROR_M, STATUS_WORDS
 
 LAYOUTS: dict[str, Callable[[Received], pd.DataFrame]] = {
@@ -197,7 +197,7 @@ def _table(
             "geometry": shape,
         }
     )
-    return conform(gpd.GeoDataFrame(table[ok].reset_index(drop=True), geometry="geometry", crs=CRS), "declared")
+    return conform(gpd.GeoDataFrame(table[ok].reset_index(drop=True), geometry="geometry", crs=WGS84), "declared")
 
 
 def _cased(words: np.ndarray, default: str | None) -> np.ndarray:

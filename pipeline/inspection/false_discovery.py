@@ -19,6 +19,7 @@ calibrated. See docs/methods.md, section 6.2.
 from __future__ import annotations
 
 import numpy as np
+from scipy.stats import false_discovery_control
 
 from overwatt.aoi.errors import ConfigError
 
@@ -42,14 +43,11 @@ def benjamini_hochberg(p: np.ndarray, null_share: float = 1.0, tests: int | None
         null_share: share of the tests whose null hypothesis is true, above 0, at most 1.
         tests: number of tests made, if `p` are the smallest of them; the others count as p = 1.
     """
-    order = np.argsort(p, kind="stable")
-    m = max(len(p), tests or 0)
-    # Benjamini and Hochberg (1995): p m / rank, times the null share (Storey 2002)
-    raw = null_share * m * p[order] / np.arange(1, len(p) + 1)
-    out = np.empty(len(p))
-    # step-up: the least of all values from here to the largest p
-    out[order] = np.minimum.accumulate(np.minimum(raw, 1.0)[::-1])[::-1]
-    return out
+    if not len(p):
+        return np.empty(0)
+    # Benjamini and Hochberg (1995) over all tests made; times the null share (Storey 2002)
+    whole = np.concatenate([p, np.ones(max(len(p), tests or 0) - len(p))])
+    return np.asarray(null_share * false_discovery_control(whole, method="bh")[: len(p)])
 
 
 def running_share(null: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
-"""What a visit, or one sharper image first, is worth before it is made: value of information net of cost.
+"""Expected value of information of a site visit or of a finer image, net of cost.
 
-In: probabilities that entries hide more than the threshold of compute. Out: the step worth most, and its worth.
+In: probabilities that entries hide more than the threshold of compute. Out: the next step with the highest net value,
+and that value.
 
 The unit is one visit: its cost is 1. Two states: the entry hides more than `Stakes.flop` undeclared FLOP in 90 days,
 or not. Two actions once it is settled: act (put it forward as a discrepancy), or leave it.
@@ -10,7 +11,7 @@ or not. Two actions once it is settled: act (put it forward as a discrepancy), o
 | act | + find | - wrong |
 | leave | 0 | 0 |
 
-So acting is right from p* = wrong / (find + wrong) on. With U(p) = max(0, p find - (1 - p) wrong) and y what the
+Acting pays if p >= p* = wrong / (find + wrong). With U(p) = max(0, p find - (1 - p) wrong) and y what the
 visit says,
 
     VOI_visit(p) = E_y[U(p | y)] - U(p)             gross: >= 0, 0 at p = 0 and p = 1, largest at p*
@@ -42,8 +43,8 @@ IMAGE = {
 }
 """Sensitivity and specificity of one image of 0.3 m for 'hides more than the threshold', by class; own choices until
 dispositions exist. It shows plant and counts cooling units (undeclared, above_declared, status_mismatch), but not whose
-chips stand inside nor that they do AI, hence specificities of 0.75-0.80. A misplaced coordinate or a declared use it
-settles hardly better than the first image did. What stands elsewhere (not_seen) it does not show."""
+chips stand inside nor that they do AI, hence specificities of 0.75-0.80. It resolves a wrong
+coordinate or a declared use hardly better than the first image, and it does not show what is elsewhere (not_seen)."""
 
 
 class Stakes(BaseModel):
@@ -77,7 +78,7 @@ class Stakes(BaseModel):
 
     @property
     def act_from(self) -> float:
-        """The probability p* from which on acting is right."""
+        """Smallest probability p* at which acting pays."""
         return self.wrong / (self.find + self.wrong)
 
 
@@ -85,23 +86,23 @@ DEFAULTS = Stakes()
 
 
 def utility(p: np.ndarray, stakes: Stakes = DEFAULTS) -> np.ndarray:
-    """Expected gain of the better action now, (n,) float64, visits."""
+    """Return the expected gain of the better action without further information, (n,) float64, visits."""
     return np.asarray(np.maximum(0.0, p * stakes.find - (1.0 - p) * stakes.wrong))
 
 
 def visit_gross(p: np.ndarray, stakes: Stakes = DEFAULTS) -> np.ndarray:
-    """Value of what a visit tells, its cost not taken off, (n,) float64, visits, >= 0."""
+    """Return the gross value of information of a visit, (n,) float64, visits, >= 0."""
     told = _told(p, stakes.sensitivity, stakes.specificity, lambda q: utility(q, stakes))
     return np.asarray(np.maximum(0.0, told - utility(p, stakes)))
 
 
 def visit_net(p: np.ndarray, stakes: Stakes = DEFAULTS) -> np.ndarray:
-    """Value of a visit net of its cost, (n,) float64, visits."""
+    """Return the net value of a visit, (n,) float64, visits."""
     return visit_gross(p, stakes) - stakes.visit_cost
 
 
 def image_net(p: np.ndarray, sensitivity: np.ndarray, specificity: np.ndarray, stakes: Stakes = DEFAULTS) -> np.ndarray:
-    """Value of an image first, with or without a visit after it as it turns out, net of costs, (n,) float64, visits."""
+    """Return the net value of an image, followed by a visit where that then pays, (n,) float64, visits."""
 
     def then(q: np.ndarray) -> np.ndarray:
         return utility(q, stakes) + np.maximum(0.0, visit_net(q, stakes))
@@ -110,7 +111,7 @@ def image_net(p: np.ndarray, sensitivity: np.ndarray, specificity: np.ndarray, s
 
 
 def next_step(p: np.ndarray, klass: np.ndarray, stakes: Stakes = DEFAULTS) -> tuple[np.ndarray, np.ndarray]:
-    """Return the step worth most of each entry and its worth net of cost.
+    """Return the next step with the highest net value for each entry, and that value.
 
     Args:
         p: (n,) probability that the entry hides more than `stakes.flop`, 0..1.
@@ -118,8 +119,8 @@ def next_step(p: np.ndarray, klass: np.ndarray, stakes: Stakes = DEFAULTS) -> tu
         stakes: what things are worth.
 
     Returns:
-        step (n,) object: 'visit', 'image', or 'none' where neither is worth more than it costs;
-        worth (n,) float64, visits, 0 for 'none'.
+        step (n,) object: 'visit', 'image', or 'none' if neither is worth its cost;
+        value (n,) float64, visits, 0 for 'none'.
     """
     p = np.clip(np.asarray(p, float), 0.0, 1.0)
     names, code = np.unique(np.asarray(klass, object).astype(str), return_inverse=True)
@@ -130,7 +131,7 @@ def next_step(p: np.ndarray, klass: np.ndarray, stakes: Stakes = DEFAULTS) -> tu
 
 
 def _told(p: np.ndarray, sensitivity: np.ndarray | float, specificity: np.ndarray | float, value: _Value) -> np.ndarray:
-    """E_y[value(p | y)] of a yes-or-no answer."""
+    """Expected value after a binary observation y: E_y[value(p | y)]."""
     yes = p * sensitivity + (1.0 - p) * (1.0 - specificity)
     no = 1.0 - yes
     after_yes = np.divide(p * sensitivity, yes, out=np.zeros_like(p), where=yes > 0)

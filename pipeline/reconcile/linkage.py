@@ -14,8 +14,8 @@ from itertools import chain
 import numpy as np
 from scipy.spatial import cKDTree
 
-from overwatt.pipeline.declared.names import IDENTIFIER_GAIN, LABEL_LIMITS, label_terms
 from overwatt.pipeline.reconcile.assignment import assign, marginals
+from overwatt.pipeline.reconcile.label_likelihood import IDENTIFIER_GAIN, LABEL_LIMITS, label_terms
 from overwatt.pipeline.reconcile.likelihood_ratios import (
     area_term,
     ln_place,

@@ -16,7 +16,7 @@ import pandas as pd
 import shapely
 
 from overwatt.aoi.errors import RegistryError
-from overwatt.aoi.geodesy import centres, outline_m2
+from overwatt.aoi.geodesy import WGS84, centres, outline_m2
 from overwatt.models.reference import facts
 from overwatt.pipeline.compute import training_compute
 from overwatt.pipeline.declared import generic
@@ -135,7 +135,7 @@ def sites_from_rows(frame: pd.DataFrame) -> gpd.GeoDataFrame:
         columns[f"facility_mw_{q}"] = it[:, k] * ratio
         columns[f"h100e_{q}"] = mid * factors[:, 0, k]
         columns[f"flop_90d_{q}"] = mid * factors[:, 1, k]
-    return conform(gpd.GeoDataFrame(columns, geometry="geometry", crs="OGC:CRS84"), "sites")
+    return conform(gpd.GeoDataFrame(columns, geometry="geometry", crs=WGS84), "sites")
 
 
 @lru_cache(maxsize=1024)

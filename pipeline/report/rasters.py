@@ -23,7 +23,7 @@ from pyproj import Transformer
 from rasterio.warp import Resampling, reproject
 from shapely.geometry.base import BaseGeometry
 
-from overwatt.aoi.geodesy import centres
+from overwatt.aoi.geodesy import WGS84, centres
 
 OUTLINE_RGB = {
     "other_building": (166, 196, 168),
@@ -70,7 +70,7 @@ def to_web_mercator(rgb: np.ndarray, valid: np.ndarray, geobox: GeoBox, max_px: 
     edge = np.linspace(0.0, 1.0, 33)
     col = np.concatenate([edge, edge, 0 * edge, 0 * edge + 1]) * width
     row = np.concatenate([0 * edge, 0 * edge + 1, edge, edge]) * height
-    to_lonlat = Transformer.from_crs(geobox.crs, "OGC:CRS84", always_xy=True)
+    to_lonlat = Transformer.from_crs(geobox.crs, WGS84, always_xy=True)
     lon, lat = to_lonlat.transform(*(affine * (col, row)))
     lon0 = float(to_lonlat.transform(*(affine * (width / 2, height / 2)))[0])
     x = _MERCATOR_RADIUS_M * np.radians((lon - lon0 + 180.0) % 360.0 - 180.0)
@@ -124,7 +124,7 @@ def chip(
     side = size_px * _SUPERSAMPLE
     lon, lat = (float(v) for v in centres(np.array([place], dtype=object))[0])
     crs = f"+proj=aeqd +lat_0={lat!r} +lon_0={lon!r} +datum=WGS84 +units=m +no_defs"
-    box = gpd.GeoSeries([place], crs="OGC:CRS84").to_crs(crs).total_bounds
+    box = gpd.GeoSeries([place], crs=WGS84).to_crs(crs).total_bounds
     half_m = max(_MIN_HALF_M, float(np.abs(box).max()) + margin_m)
     metres_px = 2 * half_m / side
     to = Affine(metres_px, 0.0, -half_m, 0.0, -metres_px, half_m)
@@ -143,7 +143,7 @@ def chip(
         picture.paste(Image.fromarray(rgba).convert("RGB"), mask=Image.fromarray(rgba[..., 3]))
     draw = ImageDraw.Draw(picture)
     edges_m = [(-half_m, -half_m), (half_m, -half_m), (half_m, half_m), (-half_m, half_m)]
-    corners = Transformer.from_crs(crs, "OGC:CRS84", always_xy=True).transform(*np.array(edges_m, dtype=float).T)
+    corners = Transformer.from_crs(crs, WGS84, always_xy=True).transform(*np.array(edges_m, dtype=float).T)
     near = shapely.box(min(corners[0]), min(corners[1]), max(corners[0]), max(corners[1]))
     _outlines(draw, _touching(outlines, near).to_crs(crs), ~to, _SUPERSAMPLE * 2)
     if declared is not None and len(declared):

@@ -21,7 +21,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from overwatt.aoi.errors import ConfigError
-from overwatt.aoi.geodesy import DEGREE_LATITUDE_M, GEOD
+from overwatt.aoi.geodesy import DEGREE_LATITUDE_M, GEOD, WGS84
 from overwatt.models.detector.calibration import logit
 from overwatt.models.detector.card import Calibration
 
@@ -135,7 +135,7 @@ def _frame(rows: list[dict[str, object]]) -> gpd.GeoDataFrame:
         *("site_id", "p_data_center", "prior", "lon", "lat", "buildings", "building_area_m2"),
         *("cooling_objects", "cooling_area_m2", "on_border", "used_thermal", "geometry"),
     ]
-    return gpd.GeoDataFrame(pd.DataFrame(rows, columns=names), geometry="geometry", crs="OGC:CRS84")
+    return gpd.GeoDataFrame(pd.DataFrame(rows, columns=names), geometry="geometry", crs=WGS84)
 
 
 def _place(polygon: shapely.Geometry) -> tuple[float, float]:

@@ -35,6 +35,7 @@ from rasterio.features import rasterize
 from shapely.geometry.base import BaseGeometry
 
 from overwatt.aoi.errors import GridError
+from overwatt.aoi.geodesy import WGS84
 from overwatt.pipeline.tables import conform
 
 COUPLING_K_M2_PER_MW, COUPLING_LN_SD = 200.0, 0.8
@@ -108,10 +109,10 @@ def thermal_anomaly(
             site has no geometry or no CRS.
     """
     grid_crs = _check(stack, geobox, sites, ring_inner_m, ring_outer_m)
-    to_grid = Transformer.from_crs("OGC:CRS84", grid_crs, always_xy=True)
+    to_grid = Transformer.from_crs(WGS84, grid_crs, always_xy=True)
     times = [_iso(t) for t in stack["time"].to_numpy()]
     keep_out = None if exclude is None or exclude.empty else exclude.to_crs(grid_crs)
-    lonlat = sites.to_crs("OGC:CRS84")
+    lonlat = sites.to_crs(WGS84)
     counted = sites["used_thermal"].to_numpy(bool) if "used_thermal" in sites else np.zeros(len(sites), bool)
     summaries: list[dict[str, object]] = []
     all_looks: list[pd.DataFrame] = []

@@ -25,7 +25,8 @@ from shapely.geometry import box, mapping, shape
 
 from overwatt.aoi.area import from_bbox
 from overwatt.aoi.errors import AssetReadError, CatalogError
-from overwatt.workflows.io.stac_api import SensorSource, _signed, covered_share, latest_coverage, load, search
+from overwatt.pipeline.imagery.scenes import covered_share, latest_coverage
+from overwatt.workflows.io.stac_api import SensorSource, _signed, load, search
 from tests.support import naming
 
 # odc-geo 0.5.3 and pystac-client use calls that their newest dependencies announce to drop

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from overwatt.pipeline.change.run_comparison import CLASSES, compare_runs
+from overwatt.pipeline.change.run_comparison import CHANGE_CLASSES, compare_runs
 from overwatt.workflows.io import run_folder
 from overwatt.workflows.io.run_folder import read_table
 
@@ -21,6 +21,6 @@ def run(earlier: Path, later: Path, out: Path | None) -> dict[str, Any]:
     paths = run_folder.write_table(target, "changes", found)
     return {
         "changes": str(paths[1]),
-        "counts": {c: int((found["class"] == c).sum()) for c in CLASSES},
+        "counts": {c: int((found["class"] == c).sum()) for c in CHANGE_CLASSES},
         "earlier": str(earlier), "later": str(later),
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""What `overwatt estimate` does: one site from counts, a footprint or chips, with a page where one is asked for.
+"""What `overwatt estimate` does: one site from counts, a footprint or chips, optionally with an HTML page.
 
 In: a JSON file of a site's fields, fields that were typed, or both. Out: the object that `--json` prints.
 """

@@ -32,7 +32,7 @@ def candidates(folder: Path) -> pd.DataFrame:
 
 
 def run(folder: Path, budget: float, *, floor: float, seed: int, out: Path | None) -> dict[str, Any]:
-    """Make the plan, draw, and write plan.csv, plan.json and the plot of the trade, trade.svg and trade.png."""
+    """Make the plan, draw, and write plan.csv, plan.json and the plot of the trade-off, trade.svg and trade.png."""
     found_at = candidates(folder)
     of = plans.Places.of(found_at)
     found = plans.plan(of, budget, floor=floor)

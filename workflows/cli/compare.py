@@ -21,7 +21,7 @@ def compare_runs(
     out: Annotated[Path | None, typer.Option("--out", help="Output folder.", show_default="LATER/compare")] = None,
     as_json: Json = False,
 ) -> None:
-    """Compare two runs: what is new, grown, shrunk, gone, or imaged for the first time."""
+    """Compare two runs: new, grown, shrunk, gone and newly imaged sites."""
     from overwatt.workflows.assess import compare
 
     result = compare.run(earlier, later, out)

@@ -1,6 +1,6 @@
 """The options of `overwatt estimate`: one site from typed counts, a footprint or chips.
 
-Every flag says its unit; a JSON file of the same fields may be given instead, flags then override it.
+Every flag states its unit; a JSON file of the same fields may be given instead, flags then override it.
 """
 
 from __future__ import annotations

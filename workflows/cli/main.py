@@ -39,7 +39,7 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def options(
-    verbose: Annotated[bool, typer.Option("--verbose", help="Log details, with the module that says so.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Log details, with module names.")] = False,
     log_json: Annotated[bool, typer.Option("--log-json", help="Log one JSON object per line.")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")

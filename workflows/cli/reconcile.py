@@ -47,7 +47,7 @@ def reconcile(
     assignments: Set = None,
     as_json: Json = False,
 ) -> None:
-    """Make the ledger alone, from a table of observed sites and any registries."""
+    """Build the ledger without imagery, from a table of observed sites and any registries."""
     from overwatt.workflows.assess import reconcile as work
     from overwatt.workflows.config.assess import assessment
 

@@ -1,4 +1,4 @@
-"""Settings of imagery from a catalogue; apart from the workflow file, so that a stored tile depends on no more."""
+"""Settings of imagery from a catalogue, kept separate because the key of a stored tile covers every imported module."""
 
 from __future__ import annotations
 

@@ -8,12 +8,14 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from overwatt.aoi.errors import ConfigError
+from overwatt.pipeline.detection.vectorization import DetectSettings
 from overwatt.pipeline.inspection.value_of_information import Stakes
 from overwatt.pipeline.reconcile.settings import ReconcileSettings
 from overwatt.pipeline.vocabulary import RegistryFormat
 from overwatt.workflows.config.catalogue import StacSettings
 from overwatt.workflows.config.yaml import apply_set, read_yaml, validate
 
+_OBJECTS = DetectSettings()  # its defaults are those of the settings below
 _PATH_KEYS = ("path", "stack", "weights", "sites", "thermal_excess", "also")
 
 
@@ -76,15 +78,21 @@ class DetectorSettings(_Frozen):
     profile: str | None = Field(
         default=None, description="sensor profile instead of weights: naip, aerial_2m, sentinel2 or units"
     )
-    building: float = Field(default=0.5, gt=0, lt=1, description="minimum building probability of a pixel")
-    cooling: float = Field(default=0.5, gt=0, lt=1, description="minimum cooling-equipment probability of a pixel")
-    interior: float = Field(default=0.5, gt=0, lt=1, description="minimum interior probability of a pixel")
-    min_building_m2: float = Field(default=400.0, ge=0, description="minimum building footprint, m2")
-    min_cooling_m2: float = Field(default=30.0, ge=0, description="minimum cooling equipment, m2")
-    min_interior_m2: float = Field(
-        default=200.0, ge=0, description="minimum interior that forms a separate building, m2"
+    building: float = Field(
+        default=_OBJECTS.building, gt=0, lt=1, description="minimum building probability of a pixel"
     )
-    simplify_m: float = Field(default=1.0, ge=0, description="simplification tolerance of outlines, m")
+    cooling: float = Field(
+        default=_OBJECTS.cooling, gt=0, lt=1, description="minimum cooling-equipment probability of a pixel"
+    )
+    interior: float = Field(
+        default=_OBJECTS.interior, gt=0, lt=1, description="minimum interior probability of a pixel"
+    )
+    min_building_m2: float = Field(default=_OBJECTS.min_building_m2, ge=0, description="minimum building footprint, m2")
+    min_cooling_m2: float = Field(default=_OBJECTS.min_cooling_m2, ge=0, description="minimum cooling equipment, m2")
+    min_interior_m2: float = Field(
+        default=_OBJECTS.min_interior_m2, ge=0, description="minimum interior that forms a separate building, m2"
+    )
+    simplify_m: float = Field(default=_OBJECTS.simplify_m, ge=0, description="simplification tolerance of outlines, m")
     tile_px: int = Field(default=768, ge=1, description="tile side in pixels; does not change the results")
 
     @property

@@ -19,7 +19,7 @@ import pandas as pd
 import pyogrio
 import shapely
 
-from overwatt.pipeline.tables import CRS
+from overwatt.aoi.geodesy import WGS84
 from overwatt.workflows.export.fields import Field
 from overwatt.workflows.export.styles import COLORS, LABELS, STATES, qml
 from overwatt.workflows.export.table import Inputs, clean
@@ -162,7 +162,7 @@ def _layers(table: gpd.GeoDataFrame, inputs: Inputs) -> dict[str, tuple[gpd.GeoD
     classes = [(k, LABELS[k], COLORS[k]) for k in COLORS]
     by_class = {"column": "class", "categories": classes, "title": "entry_id"}
     shapes = table.geometry.to_numpy()
-    points = gpd.GeoDataFrame(table.drop(columns="geometry"), geometry=shapely.point_on_surface(shapes), crs=CRS)
+    points = gpd.GeoDataFrame(table.drop(columns="geometry"), geometry=shapely.point_on_surface(shapes), crs=WGS84)
     out: dict[str, tuple[gpd.GeoDataFrame, dict[str, Any]]] = {"ledger": (points, by_class)}
     short = [c for c in _AREA_COLUMNS if c in table]
     areas = table[np.isin(shapely.get_type_id(shapes), _AREAS)]
@@ -202,7 +202,7 @@ def _by_kind(name: str, frame: gpd.GeoDataFrame) -> dict[str, gpd.GeoDataFrame]:
     area, line = np.isin(kind, _AREAS), np.isin(kind, _LINES)
     point = ~(area | line)
     shapes = np.where(point & ~np.isin(kind, _POINTS), shapely.point_on_surface(shapes), shapes)
-    frame = frame.set_geometry(gpd.GeoSeries(shapes, index=frame.index, crs=CRS))
+    frame = frame.set_geometry(gpd.GeoSeries(shapes, index=frame.index, crs=WGS84))
     parts = {name: frame[area], f"{name}_lines": frame[line], f"{name}_points": frame[point]}
     held = {k: v for k, v in parts.items() if len(v)}
     if len(held) < 2:

@@ -20,7 +20,7 @@ import pandas as pd
 import shapely
 
 from overwatt.aoi.errors import ConfigError, RegistryError
-from overwatt.pipeline import tables
+from overwatt.aoi.geodesy import WGS84
 from overwatt.pipeline.reconcile.settings import ReconcileSettings
 from overwatt.workflows.export.fields import FIELDS, SOURCES, SURE, Field
 from overwatt.workflows.io import registries
@@ -168,7 +168,7 @@ def listing(inputs: Inputs, top: int | None = None) -> gpd.GeoDataFrame:
                 continue
             values = pd.Series(source[f.column].array)
         out[f.name] = _formatted(values, f)
-    return gpd.GeoDataFrame(pd.DataFrame(out), geometry=gpd.GeoSeries(shapes, crs=tables.CRS), crs=tables.CRS)
+    return gpd.GeoDataFrame(pd.DataFrame(out), geometry=gpd.GeoSeries(shapes, crs=WGS84), crs=WGS84)
 
 
 def _formatted(values: pd.Series, f: Field) -> pd.Series:

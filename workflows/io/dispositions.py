@@ -18,6 +18,7 @@ import pyarrow
 import shapely
 
 from overwatt.aoi.errors import RegistryError, nearest
+from overwatt.aoi.geodesy import WGS84
 from overwatt.workflows.io.vectors import read_vector
 
 FINDINGS = {
@@ -71,7 +72,7 @@ def read_dispositions(path: Path) -> gpd.GeoDataFrame:
     if any(without_place):
         disposition = out["disposition_id"][without_place.index(True)]
         raise RegistryError(f"{name}: disposition '{disposition}' has neither site_id nor outline; give one of them")
-    return gpd.GeoDataFrame(out, geometry=gpd.GeoSeries(shapes, crs="OGC:CRS84"), crs="OGC:CRS84")
+    return gpd.GeoDataFrame(out, geometry=gpd.GeoSeries(shapes, crs=WGS84), crs=WGS84)
 
 
 def latest(dispositions: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
@@ -130,15 +131,15 @@ def _table(path: Path) -> gpd.GeoDataFrame:
         raise RegistryError(f"{path.name}: not a readable table; give GeoParquet or CSV in UTF-8") from error
     if isinstance(frame, gpd.GeoDataFrame):
         if frame.crs is None:
-            raise RegistryError(f"{path.name}: no CRS; store the file with one")
-        return frame.to_crs("OGC:CRS84")
+            raise RegistryError(f"{path.name}: no WGS84; store the file with one")
+        return frame.to_crs(WGS84)
     texts = frame["outline"] if "outline" in frame else pd.Series([None] * len(frame), dtype="object")
     try:
         shapes = [None if pd.isna(t) or not str(t).strip() else shapely.from_wkt(str(t)) for t in texts]
     except shapely.errors.ShapelyError as error:
         reason = " ".join(str(error).split())[:80]
         raise RegistryError(f"{path.name}: column 'outline' is not WKT ({reason})") from error
-    return gpd.GeoDataFrame(frame, geometry=gpd.GeoSeries(shapes, crs="OGC:CRS84"), crs="OGC:CRS84")
+    return gpd.GeoDataFrame(frame, geometry=gpd.GeoSeries(shapes, crs=WGS84), crs=WGS84)
 
 
 def _parquet(path: Path) -> pd.DataFrame:

@@ -28,7 +28,7 @@ from rasterio.windows import Window
 
 from overwatt.aoi.errors import AssetReadError, GridError
 from overwatt.aoi.file_signatures import raster_driver
-from overwatt.aoi.geodesy import GEOD
+from overwatt.aoi.geodesy import GEOD, WGS84
 from overwatt.models.detector.card import ModelCard, check_fits
 
 MAX_PIXELS = 40_000_000_000  # of files read in windows; own choice: 200 x 200 km at 1 m
@@ -319,7 +319,7 @@ def ground_gsd(source: rasterio.DatasetReader, name: str) -> tuple[float, bool]:
         GridError: the centre of the image is not a place on Earth.
     """
     t = source.transform
-    to = Transformer.from_crs(CRS.from_user_input(source.crs), CRS.from_user_input("OGC:CRS84"), always_xy=True)
+    to = Transformer.from_crs(CRS.from_user_input(source.crs), CRS.from_user_input(WGS84), always_xy=True)
     col, row = source.width / 2, source.height / 2
     points = [t @ (col, row), t @ (col + 1, row), t @ (col, row + 1)]
     lon, lat = to.transform([p[0] for p in points], [p[1] for p in points])
@@ -338,7 +338,7 @@ def _lattice(source: rasterio.DatasetReader, gsd_m: float) -> GeoBox:
         crs = str(source.crs)
         left, bottom, right, top = source.bounds
     else:
-        to = Transformer.from_crs(CRS.from_user_input(source.crs), CRS.from_user_input("OGC:CRS84"), always_xy=True)
+        to = Transformer.from_crs(CRS.from_user_input(source.crs), CRS.from_user_input(WGS84), always_xy=True)
         west, south, east, north = to.transform_bounds(*source.bounds)
         # zones of 6 degrees from -180; EPSG 326xx north, 327xx south
         zone = int((((west + east) / 2 + 180) % 360) // 6) + 1

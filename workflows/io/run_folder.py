@@ -2,7 +2,7 @@
 
 A part is what one tile gave. Its key holds all that its bits depend on (image content, window,
 weights, code, torch build, device, precision, batch, threads), so a resumed run finds exactly
-the parts that are still right. Everything is written beside its place and renamed into it.
+the parts that are still right. Everything is written next to its final place and renamed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ RASTER_BANDS = OUTPUTS[:4]
 """Bands of the probability raster of a run."""
 _ROOT = Path(__file__).resolve().parents[2]  # of the four houses, in a checkout and in an installed wheel
 _DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n")
-_LEFT = ".*.[0-9]*.part*"  # temporary files of `written`, and what GDAL puts beside them
+_LEFT = ".*.[0-9]*.part*"  # temporary files of `written`, and what GDAL puts next to them
 
 
 def code_version() -> str:
@@ -62,7 +62,7 @@ def tree_hash(folders: tuple[str, ...], suffixes: set[str]) -> str:
 
 @contextmanager
 def written(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; rename it into place when the block ends without an error."""
+    """Give a temporary path next to `path`; rename it into place when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -161,7 +161,7 @@ def write_table(folder: Path, name: str, frame: gpd.GeoDataFrame | pd.DataFrame)
     """Write a table as (Geo)Parquet and CSV.
 
     GeoParquet 1.1, zstd, bbox covering; rows as given by the caller (Hilbert-sorted there).
-    CSV has lon/lat of a point inside each geometry (pixels where there is no CRS), and no cell that
+    CSV has lon/lat of a point inside each geometry (pixels where there is no WGS84), and no cell that
     a spreadsheet would run.
     """
     paths = [write_parquet(folder, name, frame), folder / f"{name}.csv"]

@@ -16,7 +16,6 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cache
 from importlib import import_module
 from types import ModuleType
@@ -38,8 +37,9 @@ from pystac_client.warnings import PystacClientWarning
 from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 
-from overwatt.aoi.area import Area, from_bbox, from_geojson
-from overwatt.aoi.errors import AssetReadError, CatalogError, GridError, redact
+from overwatt.aoi.area import Area, from_bbox
+from overwatt.aoi.errors import AssetReadError, CatalogError, redact
+from overwatt.pipeline.imagery.scenes import footprint_of, time_then_id
 
 Sign = Literal["none", "planetary_computer"]
 
@@ -51,8 +51,6 @@ _MAX_ITEMS = 20_000
 _MAX_VERTICES = 500
 # Timeout, too early, too many requests, and server errors that may pass.
 _TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
-# Differences of footprints leave slivers; 1e-6 of the area is one pixel in a million. Own choice.
-_SLIVER_SHARE = 1e-6
 # urllib3 reports addresses without host ('url: /x?sig=…'), which `redact` does not recognise.
 _QUERY = re.compile(r"\?[^\s'\"()]+")
 _RASTER_EXTENSION = "https://stac-extensions.github.io/raster/v1.1.0/schema.json"
@@ -141,40 +139,7 @@ def search(area: Area, sensor: SensorSource) -> list[pystac.Item]:
             f"{sensor}: nothing found over area '{area.name}' (bbox [{bbox}]); "
             "check the collection, widen the dates or raise max_cloud"
         )
-    return sorted(items, key=_time_then_id)
-
-
-def latest_coverage(items: Iterable[pystac.Item], area: Area) -> list[pystac.Item]:
-    """Return the newest items that together cover as much of the area as all `items`.
-
-    An item is kept only if it covers ground that no newer item covers. This suits imagery that is
-    flown every few years (NAIP): the newest image at each place.
-
-    Returns:
-        Items, newest first, for `load(..., mosaic=True)`. `covered_share` says how much of the area
-        they cover.
-    """
-    chosen: list[pystac.Item] = []
-    missing: BaseGeometry = area.geometry
-    sliver = area.geometry.area * _SLIVER_SHARE
-    for item in sorted(items, key=_time_then_id, reverse=True):
-        if missing.area <= sliver:
-            break
-        footprint = _footprint(item)
-        if missing.intersection(footprint).area > sliver:
-            chosen.append(item)
-            missing = missing.difference(footprint)
-    return chosen
-
-
-def covered_share(items: Iterable[pystac.Item], area: Area) -> float:
-    """Return the share (0 to 1) of the area inside the footprints of the items; gaps within images are ignored."""
-    covered = shapely.union_all([_footprint(item) for item in items]).intersection(area.geometry)
-    parts = [p for p in shapely.get_parts(covered) if p.geom_type in ("Polygon", "MultiPolygon") and p.area > 0]
-    if not parts:
-        return 0.0
-    geometry = shapely.union_all(parts)
-    return min(Area(area.name, geometry).area_km2 / area.area_km2, 1.0)
+    return sorted(items, key=time_then_id)
 
 
 def load(
@@ -297,22 +262,7 @@ def _wanted(item: pystac.Item, area: Area, max_cloud: float | None) -> bool:
     cloud = item.properties.get("eo:cloud_cover")
     if max_cloud is not None and isinstance(cloud, int | float) and cloud > max_cloud:
         return False
-    return bool(_footprint(item).intersects(area.geometry))
-
-
-def _time_then_id(item: pystac.Item) -> tuple[datetime, str]:
-    when = item.datetime or item.common_metadata.start_datetime or datetime.min
-    return when.replace(tzinfo=when.tzinfo or UTC), item.id
-
-
-def _footprint(item: pystac.Item) -> BaseGeometry:
-    """Return the footprint of the item within ±180 degrees, empty if it states none."""
-    if item.geometry is None:
-        return box(*item.bbox[:2], *item.bbox[len(item.bbox) // 2 :][:2]) if item.bbox else shapely.Polygon()
-    try:
-        return from_geojson(item.geometry).geometry
-    except GridError:
-        return shapely.make_valid(shapely.geometry.shape(item.geometry))
+    return bool(footprint_of(item).intersects(area.geometry))
 
 
 def _addresser(sign: Sign, allow_local: bool) -> Callable[[str], str]:

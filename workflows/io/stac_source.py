@@ -14,8 +14,9 @@ from odc.geo.geobox import GeoBox
 from overwatt.aoi.area import Area, check_size
 from overwatt.aoi.grid import grid_for
 from overwatt.models.detector.card import ModelCard, check_fits
+from overwatt.pipeline.imagery.scenes import covered_share, latest_coverage
 from overwatt.workflows.config.catalogue import StacSettings
-from overwatt.workflows.io.stac_api import SensorSource, covered_share, latest_coverage, load, search
+from overwatt.workflows.io.stac_api import SensorSource, load, search
 
 
 @dataclass(frozen=True)

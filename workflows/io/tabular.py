@@ -20,10 +20,10 @@ import pyogrio
 
 from overwatt.aoi.errors import ConfigError, RegistryError
 from overwatt.aoi.file_signatures import is_plain_vector
+from overwatt.aoi.geodesy import WGS84
 from overwatt.pipeline.compute.ai_models import MAX_ROWS, normalize_models
 from overwatt.pipeline.declared.parsing import as_text
 from overwatt.pipeline.declared.received import FAULT
-from overwatt.pipeline.tables import CRS
 
 TABLE_SUFFIXES = (".csv", ".txt", ".tsv")
 _CHUNK = 50_000  # rows converted to Arrow at once
@@ -181,7 +181,7 @@ def read_vector(file: Path) -> pd.DataFrame:
         if "geometry" in frame:
             frame = frame.drop(columns="geometry")
         frame = frame.rename_geometry("geometry")
-    return frame.to_crs(CRS)
+    return frame.to_crs(WGS84)
 
 
 def _parquet(file: Path) -> pd.DataFrame:

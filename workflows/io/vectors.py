@@ -13,6 +13,7 @@ from pyproj import CRS, Transformer
 
 from overwatt.aoi.errors import GridError, RegistryError, nearest
 from overwatt.aoi.file_signatures import is_plain_vector
+from overwatt.aoi.geodesy import WGS84
 from overwatt.models.evaluation.metrics import Outline
 from overwatt.pipeline.detection.footprints import merge_footprints
 from overwatt.pipeline.detection.vectorization import DetectSettings, near_void, vectorize_tile
@@ -32,7 +33,7 @@ def to_pixels(geometry: gpd.GeoSeries, image: Image) -> list[shapely.Geometry]:
 
 def lonlat_to_pixels(geometry: list[shapely.Geometry], box: GeoBox) -> list[shapely.Geometry]:
     """Convert WGS84 geometries to pixels of a grid (x = column, y = row)."""
-    to = Transformer.from_crs(CRS.from_user_input("OGC:CRS84"), CRS.from_user_input(str(box.crs)), always_xy=True)
+    to = Transformer.from_crs(CRS.from_user_input(WGS84), CRS.from_user_input(str(box.crs)), always_xy=True)
     inverse = ~box.affine
 
     def move(xy: np.ndarray) -> np.ndarray:
@@ -63,7 +64,7 @@ def read_vector(path: Path) -> gpd.GeoDataFrame:
         raise RegistryError(f"{path.name}: holds no geometries; give polygons")
     if frame.crs is None:
         raise GridError(f"{path.name}: no CRS; store the file with one")
-    return frame.to_crs("OGC:CRS84")
+    return frame.to_crs(WGS84)
 
 
 def outlines_px(path: Path, image: Image) -> list[Outline]:

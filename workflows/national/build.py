@@ -26,6 +26,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from overwatt.aoi.errors import CatalogError, ConfigError, OverwattError
+from overwatt.aoi.geodesy import WGS84
 from overwatt.models.training import tileset
 from overwatt.models.training.sampling_design import Cut
 from overwatt.models.training.spatial_splits import SPLITS, leaks
@@ -325,7 +326,7 @@ def _planned(plan_: Plan, jobs: list[_Job], outcomes: dict[str, dict[str, Any]])
         ]
     ]  # fmt: skip
     frame = pd.DataFrame(rows).astype({"valid_share": "float64"})
-    return gpd.GeoDataFrame(frame, geometry="geometry", crs="OGC:CRS84")
+    return gpd.GeoDataFrame(frame, geometry="geometry", crs=WGS84)
 
 
 def _credits(plan_: Plan, share_alike: bool) -> str:

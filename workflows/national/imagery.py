@@ -24,7 +24,8 @@ from pyproj import CRS, Transformer
 from overwatt.aoi.area import Area
 from overwatt.aoi.errors import AssetReadError, CatalogError, redact
 from overwatt.models.training.sampling_design import Cut
-from overwatt.workflows.io.stac_api import ATTEMPTS, SensorSource, covered_share, latest_coverage, load, search
+from overwatt.pipeline.imagery.scenes import covered_share, latest_coverage
+from overwatt.workflows.io.stac_api import ATTEMPTS, SensorSource, load, search
 
 log = logging.getLogger(__name__)
 

@@ -27,6 +27,7 @@ from shapely.geometry.base import BaseGeometry
 
 from overwatt.aoi.errors import GridError, RegistryError, nearest
 from overwatt.aoi.file_signatures import head_of, is_plain_vector
+from overwatt.aoi.geodesy import WGS84
 from overwatt.models.training.sampling_design import areas_m2, county_of, grown, roof_ids
 from overwatt.workflows.io.vectors import read_vector
 
@@ -347,7 +348,7 @@ def _parquet_frame(path: Path) -> gpd.GeoDataFrame:
         frame = gpd.read_parquet(path)
     except (ValueError, pyarrow.ArrowException, OSError) as error:
         raise RegistryError(f"{path.name}: not GeoParquet: {' '.join(str(error).split())[:200]}") from None
-    return frame.to_crs("OGC:CRS84")
+    return frame.to_crs(WGS84)
 
 
 def _is_parquet(path: Path) -> bool:

@@ -211,7 +211,7 @@ def _one_thread() -> None:
 
 
 def _cuda() -> bool:
-    """Whether local workers will compute on CUDA; without a device file torch need not be asked, nor imported."""
+    """Whether local workers will compute on CUDA; without a device file torch is not imported."""
     if not (any(Path("/dev").glob("nvidia*")) or Path("/dev/dxg").exists()):
         return False
     import torch
@@ -258,9 +258,7 @@ def workers(job: Job, scheduler: str | None, wanted: int) -> Iterator[tuple[Work
 
 def _local(count: int) -> LocalCluster:
     """Start worker processes that ignore Ctrl-C, because they would print tracebacks; this process ends them."""
-    resource_tracker.ensure_running()  # started later, it would unblock the signal in this thread
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
+    with _interrupt_blocked():
         return LocalCluster(
             n_workers=count,
             threads_per_worker=1,
@@ -270,6 +268,18 @@ def _local(count: int) -> LocalCluster:
             host="127.0.0.1",
             memory_limit=0,
         )
+
+
+@contextlib.contextmanager
+def _interrupt_blocked() -> Iterator[None]:
+    """Block Ctrl-C while processes start, which inherit that; nothing to do where there are no POSIX signals."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # started later, it would unblock the signal in this thread
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 

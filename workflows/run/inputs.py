@@ -16,6 +16,7 @@ from odc.geo.geobox import GeoBox
 
 from overwatt.aoi.area import Area, area_from_setting, check_size
 from overwatt.aoi.errors import ConfigError, GridError
+from overwatt.aoi.geodesy import WGS84
 from overwatt.aoi.grid import crop_to_area
 from overwatt.models.detector.card import ModelCard, verified
 from overwatt.models.detector.sensors import weights_of
@@ -82,7 +83,7 @@ def open_inputs(workflow: Workflow) -> Inputs:
         if workflow.imagery.path is not None:
             source = open_image(workflow.imagery.path, card)
             if source.geobox is None:
-                raise GridError(f"image {source.name}: no CRS; a run needs georeferenced imagery")
+                raise GridError(f"image {source.name}: no WGS84; a run needs georeferenced imagery")
             if area is not None:
                 crop_to_area(source.geobox, area)
             check_any_valid(source)
@@ -138,4 +139,4 @@ def _known_sites(workflow: Workflow) -> gpd.GeoDataFrame:
     if frame.empty:
         raise ConfigError(f"{workflow.sites.name}: contains no sites")
     names = frame["name"] if "name" in frame else pd.Series([f"site {i + 1}" for i in range(len(frame))])
-    return gpd.GeoDataFrame({"site_id": [str(n) for n in names]}, geometry=frame.geometry.values, crs="OGC:CRS84")
+    return gpd.GeoDataFrame({"site_id": [str(n) for n in names]}, geometry=frame.geometry.values, crs=WGS84)

@@ -6,7 +6,6 @@ computed here.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import warnings
 from pathlib import Path
@@ -19,7 +18,7 @@ import xarray as xr
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from overwatt.aoi.errors import AssetReadError, CatalogError
+from overwatt.aoi.errors import AssetReadError, CatalogError, redact
 from overwatt.pipeline import coverage
 from overwatt.pipeline.inspection import rank_stability
 from overwatt.pipeline.report import page, rasters, wording
@@ -198,8 +197,10 @@ def _chips(source: Image | StacSource, tables: Tables, limit: int) -> dict[str, 
         name, shapes = (row.site_id, site_shape) if not pd.isna(row.site_id) else (row.declared_id, declared_shape)
         if name in chips or name not in shapes:
             continue
-        with contextlib.suppress(AssetReadError, CatalogError):  # no chip then; its tile is reported as failed
+        try:
             chips[str(name)] = _chip(source, shapes[name], tables)
+        except (AssetReadError, CatalogError) as error:  # its tile is reported as failed
+            log.debug("no chip of %s: %s", name, redact(str(error)))
     return chips
 
 

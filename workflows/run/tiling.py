@@ -53,11 +53,11 @@ def plan_tiles(source: Image | StacSource, area: Area | None, tile_px: int) -> l
     y0, x0, y1, x1 = crop_to_area(source.geobox, area) if area is not None else (0, 0, *source.shape)
     out = []
     # tiles of the whole source, so that two areas of interest share the tile borders
-    for t in tiles(source.shape, tile_px, 0):
+    for t in tiles(source.shape, tile_px):
         a, b, c, d = t.core
         core = (max(a, y0), max(b, x0), min(c, y1), min(d, x1))
         if core[0] < core[2] and core[1] < core[3]:
-            out.append(Tile(t.name, t.row, t.col, core, core))
+            out.append(Tile(t.name, t.row, t.col, core))
     return out
 
 

@@ -30,7 +30,7 @@ import pandas as pd
 import shapely
 
 from overwatt.aoi.errors import AssetReadError, ConfigError, RegistryError
-from overwatt.aoi.geodesy import DEGREE_LATITUDE_M
+from overwatt.aoi.geodesy import DEGREE_LATITUDE_M, WGS84
 from overwatt.models.training import tileset
 from overwatt.models.training.spatial_splits import SPLITS, Leak, leaks
 from overwatt.workflows.io import run_folder
@@ -105,7 +105,7 @@ def cut(
         frames.append(frame)
     if not frames:
         raise ConfigError("--labels: no label file given; give FILE or FILE=CLASS")
-    labels = gpd.GeoDataFrame(pd.concat(frames, ignore_index=True), crs="OGC:CRS84")
+    labels = gpd.GeoDataFrame(pd.concat(frames, ignore_index=True), crs=WGS84)
     return cut_labels(opened, labels, out, settings, progress=progress)
 
 

@@ -22,6 +22,7 @@ import shapely
 from pyproj import CRS, Transformer
 
 from overwatt.aoi.errors import ConfigError, GridError, RegistryError, nearest
+from overwatt.aoi.geodesy import WGS84
 from overwatt.workflows.config.yaml import MAX_BYTES as MAX_MANIFEST_BYTES
 from overwatt.workflows.io.dispositions import latest, read_dispositions
 from overwatt.workflows.io.images import Image, content_sha256
@@ -160,10 +161,10 @@ def verdicts_of(
         )
     # a hard negative without a site of the run is not a false positive of the run, so it comes last of its kind
     rows.sort(key=lambda r: (KINDS.index(r["kind"]), -(r["p_data_center"] or 0.0), r["disposition_id"]))
-    table = gpd.GeoDataFrame(pd.DataFrame(labels), geometry="geometry", crs="OGC:CRS84")
+    table = gpd.GeoDataFrame(pd.DataFrame(labels), geometry="geometry", crs=WGS84)
     table = table.assign(image="", cooling=False, source=name, licence="", attribution="")
     columns = ["kind", "disposition_id", "site_id", "finding", "p_data_center", "geometry"]
-    verdicts = gpd.GeoDataFrame(pd.DataFrame(rows, columns=columns), geometry="geometry", crs="OGC:CRS84")
+    verdicts = gpd.GeoDataFrame(pd.DataFrame(rows, columns=columns), geometry="geometry", crs=WGS84)
     return verdicts, table
 
 
@@ -180,7 +181,7 @@ def _ring(shapes: Sequence[shapely.Geometry]) -> shapely.Geometry:
     centre = whole.centroid
     # azimuthal equidistant projection about the centre: metres are true over the size of a site
     local = CRS.from_user_input(f"+proj=aeqd +lat_0={centre.y:.6f} +lon_0={centre.x:.6f} +datum=WGS84")
-    to = Transformer.from_crs(CRS.from_user_input("OGC:CRS84"), local, always_xy=True)
+    to = Transformer.from_crs(CRS.from_user_input(WGS84), local, always_xy=True)
     grown = shapely.transform(whole, lambda xy: np.column_stack(to.transform(xy[:, 0], xy[:, 1]))).buffer(RING_M)
 
     def back(xy: np.ndarray) -> np.ndarray:
@@ -191,7 +192,7 @@ def _ring(shapes: Sequence[shapely.Geometry]) -> shapely.Geometry:
 
 def _tiles_over(number: int, image: Image, shape: shapely.Geometry, size_px: int) -> list[tuple[int, int, int]]:
     """Return (image, row, col) of the smallest regular cover of a shape, centred on it; empty if off the image."""
-    px = to_pixels(gpd.GeoSeries([shape], crs="OGC:CRS84"), image)[0]
+    px = to_pixels(gpd.GeoSeries([shape], crs=WGS84), image)[0]
     ny, nx = image.shape
     if not px.intersects(shapely.box(0, 0, nx, ny)):
         return []
@@ -210,7 +211,7 @@ def _run_table(run: Path, name: str) -> gpd.GeoDataFrame:
     if not path.is_file():
         raise RegistryError(f"--run {run}: no {name}.parquet in it; give a run folder of `overwatt run`")
     try:
-        frame = gpd.read_parquet(path).to_crs("OGC:CRS84")
+        frame = gpd.read_parquet(path).to_crs(WGS84)
     except (ValueError, pyarrow.ArrowException, OSError) as error:
         raise RegistryError(f"{path}: not a table of {name} of `overwatt run`; run again") from error
     if missing := [c for c in _NEEDED[name] if c not in frame]:

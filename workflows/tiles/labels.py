@@ -29,6 +29,7 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from overwatt.aoi.errors import ConfigError, RegistryError, nearest
 from overwatt.aoi.file_signatures import head_of, raster_driver
+from overwatt.aoi.geodesy import WGS84
 from overwatt.workflows.io.images import Image
 from overwatt.workflows.io.vectors import read_vector
 
@@ -36,7 +37,7 @@ CLASSES = ("data_center", "other_building", "not_data_center", "cooling_equipmen
 LEFT_OUT = "ignore"
 MAX_COCO_BYTES = 200_000_000  # parsed as a whole, about ten times that in memory; own choice
 MAX_VERTICES = 1_000_000  # per outline; own choice
-_WGS84 = "OGC:CRS84"
+_WGS84 = WGS84
 _PEEK = 65_536  # bytes read to detect the format
 
 

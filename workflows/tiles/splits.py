@@ -17,7 +17,7 @@ import pandas as pd
 import shapely
 
 from overwatt.aoi.errors import ConfigError, nearest
-from overwatt.aoi.geodesy import to_lonlat
+from overwatt.aoi.geodesy import WGS84, to_lonlat
 from overwatt.models.detector.card import ModelCard
 from overwatt.models.training import tileset
 from overwatt.models.training.spatial_splits import SPLITS, assign, sites_of
@@ -185,5 +185,5 @@ def with_empty_images(images: Sequence[Image], labels: gpd.GeoDataFrame) -> gpd.
     ]
     if not rows:
         return labels
-    extra = gpd.GeoDataFrame(pd.DataFrame(rows), geometry="geometry", crs="OGC:CRS84")
-    return gpd.GeoDataFrame(pd.concat([labels, extra], ignore_index=True), crs="OGC:CRS84")
+    extra = gpd.GeoDataFrame(pd.DataFrame(rows), geometry="geometry", crs=WGS84)
+    return gpd.GeoDataFrame(pd.concat([labels, extra], ignore_index=True), crs=WGS84)

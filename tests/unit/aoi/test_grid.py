@@ -20,39 +20,38 @@ sides = st.integers(1, 60)
 
 
 @settings(max_examples=40, deadline=None)
-@given(ny=sides, nx=sides, tile=st.integers(1, 70), halo=st.integers(0, 20))
-def test_cores_cover_the_grid_exactly_once(ny, nx, tile, halo):
+@given(ny=sides, nx=sides, tile=st.integers(1, 70))
+def test_cores_cover_the_grid_exactly_once(ny, nx, tile):
     seen = np.zeros((ny, nx), dtype=int)
-    cut = tiles((ny, nx), tile, halo)
+    cut = tiles((ny, nx), tile)
     for one in cut:
         y0, x0, y1, x1 = one.core
         assert y0 < y1
         assert x0 < x1
         seen[y0:y1, x0:x1] += 1
-        assert one.halo == (max(y0 - halo, 0), max(x0 - halo, 0), min(y1 + halo, ny), min(x1 + halo, nx))
     assert (seen == 1).all()
     assert len({one.name for one in cut}) == len(cut)
 
 
 def test_names_give_row_and_column():
-    assert [t.name for t in tiles((3, 2), 2, 1)] == ["r000c000", "r001c000"]
-    assert tiles((1, 40), 3, 0)[12].name == "r000c012"
+    assert [t.name for t in tiles((3, 2), 2)] == ["r000c000", "r001c000"]
+    assert tiles((1, 40), 3)[12].name == "r000c012"
 
 
 @pytest.mark.parametrize(
-    ("shape", "tile", "halo", "words"),
-    [((0, 5), 4, 0, ("0 x 5",)), ((5, 5), 0, 0, ("tile_px", 0)), ((5, 5), 4, -1, ("halo_px", -1))],
+    ("shape", "tile", "words"),
+    [((0, 5), 4, ("0 x 5",)), ((5, 5), 0, ("tile_px", 0))],
 )
-def test_unusable_cut_is_named(shape, tile, halo, words):
+def test_unusable_cut_is_named(shape, tile, words):
     with pytest.raises(GridError, match=naming(*words)):
-        tiles(shape, tile, halo)
+        tiles(shape, tile)
 
 
 @settings(max_examples=40, deadline=None)
 @given(ny=sides, nx=sides, tile=st.integers(1, 70), lattice=st.integers(1, 25), halo=st.integers(0, 9))
 def test_windows_do_not_depend_on_the_tiling(ny, nx, tile, lattice, halo):
     whole = windows((0, 0, ny, nx), lattice, halo)
-    cut = {pair for one in tiles((ny, nx), tile, 0) for pair in windows(one.core, lattice, halo)}
+    cut = {pair for one in tiles((ny, nx), tile) for pair in windows(one.core, lattice, halo)}
     assert cut == set(whole)
     assert len(set(whole)) == len(whole)
 

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from pyproj import Geod
 
 from overwatt.aoi import geodesy
+from overwatt.aoi.geodesy import WGS84
 from overwatt.pipeline import coverage
-from overwatt.pipeline.tables import CRS, conform, empty
+from overwatt.pipeline.tables import conform, empty
 
 GEOD = Geod(ellps="WGS84")
 
@@ -26,7 +27,7 @@ def cells(*boxes, failed=(), unscreened=()):
         }
         for i, b in enumerate(boxes)
     ]
-    return conform(gpd.GeoDataFrame(rows, crs=CRS), "looked_at")
+    return conform(gpd.GeoDataFrame(rows, crs=WGS84), "looked_at")
 
 
 @settings(max_examples=30, deadline=None)
@@ -100,7 +101,7 @@ def test_with_looked_at_fills_the_column_row_by_row():
                 {"declared_id": i, "position_error_m": 50.0, "kind": "facility", "source": "t", "geometry": p}
                 for i, p in (("a", shapely.Point(10, 50)), ("b", shapely.Point(20, 50)))
             ],
-            crs=CRS,
+            crs=WGS84,
         ),
         "declared",
     )

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from overwatt.aoi.errors import ConfigError
+from overwatt.aoi.geodesy import WGS84
 from overwatt.pipeline import tables
 from overwatt.pipeline.balance import material_balance
 from overwatt.pipeline.balance.columns import zone_name
@@ -37,7 +38,7 @@ def make(sites: list[dict], declared: list[dict], pairs: list[tuple]) -> tuple:
                                   "chip", "chips", "training_flop")}}
         for k, d in enumerate(declared)
     ]  # fmt: skip
-    claims = tables.conform(gpd.GeoDataFrame(rows, geometry="geometry", crs=tables.CRS), "declared")
+    claims = tables.conform(gpd.GeoDataFrame(rows, geometry="geometry", crs=WGS84), "declared")
     owner = {d["id"]: (d.get("operator"), d.get("zone")) for d in declared}
     known = {s["id"]: (s.get("owner"), s.get("zone")) for s in sites}
     entries = [
@@ -47,7 +48,7 @@ def make(sites: list[dict], declared: list[dict], pairs: list[tuple]) -> tuple:
          "geometry": shapely.Point(0, 0)}
         for k, (s, d) in enumerate(pairs)
     ]  # fmt: skip
-    ledger = tables.conform(gpd.GeoDataFrame(entries, geometry="geometry", crs=tables.CRS), "ledger")
+    ledger = tables.conform(gpd.GeoDataFrame(entries, geometry="geometry", crs=WGS84), "ledger")
     return ledger, table, claims
 
 

@@ -7,11 +7,12 @@ import pytest
 import shapely
 
 from overwatt.aoi.errors import ConfigError
+from overwatt.aoi.geodesy import WGS84
 from overwatt.pipeline.balance import material_balance
 from overwatt.pipeline.coverage import assumed_looked_at
 from overwatt.pipeline.reconcile import ledger as reconcile
 from overwatt.pipeline.reconcile.observed_sites import sites_from_rows
-from overwatt.pipeline.tables import CRS, conform
+from overwatt.pipeline.tables import conform
 from tests.support import naming
 
 
@@ -27,12 +28,12 @@ def world(true_mw, seen_factor, told_factor, *, drop=(), chips=None, spread=0.3)
     rows = gpd.GeoDataFrame({
         "declared_id": [f"D{k}" for k in keep], "position_error_m": 50.0, "kind": "facility", "operator": "Big",
         "zone": "US-VA", "source": "t", "it_mw": (true_mw * told_factor)[keep],
-    }, geometry=place[keep], crs=CRS)  # fmt: skip
+    }, geometry=place[keep], crs=WGS84)  # fmt: skip
     if chips is not None:
         more = {"declared_id": "C", "position_error_m": 25_000.0, "kind": "chips", "operator": "Big", "zone": "US-VA",
                 "source": "t", "chip": "NVIDIA H100 SXM5 80GB", "chips": chips,
                 "geometry": shapely.Point()}  # fmt: skip
-        rows = pd.concat([rows, gpd.GeoDataFrame([more], crs=CRS)], ignore_index=True)
+        rows = pd.concat([rows, gpd.GeoDataFrame([more], crs=WGS84)], ignore_index=True)
     declared = conform(rows, "declared")
     labels = pd.DataFrame({"site_id": sites["site_id"], "operator": "Big", "zone": "US-VA"})
     looked = assumed_looked_at(sites)

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from overwatt.aoi.errors import RegistryError
+from overwatt.aoi.geodesy import WGS84
 from overwatt.pipeline.declared import deduplication, registry
-from overwatt.pipeline.tables import CRS, conform
+from overwatt.pipeline.tables import conform
 from overwatt.workflows.io import registries
 from tests.support import naming
 
@@ -178,7 +179,9 @@ def test_any_bytes_give_a_table_or_one_clear_error(tmp_path_factory, content):
 def table_of(source, rows):
     frame = pd.DataFrame(rows, columns=["declared_id", "lon", "lat", "position_error_m", "name", "operator", "it_mw"])
     shapes = shapely.points(frame.pop("lon"), frame.pop("lat"))
-    return conform(gpd.GeoDataFrame(frame.assign(kind="facility", source=source), geometry=shapes, crs=CRS), "declared")
+    return conform(
+        gpd.GeoDataFrame(frame.assign(kind="facility", source=source), geometry=shapes, crs=WGS84), "declared"
+    )
 
 
 A = table_of("A", [("1", 7.0, 50.0, 200.0, "Hall North", "Acme", None), ("2", 7.5, 50.0, 200.0, "Lone", "Acme", 5.0)])

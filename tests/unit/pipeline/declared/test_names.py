@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from overwatt.pipeline.declared import names
+from overwatt.pipeline.reconcile import label_likelihood
 
 TEXT = st.text(alphabet="abcdefgh 0123456789", max_size=20)
 
@@ -35,7 +36,7 @@ def test_a_rare_name_says_more_than_a_common_one():
         "declared_id": [f"D{k}" for k in range(100)],
     })  # fmt: skip
     sites = pd.DataFrame({"name": ["alpha north", "common cloud", None]})
-    gain = names.label_terms(sites, declared, np.array([0, 1, 2, 1]), np.array([0, 1, 2, 0]))
+    gain = label_likelihood.label_terms(sites, declared, np.array([0, 1, 2, 1]), np.array([0, 1, 2, 0]))
     assert gain[0] > gain[1] >= 0
     assert gain[2] == 0
     assert gain[3] < 0
@@ -44,7 +45,7 @@ def test_a_rare_name_says_more_than_a_common_one():
 def test_an_identifier_settles_it():
     declared = pd.DataFrame({"name": ["a", "b"], "operator": [None, None], "declared_id": ["X1", "X2"]})
     sites = pd.DataFrame({"name": ["b"], "identifier": ["X1"]})
-    gain = names.label_terms(sites, declared, np.array([0, 0]), np.array([0, 1]))
+    gain = label_likelihood.label_terms(sites, declared, np.array([0, 0]), np.array([0, 1]))
     assert gain[0] > gain[1] + 10
-    assert gain[0] == pytest.approx(names.IDENTIFIER_GAIN + names.label_terms(
+    assert gain[0] == pytest.approx(names.IDENTIFIER_GAIN + label_likelihood.label_terms(
         sites[["name"]], declared, np.array([0]), np.array([0]))[0])  # fmt: skip

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from pyproj import Geod
 
 from overwatt.aoi.errors import RegistryError
+from overwatt.aoi.geodesy import WGS84
 from overwatt.pipeline.declared import registry
-from overwatt.pipeline.tables import CRS, SCHEMAS
+from overwatt.pipeline.tables import SCHEMAS
 from overwatt.workflows.io import registries
 from tests.support import naming
 
@@ -28,7 +29,7 @@ def csv(tmp_path, text, name="r.csv"):
     return file
 
 
-def geojson(tmp_path, rows, name="r.geojson", crs=CRS):
+def geojson(tmp_path, rows, name="r.geojson", crs=WGS84):
     file = tmp_path / name
     gpd.GeoDataFrame(rows, crs=crs).to_file(file, driver="GeoJSON")
     return file
@@ -75,7 +76,7 @@ def test_coordinate_digits_give_the_error_of_points(tmp_path, lon, error_m):
 
 @pytest.mark.parametrize("suffix", ["geojson", "gpkg", "parquet"])
 def test_outlines_stay_outlines_in_every_vector_format(tmp_path, suffix):
-    frame = gpd.GeoDataFrame({"id": ["a", "b"], "it_mw": [30.0, None]}, geometry=[SQUARE, SQUARE.centroid], crs=CRS)
+    frame = gpd.GeoDataFrame({"id": ["a", "b"], "it_mw": [30.0, None]}, geometry=[SQUARE, SQUARE.centroid], crs=WGS84)
     file = tmp_path / f"r.{suffix}"
     if suffix == "parquet":
         frame.to_parquet(file)
@@ -93,7 +94,7 @@ def test_outlines_stay_outlines_in_every_vector_format(tmp_path, suffix):
 
 
 def test_other_coordinate_systems_are_brought_to_lon_lat_and_wkt_is_read(tmp_path):
-    utm = gpd.GeoDataFrame({"id": ["a"]}, geometry=[SQUARE], crs=CRS).to_crs(32618)
+    utm = gpd.GeoDataFrame({"id": ["a"]}, geometry=[SQUARE], crs=WGS84).to_crs(32618)
     utm.to_file(tmp_path / "u.gpkg")
     assert registries.read(tmp_path / "u.gpkg").geometry[0].centroid.distance(SQUARE.centroid) < 1e-6
     wkt = registries.read(csv(tmp_path, f'id;geometry\na;"{SQUARE.wkt}"\n'.replace(";", ",")))
@@ -138,7 +139,7 @@ def test_unusable_files_are_named(tmp_path, monkeypatch):
         registries.read(csv(tmp_path, "lon,lat\n1,2\n"), format="osmm")
     with pytest.raises(RegistryError, match=naming("default_position_error_m", "-5")):
         registries.read(csv(tmp_path, "lon,lat\n1,2\n"), default_position_error_m=-5.0)
-    line = gpd.GeoSeries([shapely.LineString([(0, 0), (1, 1)])], crs=CRS)
+    line = gpd.GeoSeries([shapely.LineString([(0, 0), (1, 1)])], crs=WGS84)
     with pytest.raises(RegistryError, match=naming("r.geojson", "row 1", "'geometry'", "LineString")):
         registries.read(geojson(tmp_path, {"id": ["a"], "geometry": line}))
     monkeypatch.setattr(registries, "MAX_BYTES", 10)

@@ -68,7 +68,7 @@ def rasters(draw):
     p = np.rint(np.concatenate([shares, 1 / (1 + np.exp(-logits[3:]))]) * 255).astype(np.uint8)
     valid = rng.random((ny, nx)) < draw(st.sampled_from([1.0, 0.95, 0.6]))
     tile_px, gsd_m = draw(st.integers(1, 27)), draw(st.sampled_from([0.5, 2.0]))
-    count = len(tiles((ny, nx), tile_px, 0))
+    count = len(tiles((ny, nx), tile_px))
     heat = rng.random((ny, nx)) < draw(st.sampled_from([0.0, 0.5, 1.0]))
     return (
         p,

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from scipy.special import ndtr, ndtri
 
 from overwatt.aoi.errors import ConfigError, RegistryError
+from overwatt.aoi.geodesy import WGS84
 from overwatt.pipeline.inspection.rank_stability import stability
 from overwatt.pipeline.inspection.ranking import FLOP_90D_PER_MW, SHARE, p_over, rank_discrepancies
-from overwatt.pipeline.tables import CRS, LEDGER_CLASSES, QUANTILE_NAMES, QUANTILES, conform, empty
+from overwatt.pipeline.tables import LEDGER_CLASSES, QUANTILE_NAMES, QUANTILES, conform, empty
 from tests.support import naming
 
 FLOP_PER_MW = 1.5e24
@@ -62,11 +63,11 @@ def entry(name, klass, site_id=None, declared_id=None, mw=None, declared_mw=None
 
 
 def ledger_of(rows):
-    return conform(gpd.GeoDataFrame(rows, crs=CRS), "ledger")
+    return conform(gpd.GeoDataFrame(rows, crs=WGS84), "ledger")
 
 
 def sites_of(rows):
-    return conform(gpd.GeoDataFrame(rows, crs=CRS), "sites")
+    return conform(gpd.GeoDataFrame(rows, crs=WGS84), "sites")
 
 
 def one(row, sites, declared=None):
@@ -122,7 +123,7 @@ def test_not_seen_is_a_small_share_of_the_declared_power():
 
 def test_not_seen_of_what_was_only_planned_counts_nothing():
     rows = [{"declared_id": "D", "position_error_m": 50.0, "kind": "facility", "source": "t", "status": "planned"}]
-    declared = conform(gpd.GeoDataFrame(rows, geometry=[shapely.Point(0, 0)], crs=CRS), "declared")
+    declared = conform(gpd.GeoDataFrame(rows, geometry=[shapely.Point(0, 0)], crs=WGS84), "declared")
     row = entry("a", "not_seen", None, "D", None, 60.0)
     assert one(row, sites_of([site("S", 100)]), declared) == 0.0
     operating = declared.assign(status="operational")

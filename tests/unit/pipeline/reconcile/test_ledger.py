@@ -17,12 +17,13 @@ from scipy.optimize import linear_sum_assignment
 from scipy.special import ndtri
 
 from overwatt.aoi.errors import RegistryError
+from overwatt.aoi.geodesy import WGS84
 from overwatt.pipeline.reconcile import assignment
 from overwatt.pipeline.reconcile import ledger as rc
 from overwatt.pipeline.reconcile import records as tables_of
 from overwatt.pipeline.reconcile.entries import entry_id
 from overwatt.pipeline.reconcile.likelihood_ratios import ln_place
-from overwatt.pipeline.tables import CRS, LEDGER_CLASSES, QUANTILE_NAMES, QUANTILES, conform, empty
+from overwatt.pipeline.tables import LEDGER_CLASSES, QUANTILE_NAMES, QUANTILES, conform, empty
 from tests.support import naming
 
 GEOD = Geod(ellps="WGS84")
@@ -78,11 +79,11 @@ def decl(name, x_m, y_m, mw=None, error_m=50.0, geometry=None, **more):
 
 
 def sites_of(rows):
-    return conform(gpd.GeoDataFrame(rows, crs=CRS), "sites") if rows else empty("sites")
+    return conform(gpd.GeoDataFrame(rows, crs=WGS84), "sites") if rows else empty("sites")
 
 
 def declared_of(rows):
-    return conform(gpd.GeoDataFrame(rows, crs=CRS), "declared") if rows else empty("declared")
+    return conform(gpd.GeoDataFrame(rows, crs=WGS84), "declared") if rows else empty("declared")
 
 
 def looked(x0=-40_000, y0=-40_000, x1=40_000, y1=40_000, **origin):
@@ -100,7 +101,7 @@ def looked(x0=-40_000, y0=-40_000, x1=40_000, y1=40_000, **origin):
         }
         for west, east in spans
     ]
-    return conform(gpd.GeoDataFrame(rows, crs=CRS), "looked_at")
+    return conform(gpd.GeoDataFrame(rows, crs=WGS84), "looked_at")
 
 
 def spread(rng, n, side_m, gap_m):

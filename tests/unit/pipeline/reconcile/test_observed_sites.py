@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from overwatt.aoi.errors import RegistryError
-from overwatt.pipeline.declared.names import label_terms, plain, similarity
+from overwatt.pipeline.declared.names import plain, similarity
+from overwatt.pipeline.reconcile.label_likelihood import label_terms
 from overwatt.workflows.cli.main import app
 from overwatt.workflows.io import registries
 

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from overwatt.aoi.errors import ConfigError
+from overwatt.aoi.geodesy import WGS84
 from overwatt.pipeline import tables
 from overwatt.workflows.export import fields as export_fields
 from overwatt.workflows.export import gis, inspection_list, spreadsheet, styles
@@ -60,7 +61,7 @@ def declared(names, **more):
 def folder(tmp_path):
     ledger(8).to_parquet(tmp_path / "ledger.parquet")
     sites(["s0", "s2", "s4", "s6"]).to_parquet(tmp_path / "sites.parquet")
-    shapes = gpd.GeoSeries([SQUARE, *[shapely.Point(9.5, 50.5)] * 4], crs=tables.CRS)
+    shapes = gpd.GeoSeries([SQUARE, *[shapely.Point(9.5, 50.5)] * 4], crs=WGS84)
     declared([f"d{i}" for i in (1, 2, 4, 5, 7)]).set_geometry(shapes).to_parquet(tmp_path / "declared.parquet")
     cells = [{"cell": f"c{i}", "imaged": 1.0, "clear_looks": 1, "screened": i > 0, "failed": i == 2, "reason": "",
               "geometry": SQUARE} for i in range(3)]  # fmt: skip
@@ -316,7 +317,7 @@ def test_kml_shows_names_as_names(folder):
 
 def test_what_cannot_be_drawn_is_listed_all_the_same(tmp_path):
     frame = ledger(3, alternatives=["{", '{"a": 1}', '[{"p": "x"}]'])
-    frame["geometry"] = gpd.GeoSeries([None, shapely.Point(np.inf, 1), shapely.Polygon()], crs=tables.CRS)
+    frame["geometry"] = gpd.GeoSeries([None, shapely.Point(np.inf, 1), shapely.Polygon()], crs=WGS84)
     frame["entry_id"] = "E-1"
     frame.to_parquet(tmp_path / "ledger.parquet")
     result = inspection_list.run(tmp_path)
