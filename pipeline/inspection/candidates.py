@@ -10,39 +10,37 @@ import numpy as np
 import pandas as pd
 
 from overwatt.pipeline.compute import training_compute
-
-FOUND = 0.9
-"""Probability that imagery shows a site in a cell that was looked at: recall of comparable detectors, 0.87-0.95
-(docs/methods.md, section 0, number 9)."""
-FLOP = 1e26
-"""Compute in question, FLOP in 90 days: what imagery can check (docs/methods.md, section 5.2)."""
-YEAR = 2026
-"""Year of the chips at a place whose compute is in no table."""
+from overwatt.pipeline.inspection.settings import InspectionSettings
 
 
 def inspection_candidates(
-    ledger: gpd.GeoDataFrame, sites: gpd.GeoDataFrame | None = None, looked_at: gpd.GeoDataFrame | None = None
+    ledger: gpd.GeoDataFrame,
+    sites: gpd.GeoDataFrame | None = None,
+    looked_at: gpd.GeoDataFrame | None = None,
+    settings: InspectionSettings | None = None,
 ) -> pd.DataFrame:
     """Return place, score, value, seen, cost, stratum: one row per entry, then one per cell without an entry.
 
-    An entry's value is the compute that it could host (p90) over 1e26 FLOP in 90 days, at most 1; for a match
+    An entry's value is the compute that it could host (p90) over `settings.flop`, at most 1; for a match
     it is multiplied by 1 - p_match. Cells without an entry have value 1: they could host all of it.
 
     Args:
         ledger: table `ledger`, ranked.
         sites: table `sites`; without it the compute of an entry is derived from its power.
         looked_at: table `looked_at`; without it no cells are added.
+        settings: assumptions; the defaults if None.
     """
+    settings = settings or InspectionSettings()
     # p90 of FLOP in 90 days per IT MW, for a site of unknown kind
-    per_mw = float(np.quantile(training_compute.per_it_mw(YEAR)[1], 0.9)) * 90.0
+    per_mw = float(np.quantile(training_compute.per_it_mw(settings.year)[1], 0.9)) * 90.0
     flop = np.nan_to_num(ledger[["it_mw_p50", "declared_it_mw"]].astype(float).max(axis=1).to_numpy()) * per_mw
     if sites is not None:
         known = ledger["site_id"].map(sites.set_index("site_id")["flop_90d_p90"]).to_numpy(float)
         flop = np.where(np.isfinite(known), known, flop)
     share = np.where(ledger["class"] == "matched", 1.0 - ledger["p_match"].fillna(0.0).to_numpy(float), 1.0)
-    value = np.minimum(1.0, flop / FLOP) * share
+    value = np.minimum(1.0, flop / settings.flop) * share
     parts = {
-        "id": ledger["entry_id"].tolist(), "score": ledger["undeclared_flop_90d"].to_numpy(float) / FLOP,
+        "id": ledger["entry_id"].tolist(), "score": ledger["undeclared_flop_90d"].to_numpy(float) / settings.flop,
         "value": value, "seen": np.zeros(len(ledger)), "stratum": ledger["class"].tolist(),
     }  # fmt: skip
     if looked_at is not None and len(looked_at):
@@ -56,7 +54,7 @@ def inspection_candidates(
         parts["score"] = np.append(parts["score"], np.zeros(int(empty.sum())))
         parts["value"] = np.append(parts["value"], np.ones(int(empty.sum())))
         parts["seen"] = np.append(
-            parts["seen"], np.where(usable, FOUND * looked_at["imaged"].to_numpy(float), 0.0)[empty]
+            parts["seen"], np.where(usable, settings.found * looked_at["imaged"].to_numpy(float), 0.0)[empty]
         )
         parts["stratum"] += np.where(usable, "nothing found", "not looked at")[empty].tolist()
     # own choice: every visit costs the same

@@ -105,7 +105,7 @@ def test_detect_without_json_prints_for_people(overwatt, small_image, weights):
     assert "Warning" not in done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # about 9 s
 def test_evaluate(overwatt, corner, weights, tmp_path):
     """About 15 s: two starts of the command."""
     outlines = [
@@ -134,7 +134,7 @@ def test_evaluate(overwatt, corner, weights, tmp_path):
     assert (tmp_path / "pictures" / "corner-overlay.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # about 13 s
 def test_simulate_writes_its_files_and_names_them(overwatt, tmp_path):
     """About 14 s. That a seed decides everything is a test of `models.simulate`."""
     result = last_object(overwatt("simulate", "--seed", "0", "--out", "one", "--json"))
@@ -145,7 +145,7 @@ def test_simulate_writes_its_files_and_names_them(overwatt, tmp_path):
     assert set(planted) == {"undeclared", "above_declared", "not_seen", "position_mismatch"}
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # about 11 s
 def test_reconcile_makes_the_ledger_of_a_run_again(overwatt, workflow_file, corner, registry, tmp_path):
     """About 20 s: two starts of the command, one with workers."""
     settings = ("--set", f"imagery.path={corner}", "--set", "prior=0.9")  # high, so that some are undeclared
@@ -160,7 +160,7 @@ def test_reconcile_makes_the_ledger_of_a_run_again(overwatt, workflow_file, corn
     assert ledger["rank"].tolist() == list(range(1, sum(again["counts"].values()) + 1))
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # about 12 s
 def test_a_run_prints_for_people_too(overwatt, small_image, weights, tmp_path):
     """About 12 s."""
     (tmp_path / "w.yaml").write_text(f"name: w\nimagery: {{path: {small_image}}}\ndetector: {{weights: {weights}}}\n")
@@ -183,7 +183,7 @@ def test_folders_named_like_ours_disturb_nothing(tmp_path):
 
 
 @pytest.mark.realdata
-@pytest.mark.slow
+@pytest.mark.slow  # about 13 s
 def test_the_real_district_offline(realdata, tmp_path):
     done = subprocess.run(
         command(
@@ -220,7 +220,7 @@ def test_the_real_district_offline(realdata, tmp_path):
 
 
 @pytest.mark.realdata
-@pytest.mark.slow
+@pytest.mark.slow  # about 7 s
 def test_the_known_data_centers_of_muenster(realdata, tmp_path):
     done = subprocess.run(
         command(

@@ -224,7 +224,7 @@ def test_names_in_a_registry_are_never_code_in_the_report(clean):
     assert "<img src=x" not in text
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # about 15 s
 def test_tile_size_and_number_of_workers_change_nothing(clean, workflow_file, tmp_path, monkeypatch):
     """About 21 s."""
     monkeypatch.setattr(tiling.cluster, "CPU_COUNT", 1)  # one worker; the clean run has one a core
@@ -264,7 +264,7 @@ def test_a_second_run_reuses_every_part_without_workers(clean, workflow_file, tm
     assert {t["outcome"] for t in manifest["tiles"]} == {"reused"}
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # about 10 s
 def test_a_damaged_part_is_computed_anew(clean, workflow_file, tmp_path):
     """About 18 s."""
     out = tmp_path / "run"
@@ -278,7 +278,7 @@ def test_a_damaged_part_is_computed_anew(clean, workflow_file, tmp_path):
     assert outcomes.count("reused") == 5
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # about 35 s
 def test_kill_and_interrupt_and_run_again_give_the_same_bytes(clean, workflow_file, tmp_path):
     """About 61 s: three starts of the command with workers."""
     out = tmp_path / "run"
@@ -308,7 +308,7 @@ def test_kill_and_interrupt_and_run_again_give_the_same_bytes(clean, workflow_fi
     assert outcomes.count("reused") >= before
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # about 10 s
 def test_a_killed_run_leaves_no_process_and_no_lock(workflow_file, tmp_path):
     """Killed alone, as the kernel does when memory runs out: its workers notice and end. About 15 s."""
     out = tmp_path / "run"
@@ -367,7 +367,7 @@ def scheduler(tmp_path):
     log.close()
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # about 15 s
 def test_a_scheduler_elsewhere_gives_the_same_bytes(clean, workflow_file, tmp_path, scheduler):
     """About 27 s."""
     from distributed import Client
@@ -380,7 +380,7 @@ def test_a_scheduler_elsewhere_gives_the_same_bytes(clean, workflow_file, tmp_pa
     assert hashes(out) == hashes(clean[0])
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # about 23 s
 def test_a_damaged_block_fails_its_tiles_and_the_run_says_so(clean, scene, workflow_file, tmp_path):
     """About 40 s: a run, and a second one over what it left."""
     image, out = tmp_path / "scene.tif", tmp_path / "run"

@@ -21,7 +21,7 @@ def made(tmp_path_factory):
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # about 7 s
 def test_the_sample_follows_from_its_seed(made):
     assert json.loads((made / "planted.json").read_text()) == json.loads((SAMPLE / "planted.json").read_text())
     assert (made / "registry.geojson").read_text() == (SAMPLE / "registry.geojson").read_text()

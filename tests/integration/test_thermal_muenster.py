@@ -35,7 +35,7 @@ def test_real_looks_give_evidence_for_all_three_sites():
     assert table["statement"].str.contains("not a data center from a warehouse").all()
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # about 5 s
 def test_data_centers_are_ordinary_among_matched_controls(tmp_path):
     (tmp_path / "images").mkdir()
     page = ROOT / "docs" / "thermal-muenster.md"

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from overwatt.workflows.cli.common import Json, show
+from overwatt.workflows.cli.common import Json, Set, show
 
 
 def register(app: typer.Typer) -> None:
@@ -22,6 +22,7 @@ def inspect(
     seed: Annotated[int, typer.Option("--seed", help="Seed of the draw; announce it before the draw.")] = 0,
     check: Annotated[Path | None, typer.Option("--audit", help="plan.json to reproduce and compare.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Output folder.")] = None,
+    assignments: Set = None,
     as_json: Json = False,
 ) -> None:
     """Make a randomised inspection plan that an evader who knows it cannot exploit."""
@@ -31,7 +32,7 @@ def inspect(
         verdict = inspection.audit(run_folder, check)
         show(verdict, as_json, [f"{k.replace('_', ' ')}: {'yes' if v else 'NO'}" for k, v in verdict.items()])
         return
-    result = inspection.run(run_folder, budget, floor=floor, seed=seed, out=out)
+    result = inspection.run(run_folder, budget, floor=floor, seed=seed, out=out, assignments=assignments or [])
     lines = [
         f"{len(result['visits'])} of {result['places']} places drawn with seed {seed}: {result['plan']}",
         *(f"  {p}" for p in result["visits"][:30]),

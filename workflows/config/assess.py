@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from overwatt.pipeline.inspection.settings import InspectionSettings
 from overwatt.pipeline.inspection.value_of_information import Stakes
 from overwatt.pipeline.reconcile.settings import ReconcileSettings
 from overwatt.workflows.config.yaml import apply_set, validate
@@ -18,12 +20,13 @@ class Assessment(BaseModel):
 
     reconcile: ReconcileSettings = Field(default_factory=ReconcileSettings)
     stakes: Stakes = Field(default_factory=Stakes)
+    inspection: InspectionSettings = Field(default_factory=InspectionSettings)
 
 
-def assessment(assignments: Sequence[str] = ()) -> Assessment:
-    """Return the settings with `key.sub=value` overrides, such as reconcile.p_missed=0.35.
+def assessment(assignments: Sequence[str] = (), own: dict[str, Any] | None = None) -> Assessment:
+    """Return the settings `own`, or the defaults, with `key.sub=value` overrides such as reconcile.p_missed=0.35.
 
     Raises:
         ConfigError: an unknown key or a wrong value.
     """
-    return validate(apply_set({}, list(assignments)), Assessment, "--set")
+    return validate(apply_set(own or {}, list(assignments)), Assessment, "--set")

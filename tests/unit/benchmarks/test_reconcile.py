@@ -22,7 +22,7 @@ def test_truth_of_a_planted_case(realdata):
     assert not deleted & set(case.partner.values())
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # about 14 s
 def test_ahead_of_the_rivals_on_the_real_registry(realdata, capsys):
     main(["--json", "--data", str(realdata / "facilities"), "--repeats", "1", "--observed", "0"])
     found = json.loads(capsys.readouterr().out.splitlines()[-1])

@@ -109,3 +109,28 @@ def test_the_command_writes_a_plan_that_can_be_audited(tmp_path):
         CliRunner().invoke(app, ["inspect", str(tmp_path), "--audit", plan, "--json"]).stdout.splitlines()[-1]
     )
     assert not check["same_ledger"]
+
+
+def test_the_assumptions_of_a_plan_can_be_set_are_recorded_and_audited(tmp_path):
+    rows = [
+        {"entry_id": f"E{k}", "rank": k + 1, "class": "undeclared", "site_id": f"S{k}", "p_data_center": 0.9,
+         "it_mw_p50": 2.0, "undeclared_flop_90d": 1e25, "evidence_for": "", "evidence_against": "", "settles": "",
+         "geometry": shapely.Point(k, 0)} for k in range(6)
+    ]  # fmt: skip
+    table = conform(gpd.GeoDataFrame(rows, geometry="geometry", crs="OGC:CRS84"), "ledger")
+    table.to_parquet(tmp_path / "ledger.parquet")
+
+    def inspect(*more: str) -> dict:
+        return json.loads(CliRunner().invoke(app, ["inspect", str(tmp_path), *more, "--json"]).stdout.splitlines()[-1])
+
+    usual = inspect("--budget", "2")
+    smaller = inspect("--budget", "2", "--set", "inspection.flop=1e24")
+    assert smaller["settings"]["flop"] == 1e24
+    assert smaller["digest"] != usual["digest"]  # places of 2 MW can host 1e24 FLOP whole, 1e26 in small part
+    assert smaller["worst_case_detection"] < usual["worst_case_detection"]
+    plan = str(tmp_path / "inspection" / "plan.json")
+    assert inspect("--audit", plan) == {"same_ledger": True, "same_draw": True}
+    # the run's own workflow counts where it states them
+    manifest = {"parameters": {"inspection": {"flop": 1e24}}}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    assert inspect("--budget", "2")["digest"] == smaller["digest"]

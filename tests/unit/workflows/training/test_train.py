@@ -114,7 +114,7 @@ folds: {blocks: 2, guard_m: 4}
     return folder / "train.yaml"
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # about 12 s
 def test_train_from_a_file_cross_validates_and_records_it_in_the_card(tmp_path):
     config = write_case(tmp_path)
     lines: list[str] = []
@@ -196,7 +196,7 @@ training:
     return config
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # about 12 s
 def test_thermal_weights_go_on_from_optical_ones_and_carry_two_calibrations(tmp_path):
     lines: list[str] = []
     train.run(thermal_case(tmp_path), tmp_path / "out", folds=None, say=lines.append)
