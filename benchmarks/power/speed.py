@@ -11,6 +11,7 @@ import numpy as np
 from overwatt.pipeline.compute import training_compute
 from overwatt.pipeline.power import posterior
 from overwatt.pipeline.power.evidence import SiteEvidence
+from overwatt.pipeline.quantiles import quantile_columns
 
 BLOCK = 64
 """Sites per block: their four arrays of draws (4 MB) stay in the processor's cache."""
@@ -51,4 +52,4 @@ def quantiles(evidence: list[SiteEvidence], draws: int, seed: int) -> dict[str, 
     found = posterior.estimate(evidence, year=2026, seed=seed, draws=draws, words=False)
     done = training_compute.estimate(found, year=2026, words=False)
     stems = {"it_mw": found.it_mw, "facility_mw": found.facility_mw, "h100e": done.h100e, "flop": done.flop}
-    return {k: v for stem, array in stems.items() for k, v in quantiles.quantile_columns(stem, array).items()}
+    return {k: v for stem, array in stems.items() for k, v in quantile_columns(stem, array).items()}

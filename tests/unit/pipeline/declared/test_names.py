@@ -47,5 +47,5 @@ def test_an_identifier_settles_it():
     sites = pd.DataFrame({"name": ["b"], "identifier": ["X1"]})
     gain = label_likelihood.label_terms(sites, declared, np.array([0, 0]), np.array([0, 1]))
     assert gain[0] > gain[1] + 10
-    assert gain[0] == pytest.approx(names.IDENTIFIER_GAIN + label_likelihood.label_terms(
+    assert gain[0] == pytest.approx(label_likelihood.IDENTIFIER_GAIN + label_likelihood.label_terms(
         sites[["name"]], declared, np.array([0]), np.array([0]))[0])  # fmt: skip

@@ -38,7 +38,7 @@ def footprints(p, valid=None, *, tile_px=None, order=None, crs=UTM, transform=TO
     valid = np.ones(p.shape[1:], bool) if valid is None else valid
     p = p * valid
     void = near_void(valid)
-    cut = tiles(valid.shape, tile_px or max(valid.shape), 0)
+    cut = tiles(valid.shape, tile_px or max(valid.shape))
     parts = []
     for t in cut if order is None else [cut[i] for i in order]:
         y0, x0, y1, x1 = t.core
