@@ -64,9 +64,9 @@ def test_inference_on_cuda_is_that_of_the_cpu():
         gsd_m=2.0, gsd_range_m=(0.5, 3), native_range_m=(1.5, 3), mean=(0.5,) * 3, std=(0.25,) * 3,
     )  # fmt: skip
     image = np.random.default_rng(0).normal(size=(3, WINDOW_PX, WINDOW_PX)).astype(np.float32)
-    cpu = Detector.of(net, card, "cpu").windows([image])
+    cpu = Detector.of(net, card, "cpu").windows([image], 2.0)
     gpu = Detector.of(copy.deepcopy(net), card, "cuda")
-    apart = np.abs(gpu.windows([image]).astype(int) - cpu.astype(int))
+    apart = np.abs(gpu.windows([image], 2.0).astype(int) - cpu.astype(int))
     assert cpu.std() > 0
     assert apart.mean() < 1  # of 255: bfloat16 rounds to three digits
     assert np.quantile(apart, 0.999) <= 8
