@@ -12,6 +12,7 @@ and the mapping is plain arithmetic over all vertices at once.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import shapely
@@ -93,14 +94,28 @@ def to_lonlat(geometry: list[shapely.Polygon], transform: Affine | None, crs: st
     """Move polygons from pixels to WGS84 longitude and latitude; without a CRS they stay in pixels."""
     if crs is None or transform is None:
         return geometry
+    move = pixels_to_lonlat(transform, crs)
+    return [shapely.transform(g, move) for g in geometry]
+
+
+def pixels_to_lonlat(transform: Affine, crs: str) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the function that maps pixel coordinates (n, 2), x then y, to longitude and latitude (n, 2), degrees."""
     to = Transformer.from_crs(CRS.from_user_input(crs), CRS.from_user_input(WGS84), always_xy=True)
 
     def move(xy: np.ndarray) -> np.ndarray:
+        # the six numbers of the affine transform, written out: the same arithmetic for every caller
         x = transform.a * xy[:, 0] + transform.b * xy[:, 1] + transform.c
         y = transform.d * xy[:, 0] + transform.e * xy[:, 1] + transform.f
         return np.column_stack(to.transform(x, y))
 
-    return [shapely.transform(g, move) for g in geometry]
+    return move
+
+
+def degree_m(lat_deg: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return metres per degree eastward and northward at latitudes: N cos(lat) and M, the radii of curvature."""
+    lat = np.radians(lat_deg)
+    w = 1 - _E2 * np.sin(lat) ** 2
+    return np.radians(_SEMI_MAJOR_M / np.sqrt(w) * np.cos(lat)), np.radians(_SEMI_MAJOR_M * (1 - _E2) / w**1.5)
 
 
 def outline_m2(geometry: shapely.Geometry) -> float:

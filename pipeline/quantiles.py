@@ -101,6 +101,11 @@ def probability_above(quantiles: np.ndarray, value: float) -> np.ndarray:
     return np.asarray(1.0 - ndtr(z), dtype=np.float64)
 
 
+def ln_sd_80(low: np.ndarray | float, high: np.ndarray | float) -> np.ndarray:
+    """Return the ln-sd of a log-normal whose p10 and p90 are given."""
+    return np.asarray(np.log(np.divide(high, low)) / (2 * Z80))
+
+
 def ln_sd(quantiles: np.ndarray) -> np.ndarray:
     """Spread of the logarithm from median to p90, (row,); 10 where the median is 0. The lower half may be zeros."""
     mid, high = quantiles[:, _P50].astype(float), quantiles[:, _P90].astype(float)

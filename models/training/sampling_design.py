@@ -20,15 +20,13 @@ import shapely
 from pyproj import CRS, Transformer
 from shapely.geometry.base import BaseGeometry
 
-from overwatt.aoi.geodesy import WGS84
+from overwatt.aoi.geodesy import WGS84, degree_m
 from overwatt.models.training.spatial_splits import pairs_within
 
 Split = Literal["train", "val", "test"]
 Role = Literal["data_center", "other_building"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
-# WGS84: semi-major axis in metres and first eccentricity squared (NIMA TR8350.2, tables 3.1 and 3.3)
-_A_M, _E2 = 6_378_137.0, 6.694_379_990_14e-3
 # Rounding leaves gaps between neighbouring counties: they touch if within 0.001 degrees, about 100 m.
 _TOUCH_DEG = 1e-3
 _BUCKET_DEG = 0.05  # about 5 km: larger than a tile, so a tile and its 8 neighbour buckets hold all candidates
@@ -96,7 +94,7 @@ def areas_m2(shapes: np.ndarray) -> np.ndarray:
     below 1e-4 for shapes below 2 km, and it is a hundred times faster than a geodesic line integral.
     """
     bounds = shapely.bounds(shapes)
-    ew, ns = _degree_m((bounds[:, 1] + bounds[:, 3]) / 2)
+    ew, ns = degree_m((bounds[:, 1] + bounds[:, 3]) / 2)
     return np.asarray(shapely.area(shapes) * ew * ns)
 
 
@@ -114,7 +112,7 @@ def grown(shapes: Sequence[BaseGeometry], by_m: float) -> list[BaseGeometry]:
     out = []
     for shape in shapes:
         lon, lat = shape.centroid.x, shape.centroid.y
-        scale = np.column_stack(_degree_m(np.array([lat])))
+        scale = np.column_stack(degree_m(np.array([lat])))
         local = shapely.transform(shape, lambda xy, at=(lon, lat), by=scale: (xy - at) * by)
         wider = shapely.buffer(local, by_m, quad_segs=8)
         out.append(shapely.transform(wider, lambda xy, at=(lon, lat), by=scale: xy / by + at))
@@ -289,13 +287,6 @@ def _named(cuts: list[Cut]) -> list[Cut]:
         seen[cut.name] = n + 1
         out.append(replace(cut, name=f"{cut.name}-{n + 1}") if n else cut)
     return out
-
-
-def _degree_m(lat_deg: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return metres per degree eastward and northward at latitudes: N cos(lat) and M, the radii of curvature."""
-    lat = np.radians(lat_deg)
-    w = 1 - _E2 * np.sin(lat) ** 2
-    return np.radians(_A_M / np.sqrt(w) * np.cos(lat)), np.radians(_A_M * (1 - _E2) / w**1.5)
 
 
 def _uniform(seed: int, *what: str) -> float:

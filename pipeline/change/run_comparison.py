@@ -19,7 +19,7 @@ from scipy.spatial import cKDTree
 from overwatt.aoi.geodesy import EARTH_RADIUS_M, WGS84, centres, local_frame, on_sphere
 from overwatt.models.reference import facts
 from overwatt.pipeline.coverage import looked_shares
-from overwatt.pipeline.quantiles import SCORE_OF, Z80
+from overwatt.pipeline.quantiles import SCORE_OF, ln_sd_80
 from overwatt.pipeline.reconcile.assignment import assign
 
 CHANGE_CLASSES = ("new", "grown", "shrunk", "gone", "same", "only_newly_seen", "not_looked_at_again")
@@ -135,7 +135,7 @@ def _alone(
 
 def _sd(row: pd.Series) -> float:
     """Return the ln-sd of the IT power of a site from its p10 and p90, 2 x 1.2816 ln-sd apart."""
-    return math.log(max(row["it_mw_p90"], 1e-6) / max(row["it_mw_p10"], 1e-6)) / (2 * Z80)
+    return float(ln_sd_80(max(row["it_mw_p10"], 1e-6), max(row["it_mw_p90"], 1e-6)))
 
 
 def _radius(shape: np.ndarray, middle: np.ndarray) -> np.ndarray:

@@ -200,22 +200,6 @@ def digest(places: Places) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def split_detection(places: Places, q: np.ndarray, parts: int) -> float:
-    """Return the detection of an evader who knows q and uses the `parts` places with the least detection.
-
-    Finding one part is enough: 1 - Π (1 - d). Only places that can host their part are considered.
-    """
-    d = np.sort(detection(places, q)[places.value >= 1.0 / parts])[:parts]
-    return float(1.0 - np.prod(1.0 - d)) if len(d) else 1.0
-
-
-def least_watched(places: Places, q: np.ndarray) -> float:
-    """Return the detection of an evader who uses a random place of the stratum with the least detection."""
-    past = places.value * (1.0 - detection(places, q))
-    names = np.array(places.stratum)
-    return float(1.0 - max(past[names == s].mean() for s in set(places.stratum)))
-
-
 def _solve(
     places: Places, open_to: np.ndarray, floors: csr_array, least: np.ndarray, budget: float,
     gain: np.ndarray, wanted: float | None, most: float | None,

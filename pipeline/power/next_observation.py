@@ -37,11 +37,6 @@ class Observation:
     before: float
     after: float
 
-    @property
-    def narrows(self) -> float:
-        """Share of the ln-sd that it removes, 0..1."""
-        return 1.0 - self.after / self.before if self.before > 0 else 0.0
-
 
 def next_observations(found: Case) -> list[Observation]:
     """Return the candidates that apply, the one that narrows most first."""

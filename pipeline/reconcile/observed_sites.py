@@ -23,7 +23,7 @@ from overwatt.pipeline.declared import generic
 from overwatt.pipeline.declared.parsing import texts
 from overwatt.pipeline.declared.received import Received
 from overwatt.pipeline.declared.validation import RowValidator
-from overwatt.pipeline.quantiles import SCORES, Z80
+from overwatt.pipeline.quantiles import SCORES, ln_sd_80
 from overwatt.pipeline.tables import QUANTILE_NAMES, QUANTILES, SCHEMAS, conform
 
 _GUESS_MW, _GUESS_LN_SD = 20.0, 1.2  # power of a data center of unknown size; own choice
@@ -89,7 +89,7 @@ def normalize(given: Received) -> tuple[gpd.GeoDataFrame, pd.DataFrame, pd.DataF
         )
     with np.errstate(divide="ignore", invalid="ignore"):
         # p10 and p90 of a log-normal lie 2 x 1.2816 ln-sd apart
-        stated = np.log(high / low) / (2 * Z80)
+        stated = ln_sd_80(low, high)
     spread = np.where((low > 0) & (high > low), stated, _LN_SD)
     area = np.where(number["building_area_m2"] > 0, number["building_area_m2"], number["footprint_m2"])
     outline = np.flatnonzero(np.isnan(area) & usable & (shapely.get_type_id(shape) > 0))

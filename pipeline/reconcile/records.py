@@ -20,7 +20,7 @@ from scipy.spatial import cKDTree
 from overwatt.aoi.errors import RegistryError
 from overwatt.aoi.geodesy import EARTH_RADIUS_M, centres, local_frame, local_xy, on_sphere
 from overwatt.pipeline.coverage import looked_shares
-from overwatt.pipeline.quantiles import Z80
+from overwatt.pipeline.quantiles import ln_sd_80
 from overwatt.pipeline.reconcile.settings import MIN_MW, ReconcileSettings
 from overwatt.pipeline.tables import iso_days
 from overwatt.pipeline.vocabulary import NOT_OPERATING, OTHER_USES, PLACELESS_KINDS
@@ -182,7 +182,7 @@ def sites_of(frame: gpd.GeoDataFrame, labels: pd.DataFrame | None = None) -> Sit
     return Sites(
         id=frame["site_id"].to_numpy(object), at=shapes_of(frame), p=number["p_data_center"], prior=number["prior"],
         it_mw=number["it_mw_p50"], it_low=number["it_mw_p10"], it_high=number["it_mw_p90"],
-        ln_sd=np.log(high / low) / (2 * Z80), buildings=number["buildings"], building_m2=number["building_area_m2"],
+        ln_sd=ln_sd_80(low, high), buildings=number["buildings"], building_m2=number["building_area_m2"],
         cooling=number["cooling_objects"], cooling_m2=number["cooling_area_m2"],
         equipped=plant & (number["buildings"] >= 1), plant_known=known,
         on_border=frame["on_border"].to_numpy(bool), date=_dates(frame, "image_date"), labels=own,

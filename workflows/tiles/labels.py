@@ -24,12 +24,11 @@ import pandas as pd
 import pyogrio
 import rasterio
 import shapely
-from pyproj import CRS, Transformer
 from rasterio.errors import NotGeoreferencedWarning
 
 from overwatt.aoi.errors import ConfigError, RegistryError, nearest
 from overwatt.aoi.file_signatures import head_of, raster_driver
-from overwatt.aoi.geodesy import WGS84
+from overwatt.aoi.geodesy import WGS84, pixels_to_lonlat
 from overwatt.workflows.io.images import Image
 from overwatt.workflows.io.vectors import read_vector
 
@@ -265,14 +264,7 @@ def _to_working(image: Image, entry: dict[str, Any], name: str) -> Any:  # noqa:
     if image.geobox is None:
         factor = np.array([image.shape[1] / width, image.shape[0] / height])
         return lambda xy: xy * factor
-    to = Transformer.from_crs(CRS.from_user_input(crs), CRS.from_user_input(_WGS84), always_xy=True)
-
-    def move(xy: np.ndarray) -> np.ndarray:
-        x = transform.a * xy[:, 0] + transform.b * xy[:, 1] + transform.c
-        y = transform.d * xy[:, 0] + transform.e * xy[:, 1] + transform.f
-        return np.column_stack(to.transform(x, y))
-
-    return move
+    return pixels_to_lonlat(transform, str(crs))
 
 
 def _shape_of(annotation: dict[str, Any], name: str) -> shapely.Geometry:

@@ -29,12 +29,9 @@ from overwatt.pipeline.detection.vectorization import DetectSettings
 from overwatt.workflows.config.training import FoldSettings, PictureSettings, resolve
 from overwatt.workflows.io.images import Image
 from overwatt.workflows.io.vectors import footprints_of, outlines_px, to_pixels
+from overwatt.workflows.training.held_out import COVERED
 
 log = logging.getLogger(__name__)
-
-COVERED = 0.3
-"""Share of an object that a label must cover to give it a class. Own choice: below one half, because detected and
-drawn outlines differ in position and extent."""
 
 
 def blocks_of(picture: Picture, settings: FoldSettings) -> np.ndarray:
