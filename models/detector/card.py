@@ -49,6 +49,7 @@ class TrainingData(_Frozen):
 class Calibration(_Frozen):
     """Platt scaling: log-odds that an object is a data center = a + b * logit(score), at the training prevalence."""
 
+    # Platt (1999); b > 0 keeps the order of the scores
     a: float = 0.0
     b: float = Field(default=1.0, gt=0)
     prevalence: float = Field(default=0.5, gt=0, lt=1, description="share of data centers among the objects of the fit")
@@ -124,6 +125,7 @@ def check_fits(card: ModelCard, *, bands: tuple[str, ...], gsd_m: float, units: 
         raise ModelContractError(
             f"{source}: weights '{card.name}' need bands {', '.join(card.bands)}; missing {', '.join(missing)} ({hint})"
         )
+    # finer imagery can be averaged to the network's pixels, coarser imagery cannot be sharpened
     low, high = card.gsd_range_m
     if not low <= gsd_m <= high:
         raise ModelContractError(
@@ -178,6 +180,7 @@ def read_weights(path: Path, card: ModelCard) -> bytes:
     if size > MAX_WEIGHTS_BYTES:
         raise ModelContractError(f"{path.name}: {size / 1e6:.1f} MB, the limit is 25 MB")
     blob = path.read_bytes()
+    # the hash ties the tensors to the card: scores and calibration are of these weights and no others
     digest = hashlib.sha256(blob).hexdigest()
     if digest != card.weights_sha256:
         raise ModelContractError(

@@ -50,6 +50,7 @@ def normalise(card: ModelCard, values: np.ndarray, valid: np.ndarray) -> np.ndar
         raise ModelContractError(f"{len(values)} bands given, weights '{card.name}' take {n}{also}")
     mean = np.asarray(card.mean, np.float32)[: len(values), None, None]
     std = np.asarray(card.std, np.float32)[: len(values), None, None]
+    # zero is the mean of the training data after scaling: void ground and absent bands say nothing
     out = np.zeros((card.channels, *valid.shape), np.float32)
     out[: len(values)] = np.where(valid, (values - mean) / std, np.float32(0))
     out[n:][np.isnan(out[n:])] = 0
@@ -62,6 +63,7 @@ def save(net: SiteNet, card: ModelCard, path: Path) -> ModelCard:
     Raises:
         ModelContractError: the file is too large, or a weight exceeds half precision (a diverged training).
     """
+    # half precision halves the files; `_check_finite` refuses weights that it cannot hold
     tensors = {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in net.state_dict().items()}
     _check_finite(tensors, path.name)
     blob = save_tensors(tensors)
