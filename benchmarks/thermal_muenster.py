@@ -49,7 +49,7 @@ COLOURS = ("#0b6e99", "#b3541e", "#5b7f22")
 
 @dataclass(frozen=True)
 class Scene:
-    """Data of the study, in the WGS84 of the grid."""
+    """Data of the study, in the CRS of the grid."""
 
     stack: xr.DataArray
     grid: GeoBox

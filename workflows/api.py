@@ -64,7 +64,7 @@ def detect(image: str | Path, *, weights: Path | None = None, profile: str | Non
     detector = single_image.detector_of(profile, weights)
     opened = open_image(Path(image), detector.card)
     if opened.geobox is None:
-        raise GridError(f"image {opened.name}: no WGS84; `overwatt detect --gsd` takes images without georeference")
+        raise GridError(f"image {opened.name}: no CRS; `overwatt detect --gsd` takes images without georeference")
     single_image.check_whole(opened)
     check_any_valid(opened)
     footprints, valid = single_image.footprints(detector, opened)

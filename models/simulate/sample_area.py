@@ -22,7 +22,7 @@ from overwatt.models.simulate.data_centers import build_center
 from overwatt.models.simulate.lots import area_of, lay_out
 from overwatt.models.simulate.palette import World, new_palette
 from overwatt.models.simulate.render import paint
-from overwatt.models.simulate.scene import CENTRE_M, WGS84, Scene, frame_scene
+from overwatt.models.simulate.scene import CENTRE_M, CRS, Scene, frame_scene
 from overwatt.models.simulate.streets import Lot
 from overwatt.models.simulate.thermal import Source, surface_temperature
 from overwatt.models.simulate.training_scenes import fill
@@ -260,7 +260,7 @@ def _build(plan: _Plan, seed: int) -> SampleArea:
     ids, _, _ = paint(w.drawing, SHAPE_PX, GSD_M)
     materials = np.array([p[4] for p in w.drawing.paints], dtype=np.uint8)[ids]
     sources = [Source(site.machines, site.facility_mw) for site in plan.sites]
-    lst = surface_temperature(materials, GSD_M, sources, scene.transform, WGS84, seed)
+    lst = surface_temperature(materials, GSD_M, sources, scene.transform, CRS, seed)
     registry, planted = _register(plan, w.rng)
     return SampleArea(scene, lst, registry, planted, seed)
 
@@ -281,7 +281,7 @@ def _register(plan: _Plan, rng: np.random.Generator) -> tuple[gpd.GeoDataFrame, 
     rows = [rows[i] for i in rng.permutation(len(rows))]
     declared = {site_id: f"declared-{i + 1:02d}" for i, (site_id, *_) in enumerate(rows)}
     west, north = CENTRE_M[0] - SHAPE_PX[1] * GSD_M / 2, CENTRE_M[1] + SHAPE_PX[0] * GSD_M / 2
-    points = gpd.GeoSeries([shapely.Point(west + x, north - y) for *_, (x, y) in rows], crs=WGS84).to_crs("EPSG:4326")
+    points = gpd.GeoSeries([shapely.Point(west + x, north - y) for *_, (x, y) in rows], crs=CRS).to_crs("EPSG:4326")
     n = len(rows)
     columns = {
         "id": list(declared.values()),

@@ -16,7 +16,7 @@ from rasterio.features import rasterize
 
 from overwatt.models.simulate.drawing import Thing
 
-WGS84 = "EPSG:32626"
+CRS = "EPSG:32626"
 CENTRE_M = (500_000.0, 4_982_950.0)
 """UTM 26N coordinates of 27.0 W, 45.0 N: open Atlantic, so that no scene can be mistaken for a real place."""
 UNIT_MARGIN = 0.25
@@ -75,11 +75,11 @@ def frame_scene(things: list[Thing], optical: np.ndarray, gsd_m: float) -> Scene
     instance = _raster([(truth.geometry.iloc[i], int(i) + 1) for i in order], shape_px, transform, "uint16")
     machines = _machines(kept, west, north)
     unit = _raster([(box, 1) for box in _middles(machines)], shape_px, transform, "uint8")
-    return Scene(optical, building, cooling, transform, WGS84, truth, instance, unit, machines)
+    return Scene(optical, building, cooling, transform, CRS, truth, instance, unit, machines)
 
 
 def _machines(things: list[Thing], west: float, north: float) -> np.ndarray:
-    """Return (n, 6): truth row, x, y in the WGS84, sides in metres, angle, of all machines."""
+    """Return (n, 6): truth row, x, y in the CRS, sides in metres, angle, of all machines."""
     rows = [
         np.column_stack([np.full(len(t.machines), i, dtype=float), t.machines])
         for i, t in enumerate(things)
@@ -145,4 +145,4 @@ def _truth(
         "unit_area_m2": np.array([t.unit_area_m2 for t in kept], dtype=float),
         "capacity_kw": np.array([t.capacity_kw for t in kept], dtype=float),
     }
-    return gpd.GeoDataFrame(columns, geometry=list(outlines[seen]), crs=WGS84), kept
+    return gpd.GeoDataFrame(columns, geometry=list(outlines[seen]), crs=CRS), kept

@@ -43,7 +43,7 @@ def merge_footprints(
     Args:
         parts: tables of `vectorize_tile`, in any order.
         transform: pixel to map coordinates.
-        crs: WGS84 of the map coordinates; None for an image without georeference, whose footprints stay in pixels.
+        crs: CRS of the map coordinates; None for an image without georeference, whose footprints stay in pixels.
         gsd_m: ground sampling distance, m per pixel; for the size thresholds, and for areas without georeference.
         scene: name of the image.
         settings: thresholds.
@@ -75,7 +75,7 @@ def merge_footprints(
         regularise(g, tolerance) if walls else simplify(g, tolerance)
         for g, walls in zip(objects["geometry"], building, strict=True)
     ]
-    # geodesic on the WGS84 ellipsoid where there is a WGS84; pixel areas otherwise
+    # geodesic on the WGS84 ellipsoid where there is a CRS; pixel areas otherwise
     mapped = to_lonlat(geometry, transform, crs)
     area = [abs(GEOD.geometry_area_perimeter(g)[0]) for g in mapped] if crs else [g.area * gsd_m**2 for g in geometry]
     return conform(

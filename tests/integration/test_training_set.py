@@ -22,7 +22,7 @@ from tests.integration.test_catalog import Handler, StacServer
 from tests.support import names, naming
 
 SIDE_PX, GSD_M = 320, 2.0
-WGS84 = "EPSG:32626"
+CRS = "EPSG:32626"
 SEEDS = {"A": (31, 21), "B": (23, 55), "C": (57, 89)}
 """Scenes of three counties; chosen because each county has data centers and other large roofs."""
 
@@ -64,7 +64,7 @@ def server(tmp_path):
 
 
 def lonlat(frame):
-    return frame.set_crs(WGS84, allow_override=True).to_crs("OGC:CRS84")
+    return frame.set_crs(CRS, allow_override=True).to_crs("OGC:CRS84")
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def write_cog(path, pixels, transform, crs):
 BANDS = [{"name": n, "common_name": n.lower()} for n in ("Red", "Green", "Blue", "NIR")]
 
 
-def add_item(server, name, pixels, transform, crs=WGS84, when="2023-06-01T10:00:00Z", asset="image", gsd=GSD_M):
+def add_item(server, name, pixels, transform, crs=CRS, when="2023-06-01T10:00:00Z", asset="image", gsd=GSD_M):
     write_cog(server.folder / f"{name}.tif", pixels, transform, crs)
     ny, nx = pixels.shape[1:]
     to = Transformer.from_crs(crs, "OGC:CRS84", always_xy=True)

@@ -131,7 +131,7 @@ def _table(path: Path) -> gpd.GeoDataFrame:
         raise RegistryError(f"{path.name}: not a readable table; give GeoParquet or CSV in UTF-8") from error
     if isinstance(frame, gpd.GeoDataFrame):
         if frame.crs is None:
-            raise RegistryError(f"{path.name}: no WGS84; store the file with one")
+            raise RegistryError(f"{path.name}: no CRS; store the file with one")
         return frame.to_crs(WGS84)
     texts = frame["outline"] if "outline" in frame else pd.Series([None] * len(frame), dtype="object")
     try:

@@ -161,7 +161,7 @@ def write_table(folder: Path, name: str, frame: gpd.GeoDataFrame | pd.DataFrame)
     """Write a table as (Geo)Parquet and CSV.
 
     GeoParquet 1.1, zstd, bbox covering; rows as given by the caller (Hilbert-sorted there).
-    CSV has lon/lat of a point inside each geometry (pixels where there is no WGS84), and no cell that
+    CSV has lon/lat of a point inside each geometry (pixels where there is no CRS), and no cell that
     a spreadsheet would run.
     """
     paths = [write_parquet(folder, name, frame), folder / f"{name}.csv"]

@@ -52,7 +52,7 @@ def load_stack(paths: Sequence[Path | str], *, unit: Unit) -> tuple[xr.DataArray
     Raises:
         ConfigError: no file is given, or the unit is unknown.
         AssetReadError: a file cannot be read, or its values contradict the unit.
-        GridError: a file has no WGS84 or another grid than the first, or the stack would be too large.
+        GridError: a file has no CRS or another grid than the first, or the stack would be too large.
     """
     files = [Path(p) for p in paths]
     if not files:
@@ -87,7 +87,7 @@ def _headers(files: Sequence[Path]) -> tuple[GeoBox, list[int]]:
         try:
             with rasterio.open(path, driver=_tiff(path)) as file:
                 if file.crs is None:
-                    raise GridError(f"{path.name}: has no WGS84; give a georeferenced GeoTIFF")
+                    raise GridError(f"{path.name}: has no CRS; give a georeferenced GeoTIFF")
                 grids.append(own := GeoBox((file.height, file.width), file.transform, file.crs.to_string()))
                 counts.append(file.count)
         except (RasterioError, OSError) as error:

@@ -148,7 +148,7 @@ def open_excess(path: Path, source: Source, card: ModelCard) -> ExcessRaster:
     Raises:
         ModelContractError: the weights take no thermal bands or another number of them, or pixels exceed `MAX_GSD_M`.
         AssetReadError: the file is missing, damaged, too large or not floating-point, or has no or impossible values.
-        GridError: the file or the image has no WGS84, or they do not overlap.
+        GridError: the file or the image has no CRS, or they do not overlap.
     """
     if not card.thermal_bands:
         raise ModelContractError(
@@ -157,7 +157,7 @@ def open_excess(path: Path, source: Source, card: ModelCard) -> ExcessRaster:
         )
     if source.geobox is None:
         raise GridError(
-            f"thermal {path.name}: image {source.name} has no WGS84, so the two cannot be aligned; give it one"
+            f"thermal {path.name}: image {source.name} has no CRS, so the two cannot be aligned; give it one"
         )
     if not path.is_file():
         raise AssetReadError(f"thermal {path}: no such file", str(path))
@@ -189,7 +189,7 @@ def _check_header(file: rasterio.DatasetReader, path: Path, source: Source, card
             f"thermal {path.name}: {file.count} bands; weights '{card.name}' take {', '.join(card.thermal_bands)}"
         )
     if file.crs is None:
-        raise GridError(f"thermal {path.name}: no WGS84; give it one (gdal_edit.py -a_srs EPSG:… {path.name})")
+        raise GridError(f"thermal {path.name}: no CRS; give it one (gdal_edit.py -a_srs EPSG:… {path.name})")
     gsd_m, _ = ground_gsd(file, path.name)
     if gsd_m > MAX_GSD_M:
         raise ModelContractError(

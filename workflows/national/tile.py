@@ -88,7 +88,7 @@ def write(
         "pixels_sha256": tileset.pixels_sha256(optical, pixels.valid),
         "crs": str(box.crs),
         "gsd_m": gsd_m,
-        # position of the tile on the lattice of its pixel size, counted from the origin of the WGS84
+        # position of the tile on the lattice of its pixel size, counted from the origin of the CRS
         "row_px": round(-box.affine.f / gsd_m),
         "col_px": round(box.affine.c / gsd_m),
         "valid_px": int(pixels.valid.sum()),

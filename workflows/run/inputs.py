@@ -83,7 +83,7 @@ def open_inputs(workflow: Workflow) -> Inputs:
         if workflow.imagery.path is not None:
             source = open_image(workflow.imagery.path, card)
             if source.geobox is None:
-                raise GridError(f"image {source.name}: no WGS84; a run needs georeferenced imagery")
+                raise GridError(f"image {source.name}: no CRS; a run needs georeferenced imagery")
             if area is not None:
                 crop_to_area(source.geobox, area)
             check_any_valid(source)

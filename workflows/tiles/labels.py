@@ -36,7 +36,6 @@ CLASSES = ("data_center", "other_building", "not_data_center", "cooling_equipmen
 LEFT_OUT = "ignore"
 MAX_COCO_BYTES = 200_000_000  # parsed as a whole, about ten times that in memory; own choice
 MAX_VERTICES = 1_000_000  # per outline; own choice
-_WGS84 = WGS84
 _PEEK = 65_536  # bytes read to detect the format
 
 
@@ -152,7 +151,7 @@ def _parquet(path: Path) -> gpd.GeoDataFrame:
         raise RegistryError(f"{path.name}: not a readable GeoParquet file") from error
     if frame.crs is None:
         raise RegistryError(f"{path.name}: no CRS; store the file with one")
-    return frame.to_crs(_WGS84)
+    return frame.to_crs(WGS84)
 
 
 def _polygons(shape: shapely.Geometry, name: str) -> shapely.Geometry:
@@ -217,7 +216,7 @@ def _from_coco(file: LabelFile, data: dict[str, Any], images: Sequence[Image]) -
             }
         )
     frame = pd.DataFrame(rows, columns=["geometry", "class", "image", "licence"])
-    return gpd.GeoDataFrame(frame, geometry="geometry", crs=_WGS84)
+    return gpd.GeoDataFrame(frame, geometry="geometry", crs=WGS84)
 
 
 def _records(data: dict[str, Any], key: str, needed: tuple[str, ...], name: str) -> list[dict[str, Any]]:

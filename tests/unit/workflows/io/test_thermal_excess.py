@@ -72,7 +72,7 @@ def rasters(tmp_path_factory, image, card):
     holes = KELVIN.copy()
     holes[0, 10:14, 10:14] = np.nan
     return {
-        "same WGS84": open_excess(write_heat(folder / "utm.tif"), image, card),
+        "same CRS": open_excess(write_heat(folder / "utm.tif"), image, card),
         "degrees": open_excess(write_heat(folder / "degrees.tif", crs="EPSG:4326", transform=DEGREES), image, card),
         "holes": open_excess(write_heat(folder / "holes.tif", holes), image, card),
         "another zone": open_excess(
@@ -88,7 +88,7 @@ def _in_zone_27():
     return Affine(5, 0, x - 20, 0, -5, y + 20)
 
 
-@pytest.mark.parametrize("kind", ["same WGS84", "degrees", "holes", "another zone"])
+@pytest.mark.parametrize("kind", ["same CRS", "degrees", "holes", "another zone"])
 @settings(max_examples=20, deadline=None)
 @given(data=st.data())
 def test_a_window_is_a_piece_of_the_whole_and_not_measured_outside(kind, rasters, image, data):
