@@ -76,6 +76,11 @@ class Image:
     _open: dict[str, object] = field(default_factory=dict, compare=False, repr=False, hash=False)
 
     @property
+    def date(self) -> str | None:
+        """None: an image file states no date that can be trusted; the workflow file may (`imagery.date`)."""
+        return None
+
+    @property
     def name(self) -> str:
         """File name."""
         return self.path.name

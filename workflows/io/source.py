@@ -22,6 +22,11 @@ class Source(Protocol):
         ...
 
     @property
+    def date(self) -> str | None:
+        """Acquisition date, ISO 8601, as far as the source states one."""
+        ...
+
+    @property
     def geobox(self) -> GeoBox | None:
         """Lattice; None without georeference."""
         ...

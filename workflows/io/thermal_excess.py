@@ -113,6 +113,11 @@ class WithThermal:
         return self.optical.remote
 
     @property
+    def date(self) -> str | None:
+        """Acquisition date of the optical imagery."""
+        return self.optical.date
+
+    @property
     def geobox(self) -> GeoBox | None:
         """Lattice; None without georeference."""
         return self.optical.geobox

@@ -22,8 +22,7 @@ from overwatt.pipeline.reconcile import ledger
 from overwatt.pipeline.sites import clustering, thermal_anomaly
 from overwatt.pipeline.tables import empty
 from overwatt.workflows.config.run import Workflow
-from overwatt.workflows.io.images import Image
-from overwatt.workflows.io.stac_source import StacSource
+from overwatt.workflows.io.source import Source
 from overwatt.workflows.run.inputs import Inputs
 
 log = logging.getLogger(__name__)
@@ -73,7 +72,7 @@ def analyse(workflow: Workflow, inputs: Inputs, footprints: gpd.GeoDataFrame, lo
     drawn = draw_power(grouped, gsd_m=inputs.source.gsd_m, year=workflow.year, seed=workflow.seed)
     table = training_compute.attach(grouped, drawn, training_compute.estimate(drawn, year=workflow.year))
     # a date in the settings has priority over that of the catalogue
-    image_date = workflow.imagery.date or (inputs.source.date if isinstance(inputs.source, StacSource) else None)
+    image_date = workflow.imagery.date or inputs.source.date
     table = table.assign(image_date=pd.array([image_date] * len(table), dtype="string"))
     heat, looks = empty("thermal"), empty("thermal_looks")
     if inputs.stack_box is not None and len(table):
@@ -96,7 +95,7 @@ def analyse(workflow: Workflow, inputs: Inputs, footprints: gpd.GeoDataFrame, lo
     return Tables(footprints, table, heat, looks, near, ranked, looked, unseen)
 
 
-def _extent(source: Image | StacSource) -> shapely.Geometry:
+def _extent(source: Source) -> shapely.Geometry:
     """Bounds of the image in degrees, for a run without an area of interest."""
     assert source.geobox is not None
     return shapely.box(*source.geobox.geographic_extent.boundingbox)

@@ -23,8 +23,8 @@ from overwatt.models.detector.sensors import weights_of
 from overwatt.pipeline.tables import empty
 from overwatt.workflows.config.run import Workflow
 from overwatt.workflows.io import registries, run_folder
-from overwatt.workflows.io.images import Image, check_any_valid, content_sha256, open_image
-from overwatt.workflows.io.stac_source import StacSource, open_stac
+from overwatt.workflows.io.images import check_any_valid, content_sha256, open_image
+from overwatt.workflows.io.source import Source
 from overwatt.workflows.io.temperature_stack import load_stack
 from overwatt.workflows.io.thermal_excess import ExcessRaster, open_excess
 from overwatt.workflows.io.vectors import read_vector
@@ -52,7 +52,7 @@ class Inputs:
     """
 
     area: Area | None
-    source: Image | StacSource | None
+    source: Source | None
     card: ModelCard
     weights: Path
     declared: gpd.GeoDataFrame
@@ -75,24 +75,26 @@ def open_inputs(workflow: Workflow) -> Inputs:
     card = verified(weights)  # now: a hash that differs must not come out in a worker
     card = narrow.narrowed(card) if narrow else card
     area = area_from_setting(workflow.area, Path.cwd(), workflow.name) if workflow.area is not None else None
-    source: Image | StacSource | None = None
+    source: Source | None = None
     hashes = {"weights": card.weights_sha256}
     if workflow.sites is None:
         if area is not None:
             check_size(area, card.gsd_m)  # before a catalogue is searched
         if workflow.imagery.path is not None:
-            source = open_image(workflow.imagery.path, card)
-            if source.geobox is None:
-                raise GridError(f"image {source.name}: no CRS; a run needs georeferenced imagery")
+            source = image = open_image(workflow.imagery.path, card)
+            if image.geobox is None:
+                raise GridError(f"image {image.name}: no CRS; a run needs georeferenced imagery")
             if area is not None:
-                crop_to_area(source.geobox, area)
-            check_any_valid(source)
-            hashes["imagery"] = source.sha256
+                crop_to_area(image.geobox, area)
+            check_any_valid(image)
+            hashes["imagery"] = image.sha256
         else:
             assert workflow.imagery.stac is not None and area is not None
-            source = open_stac(workflow.imagery.stac, area, card)
+            from overwatt.workflows.io.stac_source import open_stac  # its libraries are slow to import
+
+            source = catalogue = open_stac(workflow.imagery.stac, area, card)
             # a STAC source is identified by its items, not by the content of its files
-            hashes["imagery"] = run_folder.key(source.sha256)
+            hashes["imagery"] = run_folder.key(catalogue.sha256)
     heat = None
     if source is not None and workflow.imagery.thermal_excess is not None:
         heat = open_excess(workflow.imagery.thermal_excess, source, card)

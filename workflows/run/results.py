@@ -25,8 +25,7 @@ from overwatt.pipeline.report import page, rasters, wording
 from overwatt.pipeline.report.page import ReportData
 from overwatt.workflows.config.run import Workflow
 from overwatt.workflows.io import registries, run_folder
-from overwatt.workflows.io.images import Image
-from overwatt.workflows.io.stac_source import StacSource
+from overwatt.workflows.io.source import Source
 from overwatt.workflows.io.vectors import lonlat_to_pixels
 from overwatt.workflows.run.analysis import Tables
 from overwatt.workflows.run.inputs import Inputs
@@ -156,7 +155,7 @@ def _scores(inputs: Inputs) -> str:
     )
 
 
-def _decimated(source: Image | StacSource, outcomes: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray, GeoBox]:
+def _decimated(source: Source, outcomes: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray, GeoBox]:
     """The part of the image that has tiles, averaged to about `BASEMAP_PX` piece by piece; void where a read fails."""
     assert source.geobox is not None
     cores = [o["core"] for o in outcomes]
@@ -184,7 +183,7 @@ def _decimated(source: Image | StacSource, outcomes: list[dict[str, Any]]) -> tu
     return rgb, valid, GeoBox((ny, nx), affine, source.geobox.crs)
 
 
-def _chips(source: Image | StacSource, tables: Tables, limit: int) -> dict[str, bytes]:
+def _chips(source: Source, tables: Tables, limit: int) -> dict[str, bytes]:
     """Image chips of at most `limit` ledger entries in rank order: of the site, else of the declared location."""
     chips: dict[str, bytes] = {}
     site_shape = dict(zip(tables.sites["site_id"], tables.sites.geometry, strict=True)) if len(tables.sites) else {}
@@ -204,7 +203,7 @@ def _chips(source: Image | StacSource, tables: Tables, limit: int) -> dict[str, 
     return chips
 
 
-def _chip(source: Image | StacSource, shape: shapely.Geometry, tables: Tables, margin_m: float = 150.0) -> bytes:
+def _chip(source: Source, shape: shapely.Geometry, tables: Tables, margin_m: float = 150.0) -> bytes:
     """A square image chip around a shape; the margin of 150 m shows the surroundings (own choice)."""
     assert source.geobox is not None
     pixels = lonlat_to_pixels([shape], source.geobox)[0]

@@ -28,8 +28,7 @@ from overwatt.pipeline.tables import conform
 from overwatt.workflows.config.run import Workflow
 from overwatt.workflows.io import run_folder
 from overwatt.workflows.io.cog import ProbabilityRaster
-from overwatt.workflows.io.images import Image
-from overwatt.workflows.io.stac_source import StacSource
+from overwatt.workflows.io.source import Source
 from overwatt.workflows.io.thermal_excess import WithThermal
 from overwatt.workflows.run import cluster, part_keys
 from overwatt.workflows.run.inputs import Inputs
@@ -38,7 +37,7 @@ from overwatt.workflows.run.progress import Progress
 log = logging.getLogger(__name__)
 
 
-def plan_tiles(source: Image | StacSource, area: Area | None, tile_px: int) -> list[Tile]:
+def plan_tiles(source: Source, area: Area | None, tile_px: int) -> list[Tile]:
     """Return the tiles of the source's lattice that intersect the bounds of the area.
 
     Args:
@@ -173,7 +172,7 @@ def _described_before(parts: Path) -> str:
     return file.read_text(encoding="utf-8") if file.is_file() else ""
 
 
-def looked_at_row(tile: Tile, source: Image | StacSource, valid: np.ndarray | None, reason: str) -> dict[str, object]:
+def looked_at_row(tile: Tile, source: Source, valid: np.ndarray | None, reason: str) -> dict[str, object]:
     """Return a row of `looked_at`: its geometry is the part imaged and screened, or the whole cell if the tile failed.
 
     Args:
