@@ -1,1 +1,0 @@
-../../overwatt/__init__.py
