@@ -83,7 +83,10 @@ def random_view(rng: np.random.Generator, gsd_m: float) -> View:
     # coarse pictures come from orbit, through the whole atmosphere
     haze = float(rng.choice([0.0, rng.uniform(0, 0.3)])) if gsd_m < 4 else float(rng.uniform(0.05, 0.4))
     fog = float(rng.uniform(150, 215))
-    shift = tuple(float(x) for x in rng.normal(0, 0.45, 4).clip(-1, 1)) if rng.random() < 0.3 else (0.0,) * 4
+    shift = (0.0, 0.0, 0.0, 0.0)
+    if rng.random() < 0.3:
+        red_y, red_x, blue_y, blue_x = (float(x) for x in rng.normal(0, 0.45, 4).clip(-1, 1))
+        shift = (red_y, red_x, blue_y, blue_x)
     return View(
         sun_azimuth_deg=azimuth,
         sun_elevation_deg=float(rng.uniform(24, 72)),
@@ -103,7 +106,7 @@ def random_view(rng: np.random.Generator, gsd_m: float) -> View:
         noise=float(rng.gamma(1.6, 1.3)),
         grain=float(rng.gamma(1.2, 0.8)),
         ceiling=float(rng.choice([255.0, rng.uniform(205, 250)], p=[0.7, 0.3])),
-        shift_px=shift,  # type: ignore[arg-type]
+        shift_px=shift,
         jpeg_quality=int(rng.choice([0, int(rng.integers(70, 96)), int(rng.integers(28, 70))], p=[0.15, 0.6, 0.25])),
         seam=bool(rng.random() < 0.08),
         labels=int(rng.integers(1, 7)) if gsd_m < 3 and rng.random() < 0.08 else 0,
