@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,8 @@ BUILDING_CODES = (0, OTHER, DATA_CENTER, NOT_CENTER, IGNORE)
 COOLING_CODES = (0, 1, IGNORE)
 MAX_INDEX_BYTES = 500_000_000  # far above a national index (own choice); a larger file is not an index
 MAX_TILE_PX = 4096  # side of a tile: 16.8 million pixels, 84 MB with its mask
+Row = Mapping[str, Any] | pd.Series
+"""One row of an index of tiles."""
 MAX_BYTES = 8_000_000_000  # of pictures in memory; a training holds all of them at once
 _BYTES_PX = 8  # per pixel of a Picture: 3 bands, validity, two masks, 16-bit instances
 
@@ -205,7 +207,7 @@ def pixels_sha256(optical: np.ndarray, valid: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def read_tile(folder: Path, row: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # noqa: ANN401  # a row of the index
+def read_tile(folder: Path, row: Row) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Read the tile of an index row: optical (3, y, x) uint8, valid (y, x) bool, mask (3, y, x) uint16.
 
     Raises:
@@ -225,7 +227,7 @@ def read_tile(folder: Path, row: Any) -> tuple[np.ndarray, np.ndarray, np.ndarra
     return layers[:3], layers[3] > 0, mask
 
 
-def _picture(folder: Path, row: Any, weight: float) -> Picture:  # noqa: ANN401
+def _picture(folder: Path, row: Row, weight: float) -> Picture:
     optical, valid, mask = read_tile(folder, row)
     return Picture(
         name=f"{row['image']} {row['tile_id']}",
@@ -248,7 +250,7 @@ def _inside(folder: Path, text: str) -> Path:
     return path
 
 
-def _shape(folder: Path, row: Any) -> tuple[int, int]:  # noqa: ANN401
+def _shape(folder: Path, row: Row) -> tuple[int, int]:
     with _open(_inside(folder, row["path"])) as source:
         return source.height, source.width
 
