@@ -171,7 +171,7 @@ def fields(given: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-def _value(name: str, value: object) -> Any:  # noqa: ANN401 - text, number or flag, as the field asks
+def _value(name: str, value: object) -> str | bool | float:
     kind = FIELDS[name][0]
     if kind == "text":
         if name == "date" and isinstance(value, int) and not isinstance(value, bool):

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -146,7 +147,7 @@ def with_probe(page: str, script: str) -> str:
     return page.replace("</body>", f"<script>{script}</script></body>")
 
 
-def ask(tmp_path: Path, page: str, script: str, *options: str) -> object:
+def ask(tmp_path: Path, page: str, script: str, *options: str) -> Any:
     file = tmp_path / "report.html"
     file.write_text(with_probe(page, script), encoding="utf-8")
     dom, console = browse(file, "--dump-dom", *options)
@@ -237,7 +238,7 @@ def test_map_and_lists_point_at_each_other(tmp_path: Path, page: str) -> None:
       document.querySelectorAll("#ledger .rank")[3].click();
       out.push(chosen(), Array.from(document.querySelectorAll(".leaflet-tooltip b")).pop().textContent);
       return out;"""
-    second, focus, fourth, tip = ask(tmp_path, page, script)  # type: ignore[misc]
+    second, focus, fourth, tip = ask(tmp_path, page, script)
     assert second == ["card-2", "card-2"]
     assert focus == "card-2"
     assert fourth == ["card-4", "card-4"]
@@ -247,7 +248,7 @@ def test_map_and_lists_point_at_each_other(tmp_path: Path, page: str) -> None:
 @pytest.mark.parametrize("width", [1400, 520])
 def test_nothing_is_wider_than_the_window(tmp_path: Path, page: str, width: int) -> None:
     script = "return [document.documentElement.scrollWidth, innerWidth];"
-    wide, inner = ask(tmp_path, page, script, f"--window-size={width},900")  # type: ignore[misc]
+    wide, inner = ask(tmp_path, page, script, f"--window-size={width},900")
     assert inner == width
     assert wide <= inner
 
@@ -284,6 +285,6 @@ def test_five_hundred_sites_stay_usable(tmp_path: Path) -> None:
       var start = performance.now(), head = document.querySelectorAll("#ledger th button")[4];
       head.click(); document.body.offsetHeight;
       return [performance.now() - start, document.querySelectorAll(".pin").length];"""
-    took_ms, pins = ask(tmp_path, render_report(report(500)), script)  # type: ignore[misc]
+    took_ms, pins = ask(tmp_path, render_report(report(500)), script)
     assert pins == 501
     assert took_ms < 5000

@@ -94,7 +94,7 @@ def _finding(value: object, disposition: str, name: str) -> str:
 
 
 def _time(value: object, disposition: str, name: str) -> pd.Timestamp:
-    if value is None or pd.isna(value):  # type: ignore[call-overload]
+    if value is None or value is pd.NaT or value is pd.NA or value != value:  # NaN differs from itself
         return _EARLIEST
     try:
         moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value).strip())
