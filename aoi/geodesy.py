@@ -90,12 +90,30 @@ def chord(distance_m: float) -> float:
     return 2.0 * math.sin(distance_m / EARTH_RADIUS_M / 2.0)
 
 
-def to_lonlat(geometry: list[shapely.Polygon], transform: Affine | None, crs: str | None) -> list[shapely.Polygon]:
-    """Move polygons from pixels to WGS84 longitude and latitude; without a CRS they stay in pixels."""
+def to_lonlat(geometry: list[shapely.Polygon], transform: Affine | None, crs: str | None) -> list[shapely.Geometry]:
+    """Move polygons from pixels to WGS84 longitude and latitude; without a CRS they stay in pixels.
+
+    One that crosses 180 degrees is cut there, into parts on both sides (RFC 7946, section 3.1.9).
+    """
     if crs is None or transform is None:
         return geometry
     move = pixels_to_lonlat(transform, crs)
-    return [shapely.transform(g, move) for g in geometry]
+    return [_cut_at_180(shapely.transform(g, move)) for g in geometry]
+
+
+def _cut_at_180(polygon: shapely.Geometry) -> shapely.Geometry:
+    """Return lon/lat polygons, cut at the antimeridian if their vertices lie on both sides of it."""
+    west, _, east, _ = polygon.bounds if not polygon.is_empty else (0.0, 0.0, 0.0, 0.0)
+    if east - west <= 180.0:  # nothing that lies in one image is wider
+        return polygon
+    whole = shapely.transform(polygon, lambda xy: np.column_stack([xy[:, 0] % 360.0, xy[:, 1]]))
+    whole = whole if whole.is_valid else shapely.make_valid(whole)
+    parts: list[shapely.Geometry] = []
+    for left, turn in ((0.0, 0.0), (180.0, 360.0)):
+        side = shapely.intersection(whole, shapely.box(left, -90.0, left + 180.0, 90.0))
+        side = shapely.transform(side, lambda xy, turn=turn: xy - [turn, 0.0])
+        parts += [p for p in shapely.get_parts(side) if p.geom_type == "Polygon" and p.area > 0]
+    return shapely.MultiPolygon(parts)
 
 
 def pixels_to_lonlat(transform: Affine, crs: str) -> Callable[[np.ndarray], np.ndarray]:

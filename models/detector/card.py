@@ -24,6 +24,8 @@ NOVELTY_STEP = 1 / 32
 """Novelty per count of an inference result: 1, the level of the training areas, is 32 of 255 counts."""
 UNIT_GSD_M = 0.6
 """Machines are counted where pixels are at most this large: a chiller is 2.3 m wide, the gaps are half of that."""
+GSD_TOLERANCE = 0.01
+"""Relative difference of a pixel's side on the ground from its nominal one: map scales of UTM differ by up to this."""
 MAX_WEIGHTS_BYTES = 25_000_000
 """Largest weights file that is read or written; all in the repository together stay below it."""
 MAX_CARD_BYTES = 1_000_000
@@ -127,13 +129,15 @@ def check_fits(card: ModelCard, *, bands: tuple[str, ...], gsd_m: float, units: 
         )
     # finer imagery can be averaged to the network's pixels, coarser imagery cannot be sharpened
     low, high = card.gsd_range_m
-    if not low <= gsd_m <= high:
+    # nominal sizes: a pixel of 10 cm on a UTM grid has 9.996 cm on the ground
+    if not low * (1 - GSD_TOLERANCE) <= gsd_m <= high * (1 + GSD_TOLERANCE):
         raise ModelContractError(
             f"{source}: ground sampling distance {gsd_m:g} m is outside {low:g}-{high:g} m, "
             f"the range of weights '{card.name}'; use other imagery or weights, or the profile of its sensor"
         )
     if units != card.units:
-        raise ModelContractError(f"{source}: units '{units}', but weights '{card.name}' need '{card.units}'")
+        helps = "; give the 8-bit true-colour image of the product" if card.units == "display_uint8" else ""
+        raise ModelContractError(f"{source}: units '{units}', but weights '{card.name}' need '{card.units}'{helps}")
 
 
 def load_card(path: Path) -> ModelCard:

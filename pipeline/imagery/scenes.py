@@ -60,10 +60,19 @@ def time_then_id(item: pystac.Item) -> tuple[datetime, str]:
 
 
 def footprint_of(item: pystac.Item) -> BaseGeometry:
-    """Return the footprint of the item within ±180 degrees, empty if it states none."""
-    if item.geometry is None:
-        return box(*item.bbox[:2], *item.bbox[len(item.bbox) // 2 :][:2]) if item.bbox else shapely.Polygon()
-    try:
-        return from_geojson(item.geometry).geometry
-    except GridError:
-        return shapely.make_valid(shapely.geometry.shape(item.geometry))
+    """Return the polygons of the item's footprint within ±180 degrees, empty if it states none."""
+    shape: BaseGeometry = shapely.Polygon()
+    if item.geometry is not None:
+        try:
+            return from_geojson(item.geometry).geometry
+        except GridError:  # it crosses itself, or has longitudes beyond 180: no reason to search less ground
+            shape = shapely.make_valid(shapely.geometry.shape(item.geometry))
+    elif item.bbox:
+        west, south, east, north = (*item.bbox[:2], *item.bbox[len(item.bbox) // 2 :][:2])
+        shape = box(west, south, east + 360.0 * (west > east), north)
+    turned = []
+    for west in (-540.0, -180.0, 180.0):  # each turn of the globe, brought back to ±180
+        part = shape.intersection(box(west, -90.0, west + 360.0, 90.0))
+        turned.append(shapely.transform(part, lambda xy, west=west: xy - [west + 180.0, 0.0]))
+    found = [p for p in shapely.get_parts(shapely.get_parts(turned)) if p.geom_type in ("Polygon", "MultiPolygon")]
+    return shapely.union_all(found) if found else shapely.Polygon()

@@ -1,32 +1,22 @@
-"""The catalogue stage against a real STAC API over loopback: search, paging, retries, reading.
+"""The search of a catalogue against a real STAC API over loopback: paging, retries, selection, signatures."""
 
-The server below is small but real: it answers the landing page, /collections and /search (GET
-and POST, with paging links), and serves GeoTIFFs in byte ranges, as cloud storage does.
-"""
-
-import json
-import logging
-import re
 import socket
-import threading
-from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, urlencode, urlparse
+from datetime import UTC, datetime
 
 import numpy as np
 import pystac
 import pytest
 import rasterio
-import stamina
 from affine import Affine
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 from shapely.geometry import box, mapping, shape
 
 from overwatt.aoi.area import from_bbox
-from overwatt.aoi.errors import AssetReadError, CatalogError
+from overwatt.aoi.errors import CatalogError
 from overwatt.pipeline.imagery.scenes import covered_share, latest_coverage
-from overwatt.workflows.io.stac_api import SensorSource, _signed, load, search
+from overwatt.workflows.io.stac_api import SensorSource, _signed, search
+from tests.stac_server import CONFORMS, serving
 from tests.support import naming
 
 # odc-geo 0.5.3 and pystac-client use calls that their newest dependencies announce to drop
@@ -37,130 +27,6 @@ pytestmark = [
 
 PIXEL_M, SIDE_PX = 10.0, 64
 WEST_M, NORTH_M = 400_000.0, 4_000_640.0
-CONFORMS = [
-    "https://api.stacspec.org/v1.0.0/core",
-    "https://api.stacspec.org/v1.0.0/item-search",
-    "https://api.stacspec.org/v1.0.0/item-search#query",
-]
-
-
-class StacServer(ThreadingHTTPServer):
-    """A STAC API over loopback; `failures` holds the statuses to answer /search with first."""
-
-    daemon_threads = True
-
-    def __init__(self, folder):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.folder, self.items, self.failures, self.log = folder, [], [], []
-        self.methods, self.page, self.conforms = ("GET", "POST"), 2, CONFORMS
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-    def requests(self, path):
-        return [entry for entry in self.log if entry[1].startswith(path)]
-
-    def matching(self, query):
-        wanted = shape(query["intersects"])
-        limit = (query.get("query") or {}).get("eo:cloud_cover", {}).get("lte", 100)
-        start, _, end = (query.get("datetime") or "0/9").partition("/")
-        return [
-            item
-            for item in self.items
-            if item["collection"] in query["collections"]
-            and shape(item["geometry"]).intersects(wanted)
-            and item["properties"].get("eo:cloud_cover", 0) <= limit
-            and start <= item["properties"]["datetime"] <= (end or start)
-        ]
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *args):
-        pass
-
-    def do_HEAD(self):
-        self.do_GET()
-
-    def do_GET(self):
-        path, query = urlparse(self.path).path, parse_qs(urlparse(self.path).query)
-        self.server.log.append((self.command, self.path, self.headers.get("Range")))
-        url = self.server.url
-        if path == "/":
-            links = [{"rel": "self", "href": f"{url}/"}, {"rel": "root", "href": f"{url}/"}]
-            links += [
-                {"rel": "search", "type": "application/geo+json", "href": f"{url}/search", "method": m}
-                for m in self.server.methods
-            ]
-            self.answer(
-                {
-                    "type": "Catalog",
-                    "id": "test",
-                    "stac_version": "1.0.0",
-                    "description": "test",
-                    "conformsTo": self.server.conforms,
-                    "links": links,
-                }
-            )
-        elif path == "/search":
-            flat = {k: v[0] for k, v in query.items()}
-            flat["collections"] = flat["collections"].split(",")
-            flat["intersects"] = json.loads(flat["intersects"])
-            self.search(flat)
-        elif path.startswith("/token/"):
-            expiry = datetime.now(UTC) + timedelta(hours=1)
-            self.answer({"msft:expiry": expiry.isoformat(), "token": "sig=SECRET"})
-        elif (file := self.server.folder / path.lstrip("/")).is_file():
-            self.serve(file.read_bytes())
-        else:
-            self.answer({"code": "NotFound"}, 404)
-
-    def do_POST(self):
-        query = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.log.append((self.command, self.path, query))
-        self.search(query)
-
-    def search(self, query):
-        if self.server.failures and (status := self.server.failures.pop(0)):
-            self.answer({"description": f"status {status}, see https://host/x?sig=SECRET"}, status)
-            return
-        found, start, size = self.server.matching(query), int(query.get("token", 0)), self.server.page
-        links = []
-        if start + size < len(found):
-            following = {**query, "token": start + size}
-            link = {"rel": "next", "type": "application/geo+json", "href": f"{self.server.url}/search"}
-            if self.command == "POST":
-                link |= {"method": "POST", "body": following}
-            else:
-                following |= {"collections": ",".join(query["collections"])}
-                following |= {"intersects": json.dumps(query["intersects"])}
-                link["href"] += "?" + urlencode(following)
-            links.append(link)
-        page = found[start : start + size]
-        self.answer({"type": "FeatureCollection", "features": page, "links": links})
-
-    def serve(self, data):
-        match = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
-        first = int(match[1]) if match else 0
-        last = min(int(match[2]), len(data) - 1) if match and match[2] else len(data) - 1
-        self.send_response(206 if match else 200)
-        if match:
-            self.send_header("Content-Range", f"bytes {first}-{last}/{len(data)}")
-        self.send_header("Accept-Ranges", "bytes")
-        self.body(data[first : last + 1], "image/tiff")
-
-    def answer(self, content, status=200):
-        self.send_response(status)
-        self.body(json.dumps(content).encode(), "application/json")
-
-    def body(self, data, kind):
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(data)
 
 
 @pytest.fixture(autouse=True)
@@ -178,12 +44,8 @@ def _loopback_only(monkeypatch):
 
 @pytest.fixture
 def server(tmp_path):
-    with StacServer(tmp_path) as running, stamina.set_testing(True, attempts=3):
-        thread = threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True)
-        thread.start()
+    with serving(tmp_path) as running:
         yield running
-        running.shutdown()
-        thread.join(timeout=5)
 
 
 def pixels(value):
@@ -362,62 +224,6 @@ def test_only_http_addresses_are_searched(url):
         SensorSource("https://example.org", "c", ("image",), sign="aws")
 
 
-def test_load_gives_the_right_pixels(server):
-    add(server, "i", "2023-06-01T10:00:00Z", value=1000)
-    add(server, "j", "2023-06-02T10:00:00Z", value=3000)
-    items = search(area(), source(server))
-    data = load(items, grid(), ["image"])
-    assert data["image"].dims == ("time", "y", "x")
-    assert data["image"].dtype == np.uint16
-    np.testing.assert_array_equal(data["image"].values, [pixels(1000), pixels(3000)])
-    window = load(items[1:], grid(y0=10, x0=20, ny=7, nx=9), ["image"], sign="planetary_computer")
-    np.testing.assert_array_equal(window["image"].values[0], pixels(3000)[10:17, 20:29])
-    assert {urlparse(entry[1]).path for entry in server.log if ".tif" in entry[1]} == {"/i.tif", "/j.tif"}
-
-
-def test_load_bands_of_one_image_by_their_common_names(server):
-    """NAIP's layout: one asset of four bands, 8-bit, no nodata stated."""
-    add(server, "naip", "2023-06-01T10:00:00Z")
-    bands = np.stack([np.full((SIDE_PX, SIDE_PX), shade, dtype=np.uint8) for shade in (10, 20, 30, 40)])
-    with rasterio.open(server.folder / "naip.tif") as file:
-        profile = file.profile | {"dtype": "uint8", "count": 4, "nodata": None}
-    with rasterio.open(server.folder / "naip.tif", "w", **profile) as file:
-        file.write(bands)
-    names = ("Red", "Green", "Blue", "NIR")
-    image = server.items[0]["assets"]["image"]
-    image["eo:bands"] = [{"name": n, "common_name": n.lower()} for n in names]
-    del image["raster:bands"]
-    server.items[0]["stac_extensions"].pop()
-    server.items[0]["stac_extensions"].append("https://stac-extensions.github.io/eo/v1.0.0/schema.json")
-    items = search(area(), source(server))
-    wanted = ["red", "green", "blue"]
-    data = load(items, grid(y0=60, ny=8), wanted, dtype="uint8", nodata=0)
-    for name, shade in zip(wanted, (10, 20, 30), strict=True):
-        assert data[name].dtype == np.uint8
-        assert (data[name].values[0, :4] == shade).all()
-        assert (data[name].values[0, 4:] == 0).all()
-
-
-def test_load_outside_the_image_is_nodata(server):
-    add(server, "i", "2023-06-01T10:00:00Z", value=1000)
-    values = load(search(area(), source(server)), grid(y0=60, nx=4, ny=8), ["image"])["image"].values[0]
-    np.testing.assert_array_equal(values[:4], pixels(1000)[60:, :4])
-    assert (values[4:] == 0).all()
-
-
-def test_mosaic_shows_the_newest_on_top(server):
-    half = SIDE_PX // 2
-    add(server, "old", "2019-06-01T10:00:00Z", value=1000)
-    add(server, "new", "2023-06-01T10:00:00Z", value=3000, geobox=grid(x0=half))
-    items = search(area(), source(server))
-    chosen = latest_coverage(items, area())
-    assert [item.id for item in chosen] == ["new", "old"]
-    values = load(chosen, grid(), ["image"], mosaic=True)["image"].values
-    assert values.shape == (1, SIDE_PX, SIDE_PX)
-    np.testing.assert_array_equal(values[0, :, :half], pixels(1000)[:, :half])
-    np.testing.assert_array_equal(values[0, :, half:], pixels(3000)[:, :half])
-
-
 def test_latest_coverage_leaves_out_what_newer_images_show(server):
     add(server, "oldest", "2015-06-01T10:00:00Z")
     add(server, "old", "2019-06-01T10:00:00Z")
@@ -429,50 +235,6 @@ def test_latest_coverage_leaves_out_what_newer_images_show(server):
     assert covered_share(items, wider) == pytest.approx(0.5, abs=0.02)
     assert covered_share([], area()) == 0.0
     assert latest_coverage([], area()) == []
-
-
-def test_unreadable_image_is_named_without_its_signature(server, caplog):
-    add(server, "good", "2023-06-01T10:00:00Z")
-    add(server, "gone", "2023-06-02T10:00:00Z", href=f"{server.url}/gone/away.tif?sig=SECRET")
-    items = search(area(), source(server))
-    with caplog.at_level(logging.DEBUG, logger="odc"), pytest.raises(AssetReadError) as info:
-        load(items, grid(), ["image"])
-    assert info.value.href == f"{server.url}/gone/away.tif?[redacted]"
-    assert "gone/away.tif" in str(info.value)
-    assert "SECRET" not in str(info.value) + caplog.text
-    assert "gone/away.tif" in caplog.text
-
-
-def test_damaged_image_is_named(server):
-    for name, day in (("bad", 1), ("half", 2)):  # two files: GDAL remembers what it read of an address
-        add(server, name, f"2023-06-0{day}T10:00:00Z")
-    bad, half = search(area(), source(server))
-    (server.folder / "bad.tif").write_bytes(b"not a tiff" * 50)
-    whole = (server.folder / "half.tif").read_bytes()
-    (server.folder / "half.tif").write_bytes(whole[: len(whole) // 2])
-    for name, item in (("bad", bad), ("half", half)):
-        with pytest.raises(AssetReadError, match=naming(name)):
-            load([item], grid(), ["image"])
-
-
-def test_unknown_asset_and_no_item_are_named(server):
-    add(server, "i", "2023-06-01T10:00:00Z")
-    with pytest.raises(CatalogError, match=naming("'B99'", "'i'", "image")):
-        load(search(area(), source(server)), grid(), ["B99"])
-    with pytest.raises(CatalogError, match="item"):
-        load([], grid(), ["image"])
-
-
-def test_local_files_are_read_only_where_allowed(server):
-    add(server, "i", "2023-06-01T10:00:00Z", value=1000)
-    server.items[0]["assets"]["image"]["href"] = str(server.folder / "i.tif")
-    items = search(area(), source(server))
-    with pytest.raises(CatalogError, match=naming(f"{server.folder}/i.tif", "http(s)")):
-        load(items, grid(), ["image"])
-    np.testing.assert_array_equal(load(items, grid(), ["image"], allow_local=True)["image"].values[0], pixels(1000))
-    items[0].assets["image"].href = "s3://bucket/i.tif"
-    with pytest.raises(CatalogError, match=naming("'s3://bucket/i.tif'", "http(s)")):
-        load(items, grid(), ["image"], allow_local=True)
 
 
 def test_planetary_computer_tokens_are_fetched_at_read_time(server, monkeypatch):
@@ -488,6 +250,27 @@ def test_planetary_computer_tokens_are_fetched_at_read_time(server, monkeypatch)
     assert _signed(href) == f"{href}?sig=SECRET"
     assert len(server.requests("/token/naipeuwest/naip")) == 1
     planetary_computer.settings.Settings.get.cache_clear()
+
+
+def test_pages_that_go_round_in_a_circle_end(server):
+    for day in range(1, 4):
+        add(server, f"i{day}", f"2023-06-0{day}T10:00:00Z")
+    server.circle = True
+    with pytest.raises(CatalogError, match=naming("no new item", "circle")):
+        search(area(), source(server))
+    assert len(server.requests("/search")) == 4
+
+
+@pytest.mark.parametrize("counted", [3, 5])
+def test_a_search_that_stops_short_of_its_own_count_is_not_the_whole(server, counted):
+    for day in range(1, 4):
+        add(server, f"i{day}", f"2023-06-0{day}T10:00:00Z")
+    server.counted = counted
+    if counted == 3:
+        assert len(search(area(), source(server))) == 3
+    else:
+        with pytest.raises(CatalogError, match=naming("counts 5", "gave 3")):
+            search(area(), source(server))
 
 
 def test_items_come_back_as_pystac_items(server):

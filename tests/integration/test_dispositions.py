@@ -15,7 +15,7 @@ from overwatt.aoi.errors import ConfigError, RegistryError
 from overwatt.models.training import tileset
 from overwatt.models.training.samples import DATA_CENTER, IGNORE, NOT_CENTER
 from overwatt.workflows.io.dispositions import FINDINGS, latest, read_dispositions
-from overwatt.workflows.io.images import content_sha256
+from overwatt.workflows.io.raster_checks import content_sha256
 from overwatt.workflows.tiles.from_dispositions import cut_dispositions
 from overwatt.workflows.tiles.splits import TileSettings
 from tests.support import NORTH_M, UTM_26N, WEST_M, names, naming, write_image

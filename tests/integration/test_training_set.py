@@ -18,7 +18,7 @@ from overwatt.aoi.errors import CatalogError, ConfigError
 from overwatt.models.simulate import training_scene
 from overwatt.models.training import tileset
 from overwatt.workflows.national import build as training_set
-from tests.integration.test_catalog import Handler, StacServer
+from tests.stac_server import Handler, StacServer
 from tests.support import names, naming
 
 SIDE_PX, GSD_M = 320, 2.0

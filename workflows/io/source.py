@@ -27,6 +27,11 @@ class Source(Protocol):
         ...
 
     @property
+    def left_out(self) -> tuple[str, ...]:
+        """Scenes that do not fit the weights and are not read, each with the reason."""
+        ...
+
+    @property
     def geobox(self) -> GeoBox | None:
         """Lattice; None without georeference."""
         ...

@@ -24,7 +24,8 @@ from rasterio.windows import Window
 from overwatt.aoi.errors import AssetReadError, GridError, ModelContractError
 from overwatt.aoi.file_signatures import raster_driver
 from overwatt.models.detector.card import ModelCard
-from overwatt.workflows.io.images import DECODE_ROWS, check_complete, check_size, ground_gsd, reason
+from overwatt.workflows.io.placement import placement_of
+from overwatt.workflows.io.raster_checks import DECODE_ROWS, check_complete, check_size, reason
 
 if TYPE_CHECKING:
     from overwatt.workflows.io.source import Source
@@ -118,6 +119,11 @@ class WithThermal:
         return self.optical.date
 
     @property
+    def left_out(self) -> tuple[str, ...]:
+        """Scenes of the optical imagery that are not read, with reasons."""
+        return self.optical.left_out
+
+    @property
     def geobox(self) -> GeoBox | None:
         """Lattice; None without georeference."""
         return self.optical.geobox
@@ -193,9 +199,10 @@ def _check_header(file: rasterio.DatasetReader, path: Path, source: Source, card
         raise ModelContractError(
             f"thermal {path.name}: {file.count} bands; weights '{card.name}' take {', '.join(card.thermal_bands)}"
         )
-    if file.crs is None:
-        raise GridError(f"thermal {path.name}: no CRS; give it one (gdal_edit.py -a_srs EPSG:… {path.name})")
-    gsd_m, _ = ground_gsd(file, path.name)
+    place = placement_of(file, path.name)
+    if place is None:
+        raise GridError(f"thermal {path.name}: no CRS and no position; give a georeferenced file")
+    gsd_m = place.gsd_m
     if gsd_m > MAX_GSD_M:
         raise ModelContractError(
             f"thermal {path.name}: {gsd_m:.0f} m per pixel, the limit is {MAX_GSD_M:g} m; public thermal satellites "

@@ -25,7 +25,8 @@ from overwatt.aoi.area import Area
 from overwatt.aoi.errors import AssetReadError, CatalogError, redact
 from overwatt.models.training.sampling_design import Cut
 from overwatt.pipeline.imagery.scenes import covered_share, latest_coverage
-from overwatt.workflows.io.stac_api import ATTEMPTS, SensorSource, load, search
+from overwatt.workflows.io.scenes import Scene, mosaic, scene_of
+from overwatt.workflows.io.stac_api import ATTEMPTS, SensorSource, search
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,6 @@ _WHOLE = 0.999
 # Own choice: an item more than this factor coarser than the tile's grid would be upsampled. NAIP states 0.3, 0.6 or 1.
 _COARSER = 1.25
 _ASK_AGAIN = {"CPL_VSIL_CURL_NON_CACHED": "/vsicurl/http"}  # GDAL remembers that an address failed
-_EO_EXTENSION = "https://stac-extensions.github.io/eo/v1.1.0/schema.json"
 RGB = ("red", "green", "blue")
 
 
@@ -166,17 +166,13 @@ def grid_of(cut: Cut, item: pystac.Item, source: ImagerySource) -> GeoBox:
 def _read(cut: Cut, source: ImagerySource) -> TilePixels:
     items = items_for(cut, source)
     geobox = grid_of(cut, items[0], source)
-    # one item on its own lattice needs no resampling; anything else is averaged
-    native = source.gsd_m is None and len(items) == 1
-    data = load(
-        [_named(i, source) for i in items], geobox, RGB, sign=source.sign,
-        resampling="nearest" if native else "average", dtype="uint8", nodata=0, mosaic=True,
-    )  # fmt: skip
-    optical = np.stack([data[b].isel(time=0).to_numpy() for b in RGB])
+    scenes = [_scene(i, source, geobox) for i in items]
+    window = (0, 0, int(geobox.shape[0]), int(geobox.shape[1]))
+    optical, valid = mosaic(scenes, window, float(abs(geobox.affine.a)), len(RGB))
     date = items[0].datetime or items[0].common_metadata.start_datetime
     return TilePixels(
         optical,
-        np.asarray(optical.any(axis=0)),  # NAIP states no nodata value; outside of the flight all bands are 0
+        valid,
         geobox,
         tuple(i.id for i in items),
         tuple(i.assets[source.asset].href.partition("?")[0] for i in items),
@@ -184,25 +180,23 @@ def _read(cut: Cut, source: ImagerySource) -> TilePixels:
     )
 
 
-def _named(item: pystac.Item, source: ImagerySource) -> pystac.Item:
-    """A copy of the item with only the asset to read, its bands named as in the settings.
+def _scene(item: pystac.Item, source: ImagerySource, geobox: GeoBox) -> Scene:
+    """The item's colours on the grid of a tile, its bands in the order of the settings.
 
     Raises:
-        CatalogError: the asset states another number of bands.
+        CatalogError: the asset states another number of bands, or holds another type than 8 bits.
     """
-    item = item.clone()
-    asset = item.assets[source.asset]
-    asset.extra_fields["eo:bands"] = [{"name": b, "common_name": b} for b in source.bands]
-    asset.extra_fields.pop("bands", None)
-    listed: list[dict[str, Any]] = list(asset.extra_fields.get("raster:bands") or [])
+    listed = item.assets[source.asset].extra_fields.get("raster:bands") or []
     if listed and len(listed) != len(source.bands):
         raise CatalogError(
             f"item '{item.id}': asset '{source.asset}' has {len(listed)} bands, imagery.bands has {len(source.bands)}"
         )
-    item.assets = {source.asset: asset}
-    if not any("/eo/" in extension for extension in item.stac_extensions):
-        item.stac_extensions.append(_EO_EXTENSION)
-    return item
+    scene = scene_of(item, [(source.asset, source.bands.index(b) + 1) for b in RGB], geobox, source.sign)
+    if scene.types != ("uint8",):
+        raise CatalogError(
+            f"item '{item.id}': asset '{source.asset}' holds {', '.join(scene.types)}; tiles need 8-bit display values"
+        )
+    return scene
 
 
 def _gsd_m(item: pystac.Item, source: ImagerySource) -> float:

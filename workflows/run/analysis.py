@@ -13,6 +13,7 @@ import geopandas as gpd
 import pandas as pd
 import shapely
 
+from overwatt.aoi.geodesy import to_lonlat
 from overwatt.pipeline import coverage
 from overwatt.pipeline.compute import training_compute
 from overwatt.pipeline.declared import registry
@@ -96,6 +97,8 @@ def analyse(workflow: Workflow, inputs: Inputs, footprints: gpd.GeoDataFrame, lo
 
 
 def _extent(source: Source) -> shapely.Geometry:
-    """Bounds of the image in degrees, for a run without an area of interest."""
+    """Outline of the image in degrees, for a run without an area of interest."""
     assert source.geobox is not None
-    return shapely.box(*source.geobox.geographic_extent.boundingbox)
+    ny, nx = source.shape
+    frame = shapely.segmentize(shapely.box(0, 0, nx, ny), max(nx, ny) / 16)  # edges may be curved in degrees
+    return to_lonlat([frame], source.geobox.affine, str(source.geobox.crs))[0]

@@ -23,7 +23,8 @@ from overwatt.models.detector.sensors import weights_of
 from overwatt.pipeline.tables import empty
 from overwatt.workflows.config.run import Workflow
 from overwatt.workflows.io import registries, run_folder
-from overwatt.workflows.io.images import check_any_valid, content_sha256, open_image
+from overwatt.workflows.io.images import check_any_valid, open_image
+from overwatt.workflows.io.raster_checks import content_sha256
 from overwatt.workflows.io.source import Source
 from overwatt.workflows.io.temperature_stack import load_stack
 from overwatt.workflows.io.thermal_excess import ExcessRaster, open_excess

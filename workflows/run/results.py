@@ -90,6 +90,7 @@ def report_data(workflow: Workflow, inputs: Inputs, tables: Tables, outcomes: li
     failed = [o for o in outcomes if o["outcome"] == "failed"]
     facts = {
         "Imagery": source.name if source else "none; known sites were examined",
+        "Scenes left out": "; ".join(source.left_out) if source and source.left_out else "none",
         "Area imaged and screened": f"{looked_km2:,.2f} km²" if source else "the surroundings of the known sites",
         "Tiles": f"{len(outcomes) - len(failed)} done, {len(failed)} failed" if source else "none",
         "Weights": f"{inputs.card.name} {inputs.card.version} (sha256 {inputs.card.weights_sha256[:12]})",

@@ -21,7 +21,7 @@ from overwatt.aoi.errors import redact
 from overwatt.pipeline.tables import empty
 from overwatt.workflows.config.run import Workflow
 from overwatt.workflows.io import run_folder
-from overwatt.workflows.io.images import content_sha256
+from overwatt.workflows.io.raster_checks import content_sha256
 from overwatt.workflows.run import tiling
 from overwatt.workflows.run.inputs import open_inputs
 from overwatt.workflows.run.progress import Clock, Progress
@@ -84,6 +84,7 @@ def run(
             "python": platform.python_version(),
             "libraries": {n: version(n) for n in ("torch", "torchvision", "rasterio", "geopandas", "shapely", "dask")},
             "seconds": clock.laps,
+            "scenes_left_out": list(inputs.source.left_out) if inputs.source is not None else [],
             "tiles": outcomes,
             "outputs": {p.name: content_sha256(p) for p in sorted(out.iterdir()) if p.suffix in {".parquet", ".tif"}},
         }

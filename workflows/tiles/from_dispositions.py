@@ -25,7 +25,8 @@ from overwatt.aoi.errors import ConfigError, GridError, RegistryError, nearest
 from overwatt.aoi.geodesy import WGS84
 from overwatt.workflows.config.yaml import MAX_BYTES as MAX_MANIFEST_BYTES
 from overwatt.workflows.io.dispositions import latest, read_dispositions
-from overwatt.workflows.io.images import Image, content_sha256
+from overwatt.workflows.io.images import Image
+from overwatt.workflows.io.raster_checks import content_sha256
 from overwatt.workflows.io.vectors import to_pixels
 from overwatt.workflows.tiles.cut import Progress, cut_labels
 from overwatt.workflows.tiles.files import Plan

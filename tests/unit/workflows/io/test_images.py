@@ -12,7 +12,8 @@ from rasterio.shutil import copy as copy_raster
 
 from overwatt.aoi.errors import AssetReadError, GridError, ModelContractError
 from overwatt.models.detector.card import ModelCard, load_card
-from overwatt.workflows.io.images import check_any_valid, content_sha256, open_image
+from overwatt.workflows.io.images import check_any_valid, open_image
+from overwatt.workflows.io.raster_checks import content_sha256
 from tests.support import RGB, corrupt_block, naming, write_image
 
 DEGREES = Affine(2e-5, 0, -27, 0, -1.8e-5, 45)

@@ -137,7 +137,7 @@ def test_the_raster_and_the_source_survive_a_pickle(rasters, image):
         ({"values": np.full_like(KELVIN, np.inf)}, AssetReadError, ("inf", "200 K")),
         ({"values": np.full_like(KELVIN, np.nan)}, AssetReadError, ("nodata",)),
         ({"values": np.repeat(KELVIN, 2, 0)}, ModelContractError, ("2 bands", "'hot'", "thermal_excess")),
-        ({"crs": None}, GridError, ("CRS", "gdal_edit.py")),
+        ({"crs": None}, GridError, ("CRS", "rio edit-info")),
         ({"gsd_m": 70.0}, ModelContractError, ("70 m", "40 m", "thermal.stack")),
         ({"transform": Affine(5, 0, WEST_M + 9000, 0, -5, NORTH_M)}, GridError, ("image.tif",)),
     ],
@@ -153,7 +153,7 @@ def test_other_weights_files_and_images_are_refused(tmp_path, weights, image, ca
     with pytest.raises(ModelContractError, match=naming("heat.tif", "'tiny'", "--weights")):
         open_excess(path, image, load_card(weights))
     with pytest.raises(GridError, match=naming("image.tif", "CRS")):
-        open_excess(path, replace(image, geobox=None), card)
+        open_excess(path, replace(image, raster=replace(image.raster, geobox=None)), card)
     with pytest.raises(AssetReadError, match=naming("none.tif")):
         open_excess(tmp_path / "none.tif", image, card)
     (tmp_path / "text.tif").write_text("hot")
