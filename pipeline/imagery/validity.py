@@ -77,11 +77,11 @@ def looked_at(
 
 
 def _black(pixels: np.ndarray, empty: np.ndarray) -> np.ndarray:
-    return (empty > 0) | (pixels <= DARKEST).all(0)
+    return np.asarray((empty > 0) | (pixels <= DARKEST).all(0))
 
 
 def _white(pixels: np.ndarray, empty: np.ndarray) -> np.ndarray:
-    return (pixels >= BRIGHTEST).all(0)
+    return np.asarray((pixels >= BRIGHTEST).all(0))
 
 
 def solid(mask: np.ndarray, side: int) -> np.ndarray:
