@@ -3,7 +3,7 @@
 In: 8-bit display pixels as read, and what the file itself masks. Out: which pixels count as looked at. A pixel counts
 only if no band that the weights need is masked there and it does not lie in a void. Mosaics have black or white
 collars, sparse files black blocks, and most of them state no nodata. A void is a solid square of `BLACK_M` in which
-every pixel is masked, black, or has the nodata value in some band; or one of `WHITE_M` in which every pixel is masked
+every pixel is masked, black, or in some band 0 or nodata; or one of `WHITE_M` in which every pixel is masked
 or white. Smaller dark or white things are ground: water, shadows, and the overexposed roofs of data centers.
 
 A square of a fixed side is a local rule: the answer for a pixel depends on its surroundings and not on the window that
@@ -77,7 +77,8 @@ def looked_at(
 
 
 def _black(pixels: np.ndarray, empty: np.ndarray) -> np.ndarray:
-    return np.asarray((empty > 0) | (pixels <= DARKEST).all(0))
+    # a band that is 0 throughout a square was not written there
+    return np.asarray((empty > 0) | (pixels == 0).any(0) | (pixels <= DARKEST).all(0))
 
 
 def _white(pixels: np.ndarray, empty: np.ndarray) -> np.ndarray:

@@ -53,6 +53,7 @@ def names_of(source: rasterio.DatasetReader) -> list[str]:
     names = []
     for i, (text, colour) in enumerate(zip(source.descriptions, source.colorinterp, strict=True), 1):
         word = re.sub(r"[\s_-]+", " ", text or "").strip().lower()
+        word = "" if re.fullmatch(r"(band|channel|layer)? ?\d*", word) else word  # 'Band 1' names nothing
         names.append(_ALIASES.get(word, word) or _COLOURS.get(colour) or f"band {i}")
     return names
 

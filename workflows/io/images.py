@@ -150,6 +150,11 @@ def open_image(path: Path, card: ModelCard, *, gsd_m: float | None = None, requi
                 f"image {path.name}: a band is tagged alpha but holds measured values, so it cannot be warped; say "
                 f"so: rio edit-info {path.name} --colorinterp {bands.without_alpha(source)}"
             )
+        if marks.alpha and marks.mask and not raster.native and box is not None:
+            raise ModelContractError(
+                f"image {path.name}: it has an alpha band and a mask, of which only one can be warped; warp it first: "
+                f"rio warp {path.name} warped.tif --dst-crs {box.crs}"
+            )
         check_complete(source, path)
     return Image(path.resolve(), raster, gsd, own)
 
@@ -222,7 +227,11 @@ def check_any_valid(image: Image) -> None:
                 return
     if damaged is not None:
         raise damaged
-    raise AssetReadError(f"image {image.name}: every pixel is nodata; give an image with data", str(image.path))
+    raise AssetReadError(
+        f"image {image.name}: no pixel shows ground: all are nodata, masked, black (0-3 of 255 in all bands) or "
+        "white; give an image with data, in 8-bit display values",
+        str(image.path),
+    )
 
 
 def _any_valid(image: Image, window: tuple[int, int, int, int]) -> bool:

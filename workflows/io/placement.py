@@ -128,6 +128,10 @@ def _georeference(source: rasterio.DatasetReader, name: str) -> tuple[rasterio.c
     points, points_crs = source.gcps
     if placed and source.crs is not None:
         return source.crs, source.transform
+    if points and (not placed or points_crs):
+        # beside control points GDAL does not give the CRS of a geotransform: theirs is meant if they agree with it
+        agree = placed and points_crs and _off_px(source.transform, points) <= _FIT_PX
+        return (points_crs, source.transform) if agree else _through_points(points, points_crs, name)
     if placed:
         tiff = name if source.driver == "GTiff" else f"{name.rpartition('.')[0] or name}.tif"
         first = "" if tiff == name else f"rio convert {name} {tiff}, then "
@@ -135,8 +139,6 @@ def _georeference(source: rasterio.DatasetReader, name: str) -> tuple[rasterio.c
             f"image {name}: it has a position but no CRS; if you know which one its coordinates are in: "
             f"{first}rio edit-info {tiff} --crs EPSG:…"
         )
-    if points:
-        return _through_points(points, points_crs, name)
     if source.rpcs is not None:
         raise GridError(
             f"image {name}: georeferenced by rational polynomials (RPC) alone, which need the height of the ground; "
@@ -162,18 +164,21 @@ def _through_points(points: list[Any], crs: rasterio.crs.CRS | None, name: str) 
         raise GridError(f"image {name}: {len(points)} ground control points do not place it; give 3 or more")
     try:
         fit = from_gcps(points)
-        off = [(~fit) @ (p.x, p.y) for p in points]
+        rms_px = _off_px(fit, points)
     except (ValueError, TransformError, ZeroDivisionError) as error:
         raise GridError(f"image {name}: its ground control points lie on one line; give others") from error
-    rms_px = math.sqrt(
-        sum((c - p.col) ** 2 + (r - p.row) ** 2 for (c, r), p in zip(off, points, strict=True)) / len(points)
-    )
     if not rms_px <= _FIT_PX:
         raise GridError(
             f"image {name}: its {len(points)} ground control points bend it by {rms_px:.1f} pixels; "
             f"warp it first: {warp}"
         )
     return crs, fit
+
+
+def _off_px(transform: Affine, points: list[Any]) -> float:
+    """Return the root mean square distance of control points from a geotransform, pixels."""
+    found = np.array([(~transform) @ (p.x, p.y) for p in points])
+    return float(np.sqrt(((found - [(p.col, p.row) for p in points]) ** 2).sum(1).mean()))
 
 
 def _horizontal(crs: rasterio.crs.CRS, name: str) -> CRS:

@@ -115,7 +115,7 @@ class Raster:
             masked |= mark(marks.alpha or dataset.count) < OPAQUE  # its own alpha band, else the one that was added
         elif marks.alpha:
             masked |= mark(marks.alpha) < OPAQUE
-        elif marks.mask:
+        if marks.mask and not isinstance(dataset, WarpedVRT):
             masked |= dataset.read_masks(self.indexes[0], window=window, out_shape=out) == 0
         empty = np.zeros(out, np.uint8)
         for values, nodata in zip(pixels, marks.nodata, strict=True):
