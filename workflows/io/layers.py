@@ -51,6 +51,7 @@ def read_layers(path: Path, layer: str | None = None) -> gpd.GeoDataFrame | pd.D
         of each row, unless the file has a column of that name, which is kept. Columns keep their names; those of
         different case are different columns. A plain frame if no layer has geometries.
         `attrs["not_read"]`, tuple of text, names what the file holds besides (tables without geometries, links).
+        `attrs["cut_short"]` says how the file states that it is not complete (see `cut_short`), '' if it does not.
 
     Raises:
         RegistryError: the file is missing, of another format, too large, cut short or damaged; no such layer.
@@ -74,7 +75,7 @@ def read_layers(path: Path, layer: str | None = None) -> gpd.GeoDataFrame | pd.D
         not_read += [f"layer '{k}': {len(frames[k])} rows without geometries" for k in tables]
         frames = {k: f for k, f in frames.items() if k not in tables}
     out = _joined(path, frames)
-    out.attrs["not_read"] = tuple(not_read)
+    out.attrs |= {"not_read": tuple(not_read), "cut_short": found.get("cut_short", "")}
     return out
 
 
@@ -165,7 +166,7 @@ def _unreadable(path: Path, error: Exception) -> RegistryError:
 
 
 def _checked(path: Path) -> dict[str, Any]:
-    """Parse a text format a second time; return the number of rows that it must give, and of links in KML."""
+    """Parse a text format a second time; return the number of rows that it must give, links, signs of a cut."""
     head = head_of(path).removeprefix(b"\xef\xbb\xbf").lstrip()
     if head.startswith(b"<"):
         return _count_kml(path)
@@ -182,7 +183,8 @@ def _checked(path: Path) -> dict[str, Any]:
     except CRSError as error:
         raise GridError(f"{path.name}: its CRS '{str(named)[:60]}' is unknown; store the file in WGS84") from error
     features = members.get("features")
-    return {"rows": len(features), "what": "features"} if isinstance(features, list) else {}
+    rows = {"rows": len(features), "what": "features"} if isinstance(features, list) else {}
+    return {**rows, "cut_short": cut_short(members)}
 
 
 def _count_kml(path: Path) -> dict[str, Any]:
