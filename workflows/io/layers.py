@@ -230,25 +230,31 @@ def _layer(path: Path, name: str) -> pd.DataFrame:
         raise _unreadable(path, error) from error
     if ids is None:
         return frame
-    # `id` beside `properties`: text becomes a column, an integer only the number of the row
+    # `id` beside `properties`: text becomes a column, an integer only a row number, which GDAL alters if it repeats
     if "id" not in frame and not np.array_equal(ids, np.arange(len(frame))):
-        frame.insert(0, "id", ids)
+        features = _features(path)
+        if len(features) == len(frame):
+            frame.insert(0, "id", pd.array([f.get("id") for f in features], dtype="Int64"))
     return _digits(path, frame)
 
 
 def _digits(path: Path, frame: pd.DataFrame) -> pd.DataFrame:
     """Replace numbers that a double cannot hold by the text of the file: ids beyond 64 bits, or among decimals."""
     wide = [c for c in frame.select_dtypes("float") if (frame[c].abs() >= _EXACT).any()]
-    if not wide:
-        return frame
-    content = json.loads(path.read_text(encoding="utf-8-sig"), parse_float=str)
-    features = content.get("features", [content])
+    features = _features(path) if wide else []
     if len(features) != len(frame):
-        return frame  # a feature was not read, which the caller refuses
+        return frame  # nothing to do, or a feature was not read, which the caller refuses
     for column in wide:
         values = [(f.get("properties") or {}).get(column) for f in features]
         frame[column] = pd.Series([None if v is None else str(v) for v in values], frame.index, dtype=object)
     return frame
+
+
+def _features(path: Path) -> list[dict[str, Any]]:
+    """Return the features of a GeoJSON file with the digits of its numbers."""
+    content = json.loads(path.read_text(encoding="utf-8-sig"), parse_float=str)
+    features: list[dict[str, Any]] = content.get("features", [content])
+    return features
 
 
 def _parquet(path: Path) -> pd.DataFrame:

@@ -134,5 +134,8 @@ def _known_sites(workflow: Workflow) -> gpd.GeoDataFrame:
     frame = read_vector(workflow.sites)
     if frame.empty:
         raise ConfigError(f"{workflow.sites.name}: contains no sites")
-    names = frame["name"] if "name" in frame else pd.Series([f"site {i + 1}" for i in range(len(frame))])
-    return gpd.GeoDataFrame({"site_id": [str(n) for n in names]}, geometry=frame.geometry.values, crs=WGS84)
+    own = next((frame[k] for k in ("name", "Name") if k in frame), pd.Series(None, frame.index))  # KML: Name
+    names = [f"site {i + 1}" if pd.isna(n) or not str(n).strip() else str(n) for i, n in enumerate(own)]
+    # results are told apart by the name, so that of the second of two equal ones gets a number
+    ids = [n if (k := names[:i].count(n)) == 0 else f"{n} ({k + 1})" for i, n in enumerate(names)]
+    return gpd.GeoDataFrame({"site_id": ids}, geometry=frame.geometry.values, crs=WGS84)

@@ -151,6 +151,7 @@ def test_a_file_with_its_own_column_layer_keeps_it(tmp_path: Path) -> None:
         ([feature({"id": "007"}), feature({"id": "8"})], ["007", "8"]),
         ([feature({}, id=900719925474099301), feature({}, id=5)], ["900719925474099301", "5"]),
         ([feature({}, id="way/1"), feature({}, id=5)], ["way/1", "5"]),
+        ([feature({}, id=3), feature({}, id=3), feature({})], ["3", "3", "<NA>"]),
     ],
 )
 def test_ids_of_geojson_keep_their_digits(tmp_path: Path, features: list[Any], expected: list[str]) -> None:
