@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -68,7 +69,7 @@ def read_yaml(path: Path, places: Places | None = None) -> dict[str, Any]:
     try:
         data = _parsed(path.read_text(encoding="utf-8-sig"), path.name, places)
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path.name}: not UTF-8; save it in that encoding") from error
+        raise ConfigError(f"{path.name}: not UTF-8 text; save it in that encoding") from error
     if not isinstance(data, dict):
         raise ConfigError(f"{path.name}: expected a mapping of settings, found {type(data).__name__}")
     return data
@@ -207,7 +208,8 @@ def _parsed(text: str, name: str, places: Places | None, *, in_file: bool = True
             hint = "; a tab: indent with spaces"
         elif "escape" in problem:
             hint = "; backslashes in double quotes are escapes: write / or use single quotes"
-        raise ConfigError(f"{at(error.problem_mark)}: broken YAML: {problem}{hint}") from error
+        line = f" at line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ConfigError(f"{at(error.problem_mark)}: broken YAML{line}: {problem}{hint}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{name}: not a YAML text file") from error
     except ValueError as error:  # numbers that are none
@@ -217,11 +219,21 @@ def _parsed(text: str, name: str, places: Places | None, *, in_file: bool = True
 
 
 def _value(loader: _Loader, node: yaml.Node, keys: Keys, at: Any, places: Places) -> Any:  # noqa: ANN401
-    plain = isinstance(node, yaml.ScalarNode)
-    places[keys] = Place(at(node.start_mark), node.value if plain else None)
+    scalar = isinstance(node, yaml.ScalarNode)
+    places[keys] = Place(at(node.start_mark), node.value if scalar else None)
+    if not scalar and node.tag not in ("tag:yaml.org,2002:seq", "tag:yaml.org,2002:map"):
+        loader.construct_undefined(node)  # raises
     if isinstance(node, yaml.SequenceNode):
         return [_value(loader, item, (*keys, k), at, places) for k, item in enumerate(node.value)]
-    if not isinstance(node, yaml.MappingNode):
+    if isinstance(node, yaml.ScalarNode):
+        if node.style is None and re.fullmatch(r"\d{4}-\d{2}-\d{2}", node.value):
+            try:
+                date.fromisoformat(node.value)
+            except ValueError as error:
+                field = ".".join(map(str, keys))
+                raise ConfigError(
+                    f"{at(node.start_mark)}: field '{field}': {node.value} is no date: {error}"
+                ) from error
         return loader.construct_object(node, deep=True)
     out: dict[str, Any] = {}
     lines: dict[str, str] = {}

@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import warnings
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from xml.parsers import expat
@@ -32,6 +34,7 @@ MAX_BYTES = 500_000_000  # read as a whole; own choice
 MAX_LAYERS = 1000  # each layer is a pass over a KML file; own choice
 _UNPACKED = 8 * MAX_BYTES  # GeoParquet is compressed; own choice
 _EXACT = 2.0**53  # from here on a double no longer holds every integer
+_CLAMPED = (-(2**63), 2**63 - 1)  # where GDAL puts integers beyond 64 bits
 _TABLES_OF_QGIS = ("layer_styles", "qgis_projects")  # stored beside the data in a GeoPackage
 # nullable integers: an empty cell must not turn its column into floats
 _INTEGERS: dict[Any, Any] = {
@@ -89,7 +92,8 @@ def layer_names(path: Path) -> list[str]:
     if _is_parquet(path):
         return [path.stem]
     try:
-        names = [str(name) for name in pyogrio.list_layers(path)[:, 0]]
+        with _quiet():
+            names = [str(name) for name in pyogrio.list_layers(path)[:, 0]]
     except (pyogrio.errors.DataSourceError, ValueError) as error:
         raise _unreadable(path, error) from error
     names = [name for name in names if name not in _TABLES_OF_QGIS]
@@ -137,8 +141,8 @@ def json_members(path: Path) -> dict[str, Any] | None:
         text = path.read_text(encoding="utf-8-sig").strip()
         content, end = lean.raw_decode(text)
         if end < len(text):  # one feature per line
-            for line in text.replace("\x1e", "\n").splitlines():
-                json.loads(line or "null")
+            for line in text.split("\n"):
+                json.loads(line.strip() or "null")
             return None
     except (ValueError, RecursionError) as error:
         raise RegistryError(f"{path.name}: truncated or broken JSON ({error}); export it again") from error
@@ -210,11 +214,18 @@ def _count_kml(path: Path) -> dict[str, Any]:
     return {"rows": counts["Placemark"], "what": "placemarks", "links": links}
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Leave out GDAL's warnings: what matters of them is checked here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        yield
+
+
 def _layer(path: Path, name: str) -> pd.DataFrame:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # what matters of GDAL's warnings is checked here
-            is_geojson = pyogrio.read_info(path, layer=name)["driver"] == "GeoJSON"
+        with _quiet():
+            is_geojson = pyogrio.read_info(path, layer=name)["driver"] in ("GeoJSON", "GeoJSONSeq")
             meta, table = pyogrio.read_arrow(path, layer=name, return_fids=is_geojson, datetime_as_string=True)
         ids = table.column(0).to_numpy() if is_geojson else None
         table = table.remove_column(0) if is_geojson else table
@@ -241,6 +252,7 @@ def _layer(path: Path, name: str) -> pd.DataFrame:
 def _digits(path: Path, frame: pd.DataFrame) -> pd.DataFrame:
     """Replace numbers that a double cannot hold by the text of the file: ids beyond 64 bits, or among decimals."""
     wide = [c for c in frame.select_dtypes("float") if (frame[c].abs() >= _EXACT).any()]
+    wide += [c for c in frame.select_dtypes("Int64") if frame[c].isin(_CLAMPED).any()]
     features = _features(path) if wide else []
     if len(features) != len(frame):
         return frame  # nothing to do, or a feature was not read, which the caller refuses
@@ -252,7 +264,11 @@ def _digits(path: Path, frame: pd.DataFrame) -> pd.DataFrame:
 
 def _features(path: Path) -> list[dict[str, Any]]:
     """Return the features of a GeoJSON file with the digits of its numbers."""
-    content = json.loads(path.read_text(encoding="utf-8-sig"), parse_float=str)
+    text = path.read_text(encoding="utf-8-sig")
+    try:
+        content = json.loads(text, parse_float=str)
+    except ValueError:  # one feature per line
+        content = {"features": [json.loads(k, parse_float=str) for k in text.split("\n") if k.strip()]}
     features: list[dict[str, Any]] = content.get("features", [content])
     return features
 

@@ -189,9 +189,11 @@ def test_a_feature_that_cannot_be_read_is_not_lost_in_silence(tmp_path: Path) ->
 
 def test_features_line_by_line_are_read_and_a_broken_line_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.geojsonl"
-    lines = [json.dumps(feature({"a": k})) for k in range(3)]
+    lines = [json.dumps(feature({"a": k, "ref": 99007199254740993011 + k}, id=7)) for k in range(3)]
     path.write_text("\n".join(lines))
-    assert list(read_layers(path)["a"]) == [0, 1, 2]
+    frame = read_layers(path)
+    assert list(frame["a"]) == [0, 1, 2]
+    assert list(frame["ref"]) == [str(99007199254740993011 + k) for k in range(3)]
     path.write_text("\n".join(lines)[:-15])
     with pytest.raises(RegistryError, match="truncated or broken JSON"):
         read_layers(path)
