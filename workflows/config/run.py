@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from datetime import date
 from pathlib import Path
@@ -247,6 +248,6 @@ def _absolute(node: Any, base: Path, keys: Keys, places: Places) -> Any:  # noqa
         node = places[keys].text  # a file called 2024
     if not (named and isinstance(node, str)):
         return node
-    if (base / node).exists():
+    if os.path.exists(base / node):
         return str(base / node)
     return str(base / expanded_path(node, place_of(keys, places)))

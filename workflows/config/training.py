@@ -5,6 +5,7 @@ In: YAML. Out: frozen settings; unknown keys are refused.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -145,6 +146,6 @@ def resolve(text: str, base: Path) -> Path:
     Raises:
         ConfigError: a variable is not set, or the text is no path.
     """
-    if (base / text).exists():
+    if os.path.exists(base / text):
         return (base / text).resolve()
     return (base / expanded_path(text, f"training file: '{text}'")).resolve()

@@ -156,7 +156,7 @@ def expanded_path(text: str, where: str) -> str:
     Raises:
         ConfigError: a variable is not set or holds a URL, or the text cannot be a path of this machine.
     """
-    if Path(text).exists():
+    if os.path.exists(text):  # unlike Path.exists, False for a text that is too long for a name
         return text
 
     def value(match: re.Match[str]) -> str:
@@ -208,6 +208,8 @@ def _parsed(text: str, name: str, places: Places | None, *, in_file: bool = True
             hint = "; a tab: indent with spaces"
         elif "escape" in problem:
             hint = "; backslashes in double quotes are escapes: write / or use single quotes"
+        elif error.problem_mark and "${" in text.split("\n")[min(error.problem_mark.line, text.count("\n"))]:
+            hint = "; put a value with ${…} into quotes"
         line = f" at line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigError(f"{at(error.problem_mark)}: broken YAML{line}: {problem}{hint}") from error
     except yaml.YAMLError as error:

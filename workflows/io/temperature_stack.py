@@ -11,6 +11,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import logging
+import os
 import re
 from collections.abc import Sequence
 from datetime import date
@@ -69,12 +70,12 @@ def stack_files(setting: str) -> list[Path]:
         ConfigError: nothing matches, or it is a folder.
     """
     path = Path(setting)
-    if path.is_file():
+    if os.path.isfile(path):  # unlike Path.is_file, False for a name that is too long
         return [path]
-    if path.is_dir():
+    if os.path.isdir(path):
         raise ConfigError(f"thermal.stack '{setting}': a folder; give its files, such as {path / '*.tif'}")
     root, parts = Path(path.anchor), list(path.parts[1:] if path.anchor else path.parts)
-    while len(parts) > 1 and (root / parts[0]).is_dir():
+    while len(parts) > 1 and os.path.isdir(root / parts[0]):
         root /= parts.pop(0)
     found: list[Path] = []
     # brackets are a set of characters in a pattern, and part of a name in many files

@@ -9,6 +9,7 @@ folders, are read. What is left out is noted with its cause and place (workflows
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -50,14 +51,14 @@ def parse_label_file(text: str) -> LabelFile:
     Raises:
         ConfigError: the class after '=' is unknown.
     """
-    if Path(text).exists():
+    if os.path.exists(text):
         return LabelFile(Path(text))
     name, sep, klass = text.rpartition("=")
     if not sep:
         name, klass = text, ""
     # the file is the longest part before a colon that exists: both names may hold colons
     colons = [i for i, c in enumerate(name) if c == ":"]
-    at = next((i for i in reversed(colons) if not Path(name).exists() and Path(name[:i]).is_file()), None)
+    at = next((i for i in reversed(colons) if not os.path.exists(name) and os.path.isfile(name[:i])), None)
     if sep and klass not in CLASSES:
         raise ConfigError(f"--labels '{text}': unknown class '{klass}'; {nearest(klass, CLASSES)}")
     if at is None:

@@ -114,6 +114,7 @@ def test_a_title_is_the_text_of_the_file_whatever_it_looks_like(tmp_path_factory
         (HEAD + "thermal: {unit: kelvin, unit: celsius}\n", ("w.yaml:4", "'unit'", "twice")),
         (HEAD + "thermal:\n\tunit: kelvin\n", ("w.yaml:5", "tab", "spaces")),
         (HEAD + 'title: "C:\\data"\n', ("w.yaml:4", "backslashes")),
+        ("name: w\nimagery: {path: ${A}/b.tif}\n", ("w.yaml:2", "quotes")),
         (HEAD + "title: [a\n", ("w.yaml:5", "broken YAML")),
         (HEAD + "a: &x 1\nb: *x\n", ("w.yaml", "aliases")),
         (HEAD + "? [a, b]\n: 1\n", ("w.yaml:4", "key")),
