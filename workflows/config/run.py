@@ -217,11 +217,12 @@ def load(path: Path, assignments: list[str] | None = None, base: Path | None = N
         ConfigError: broken YAML, an unknown key (with the nearest known one), a wrong value, an unset variable.
     """
     places: Places = {}
-    data = _absolute(read_yaml(path, places), path.resolve().parent, (), places)
     own: Places = {}
-    overrides = _absolute(apply_set({}, assignments or [], own), base or Path.cwd(), (), own)
+    data, overrides = read_yaml(path, places), apply_set({}, assignments or [], own)
     # what an override replaces is no longer written in the file
     places = {k: p for k, p in places.items() if not any(k[:n] in own for n in range(1, len(k) + 1))}
+    data = _absolute(data, path.resolve().parent, (), places)
+    overrides = _absolute(overrides, base or Path.cwd(), (), own)
     return validate(_merge(data, overrides), Workflow, path.name, {**places, **own})
 
 
@@ -243,8 +244,8 @@ def _absolute(node: Any, base: Path, keys: Keys, places: Places) -> Any:  # noqa
         return {k: _absolute(v, base, (*keys, k), places) for k, v in node.items()}
     if isinstance(node, list) and keys == ("declared", "also"):
         return [_absolute(v, base, (*keys, k), places) for k, v in enumerate(node)]
-    named = keys in _PATHS or keys[:2] == ("declared", "also")
-    if named and isinstance(node, int | float) and not isinstance(node, bool) and keys in places:
+    named = keys in places and (keys in _PATHS or keys[:2] == ("declared", "also"))
+    if named and isinstance(node, int | float) and not isinstance(node, bool):
         node = places[keys].text  # a file called 2024
     if not (named and isinstance(node, str)):
         return node

@@ -186,6 +186,12 @@ def test_variables_in_paths_are_replaced_and_in_nothing_else(tmp_path, monkeypat
     assert resolve("$OVERWATT_DATA/p.tif", tmp_path) == (tmp_path / "data" / "p.tif").resolve()
 
 
+def test_a_path_that_is_overridden_needs_no_variable(tmp_path, monkeypatch):
+    monkeypatch.delenv("OVERWATT_NONE", raising=False)
+    path = write(tmp_path, HEAD.replace("a.tif", "$OVERWATT_NONE/a.tif"))
+    assert load(path, ["imagery.path=b.tif"], base=tmp_path).imagery.path == tmp_path / "b.tif"
+
+
 def test_one_registry_needs_no_list_and_a_number_may_name_a_file(tmp_path):
     workflow = load(write(tmp_path, HEAD.replace("a.tif", "2024") + "declared: {also: s.csv}\n"))
     assert workflow.declared.also == (tmp_path / "s.csv",)
