@@ -239,8 +239,9 @@ def _physical(path: Path, meaning: Meaning, stored: np.ndarray, unit: Unit) -> t
 def _advice(meaning: Meaning, unit: Unit) -> str:
     if meaning.origin:
         return (
-            f"scale {meaning.scale:g} and offset {meaning.offset:g} of {meaning.origin} were applied; check thermal.unit, "
-            "or, if the values are scaled already, write a copy without them (gdal_translate -a_scale 1 -a_offset 0 IN OUT)"
+            f"scale {meaning.scale:g} and offset {meaning.offset:g} of {meaning.origin} were applied; check "
+            "thermal.unit, or, if the values are scaled already, write a copy without them "
+            "(gdal_translate -a_scale 1 -a_offset 0 IN OUT)"
         )
     if meaning.unit:
         return f"the file states {meaning.unit}, thermal.unit is {unit}; correct the one that is wrong"

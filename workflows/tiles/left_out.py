@@ -110,7 +110,7 @@ def lines(left_out: dict[str, Any]) -> list[str]:
     """Return that summary as lines of text."""
     if not left_out["total"]:
         return []
-    causes = "; ".join(f"{n} {cause}" for cause, n in left_out["by_cause"].items())
+    causes = "; ".join(f"{cause}: {n}" for cause, n in left_out["by_cause"].items())
     named = [f"  {text}" for text in left_out["first"][:5]]
     return [
         f"labels left out: {left_out['total']} ({causes}); on an image their ground is unknown, not background",
