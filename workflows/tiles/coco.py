@@ -204,6 +204,8 @@ def _to_working(image: Image, entry: dict[str, Any], name: str) -> Any:  # noqa:
     if image.geobox is None:
         factor = np.array([image.shape[1] / width, image.shape[0] / height])
         return lambda xy: xy * factor
+    if crs is None:
+        raise ConfigError(f"{name}: image {image.name} has no CRS of its own; warp it into a new file with one first")
     return pixels_to_lonlat(transform, str(crs))
 
 
