@@ -22,6 +22,9 @@ Units = Literal["display_uint8", "reflectance", "kelvin", "celsius", "dn"]
 ZERO_CELSIUS_K = 273.15
 # Surface temperatures seen from orbit: -98 C (Scambos 2018, East Antarctica), +81 C (Zhao 2021, Lut desert).
 COLDEST_K, HOTTEST_K = 175.0, 354.0
+# stored in place of missing pixels by many tools: the ends of the integer types, runs of nines; own choice
+_FILLS = (0.0, -32768.0, -32767.0, 32767.0, 65535.0, 255.0, -99.0, -999.0, -9999.0, 9999.0, -99999.0, 99999.0)
+_HUGE = 1e10  # 1e20 of climate models, 3.4e38 of float32; own choice
 # Water and shadow fall below zero even with the right offset; a quarter of a scene only with a wrong one (own choice).
 _NEGATIVE_REFLECTANCE, _NEGATIVE_SHARE = -0.01, 0.25
 # Snow and cloud reach 1 to 1.3, so a median above 2 cannot be reflectance (own choice).
@@ -74,6 +77,12 @@ PROFILES: dict[str, SensorProfile] = {
     )
 }
 # (K1 in W m-2 sr-1 um-1, K2 in K) of band 10, from MTL files (Landsat 9: USGS handbook); docs/methods.md, section 3.1.
+_UNIT_WORDS = {
+    "kelvin": ("k", "kelvin", "kelvins", "degk", "degreekelvin", "degreeskelvin"),
+    "celsius": ("c", "celsius", "celcius", "centigrade", "degc", "degcelsius", "degreecelsius", "degreescelsius",
+                "degreec", "degreesc"),
+    "fahrenheit": ("f", "fahrenheit", "degf", "degreefahrenheit", "degreesfahrenheit", "degreef", "degreesf"),
+}  # fmt: skip
 THERMAL_CONSTANTS: dict[str, tuple[float, float]] = {
     "landsat8_b10": (774.8853, 1321.0789),
     "landsat9_b10": (799.0284, 1329.2405),
@@ -91,10 +100,23 @@ def profile_named(name: str) -> SensorProfile:
     return PROFILES[name]
 
 
+def temperature_unit(text: str) -> Literal["kelvin", "celsius", "fahrenheit"] | None:
+    """Return the unit that a text such as 'K', '°C', 'deg_C' or 'degrees Celsius' names, None for another."""
+    word = text.strip().lower().replace("℃", "c").replace("°", "").replace("º", "")
+    word = "".join(c for c in word if c not in " _.-")
+    for unit, words in _UNIT_WORDS.items():
+        if word in words:
+            return unit  # type: ignore[return-value]  # the keys are these three
+    return None
+
+
 def to_kelvin(
     values: np.ndarray, profile: SensorProfile, valid: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return surface temperature in kelvin.
+
+    A pixel that no place on Earth can have (`COLDEST_K` to `HOTTEST_K`) is invalid. Most pixels being such, apart from
+    the usual fill values, shows that the profile is wrong.
 
     Args:
         values: stored values, any shape.
@@ -115,20 +137,22 @@ def to_kelvin(
     stored, ok = _stored(values, profile, valid)
     shift = ZERO_CELSIUS_K if profile.units == "celsius" else 0.0
     kelvin = stored * profile.scale + (profile.offset + shift)
-    if ok.any():
-        raw_median, median_k = float(np.median(stored[ok])), float(np.median(kelvin[ok]))
-        if not COLDEST_K <= median_k <= HOTTEST_K:
-            raise ConfigError(
-                f"sensor profile '{profile.name}': the median stored value {raw_median:g} would be "
-                f"{median_k:.1f} K, outside {COLDEST_K:g}-{HOTTEST_K:g} K on Earth; "
-                f"{_looks_like_temperature(raw_median)}"
-            )
-        if (coldest := float(kelvin[ok].min())) < 0.0:
-            raise ConfigError(
-                f"sensor profile '{profile.name}': a stored value {float(stored[ok].min()):g} would be "
-                f"{coldest:.1f} K, below absolute zero; is it nodata (declared: {profile.nodata})?"
-            )
+    possible = (kelvin >= COLDEST_K) & (kelvin <= HOTTEST_K)
+    judged = ok & (possible | ~is_fill(stored))
+    if judged.any() and possible[judged].mean() < 0.5:
+        raw_median, median_k = float(np.median(stored[judged])), float(np.median(kelvin[judged]))
+        raise ConfigError(
+            f"sensor profile '{profile.name}': the median stored value {raw_median:g} would be "
+            f"{median_k:.1f} K, outside {COLDEST_K:g}-{HOTTEST_K:g} K on Earth; "
+            f"{_looks_like_temperature(raw_median)}"
+        )
+    ok &= possible
     return _masked(kelvin, ok), ok
+
+
+def is_fill(stored: np.ndarray) -> np.ndarray:
+    """Return, bool, which stored numbers are usual fill values for missing pixels; they may also be measurements."""
+    return np.asarray(np.isin(stored, _FILLS) | (np.abs(stored) >= _HUGE))
 
 
 def to_unit(
@@ -242,10 +266,15 @@ def _check_optical(stored: np.ndarray, unit: np.ndarray, profile: SensorProfile,
 
 
 def _looks_like_temperature(median: float) -> str:
-    if -100.0 <= median <= 90.0:
+    if -100.0 <= median <= 45.0:
         return "the values look like degrees Celsius"
+    if 45.0 < median <= 130.0:
+        return "the values look like degrees Fahrenheit; convert them to K"
     if COLDEST_K <= median <= HOTTEST_K:
         return "the values look like kelvin already"
+    for factor, words in ((10.0, "tenths"), (100.0, "hundredths")):
+        if COLDEST_K * factor <= median <= HOTTEST_K * factor:
+            return f"the values look like {words} of a kelvin; store scale {1 / factor:g} in the file, or kelvin"
     if median > 1000.0:
-        return "the values look like digital numbers without scale"
+        return "the values look like digital numbers without scale; store scale and offset in the file, or kelvin"
     return "check the product's scale, offset and nodata"

@@ -24,7 +24,9 @@ def tiles(
     labels: Annotated[
         list[str] | None,
         typer.Option(
-            "--labels", help="Labels: GeoJSON, GeoPackage, GeoParquet or COCO; or FILE=CLASS. May be repeated."
+            "--labels",
+            help="Labels: GeoJSON, GeoPackage, KML, GeoParquet or COCO; FILE, FILE=CLASS or FILE:LAYER=CLASS. "
+            "May be repeated.",
         ),
     ] = None,
     out: Out = None,

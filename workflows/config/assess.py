@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from overwatt.pipeline.inspection.settings import InspectionSettings
 from overwatt.pipeline.inspection.value_of_information import Stakes
 from overwatt.pipeline.reconcile.settings import ReconcileSettings
-from overwatt.workflows.config.yaml import apply_set, validate
+from overwatt.workflows.config.yaml import Places, apply_set, validate
 
 
 class Assessment(BaseModel):
@@ -29,4 +29,5 @@ def assessment(assignments: Sequence[str] = (), own: dict[str, Any] | None = Non
     Raises:
         ConfigError: an unknown key or a wrong value.
     """
-    return validate(apply_set(own or {}, list(assignments)), Assessment, "--set")
+    places: Places = {}
+    return validate(apply_set(own or {}, list(assignments), places), Assessment, "--set", places)

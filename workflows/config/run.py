@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import re
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from overwatt.aoi.errors import ConfigError
 from overwatt.pipeline.detection.vectorization import DetectSettings
@@ -14,10 +17,16 @@ from overwatt.pipeline.inspection.value_of_information import Stakes
 from overwatt.pipeline.reconcile.settings import ReconcileSettings
 from overwatt.pipeline.vocabulary import RegistryFormat
 from overwatt.workflows.config.catalogue import StacSettings
-from overwatt.workflows.config.yaml import apply_set, read_yaml, validate
+from overwatt.workflows.config.yaml import Keys, Places, apply_set, expanded_path, place_of, read_yaml, validate
 
 _OBJECTS = DetectSettings()  # its defaults are those of the settings below
-_PATH_KEYS = ("path", "stack", "weights", "sites", "thermal_excess", "also")
+_PATHS = (
+    ("area",), ("sites",), ("imagery", "path"), ("imagery", "thermal_excess"), ("thermal", "stack"),
+    ("declared", "path"), ("declared", "also"), ("detector", "weights"),
+)  # fmt: skip
+
+
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 
 class _Frozen(BaseModel):
@@ -38,6 +47,18 @@ class ImagerySettings(_Frozen):
         description="GeoTIFF of the surface temperature anomaly, float32 K, pixels up to 40 m; for thermal weights",
     )
 
+    @field_validator("date", mode="before")
+    @classmethod
+    def _day(cls, value: object) -> object:
+        """The day of a date with a time; 20230601 is a date too."""
+        text = value.isoformat() if isinstance(value, date) else str(value) if isinstance(value, int) else value
+        if not isinstance(text, str):
+            return value
+        text = re.sub(r"^(\d{4})(\d{2})(\d{2})$", r"\1-\2-\3", re.split(r"[T ]", text.strip())[0])
+        if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
+            date.fromisoformat(text)  # refuses a day that does not exist
+        return text
+
 
 class ThermalSettings(_Frozen):
     """A stack of surface-temperature acquisitions."""
@@ -45,7 +66,10 @@ class ThermalSettings(_Frozen):
     stack: str | None = Field(
         default=None, description="file, or pattern such as dir/*_ST_B10.TIF, one file per acquisition"
     )
-    unit: Literal["kelvin", "celsius"] = Field(default="kelvin", description="unit of the values in the files")
+    unit: Literal["kelvin", "celsius", "landsat_dn"] = Field(
+        default="kelvin",
+        description="unit of values whose file states none; landsat_dn for Collection 2 integers as distributed",
+    )
     ring_inner_m: float = Field(
         default=150, gt=0, description="inner distance of the background ring from the site's edge, m"
     )
@@ -62,6 +86,13 @@ class DeclaredSettings(_Frozen):
     also: tuple[Path, ...] = Field(
         default=(), description="further registries, with layout by content; the same facility in several is joined"
     )
+
+    @field_validator("also", mode="before")
+    @classmethod
+    def _one(cls, value: object) -> object:
+        """A single registry without the list."""
+        return (value,) if isinstance(value, str) else value
+
     columns: dict[str, str] | None = Field(
         default=None, description="column map of a generic table: {our name: column}, for example {it_mw: Leistung}"
     )
@@ -153,6 +184,14 @@ class Workflow(_Frozen):
     attribution: tuple[str, ...] = Field(default=(), description="attribution of the imagery, shown in the report")
     report: ReportSettings = ReportSettings()
 
+    @field_validator("area", mode="before")
+    @classmethod
+    def _numbers(cls, value: object) -> object:
+        """A box whose numbers are text."""
+        if not isinstance(value, list) or not all(isinstance(v, str | int | float) for v in value):
+            return value
+        return [float(v) if isinstance(v, str) and _NUMBER.fullmatch(v.strip()) else v for v in value]
+
     @model_validator(mode="after")
     def _something_to_look_at(self) -> Workflow:
         if self.sites is None and self.imagery.path is None and self.imagery.stac is None:
@@ -170,20 +209,21 @@ def load(path: Path, assignments: list[str] | None = None, base: Path | None = N
     """Read a workflow file.
 
     Args:
-        path: the file. Paths in it are relative to it.
+        path: the file. Paths in it are relative to it; `~`, `$NAME` and `${NAME}` in them are replaced.
         assignments: `key.sub=value` overrides. Paths in them are relative to `base`.
         base: the current folder by default.
 
     Raises:
-        ConfigError: broken YAML, an unknown key (with the nearest known one), a wrong value.
+        ConfigError: broken YAML, an unknown key (with the nearest known one), a wrong value, an unset variable.
     """
-    data = _absolute(read_yaml(path), path.resolve().parent)
-    overrides = _absolute(_as_tree(assignments or []), base or Path.cwd())
-    return validate(_merge(data, overrides), Workflow, path.name)
-
-
-def _as_tree(assignments: list[str]) -> dict[str, Any]:
-    return apply_set({}, assignments)
+    places: Places = {}
+    own: Places = {}
+    data, overrides = read_yaml(path, places), apply_set({}, assignments or [], own)
+    # what an override replaces is no longer written in the file
+    places = {k: p for k, p in places.items() if not any(k[:n] in own for n in range(1, len(k) + 1))}
+    data = _absolute(data, path.resolve().parent, (), places)
+    overrides = _absolute(overrides, base or Path.cwd(), (), own)
+    return validate(_merge(data, overrides), Workflow, path.name, {**places, **own})
 
 
 def _merge(data: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -196,12 +236,19 @@ def _merge(data: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return out
 
 
-def _absolute(node: Any, base: Path, key: str = "") -> Any:  # noqa: ANN401  # YAML is anything
+def _absolute(node: Any, base: Path, keys: Keys, places: Places) -> Any:  # noqa: ANN401  # YAML is anything
+    """Return settings with absolute paths; environment variables in paths are replaced, and in nothing else."""
+    if keys in (("area",), ("declared", "columns")) and isinstance(node, dict):
+        return node  # GeoJSON, names of columns
     if isinstance(node, dict):
-        return {k: v if key == "area" else _absolute(v, base, str(k)) for k, v in node.items()}
-    area_file = key == "area" and isinstance(node, str)
-    if isinstance(node, list) and key == "also":
-        return [_absolute(v, base, key) for v in node]
-    if isinstance(node, str) and (key in _PATH_KEYS or area_file):
+        return {k: _absolute(v, base, (*keys, k), places) for k, v in node.items()}
+    if isinstance(node, list) and keys == ("declared", "also"):
+        return [_absolute(v, base, (*keys, k), places) for k, v in enumerate(node)]
+    named = keys in places and (keys in _PATHS or keys[:2] == ("declared", "also"))
+    if named and isinstance(node, int | float) and not isinstance(node, bool):
+        node = places[keys].text  # a file called 2024
+    if not (named and isinstance(node, str)):
+        return node
+    if os.path.exists(base / node):
         return str(base / node)
-    return node
+    return str(base / expanded_path(node, place_of(keys, places)))

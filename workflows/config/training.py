@@ -5,12 +5,14 @@ In: YAML. Out: frozen settings; unknown keys are refused.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from overwatt.models.training.settings import TrainSettings
+from overwatt.workflows.config.yaml import expanded_path
 
 
 class _Frozen(BaseModel):
@@ -137,5 +139,13 @@ class TrainingFile(_Frozen):
 
 
 def resolve(text: str, base: Path) -> Path:
-    """Return an absolute path; `text` may be absolute, or relative to `base`, the folder of the training file."""
-    return (base / text).resolve()
+    """Return an absolute path; `text` may be absolute, or relative to `base`, the folder of the training file.
+
+    `~`, `$NAME` and `${NAME}` are replaced by the environment's values.
+
+    Raises:
+        ConfigError: a variable is not set, or the text is no path.
+    """
+    if os.path.exists(base / text):
+        return (base / text).resolve()
+    return (base / expanded_path(text, f"training file: '{text}'")).resolve()

@@ -3,12 +3,14 @@
 In: a GeoTIFF of kelvin above the surroundings (thermal excess) on any grid, and the source of the optical pixels. Out:
 a source that returns the thermal bands of the card after the optical ones, NaN where nothing was measured.
 The raster is resampled bilinearly onto the whole optical lattice, and windows are cut from it, so the value of a pixel
-does not depend on the window. Only weights with thermal bands use it, and the sensor must be sharp enough to separate
-a cooling yard from its hall. Values far from 0 are refused, because absolute temperatures are easily given by mistake.
+does not depend on the window. Masks, nodata, scale and offset of the file apply first (workflows/io/thermal_values.py).
+Only weights with thermal bands use it, and the sensor must be sharp enough to separate a cooling yard from its hall.
+Pixels far from 0 are nodata, and a file with mostly such is refused: absolute temperatures are easily given by mistake.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,16 +18,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import rasterio
 from odc.geo.geobox import GeoBox
-from rasterio.enums import Resampling
+from rasterio.enums import MaskFlags, Resampling
 from rasterio.errors import RasterioError
+from rasterio.io import MemoryFile
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
 from overwatt.aoi.errors import AssetReadError, GridError, ModelContractError
-from overwatt.aoi.file_signatures import raster_driver
 from overwatt.models.detector.card import ModelCard
+from overwatt.pipeline.imagery.radiometry import is_fill
 from overwatt.workflows.io.placement import placement_of
 from overwatt.workflows.io.raster_checks import DECODE_ROWS, check_complete, check_size, reason
+from overwatt.workflows.io.thermal_values import check_georeference, meaning_of, opened, stored_values, value_bands
 
 if TYPE_CHECKING:
     from overwatt.workflows.io.source import Source
@@ -45,11 +49,13 @@ class ExcessRaster:
         path: the file.
         bands: number of its bands.
         geobox: lattice of the image.
+        plain: whether the stored numbers are kelvin, with NaN or the declared nodata where nothing was measured.
     """
 
     path: Path
     bands: int
     geobox: GeoBox
+    plain: bool = True
     _open: dict[str, WarpedVRT] = field(default_factory=dict, compare=False, repr=False, hash=False)
 
     def __getstate__(self) -> dict[str, object]:
@@ -80,7 +86,7 @@ class ExcessRaster:
 
     def _warped(self) -> WarpedVRT:
         if "raster" not in self._open:
-            source = rasterio.open(self.path, driver="GTiff")
+            source = rasterio.open(self.path, driver="GTiff") if self.plain else _measured_copy(self.path, self.bands)
             self._open["raster"] = WarpedVRT(
                 source,
                 crs=str(self.geobox.crs),
@@ -152,14 +158,16 @@ def open_excess(path: Path, source: Source, card: ModelCard) -> ExcessRaster:
     """Open a raster of thermal excess for an image and weights; check header and values.
 
     Args:
-        path: GeoTIFF of floating-point values, kelvin above the surroundings; one band per thermal band of the card.
+        path: GeoTIFF of kelvin above the surroundings, floating-point or with a scale; one band per thermal band of
+            the card.
         source: the optical imagery.
         card: card of the weights.
 
     Raises:
         ModelContractError: the weights take no thermal bands or another number of them, or pixels exceed `MAX_GSD_M`.
-        AssetReadError: the file is missing, damaged, too large or not floating-point, or has no or impossible values.
-        GridError: the file or the image has no CRS, or they do not overlap.
+        AssetReadError: the file is missing, damaged or too large, holds unscaled integers, or has no or impossible
+            values.
+        GridError: the file or the image has no place on Earth, or they do not overlap.
     """
     if not card.thermal_bands:
         raise ModelContractError(
@@ -172,13 +180,11 @@ def open_excess(path: Path, source: Source, card: ModelCard) -> ExcessRaster:
         )
     if not path.is_file():
         raise AssetReadError(f"thermal {path}: no such file", str(path))
-    if raster_driver(path) != "GTiff":
-        raise AssetReadError(f"thermal {path.name}: not a GeoTIFF by its first bytes; convert it (gdal_translate)")
     try:
-        with rasterio.open(path, driver="GTiff") as file:
+        with opened(path) as file:
             _check_header(file, path, source, card)
-            _check_values(file, path)
-            return ExcessRaster(path.resolve(), file.count, source.geobox)
+            plain = _check_values(file, path)
+            return ExcessRaster(path.resolve(), len(value_bands(file)), source.geobox, plain)
     except (RasterioError, OSError) as error:
         raise AssetReadError(
             f"thermal {path.name}: cannot be read ({reason(error)}); it is truncated or damaged", str(path)
@@ -191,21 +197,24 @@ def _check_header(file: rasterio.DatasetReader, path: Path, source: Source, card
         raise AssetReadError(
             f"thermal {path.name}: {file.width} x {file.height} pixels, the limit is {MAX_PIXELS:,}; crop it"
         )
-    if wrong := sorted({d for d in file.dtypes if not np.issubdtype(np.dtype(d), np.floating)}):
-        raise AssetReadError(
-            f"thermal {path.name}: holds {wrong[0]}; give floating-point kelvin above the surroundings, not counts"
-        )
-    if file.count != len(card.thermal_bands):
+    bands = value_bands(file)
+    for band in bands:
+        meaning, dtype = meaning_of(file, band, f"thermal {path.name}"), file.dtypes[band - 1]
+        if np.issubdtype(np.dtype(dtype), np.integer) and not meaning.origin:
+            raise AssetReadError(
+                f"thermal {path.name}: holds {dtype}; give floating-point kelvin above the surroundings, not counts"
+            )
+        if meaning.unit == "fahrenheit":
+            raise AssetReadError(f"thermal {path.name}: states degrees Fahrenheit; give kelvin above the surroundings")
+    if len(bands) != len(card.thermal_bands):
         raise ModelContractError(
-            f"thermal {path.name}: {file.count} bands; weights '{card.name}' take {', '.join(card.thermal_bands)}"
+            f"thermal {path.name}: {len(bands)} bands; weights '{card.name}' take {', '.join(card.thermal_bands)}"
         )
+    check_georeference(file, f"thermal {path.name}")
     place = placement_of(file, path.name)
-    if place is None:
-        raise GridError(f"thermal {path.name}: no CRS and no position; give a georeferenced file")
-    gsd_m = place.gsd_m
-    if gsd_m > MAX_GSD_M:
+    if place is not None and place.gsd_m > MAX_GSD_M:
         raise ModelContractError(
-            f"thermal {path.name}: {gsd_m:.0f} m per pixel, the limit is {MAX_GSD_M:g} m; public thermal satellites "
+            f"thermal {path.name}: {place.gsd_m:.0f} m per pixel, the limit is {MAX_GSD_M:g} m; public thermal satellites "
             "are too coarse for the detector: give their acquisitions as thermal.stack"
         )
     own = GeoBox((file.height, file.width), file.transform, file.crs.to_wkt()).geographic_extent
@@ -215,17 +224,52 @@ def _check_header(file: rasterio.DatasetReader, path: Path, source: Source, card
     check_complete(file, path)
 
 
-def _check_values(file: rasterio.DatasetReader, path: Path) -> None:
-    measured = False
-    for y in range(0, file.height, DECODE_ROWS):
-        rows = Window(0, y, file.width, min(DECODE_ROWS, file.height - y))
-        values = np.ma.filled(file.read(window=rows, masked=True).astype(np.float32), np.nan)
-        far = np.abs(values) > MAX_EXCESS_K
-        if far.any():
+def _check_values(file: rasterio.DatasetReader, path: Path) -> bool:
+    """Refuse values that are no thermal excess; return whether GDAL alone reads the file as it is meant."""
+    measured, plain = False, value_bands(file) == list(file.indexes)
+    for band in value_bands(file):
+        meaning = meaning_of(file, band, path.name)
+        plain &= not meaning.origin and file.mask_flag_enums[band - 1] in ([MaskFlags.all_valid], [MaskFlags.nodata])
+        far_pixels = valid_pixels = 0
+        sample = 0.0
+        for rows in _stripes(file):
+            stored, valid = stored_values(file, band, rows)
+            values = stored * meaning.scale + meaning.offset
+            # infinite values are far, not missing: a division by zero made them
+            far = (np.abs(values) > MAX_EXCESS_K) & (valid | np.isinf(stored))
+            plain &= not far.any()
+            strange = far & ~is_fill(stored) | np.isinf(stored)
+            sample = float(values[strange][0]) if strange.any() and not far_pixels else sample
+            far_pixels += int(strange.sum())
+            valid_pixels += int((valid & ~far).sum())
+        if far_pixels > valid_pixels:
             raise AssetReadError(
-                f"thermal {path.name}: holds {values[far][0]:g}, the limit is {MAX_EXCESS_K:g} K; give kelvin above "
+                f"thermal {path.name}: holds {sample:g}, the limit is {MAX_EXCESS_K:g} K; give kelvin above "
                 "the surroundings, not temperatures, and state nodata"
             )
-        measured |= bool(np.isfinite(values).any())
+        measured |= valid_pixels > 0
     if not measured:
         raise AssetReadError(f"thermal {path.name}: every pixel is nodata; leave the file out")
+    return plain
+
+
+def _stripes(file: rasterio.DatasetReader) -> Iterator[Window]:
+    for y in range(0, file.height, DECODE_ROWS):
+        yield Window(0, y, file.width, min(DECODE_ROWS, file.height - y))
+
+
+def _measured_copy(path: Path, bands: int) -> rasterio.DatasetReader:
+    """Return a copy in memory: kelvin above the surroundings, NaN where masked, missing or impossible."""
+    memory = MemoryFile()
+    with opened(path) as file:
+        shape = {"count": bands, "height": file.height, "width": file.width, "dtype": "float32", "nodata": np.nan}
+        place = {"crs": file.crs, "transform": file.transform, "compress": "deflate"}
+        with memory.open(driver="GTiff", **shape, **place) as copy:
+            for k, band in enumerate(value_bands(file), 1):
+                meaning = meaning_of(file, band, path.name)
+                for rows in _stripes(file):
+                    stored, valid = stored_values(file, band, rows)
+                    values = np.where(valid, stored * meaning.scale + meaning.offset, np.nan)
+                    values[np.abs(values) > MAX_EXCESS_K] = np.nan
+                    copy.write(values.astype(np.float32), k, window=rows)
+    return memory.open()

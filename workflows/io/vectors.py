@@ -6,21 +6,19 @@ from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
-import pyogrio
 import shapely
 from odc.geo.geobox import GeoBox
 from pyproj import CRS, Transformer
 
-from overwatt.aoi.errors import GridError, RegistryError, nearest
-from overwatt.aoi.file_signatures import is_plain_vector
+from overwatt.aoi.errors import RegistryError, nearest
 from overwatt.aoi.geodesy import WGS84
 from overwatt.models.evaluation.metrics import Outline
 from overwatt.pipeline.detection.footprints import merge_footprints
 from overwatt.pipeline.detection.vectorization import DetectSettings, near_void, vectorize_tile
 from overwatt.workflows.io.images import Image
+from overwatt.workflows.io.layers import read_layers
 
 CLASSES = ("data_center", "other_building", "cooling_equipment", "unknown")
-MAX_BYTES = 500_000_000  # read as a whole; own choice
 
 
 def to_pixels(geometry: gpd.GeoSeries, image: Image) -> list[shapely.Geometry]:
@@ -43,28 +41,33 @@ def lonlat_to_pixels(geometry: list[shapely.Geometry], box: GeoBox) -> list[shap
     return [shapely.transform(g, move) for g in geometry]
 
 
+def grown(shape: shapely.Geometry, metres: float) -> shapely.Geometry:
+    """Return a shape in lon/lat grown by a distance on the ground."""
+    centre = shape.centroid
+    # azimuthal equidistant projection about the centre: metres are true over the size of a site
+    local = CRS.from_user_input(f"+proj=aeqd +lat_0={centre.y:.6f} +lon_0={centre.x:.6f} +datum=WGS84")
+    to = Transformer.from_crs(CRS.from_user_input(WGS84), local, always_xy=True)
+    out = shapely.transform(shape, lambda xy: np.column_stack(to.transform(xy[:, 0], xy[:, 1]))).buffer(metres)
+
+    def back(xy: np.ndarray) -> np.ndarray:
+        return np.column_stack(to.transform(xy[:, 0], xy[:, 1], direction="INVERSE"))
+
+    return shapely.transform(out, back)
+
+
 def read_vector(path: Path) -> gpd.GeoDataFrame:
-    """Read a vector file into WGS84.
+    """Read all layers of a vector file into WGS84; see `layers.read_layers`.
 
     Raises:
-        RegistryError: the file is missing, unreadable, too large or without geometries.
-        GridError: it has no CRS.
+        RegistryError: the file is missing, unreadable, too large, not complete or without geometries.
+        GridError: a layer has no CRS, or coordinates that do not fit it.
     """
-    if not path.is_file():
-        raise RegistryError(f"{path}: no such file")
-    if path.stat().st_size > MAX_BYTES:
-        raise RegistryError(f"{path.name}: larger than {MAX_BYTES / 1e6:.0f} MB; reduce it to the area")
-    if not is_plain_vector(path):
-        raise RegistryError(f"{path.name}: not GeoJSON, GeoPackage, KML or GeoParquet by its first bytes")
-    try:
-        frame = gpd.read_file(path, engine="pyogrio")
-    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, ValueError) as error:
-        raise RegistryError(f"{path.name}: not a readable vector file") from error
+    frame = read_layers(path)
     if not isinstance(frame, gpd.GeoDataFrame):
         raise RegistryError(f"{path.name}: holds no geometries; give polygons")
-    if frame.crs is None:
-        raise GridError(f"{path.name}: no CRS; store the file with one")
-    return frame.to_crs(WGS84)
+    if sign := frame.attrs["cut_short"]:
+        raise RegistryError(f"{path.name}: is not complete: {sign}; download all of it")
+    return frame
 
 
 def outlines_px(path: Path, image: Image) -> list[Outline]:
@@ -79,7 +82,8 @@ def outlines_px(path: Path, image: Image) -> list[Outline]:
     if wrong := sorted(set(map(str, frame["class"])) - set(CLASSES)):
         raise RegistryError(f"{path.name}: unknown class '{wrong[0]}'; {nearest(wrong[0], CLASSES)}")
     if not frame.geometry.geom_type.isin(["Polygon", "MultiPolygon"]).all():
-        raise RegistryError(f"{path.name}: labels are polygons; found {sorted(set(frame.geometry.geom_type.dropna()))}")
+        found = sorted(set(frame.geometry.geom_type.fillna("no geometry")))
+        raise RegistryError(f"{path.name}: labels are polygons; found {found}")
     shapes = [shapely.make_valid(g) for g in to_pixels(frame.geometry, image)]
     return [Outline(str(k), g) for k, g in zip(frame["class"], shapes, strict=True) if not g.is_empty]
 

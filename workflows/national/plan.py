@@ -204,7 +204,7 @@ def load(path: Path, assignments: list[str] | None = None) -> TrainingSetFile:
     Raises:
         ConfigError: broken YAML, an unknown key, a wrong value.
     """
-    return load_yaml(path, TrainingSetFile, assignments)
+    return load_yaml(path, TrainingSetFile, assignments, paths=("path",))
 
 
 def make(settings: TrainingSetFile, base: Path, say: Say) -> Plan:

@@ -6,6 +6,7 @@ In: a `Workflow`. Out: `Inputs`, or an error of one line that names the input an
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from overwatt.workflows.io import registries, run_folder
 from overwatt.workflows.io.images import check_any_valid, open_image
 from overwatt.workflows.io.raster_checks import content_sha256
 from overwatt.workflows.io.source import Source
-from overwatt.workflows.io.temperature_stack import load_stack
+from overwatt.workflows.io.temperature_stack import load_stack, stack_files
 from overwatt.workflows.io.thermal_excess import ExcessRaster, open_excess
 from overwatt.workflows.io.vectors import read_vector
 
@@ -117,22 +118,15 @@ def open_inputs(workflow: Workflow) -> Inputs:
     stack = box = None
     files: list[Path] = []
     if workflow.thermal.stack is not None:
-        files = _stack_files(workflow.thermal.stack)
+        files = stack_files(workflow.thermal.stack)
         stack, box = load_stack(files, unit=workflow.thermal.unit)
-        hashes |= {f"thermal/{f.name}": content_sha256(f) for f in files}
+        # files of one name in several folders are told apart by their folders
+        common = Path(os.path.commonpath([f.parent for f in files]))
+        hashes |= {f"thermal/{f.relative_to(common).as_posix()}": content_sha256(f) for f in files}
     for name, value in hashes.items():
         log.debug("input %s: %s", name, value)
     log.debug("weights %s, %d declared rows, %d rejected", weights, len(registry), len(kept))
     return Inputs(area, source, card, weights, registry, known, stack, box, files, hashes, heat, kept)
-
-
-def _stack_files(pattern: str) -> list[Path]:
-    """Files that match a path whose last part may be a pattern, sorted by name."""
-    path = Path(pattern)
-    files = sorted(path.parent.glob(path.name)) if path.parent.is_dir() else []
-    if not files:
-        raise ConfigError(f"thermal.stack '{pattern}': no such file")
-    return files
 
 
 def _known_sites(workflow: Workflow) -> gpd.GeoDataFrame:
@@ -141,5 +135,8 @@ def _known_sites(workflow: Workflow) -> gpd.GeoDataFrame:
     frame = read_vector(workflow.sites)
     if frame.empty:
         raise ConfigError(f"{workflow.sites.name}: contains no sites")
-    names = frame["name"] if "name" in frame else pd.Series([f"site {i + 1}" for i in range(len(frame))])
-    return gpd.GeoDataFrame({"site_id": [str(n) for n in names]}, geometry=frame.geometry.values, crs=WGS84)
+    own = next((frame[k] for k in ("name", "Name") if k in frame), pd.Series(None, frame.index))  # KML: Name
+    names = [f"site {i + 1}" if pd.isna(n) or not str(n).strip() else str(n) for i, n in enumerate(own)]
+    # results are told apart by the name, so that of the second of two equal ones gets a number
+    ids = [n if (k := names[:i].count(n)) == 0 else f"{n} ({k + 1})" for i, n in enumerate(names)]
+    return gpd.GeoDataFrame({"site_id": ids}, geometry=frame.geometry.values, crs=WGS84)

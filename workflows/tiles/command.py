@@ -12,6 +12,7 @@ from typing import Any
 
 from overwatt.aoi.errors import ConfigError
 from overwatt.models.training.spatial_splits import SPLITS
+from overwatt.workflows.tiles import left_out
 from overwatt.workflows.tiles.cut import Progress, check_leaks, cut
 from overwatt.workflows.tiles.from_dispositions import KINDS, cut_dispositions
 from overwatt.workflows.tiles.labels import parse_class_map, parse_label_file
@@ -56,7 +57,7 @@ def run(
 
     Args:
         images: image files.
-        labels: label files, as FILE or FILE=CLASS.
+        labels: label files, as FILE, FILE=CLASS, FILE:LAYER or FILE:LAYER=CLASS.
         out: output folder.
         options: further options.
         run_folder: run whose sites the findings concern.
@@ -106,6 +107,7 @@ def lines(result: dict[str, Any]) -> list[str]:
         d = result["dispositions"]
         kinds = ", ".join(f"{d['kinds'][k]} {k.replace('_', ' ')}" for k in KINDS)
         out.append(f"findings: {d['read']} read, {d['superseded']} superseded, {d['ignored']} ignored; {kinds}")
+    out += left_out.lines(result["left_out"])
     out += [f"failed: {text}" for text in result["failures"]]
     out += [f"note: {text}" for text in result["warnings"]]
     return [*out, "leaks between splits: none found", f"index: {result['index']}"]

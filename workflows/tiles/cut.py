@@ -37,7 +37,8 @@ from overwatt.workflows.io import run_folder
 from overwatt.workflows.io.images import Image
 from overwatt.workflows.io.vectors import to_pixels
 from overwatt.workflows.tiles.files import CutSettings, Job, Plan, cell_px, cut_plan
-from overwatt.workflows.tiles.labels import LabelFile, read_labels
+from overwatt.workflows.tiles.labels import LabelFile, merged, read_labels
+from overwatt.workflows.tiles.left_out import LeftOut, Notes, check_background, summary, unknown_ground
 from overwatt.workflows.tiles.splits import (
     CELL_M,
     TileSettings,
@@ -84,7 +85,8 @@ def cut(
         progress: receivers of progress.
 
     Returns:
-        A summary for `--json`: index, tiles {written, reused, failed}, splits, labels, leaks, failures, warnings.
+        A summary for `--json`: index, tiles {written, reused, failed}, splits, labels, left_out {total, by_cause,
+        first}, leaks, failures, warnings.
 
     Raises:
         OverwattError: an option, an image or a label file is unusable, or no label lies on an image.
@@ -92,21 +94,36 @@ def cut(
     check_settings(settings)
     progress = progress or Progress()
     opened = open_images(images, settings)
+    if not label_files:
+        raise ConfigError("--labels: no label file given; give FILE or FILE=CLASS")
+    notes = Notes()
     frames = []
-    for file in label_files:
-        frame = read_labels(file, opened, class_map or {})
-        if not len(frame):
-            raise RegistryError(f"{file.path.name}: holds no labels; give polygons with a class")
-        if not any(on_image(frame, image).any() for image in opened):
+    for file in merged(label_files):
+        frame = read_labels(file, opened, class_map or {}, notes)
+        where = [on_image(frame, image) for image in opened]
+        anywhere = np.any(where, axis=0)
+        if not len(frame) and not (settings.empty and notes.listed):
+            raise RegistryError(
+                f"{file.path.name}: holds no labels; give polygons with a class"
+                + (", or --empty if its images show background only" if notes.listed else "")
+            )
+        if len(frame) and not anywhere.any():
             raise RegistryError(
                 f"{file.path.name}: none of its {len(frame)} labels lies on {_names(opened)}; "
-                "check their coordinates, or give the image that they were drawn on"
+                f"check their coordinates{_guess(frame, opened)}, or give the image that they were drawn on"
             )
+        outside = frame[~anywhere]
+        places = outside.geometry.representative_point()
+        notes.left_out += [
+            LeftOut(f"{file.path.name}: '{k}' at {p.x:.5f}, {p.y:.5f}", "lies outside every image", elsewhere=True)
+            for k, p in zip(outside["class"], places, strict=True)
+        ]
+        notes.listed |= {image.path for image, rows in zip(opened, where, strict=True) if rows.any()}
         frames.append(frame)
-    if not frames:
-        raise ConfigError("--labels: no label file given; give FILE or FILE=CLASS")
+    if settings.unlabelled == "background" or settings.empty:
+        check_background(notes)
     labels = gpd.GeoDataFrame(pd.concat(frames, ignore_index=True), crs=WGS84)
-    return cut_labels(opened, labels, out, settings, progress=progress)
+    return cut_labels(opened, labels, out, settings, progress=progress, notes=notes)
 
 
 def cut_labels(
@@ -117,6 +134,7 @@ def cut_labels(
     *,
     progress: Progress,
     plan: Callable[[gpd.GeoDataFrame], list[Plan]] | None = None,
+    notes: Notes | None = None,
 ) -> dict[str, Any]:
     """Cut training tiles from opened images and a table of labels; see `cut`.
 
@@ -128,11 +146,16 @@ def cut_labels(
         progress: receivers of progress.
         plan: function from the labels, with their sites, places and splits, to the tiles to cut
             [default: a regular cover of the images].
+        notes: what reading the labels showed besides them.
     """
-    placed = with_splits(with_empty_images(images, labels) if settings.empty else labels, images, settings)
+    notes = notes or Notes()
+    unknown = unknown_ground(notes.left_out, images)
+    # ground of an image that no COCO file lists was not looked at by those who drew the labels
+    described = [i for i in images if not notes.by_image or i.path in notes.listed]
+    placed = with_splits(with_empty_images(described, labels) if settings.empty else labels, images, settings)
     plans = plan(placed) if plan else [p for i, image in enumerate(images) for p in _cover(i, image, settings)]
     progress.say(f"{len(placed)} labels, {placed['site'].nunique()} sites, {placed['place'].nunique()} places")
-    jobs = [_job(image, placed, settings, out) for image in images]
+    jobs = [_job(image, placed, unknown, image in described, settings, out) for image in images]
     with run_folder.locked(out):
         rows, reused, failures = _run(jobs, plans, settings.workers, progress)
         if not rows and failures:
@@ -148,7 +171,7 @@ def cut_labels(
         path = out / tileset.INDEX_NAME
         with run_folder.written(path) as part:
             index.to_parquet(part, compression="zstd", write_covering_bbox=True, schema_version="1.1.0")
-    return _summary(path, index, placed, reused, failures, settings)
+    return _summary(path, index, placed, reused, failures, settings, notes)
 
 
 def check_leaks(indices: Sequence[Path], guard_m: float | None) -> dict[str, Any]:
@@ -169,6 +192,21 @@ def _names(images: Sequence[Image]) -> str:
     return f"image {names[0]}" if len(names) == 1 else f"any of {len(names)} images ({', '.join(names[:3])}, …)"
 
 
+def _guess(labels: gpd.GeoDataFrame, images: Sequence[Image]) -> str:
+    """Return what labels on none of the images look like, '' if nothing usual explains them."""
+    placed = labels[(labels["image"] == "").to_numpy()]
+    for words, move in (
+        ("longitude and latitude look swapped", lambda xy: xy[:, ::-1]),
+        ("longitudes look like 0 to 360 instead of -180 to 180", lambda xy: xy - [360, 0]),
+    ):
+        if any(on_image(placed.set_geometry(shapely.transform(placed.geometry, move)), i).any() for i in images):
+            return f" ({words})"
+    left, low, right, high = placed.total_bounds
+    if left >= 0 and low >= 0 and any(right <= i.shape[1] and high <= i.shape[0] for i in images):
+        return " (they look like pixels: give COCO, or map coordinates)"
+    return ""
+
+
 def _cover(number: int, image: Image, settings: TileSettings) -> Iterator[Plan]:
     """Yield a regular cover of an image; the last tile of a row or column is moved inside the image."""
     size, stride = settings.size_px, settings.size_px - settings.overlap_px
@@ -178,24 +216,39 @@ def _cover(number: int, image: Image, settings: TileSettings) -> Iterator[Plan]:
             yield Plan(number, row, col)
 
 
-def _job(image: Image, labels: gpd.GeoDataFrame, settings: TileSettings, out: Path) -> Job:
-    """Return the inputs for the tiles of one image: the labels within reach, in its pixels."""
+def _job(
+    image: Image,
+    labels: gpd.GeoDataFrame,
+    unknown: gpd.GeoDataFrame,
+    described: bool,
+    settings: TileSettings,
+    out: Path,
+) -> Job:
+    """Return the inputs for the tiles of one image: the labels and unknown ground within reach, in its pixels."""
     # a label farther than the diagonal plus twice the guard decides on no pixel; 2% and 100 m for scale errors of grids
     reach_m = float(np.hypot(*image.shape)) * image.gsd_m * 1.02 + 2 * settings.guard_m + 100
-    if image.geobox is None:
-        near = labels[(labels["image"] == image.name).to_numpy()]
-    else:
-        near = labels[(labels["image"] == "").to_numpy() & _within_reach(labels, extent_of(image), reach_m)]
+    near, blank = (_near(image, table, reach_m) for table in (labels, unknown))
     # canonical order, so that the order of the files does not matter
     order = np.argsort([g.wkb for g in near.geometry], kind="stable")
     near = near.iloc[order]
     frame = pd.DataFrame(near.drop(columns="geometry"))
     cut_settings = CutSettings(
-        settings.size_px, cell_px(image.gsd_m, CELL_M), settings.guard_m, settings.unlabelled == "ignore",
-        settings.empty, settings.licence, settings.attribution,
+        settings.size_px, cell_px(image.gsd_m, CELL_M), settings.guard_m,
+        settings.unlabelled == "ignore" or not described, settings.empty and described,
+        settings.licence, settings.attribution,
     )  # fmt: skip
     keep = ["class", "split", "site", "place", "cooling", "source", "licence", "attribution"]
-    return Job(image, tuple(to_pixels(near.geometry, image)), frame[keep].reset_index(drop=True), cut_settings, out)
+    return Job(
+        image, tuple(to_pixels(near.geometry, image)), frame[keep].reset_index(drop=True), cut_settings, out,
+        tuple(to_pixels(blank.geometry, image)),
+    )  # fmt: skip
+
+
+def _near(image: Image, table: gpd.GeoDataFrame, reach_m: float) -> gpd.GeoDataFrame:
+    """Return the rows of an image without georeference, or those on Earth within reach of the image."""
+    if image.geobox is None:
+        return table[(table["image"] == image.name).to_numpy()]
+    return table[(table["image"] == "").to_numpy() & _within_reach(table, extent_of(image), reach_m)]
 
 
 def _within_reach(labels: gpd.GeoDataFrame, extent: shapely.Geometry, reach_m: float) -> np.ndarray:
@@ -292,6 +345,7 @@ def _summary(
     reused: int,
     failures: list[str],
     settings: TileSettings,
+    notes: Notes,
 ) -> dict[str, Any]:
     splits = {
         s: {
@@ -301,7 +355,7 @@ def _summary(
         }
         for s in SPLITS
     }
-    warnings = []
+    warnings = [*notes.not_read, *notes.cut_short]
     for s, share in zip(SPLITS, settings.shares, strict=True):
         if share > 0 and not splits[s]["tiles"]:
             warnings.append(
@@ -319,6 +373,7 @@ def _summary(
         "tiles": {"written": len(index) - reused, "reused": reused, "failed": len(failures)},
         "splits": splits,
         "labels": {str(k): int(n) for k, n in placed["class"].value_counts().items()},
+        "left_out": summary(notes),
         "leaks": 0,
         "failures": failures,
         "warnings": warnings,

@@ -73,6 +73,7 @@ class Job:
         labels: class, split, site, place, cooling, source, licence, attribution of each.
         settings: of the cut.
         out: output folder.
+        unknown: ground of labels that are left out, in working pixels; labels are drawn over it.
     """
 
     image: Image
@@ -80,6 +81,7 @@ class Job:
     labels: pd.DataFrame
     settings: CutSettings
     out: Path
+    unknown: tuple[shapely.Geometry, ...] = ()
     _trees: dict[str, shapely.STRtree] = field(default_factory=dict, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -181,12 +183,19 @@ def _masks(job: Job, plan: Plan, near: np.ndarray, keep: np.ndarray) -> tuple[np
         return np.asarray(rasterize(pairs, (size, size), fill=fill, transform=transform, dtype="uint16"))
 
     fill = IGNORE if job.settings.ignore_unlabelled else 0
-    building = burn([(job.shapes[i], c) for k, c in _BUILDING.items() for i in near if klass[i] == k], fill)
+    frame = shapely.box(plan.col, plan.row, plan.col + size, plan.row + size)
+    hidden = np.array(job.unknown, dtype=object)
+    left_out = [(g, IGNORE) for g in hidden[shapely.intersects(hidden, frame)]]
+
+    def drawn_in(order: dict[str, int]) -> list[tuple[Any, int]]:
+        pairs = {k: [(job.shapes[i], c) for i in near if klass[i] == k] for k, c in order.items()}
+        return [*pairs.pop("background"), *left_out, *(pair for rest in pairs.values() for pair in rest)]
+
+    building = burn(drawn_in(_BUILDING), fill)
     # a label file without equipment leaves it unknown, not absent
     drawn = bool(job.labels["cooling"].to_numpy()[near].any()) or (not len(near) and job.labels["cooling"].any())
     order = {"background": 0, "unknown": IGNORE, "cooling_equipment": 1}
-    pairs = [(job.shapes[i], c) for k, c in order.items() for i in near if klass[i] == k]
-    cooling = burn(pairs, fill) if drawn else np.full((size, size), IGNORE, np.uint16)
+    cooling = burn(drawn_in(order), fill) if drawn else np.full((size, size), IGNORE, np.uint16)
     halls = [i for k in ("other_building", "data_center") for i in near if klass[i] == k]
     instance = burn([(job.shapes[i], n) for n, i in enumerate(halls, 1)], 0)
     instance[(building != OTHER) & (building != DATA_CENTER)] = 0

@@ -19,7 +19,6 @@ import numpy as np
 import pandas as pd
 import pyarrow
 import shapely
-from pyproj import CRS, Transformer
 
 from overwatt.aoi.errors import ConfigError, GridError, RegistryError, nearest
 from overwatt.aoi.geodesy import WGS84
@@ -27,7 +26,7 @@ from overwatt.workflows.config.yaml import MAX_BYTES as MAX_MANIFEST_BYTES
 from overwatt.workflows.io.dispositions import latest, read_dispositions
 from overwatt.workflows.io.images import Image
 from overwatt.workflows.io.raster_checks import content_sha256
-from overwatt.workflows.io.vectors import to_pixels
+from overwatt.workflows.io.vectors import grown, to_pixels
 from overwatt.workflows.tiles.cut import Progress, cut_labels
 from overwatt.workflows.tiles.files import Plan
 from overwatt.workflows.tiles.splits import TileSettings, check_settings, open_images
@@ -144,7 +143,7 @@ def verdicts_of(
         p = None if site is None else float(sites["p_data_center"].iloc[known[site]])
         shapes = [drawn] if drawn is not None else _buildings_of(sites.geometry.iloc[known[str(site)]], buildings, tree)
         # the edge of a footprint is an estimate of the network; only a drawn outline shows where background begins
-        ring = [("background", _ring(shapes))] if drawn is not None else []
+        ring = [("background", grown(drawn, RING_M))] if drawn is not None else []
         for klass, shape in [(d["class"], s) for s in shapes] + ring:
             labels.append({"geometry": shape, "class": klass, "disposition_id": d["disposition_id"]})
         if d["class"] == "unknown":
@@ -174,21 +173,6 @@ def _buildings_of(site: shapely.Geometry, buildings: gpd.GeoDataFrame, tree: sha
     # a building belongs to the site if half of it lies inside; own choice, as outlines of sites are simplified
     found = [buildings.geometry.iloc[int(i)] for i in np.sort(tree.query(site, predicate="intersects"))]
     return [g for g in found if site.intersection(g).area >= 0.5 * g.area] or [site]
-
-
-def _ring(shapes: Sequence[shapely.Geometry]) -> shapely.Geometry:
-    """Return the outlines grown by `RING_M`, lon/lat; the outlines themselves are drawn over it."""
-    whole = shapely.union_all(shapes)
-    centre = whole.centroid
-    # azimuthal equidistant projection about the centre: metres are true over the size of a site
-    local = CRS.from_user_input(f"+proj=aeqd +lat_0={centre.y:.6f} +lon_0={centre.x:.6f} +datum=WGS84")
-    to = Transformer.from_crs(CRS.from_user_input(WGS84), local, always_xy=True)
-    grown = shapely.transform(whole, lambda xy: np.column_stack(to.transform(xy[:, 0], xy[:, 1]))).buffer(RING_M)
-
-    def back(xy: np.ndarray) -> np.ndarray:
-        return np.column_stack(to.transform(xy[:, 0], xy[:, 1], direction="INVERSE"))
-
-    return shapely.transform(grown, back)
 
 
 def _tiles_over(number: int, image: Image, shape: shapely.Geometry, size_px: int) -> list[tuple[int, int, int]]:

@@ -3,40 +3,31 @@
 In: a label file, the opened images, and a map from its class names to ours. Out: a GeoDataFrame with
 `geometry`, `class`, `image` (file name; '' for georeferenced labels), `cooling` (whether the file contains
 cooling equipment at all), `source`, `licence`, `attribution` and the other columns of the file.
-Geometry is WGS84, or working pixels of `image` if the image has no georeference. COCO polygons and
-boxes are in pixels of the named image file and are converted to one of the two. Run-length masks are
-refused: their decoded size is not bounded, and every tool can export polygons.
+Geometry is WGS84, or working pixels of `image` if the image has no georeference. All layers of a file, in KML all
+folders, are read. What is left out is noted with its cause and place (workflows/tiles/left_out.py).
 """
 
 from __future__ import annotations
 
-import json
-import math
-import warnings
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import geopandas as gpd
 import numpy as np
 import pandas as pd
-import pyogrio
-import rasterio
 import shapely
-from rasterio.errors import NotGeoreferencedWarning
 
 from overwatt.aoi.errors import ConfigError, RegistryError, nearest
-from overwatt.aoi.file_signatures import head_of, raster_driver
-from overwatt.aoi.geodesy import WGS84, pixels_to_lonlat
 from overwatt.workflows.io.images import Image
-from overwatt.workflows.io.vectors import read_vector
+from overwatt.workflows.io.layers import layer_names, read_layers
+from overwatt.workflows.tiles.coco import coco_content, read_coco
+from overwatt.workflows.tiles.left_out import WHERE, LeftOut, Notes
+from overwatt.workflows.tiles.outlines import polygons_of
 
 CLASSES = ("data_center", "other_building", "not_data_center", "cooling_equipment", "unknown", "background")
 LEFT_OUT = "ignore"
-MAX_COCO_BYTES = 200_000_000  # parsed as a whole, about ten times that in memory; own choice
-MAX_VERTICES = 1_000_000  # per outline; own choice
-_PEEK = 65_536  # bytes read to detect the format
 
 
 @dataclass(frozen=True)
@@ -46,24 +37,51 @@ class LabelFile:
     Attributes:
         path: the file.
         klass: class of all its labels; None if the file states the classes.
+        layers: {layer: class of its labels, or None}, the only layers to use; empty for all.
     """
 
     path: Path
     klass: str | None = None
+    layers: Mapping[str, str | None] = field(default_factory=dict)
 
 
 def parse_label_file(text: str) -> LabelFile:
-    """Parse `FILE` or `FILE=CLASS` of the command line.
+    """Parse `FILE`, `FILE=CLASS`, `FILE:LAYER` or `FILE:LAYER=CLASS` of the command line.
 
     Raises:
         ConfigError: the class after '=' is unknown.
     """
-    name, sep, klass = text.rpartition("=")
-    if not sep or Path(text).exists():
+    if os.path.exists(text):
         return LabelFile(Path(text))
-    if klass not in CLASSES:
+    name, sep, klass = text.rpartition("=")
+    if not sep:
+        name, klass = text, ""
+    # the file is the longest part before a colon that exists: both names may hold colons
+    colons = [i for i, c in enumerate(name) if c == ":"]
+    at = next((i for i in reversed(colons) if not os.path.exists(name) and os.path.isfile(name[:i])), None)
+    if sep and klass not in CLASSES:
         raise ConfigError(f"--labels '{text}': unknown class '{klass}'; {nearest(klass, CLASSES)}")
-    return LabelFile(Path(name), klass)
+    if at is None:
+        return LabelFile(Path(name), klass or None)
+    return LabelFile(Path(name[:at]), None, {name[at + 1 :]: klass or None})
+
+
+def merged(files: Sequence[LabelFile]) -> list[LabelFile]:
+    """Return the files with the chosen layers of one file together.
+
+    Raises:
+        ConfigError: a layer is given twice, or a file with and without a layer.
+    """
+    out: dict[Path, LabelFile] = {}
+    for file in files:
+        first = out.get(file.path)
+        if first is None:
+            out[file.path] = file
+            continue
+        if not first.layers or not file.layers or set(first.layers) & set(file.layers):
+            raise ConfigError(f"--labels {file.path}: given twice; give it once, or once for each of its layers")
+        out[file.path] = replace(first, layers={**first.layers, **file.layers})
+    return list(out.values())
 
 
 def parse_class_map(assignments: Sequence[str]) -> dict[str, str]:
@@ -83,24 +101,43 @@ def parse_class_map(assignments: Sequence[str]) -> dict[str, str]:
     return out
 
 
-def read_labels(file: LabelFile, images: Sequence[Image], class_map: Mapping[str, str]) -> gpd.GeoDataFrame:
+def read_labels(
+    file: LabelFile, images: Sequence[Image], class_map: Mapping[str, str], notes: Notes | None = None
+) -> gpd.GeoDataFrame:
     """Read one label file.
 
     Args:
         file: the file.
         images: opened images; a COCO file refers to them by name.
         class_map: {class name in the file: our class, or `ignore`}.
+        notes: receives what is left out, and whether the file was cut short.
 
     Raises:
-        RegistryError: the file is missing, unreadable or too large, a class is unknown, or geometries are not polygons.
+        RegistryError: the file is missing, unreadable or too large, a class is unknown, or no label can be used.
+        GridError: a layer has no CRS, or coordinates that do not fit it.
         ConfigError: a COCO file names images that are not among `images` or have another size.
     """
-    coco = _coco(file.path)
-    frame = _from_coco(file, coco, images) if coco is not None else _from_vector(file)
-    frame["class"] = [_class_of(str(k), file.path.name, class_map) for k in frame["class"]]
-    frame = frame[frame["class"] != LEFT_OUT].reset_index(drop=True)
+    notes = Notes() if notes is None else notes
+    name, before = file.path.name, len(notes.left_out)
+    coco = coco_content(file.path)
+    if coco is not None and file.layers:
+        raise ConfigError(f"--labels {name}: a COCO file has no layers; give FILE or FILE=CLASS")
+    if coco is not None:
+        frame = read_coco(name, file.klass, coco, images, notes)
+        frame["class"] = frame["class"].astype(object)
+    else:
+        frame = _from_vector(file, class_map, notes)
+    blank = frame["class"].isna() | (frame["class"].astype(str).str.strip() == "")
+    frame.loc[~blank, "class"] = [_class_of(str(k), name, class_map) for k in frame["class"][~blank]]
+    ignored = (frame["class"] == LEFT_OUT) & ~blank
+    for rows, cause in ((blank, "has no class"), (ignored, "class ignored by --class-map")):
+        notes.left_out += [LeftOut(k[WHERE], cause, k["geometry"], k["image"]) for k in frame[rows].to_dict("records")]
+    lost = [k for k in notes.left_out[before:] if not k.elsewhere]
+    if lost and blank.sum() + ignored.sum() == len(frame) and not ignored.any():
+        raise RegistryError(f"{name}: none of its {len(lost)} labels can be used; {lost[0].label}: {lost[0].cause}")
+    frame = frame[~(blank | ignored)].drop(columns=WHERE).reset_index(drop=True)
     frame["cooling"] = bool((frame["class"] == "cooling_equipment").any())
-    frame["source"] = file.path.name
+    frame["source"] = name
     for column in ("licence", "attribution"):
         frame[column] = frame[column].fillna("").astype(str) if column in frame else ""
     return frame
@@ -116,177 +153,77 @@ def _class_of(name: str, file: str, class_map: Mapping[str, str]) -> str:
     return klass
 
 
-def _from_vector(file: LabelFile) -> gpd.GeoDataFrame:
+def _from_vector(file: LabelFile, class_map: Mapping[str, str], notes: Notes) -> gpd.GeoDataFrame:
     name = file.path.name
-    if file.path.is_file() and head_of(file.path).startswith(b"SQLite format 3\0"):
-        layers = [str(layer) for layer, kind in pyogrio.list_layers(file.path) if kind is not None]
-        if len(layers) > 1:
-            raise RegistryError(f"{name}: holds layers {', '.join(layers)}; give a file with one layer")
-    if file.path.is_file() and head_of(file.path).startswith(b"PAR1"):
-        frame = _parquet(file.path)
-    else:
-        frame = read_vector(file.path)
-    if file.klass is not None:
-        frame["class"] = file.klass
-    if "class" not in frame:
-        columns = [str(c) for c in frame.columns if c != "geometry"]
-        raise RegistryError(
-            f"{name}: no property 'class' ({nearest('class', columns) if columns else 'it has no properties'}); "
-            f"if all labels are of one class: --labels {name}=data_center"
-        )
-    frame = frame[~(frame.geometry.isna() | frame.geometry.is_empty)].reset_index(drop=True)
-    if not frame.geometry.geom_type.isin(["Polygon", "MultiPolygon"]).all():
-        raise RegistryError(f"{name}: labels are polygons; found {sorted(set(frame.geometry.geom_type))}")
-    frame["geometry"] = [_polygons(g, name) for g in frame.geometry]
-    frame["image"] = ""
-    return frame[~frame.geometry.is_empty].reset_index(drop=True)
+    frame = read_layers(file.path)
+    if not isinstance(frame, gpd.GeoDataFrame):
+        raise RegistryError(f"{name}: holds no geometries; give polygons")
+    notes.not_read += [f"{name}: {text}" for text in frame.attrs["not_read"]]
+    if sign := frame.attrs["cut_short"]:
+        notes.cut_short.append(f"{name}: is not complete: {sign}")
+    layers = _layers_of(file, frame)
+    numbers = frame.groupby(layers.to_numpy(), sort=False).cumcount() + 1
+    where = [f"{name}: " + (f"layer '{k}', " if layers.nunique() > 1 else "") + f"label {n}"
+             for k, n in zip(layers, numbers, strict=True)]  # fmt: skip
+    frame = frame.assign(**{"class": _classes(file, frame, layers, class_map), WHERE: where}, image="")
+    outlines, used = [], []
+    for shape, text, layer in zip(frame.geometry, where, layers, strict=True):
+        cause, place = _usable(shape, text)
+        if file.layers and layer not in file.layers:
+            cause = "its layer is not among those given"
+        if cause:
+            notes.left_out.append(LeftOut(text, cause, place))
+        used.append(not cause)
+        outlines.append(place)
+    frame["geometry"] = gpd.GeoSeries(outlines, frame.index, crs=frame.crs)
+    return frame[used].reset_index(drop=True)
 
 
-def _parquet(path: Path) -> gpd.GeoDataFrame:
-    if path.stat().st_size > MAX_COCO_BYTES * 5:
-        raise RegistryError(f"{path.name}: larger than {MAX_COCO_BYTES * 5 / 1e6:.0f} MB; reduce it to the area")
-    try:
-        frame = gpd.read_parquet(path)
-    except (ValueError, OSError) as error:  # pyarrow's errors are both
-        raise RegistryError(f"{path.name}: not a readable GeoParquet file") from error
-    if frame.crs is None:
-        raise RegistryError(f"{path.name}: no CRS; store the file with one")
-    return frame.to_crs(WGS84)
+def _usable(shape: shapely.Geometry | None, where: str) -> tuple[str, shapely.Geometry | None]:
+    """Return why an outline cannot be used, '' if it can, and its polygons, or else its place."""
+    if shape is None:
+        return "has no geometry", None
+    if shape.is_empty:
+        return "has an empty geometry", None
+    if shape.geom_type not in ("Polygon", "MultiPolygon", "GeometryCollection"):
+        placed = bool(np.isfinite(shape.bounds).all())
+        return f"a '{shape.geom_type}', labels are polygons", shape if placed else None
+    outline = polygons_of(shape, where)
+    return ("has no area", shape) if outline.is_empty else ("", outline)
 
 
-def _polygons(shape: shapely.Geometry, name: str) -> shapely.Geometry:
-    """Return the valid polygons of an outline; lines and points that make_valid leaves are dropped."""
-    if shapely.get_num_coordinates(shape) > MAX_VERTICES:
-        raise RegistryError(f"{name}: an outline has more than {MAX_VERTICES:,} vertices; simplify it")
-    if not np.isfinite(shapely.get_coordinates(shape)).all():
-        raise RegistryError(f"{name}: an outline has a non-numeric coordinate, or lies outside its CRS")
-    valid = shape if shape.is_valid else shapely.make_valid(shape)
-    parts = [p for p in shapely.get_parts(valid) if p.geom_type in ("Polygon", "MultiPolygon")]
-    return shapely.union_all(parts) if len(parts) != 1 else parts[0]
+def _layers_of(file: LabelFile, frame: gpd.GeoDataFrame) -> pd.Series:
+    """Return the layer of each row; check that the chosen ones exist."""
+    names = layer_names(file.path)
+    for layer in file.layers:
+        if layer not in names:
+            raise RegistryError(f"{file.path.name}: no layer '{layer}'; {nearest(layer, names)}")
+    if len(names) == 1:
+        return pd.Series(names[0], frame.index)
+    layers = frame["layer"].astype(str)
+    if not set(layers) <= set(names):
+        raise RegistryError(f"{file.path.name}: several layers, and a column 'layer' of its own; rename that column")
+    return layers
 
 
-# --- COCO -----------------------------------------------------------------------------------------
-
-
-def _coco(path: Path) -> dict[str, Any] | None:
-    """Return the content of a COCO file; None for another format."""
-    if not path.is_file():
-        return None  # the reader of vector files says so
-    with path.open("rb") as file:
-        head = file.read(_PEEK)
-    if not head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{") or b'"FeatureCollection"' in head:
-        return None
-    if path.stat().st_size > MAX_COCO_BYTES:
-        raise RegistryError(f"{path.name}: larger than {MAX_COCO_BYTES / 1e6:.0f} MB; split it")
-    try:
-        data = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise RegistryError(f"{path.name}: not readable JSON; export the labels again") from error
-    return data if {"images", "annotations"} <= set(data) else None
-
-
-def _from_coco(file: LabelFile, data: dict[str, Any], images: Sequence[Image]) -> gpd.GeoDataFrame:
+def _classes(file: LabelFile, frame: gpd.GeoDataFrame, layers: pd.Series, class_map: Mapping[str, str]) -> pd.Series:
+    """Return the class of each row: as given, of the column, or the name of a layer that is a class."""
     name = file.path.name
-    categories = {c["id"]: str(c["name"]) for c in _records(data, "categories", ("id", "name"), name)}
-    licences = {c["id"]: str(c["name"]) for c in _records(data, "licenses", ("id", "name"), name)}
-    described = {i["id"]: i for i in _records(data, "images", ("id", "file_name"), name)}
-    known = _by_name(images, [str(i["file_name"]) for i in described.values()], name)
-    maps = {}
-    for key, entry in described.items():
-        if image := known.get(_base(str(entry["file_name"]))):
-            maps[key] = (image, _to_working(image, entry, name))
-    rows = []
-    for a in _records(data, "annotations", ("id", "image_id"), name):
-        if a["image_id"] not in described:
-            raise RegistryError(f"{name}: annotation {a['id']}: image_id {a['image_id']} is not in the file")
-        if a["image_id"] not in maps:
-            continue  # its image is not being cut
-        image, move = maps[a["image_id"]]
-        if file.klass is None and a.get("category_id") not in categories:
-            raise RegistryError(f"{name}: annotation {a['id']}: category_id {a.get('category_id')} is not in the file")
-        shape = _polygons(_shape_of(a, name), name)
-        if shape.is_empty:
-            continue
-        rows.append(
-            {
-                "geometry": shapely.transform(shape, move),
-                "class": file.klass or categories[a["category_id"]],
-                "image": image.name if image.geobox is None else "",
-                "licence": licences.get(described[a["image_id"]].get("license"), ""),
-            }
-        )
-    frame = pd.DataFrame(rows, columns=["geometry", "class", "image", "licence"])
-    return gpd.GeoDataFrame(frame, geometry="geometry", crs=WGS84)
-
-
-def _records(data: dict[str, Any], key: str, needed: tuple[str, ...], name: str) -> list[dict[str, Any]]:
-    records = data.get(key) or []
-    if not isinstance(records, list):
-        raise RegistryError(f"{name}: '{key}' is not a list; COCO requires one")
-    for n, record in enumerate(records):
-        for field in needed:
-            if not isinstance(record, dict) or not isinstance(record.get(field), int | str):
-                raise RegistryError(f"{name}: {key}[{n}] has no usable '{field}'")
-    return records
-
-
-def _base(file_name: str) -> str:
-    return file_name.replace("\\", "/").rsplit("/", 1)[-1]
-
-
-def _by_name(images: Sequence[Image], wanted: list[str], name: str) -> dict[str, Image]:
-    """Return images by file name; folders in a COCO file belong to another machine and are ignored."""
-    out: dict[str, Image] = {}
-    for image in images:
-        if image.name in out and out[image.name].path != image.path and image.name in map(_base, wanted):
-            raise ConfigError(f"{name}: two images are called {image.name}; a COCO file identifies images by name only")
-        out[image.name] = image
-    if wanted and not any(_base(w) in out for w in wanted):
-        raise ConfigError(
-            f"{name}: image '{_base(wanted[0])[:80]}' is not among those given; {nearest(wanted[0], out)}"
-        )
-    return out
-
-
-def _to_working(image: Image, entry: dict[str, Any], name: str) -> Any:  # noqa: ANN401  # a function on (n, 2)
-    """Return a function from pixels of the image file to lon/lat, or to working pixels without georeference."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with rasterio.open(image.path, driver=raster_driver(image.path)) as source:
-            width, height, transform, crs = source.width, source.height, source.transform, source.crs
-    stated = (entry.get("width", width), entry.get("height", height))
-    if stated != (width, height):
-        raise ConfigError(
-            f"{name}: image {image.name} has {width} x {height} pixels, the labels were drawn on "
-            f"{stated[0]} x {stated[1]}; give the image that they were drawn on"
-        )
-    if image.geobox is None:
-        factor = np.array([image.shape[1] / width, image.shape[0] / height])
-        return lambda xy: xy * factor
-    return pixels_to_lonlat(transform, str(crs))
-
-
-def _shape_of(annotation: dict[str, Any], name: str) -> shapely.Geometry:
-    where = f"{name}: annotation {annotation['id']}"
-    outlines = annotation.get("segmentation")
-    if isinstance(outlines, dict):
-        raise RegistryError(f"{where}: a run-length mask (RLE); export the labels as polygons")
-    if not outlines:
-        x, y, w, h = _numbers(annotation.get("bbox"), where, "bbox", lambda n: n == 4)
-        if w <= 0 or h <= 0:
-            raise RegistryError(f"{where}: bbox {w:g} x {h:g} has no area; give width and height above 0")
-        return shapely.box(x, y, x + w, y + h)
-    if not isinstance(outlines, list):
-        raise RegistryError(f"{where}: segmentation is neither polygons nor a box; export the labels as polygons")
-    parts = []
-    for flat in outlines:
-        ring = _numbers(flat, where, "segmentation", lambda n: n >= 6 and n % 2 == 0)
-        parts.append(shapely.make_valid(shapely.Polygon(np.reshape(ring, (-1, 2)))))
-    return shapely.union_all(parts)
-
-
-def _numbers(values: Any, where: str, what: str, fits: Any) -> list[float]:  # noqa: ANN401  # JSON is anything
-    good = isinstance(values, list) and all(isinstance(v, int | float) and math.isfinite(v) for v in values)
-    if not good or not fits(len(values)):
-        raise RegistryError(f"{where}: {what} is not a list of pixel coordinates: {str(values)[:60]}")
-    return [float(v) for v in values]
+    own = frame["class"].astype(object) if "class" in frame else pd.Series(None, frame.index, dtype=object)
+    for layer in layers.unique():
+        rows = layers == layer
+        given = file.layers.get(layer, file.klass)
+        if given is None and own[rows].isna().all() and (layer in CLASSES or layer in class_map):
+            given = layer
+        if given is not None:
+            own[rows] = given
+        elif own[rows].isna().all() and (not file.layers or layer in file.layers):
+            columns = [str(c) for c in frame.columns if c not in ("geometry", "layer")]
+            which = f"layer '{layer}': " if layers.nunique() > 1 else ""
+            hint = f"; or of one layer: --labels '{name}:{layer}=data_center'" if which else ""
+            raise RegistryError(
+                f"{name}: {which}no property 'class' "
+                f"({nearest('class', columns) if columns else 'it has no properties'}); "
+                f"if all labels are of one class: --labels {name}=data_center{hint}"
+            )
+    return own

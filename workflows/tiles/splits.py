@@ -124,7 +124,7 @@ def with_splits(labels: gpd.GeoDataFrame, images: Sequence[Image], settings: Til
     cell_m = max(CELL_M, *(i.gsd_m for i in images)) / np.sqrt(2)  # half a diagonal
     sha = {i.name: i.sha256[:12] for i in images if i.geobox is None}
     on_earth = (labels["image"] == "").to_numpy()
-    # L with 0.99 L - 2h >= 1.02 g + 2h: a metre of a grid is a metre within 1% (workflows/io/images.py::ground_gsd)
+    # L with 0.99 L - 2h >= 1.02 g + 2h: a metre of a grid is a metre within 1% (workflows/io/placement.py)
     link_m = 1.04 * settings.guard_m + 4.1 * cell_m
     site = np.array([f"image-{sha.get(n, '')}" for n in labels["image"]], dtype=object)
     site[on_earth] = sites_of(labels.geometry[on_earth].to_numpy(), link_m)

@@ -13,6 +13,7 @@ from overwatt.pipeline.imagery.radiometry import (
     SensorProfile,
     brightness_temperature,
     profile_named,
+    temperature_unit,
     to_kelvin,
     to_unit,
 )
@@ -46,7 +47,9 @@ def test_celsius_product_becomes_kelvin():
         ([44177.0], CELSIUS, (44177, "digital numbers")),
         ([295.0, 296.0], ST, (295.5, "kelvin")),
         ([20.0], ST, (20, "Celsius")),
-        ([295.0, 295.0, -9999.0], KELVIN, ("-9999", "nodata")),
+        ([77.0, 78.0], KELVIN, (77.5, "Fahrenheit")),
+        ([2950.0, 2960.0], KELVIN, (2955, "tenths")),
+        ([-500.0, -500.0, 295.0], KELVIN, ("-500", "nodata")),
         ([150.0], NAIP, ("display_uint8", "landsat_st")),
         ([1500.0], S2, ("reflectance", "landsat_st")),
     ],
@@ -55,6 +58,30 @@ def test_values_that_contradict_the_temperature_unit_are_refused(values, profile
     with pytest.raises(ConfigError, match=naming(f"'{profile.name}'", *words)) as info:
         to_kelvin(np.array(values), profile)
     assert isinstance(info.value, OverwattError)
+
+
+@pytest.mark.parametrize("fill", [0, -9999, -32768, 65535, 1e20, np.finfo(np.float32).min, -1234.5, 360.0, 170.0])
+def test_impossible_pixels_are_invalid_one_by_one(fill):
+    kelvin, ok = to_kelvin(np.array([295.0, fill, 296.0, 297.0]), KELVIN)
+    np.testing.assert_array_equal(ok, [True, False, True, True])
+    assert np.isnan(kelvin[1])
+
+
+@pytest.mark.parametrize("fill", [0, -9999, 65535, 1e20])
+def test_a_usual_fill_value_may_be_most_of_an_image(fill):
+    _, ok = to_kelvin(np.array([fill, fill, fill, 297.0]), KELVIN)
+    np.testing.assert_array_equal(ok, [False, False, False, True])
+    assert not to_kelvin(np.full(4, float(fill)), KELVIN)[1].any()
+
+
+@pytest.mark.parametrize(
+    ("text", "unit"),
+    [("K", "kelvin"), ("Kelvin", "kelvin"), ("degC", "celsius"), ("°C", "celsius"), ("deg_C", "celsius"),
+     ("Degrees Celsius", "celsius"), ("℃", "celsius"), ("degrees_F", "fahrenheit"), ("W m-2", None), ("", None),
+     ("0.1 K", None)],
+)  # fmt: skip
+def test_words_for_units(text, unit):
+    assert temperature_unit(text) == unit
 
 
 def test_a_mask_of_clouds_is_honoured_before_the_values_are_judged():

@@ -7,10 +7,12 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pytest
+import rasterio
 import torch
 from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rasterio.enums import ColorInterp
 
 from overwatt.aoi.errors import AssetReadError, GridError, ModelContractError
 from overwatt.models.detector.card import Calibration, ModelCard, load_card
@@ -210,3 +212,47 @@ def test_known_sites_and_a_detector_band_exclude_one_another():
         Workflow.model_validate(
             {"name": "x", "sites": "s.geojson", "thermal": {"stack": "a.tif"}, "imagery": {"thermal_excess": "e.tif"}}
         )
+
+
+HOLE = (slice(None), slice(10, 14), slice(10, 14))
+
+
+def as_meant(folder, kind):
+    """Rasters that mean KELVIN with a hole, each stored in another way."""
+    hidden = KELVIN.copy()
+    hidden[HOLE] = 0
+    filled = KELVIN.copy()
+    filled[HOLE] = -9999
+    mask = np.full(KELVIN.shape[1:], 255, np.uint8)
+    mask[HOLE[1:]] = 0
+    path = folder / "heat.tif"
+    if kind == "mask":
+        write_heat(path, hidden)
+        with rasterio.open(path, "r+") as file:
+            file.write_mask(mask)
+    elif kind == "alpha":
+        write_heat(path, np.concatenate([hidden, mask[None].astype(np.float32)]))
+        with rasterio.open(path, "r+") as file:
+            file.colorinterp = [ColorInterp.gray, ColorInterp.alpha]
+    elif kind == "scale":
+        filled = np.where(filled == -9999, -32768, np.rint(KELVIN * 100)).astype(np.int16)
+        write_heat(path, filled, nodata=-32768)
+        with rasterio.open(path, "r+") as file:
+            file.scales = (0.01,)
+    elif kind == "fill":
+        write_heat(path, filled)
+    else:
+        values = KELVIN.copy()
+        values[HOLE] = np.nan
+        down = Affine(5, 0, WEST_M - 13, 0, 5, NORTH_M + 13 - 5 * 40)
+        write_heat(path, values[:, ::-1], transform=down)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["mask", "alpha", "scale", "fill", "south up"])
+def test_masks_scales_and_fill_values_of_the_file_apply(tmp_path, rasters, image, card, kind):
+    raster = open_excess(as_meant(tmp_path, kind), image, card)
+    expected = rasters["holes"].read(0, 0, 60, 80)
+    got = pickle.loads(pickle.dumps(raster)).read(0, 0, 60, 80)
+    np.testing.assert_array_equal(np.isnan(got), np.isnan(expected))
+    np.testing.assert_allclose(got, expected, atol=0.01)

@@ -13,7 +13,8 @@ from PIL import Image as Pillow
 
 from overwatt.aoi.errors import ConfigError, OverwattError, RegistryError
 from overwatt.workflows.io.vectors import to_pixels
-from overwatt.workflows.tiles.labels import LabelFile, parse_class_map, parse_label_file, read_labels
+from overwatt.workflows.tiles.labels import LabelFile, merged, parse_class_map, parse_label_file, read_labels
+from overwatt.workflows.tiles.left_out import POINT_M, Notes, check_background, summary, unknown_ground
 from overwatt.workflows.tiles.splits import TileSettings, open_images
 from tests.support import NORTH_M, UTM_26N, WEST_M, naming
 
@@ -133,6 +134,13 @@ def annotation(**fields):
         (annotation(segmentation="0 1 2"), ("annotation 5", "segmentation", "polygons")),
         ({"annotations": {"id": 5}}, ("'annotations'",)),
         ({"annotations": [{"id": [5]}]}, ("annotations[0]", "'id'")),
+        ({"annotations": None}, ("'annotations'", "null")),
+        ({"categories": None}, ("annotation 1", "category_id 7", "--labels")),
+        ({"images": [{"id": 1, "file_name": "small.tif"}] * 2}, ("images", "id 1 occurs twice")),
+        (
+            {"images": [{"id": 1, "file_name": "a/small.tif"}, {"id": 2, "file_name": "b/small.tif"}]},
+            ("several images", "small.tif"),
+        ),
         (
             {"images": [{"id": 1, "file_name": "small.tif", "width": 45, "height": 35}]},
             ("small.tif", "90 x 70", "45 x 35"),
@@ -145,6 +153,160 @@ def test_what_is_wrong_in_a_coco_file_is_named(tmp_path, placed, changes, words)
         read_labels(coco(tmp_path / "a.json", **changes), [placed], {})
 
 
+NULLS = {
+    "licenses": [{"id": 4, "name": None, "url": None}, {"id": None}],
+    "info": None,
+    "categories": [{"id": 7, "name": "data_center", "supercategory": None}, {"id": 9, "name": None}],
+    "images": [{"id": "1", "file_name": "C:\\photos\\small.tif", "width": None, "height": None, "license": None}],
+}
+
+
+@pytest.mark.parametrize("changes", [{"licenses": None}, {"licenses": []}, NULLS, {"images": [
+    {"id": 1, "file_name": "file:///a%20b/small.tif", "width": "90", "height": 70.0}]}])  # fmt: skip
+def test_fields_that_may_be_null_are_not_needed(tmp_path, placed, changes):
+    full = {"image_id": 1, "category_id": 7, "area": None, "iscrowd": None}
+    annotations = [
+        {"id": None, "segmentation": [CORNERS], "bbox": None, **full},
+        {"segmentation": None, "bbox": [50, 40, 20, 10], **full, "category_id": "7"},
+        {"id": 3, "segmentation": [[]], "bbox": [50, 40, 20, 10], **full},
+    ]
+    labels = read_labels(coco(tmp_path / "a.json", **changes, annotations=annotations), [placed], {})
+    assert list(labels["class"]) == ["data_center"] * 3
+    assert set(labels["licence"]) == {""}
+
+
+def test_a_coco_file_of_one_class_needs_no_categories(tmp_path, placed):
+    file = coco(tmp_path / "a.json", categories=None)
+    assert set(read_labels(LabelFile(file.path, "data_center"), [placed], {})["class"]) == {"data_center"}
+
+
+def test_labels_of_coco_that_cannot_be_used_are_noted_with_their_cause(tmp_path, placed):
+    images = [
+        {"id": 1, "file_name": "small.tif"}, {"id": 2, "file_name": "other.tif"}, {"id": 3, "file_name": None},
+    ]  # fmt: skip
+    corners = {"segmentation": [CORNERS]}
+    annotations = [
+        {"id": 1, "image_id": 1, "category_id": 7, **corners},
+        {"id": 2, "image_id": 1, "category_id": None, **corners},
+        {"id": 3, "image_id": 1, "category_id": 7},
+        {"id": 4, "image_id": 1, "category_id": 7, "bbox": [1, 2, 0, 5]},
+        {"id": 5, "image_id": 2, "category_id": 7, **corners},
+        {"id": 6, "image_id": 3, "category_id": 7, **corners},
+        {"id": 7, "image_id": None, "category_id": 7, **corners},
+        {"id": 8, "image_id": 1, "category_id": 8, **corners},
+    ]
+    notes = Notes()
+    labels = read_labels(
+        coco(tmp_path / "a.json", images=images, annotations=annotations), [placed], {"Chiller": "ignore"}, notes
+    )
+    assert len(labels) == 1
+    assert {k.label[-1]: (k.cause, k.shape is None, k.elsewhere) for k in notes.left_out} == {
+        "2": ("has no class", False, False),
+        "3": ("has neither polygon nor box", True, False),
+        "4": ("has no area (bbox 0 x 5)", False, False),
+        "5": ("its image is not given", True, True),
+        "6": ("its image has no file name", True, False),
+        "7": ("names no image", True, False),
+        "8": ("class ignored by --class-map", False, False),
+    }
+    assert notes.not_read == ["a.json: 2 of its 3 images are not given: other.tif, None"]
+    assert summary(notes)["total"] == 7
+
+
+def test_lists_of_results_and_halves_are_not_coco(tmp_path, placed):
+    path = tmp_path / "a.json"
+    for text, words in (('[{"image_id": 1, "bbox": [1, 2, 3, 4]}]', ("COCO results",)),
+                        ('{"images": [{"id": 1}]}', ("'annotations' is missing",)),
+                        ('{"images": [], "annotations": [', ("not readable JSON",))):  # fmt: skip
+        path.write_text(text)
+        with pytest.raises(RegistryError, match=naming("a.json", *words)):
+            read_labels(LabelFile(path), [placed], {})
+
+
+# --- layers and labels left out -------------------------------------------------------------------
+
+
+def kml(path, **folders):
+    """A KML file; of each folder its name and the outlines in it, in pixels."""
+
+    def placemark(box):
+        ring = gpd.GeoSeries([on_map(shapely.get_coordinates(shapely.box(*box)).ravel())], crs=UTM_26N).to_crs(4326)[0]
+        text = " ".join(f"{x},{y}" for x, y in ring.exterior.coords)
+        return (
+            "<Placemark><Polygon><outerBoundaryIs><LinearRing><coordinates>"
+            f"{text}</coordinates></LinearRing></outerBoundaryIs></Polygon></Placemark>"
+        )
+
+    inner = "".join(f"<Folder><name>{k}</name>{''.join(map(placemark, v))}</Folder>" for k, v in folders.items())
+    path.write_text(f'<kml xmlns="http://www.opengis.net/kml/2.2"><Document>{inner}</Document></kml>')
+    return path
+
+
+BOXES = {"done": [(1, 1, 9, 9)], "checked": [(20, 1, 29, 9), (40, 1, 49, 9)]}
+
+
+def test_all_folders_of_kml_are_read(tmp_path, placed):
+    path = kml(tmp_path / "a.kml", **BOXES)
+    assert list(read_labels(parse_label_file(f"{path}=data_center"), [placed], {})["class"]) == ["data_center"] * 3
+    with pytest.raises(RegistryError, match=naming("layer 'done'", "'class'", "--labels", "a.kml:done=data_center")):
+        read_labels(LabelFile(path), [placed], {})
+    mapped = read_labels(LabelFile(path), [placed], {"done": "data_center", "checked": "other_building"})
+    assert list(mapped["class"]) == ["data_center", "other_building", "other_building"]
+
+
+def test_layers_can_be_chosen_and_the_others_are_left_out(tmp_path, placed):
+    path = kml(tmp_path / "a.kml", **BOXES)
+    notes = Notes()
+    labels = read_labels(parse_label_file(f"{path}:done=data_center"), [placed], {}, notes)
+    assert list(labels["class"]) == ["data_center"]
+    assert [k.cause for k in notes.left_out] == ["its layer is not among those given"] * 2
+    assert all(k.shape is not None for k in notes.left_out)
+    both = merged([parse_label_file(f"{path}:done=data_center"), parse_label_file(f"{path}:checked=unknown")])
+    assert list(read_labels(both[0], [placed], {})["class"]) == ["data_center", "unknown", "unknown"]
+    with pytest.raises(RegistryError, match=naming("no layer 'don'", "'done'")):
+        read_labels(parse_label_file(f"{path}:don=data_center"), [placed], {})
+    with pytest.raises(ConfigError, match=naming("a.kml", "given twice")):
+        merged([LabelFile(path), parse_label_file(f"{path}:done=data_center")])
+
+
+def test_layers_of_a_geopackage_with_classes_are_read_together(tmp_path, placed):
+    file = vector(tmp_path / "two.gpkg")
+    frame = gpd.read_file(file.path)
+    frame.assign(**{"class": "unknown"}).to_file(file.path, layer="second")
+    frame.drop(columns="class").to_file(file.path, layer="other_building")
+    labels = read_labels(file, [placed], {})
+    assert list(labels["class"]) == ["data_center"] * 2 + ["unknown"] * 2 + ["other_building"] * 2
+
+
+def test_shapes_without_area_or_place_are_noted(tmp_path, placed):
+    inside = on_map(CORNERS)
+    shapes = [inside, inside.centroid, inside.exterior, None, shapely.Polygon(), inside]
+    classes = ["data_center"] * 5 + [None]
+    path = tmp_path / "a.gpkg"
+    gpd.GeoDataFrame({"class": classes}, geometry=shapes, crs=UTM_26N).to_file(path)
+    notes = Notes()
+    assert len(read_labels(LabelFile(path), [placed], {}, notes)) == 1
+    assert [(k.label, k.cause, k.shape is None) for k in notes.left_out] == [
+        ("a.gpkg: label 2", "a 'Point', labels are polygons", False),
+        ("a.gpkg: label 3", "a 'LineString', labels are polygons", False),
+        ("a.gpkg: label 4", "has no geometry", True),
+        ("a.gpkg: label 5", "has an empty geometry", True),
+        ("a.gpkg: label 6", "has no class", False),
+    ]
+    ground = unknown_ground(notes.left_out, [placed])
+    disc = to_pixels(ground.geometry, placed)[0]
+    assert disc.area == pytest.approx(np.pi * (POINT_M / 2) ** 2, rel=0.02)
+
+
+def test_a_file_that_says_it_is_not_complete_is_noted(tmp_path, placed):
+    file = vector(tmp_path / "a.geojson")
+    file.path.write_text(json.dumps(json.loads(file.path.read_text()) | {"exceededTransferLimit": True}))
+    notes = Notes()
+    read_labels(file, [placed], {}, notes)
+    with pytest.raises(ConfigError, match=naming("a.geojson", "exceededTransferLimit", "--unlabelled ignore")):
+        check_background(notes)
+
+
 def test_nan_in_coco_is_refused(tmp_path, placed):
     file = coco(tmp_path / "a.json")
     file.path.write_text(file.path.read_text().replace("[50, 40,", "[NaN, 40,"))
@@ -152,16 +314,12 @@ def test_nan_in_coco_is_refused(tmp_path, placed):
         read_labels(file, [placed], {})
 
 
-def test_points_layers_and_missing_files_are_refused(tmp_path, placed):
+def test_points_alone_and_missing_files_are_refused(tmp_path, placed):
     with pytest.raises(RegistryError, match=naming("no.geojson")):
         read_labels(LabelFile(tmp_path / "no.geojson"), [placed], {})
     gpd.GeoDataFrame({"class": ["unknown"]}, geometry=[shapely.Point(0, 0)], crs=4326).to_file(tmp_path / "p.geojson")
     with pytest.raises(RegistryError, match=naming("p.geojson", "polygons", "'Point'")):
         read_labels(LabelFile(tmp_path / "p.geojson"), [placed], {})
-    file = vector(tmp_path / "two.gpkg")
-    gpd.read_file(file.path).to_file(file.path, layer="second")
-    with pytest.raises(RegistryError, match=naming("two.gpkg", "two, second")):
-        read_labels(file, [placed], {})
     gpd.GeoDataFrame({"klass": ["x"]}, geometry=[on_map(CORNERS)], crs=UTM_26N).to_crs(4326).to_file(
         tmp_path / "k.geojson"
     )
