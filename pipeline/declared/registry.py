@@ -30,9 +30,10 @@ from overwatt.aoi.geodesy import DEGREE_EQUATOR_M, WGS84, centres, local_frame, 
 from overwatt.pipeline.declared import chip_formats, facility_formats, generic
 from overwatt.pipeline.declared.parsing import CAMPUS_ERROR_SHARE, as_text, texts
 from overwatt.pipeline.declared.received import Received
+from overwatt.pipeline.declared.status import status_of
 from overwatt.pipeline.declared.validation import RowValidator
 from overwatt.pipeline.tables import conform
-from overwatt.pipeline.vocabulary import PLACELESS_KINDS, POSITION_ERROR_M, STATUS_WORDS
+from overwatt.pipeline.vocabulary import PLACELESS_KINDS, POSITION_ERROR_M
 
 LAYOUTS: dict[str, Callable[[Received], pd.DataFrame]] = {
     "generic": generic.table,
@@ -46,7 +47,6 @@ LAYOUTS: dict[str, Callable[[Received], pd.DataFrame]] = {
     "chip_quantities": chip_formats.chip_quantities,
     "workloads": chip_formats.notable_models,
 }
-_STATUS_OF = {word: status for status, words in STATUS_WORDS.items() for word in words.split("|")}
 _NUMBERS = (
     "it_mw",
     "facility_mw",
@@ -173,7 +173,7 @@ def _table(
     if len(bad) == n:
         raise RegistryError(f"registry '{source}' has no usable row; the first: {check.reason[0] if n else 'left out'}")
     ok = check.reason == blank
-    status = _cased(text("status"), None)
+    stated_status = text("status")
     usual = frame["usual_error_m"].to_numpy(float) if "usual_error_m" in frame else np.full(n, np.nan)
     outline = ok & np.isin(shapely.get_type_id(shape), (3, 6))  # Polygon, MultiPolygon
     outline_area_m2 = np.zeros(n)
@@ -191,7 +191,8 @@ def _table(
             **{c: text(c) for c in ("name", "operator", "licence", "chip", "counterparty", "also")},
             "kind": kind,
             "area_m2": np.where((area > 0) | ~outline, area, outline_area_m2),
-            "status": [_STATUS_OF.get(s, s) for s in status],
+            "status": [status_of(s) if s else None for s in stated_status],
+            "status_stated": stated_status,
             "zone": zone,
             "source": _or(text("source"), as_text(source) or "registry"),
             "geometry": shape,
