@@ -1,0 +1,309 @@
+"""Vector files with all their layers: GeoJSON, GeoPackage, KML, GeoParquet. The files are not trusted.
+
+In: a path. Out: one frame in WGS84 with the rows of every layer (in KML: of every folder), and what was not read.
+Integers stay integers, also beside empty cells, so that ids keep their digits. GDAL leaves some faults to a warning or
+says nothing (an unknown CRS, an unreadable feature or placemark), so text formats are parsed a second time and counted.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections import Counter
+from pathlib import Path
+from typing import Any
+from xml.parsers import expat
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pyogrio
+import shapely
+from pyproj import CRS
+from pyproj.exceptions import CRSError
+
+from overwatt.aoi.errors import GridError, RegistryError, nearest
+from overwatt.aoi.file_signatures import head_of, is_plain_vector
+from overwatt.aoi.geodesy import WGS84
+
+MAX_BYTES = 500_000_000  # read as a whole; own choice
+MAX_LAYERS = 1000  # each layer is a pass over a KML file; own choice
+_UNPACKED = 8 * MAX_BYTES  # GeoParquet is compressed; own choice
+_EXACT = 2.0**53  # from here on a double no longer holds every integer
+_TABLES_OF_QGIS = ("layer_styles", "qgis_projects")  # stored beside the data in a GeoPackage
+# nullable integers: an empty cell must not turn its column into floats
+_INTEGERS: dict[Any, Any] = {
+    t: pd.Int64Dtype() for t in (pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32())
+}
+
+
+def read_layers(path: Path, layer: str | None = None) -> gpd.GeoDataFrame | pd.DataFrame:
+    """Read all layers of a vector file, or one.
+
+    Args:
+        path: the file.
+        layer: the only layer to read; in KML a folder. Folders of one name are called `NAME`, `NAME (#2)`, ...
+
+    Returns:
+        The rows of all layers in the order of the file, geometry in WGS84 (x, y). Text column `layer` names the layer
+        of each row, unless the file has a column of that name, which is kept. Columns keep their names; those of
+        different case are different columns. A plain frame if no layer has geometries.
+        `attrs["not_read"]`, tuple of text, names what the file holds besides (tables without geometries, links).
+
+    Raises:
+        RegistryError: the file is missing, of another format, too large, cut short or damaged; no such layer.
+        GridError: a layer has no known CRS, or its coordinates do not fit the CRS.
+    """
+    _check_format(path)
+    found = _checked(path)
+    names = layer_names(path)
+    if layer is not None and layer not in names:
+        raise RegistryError(f"{path.name}: no layer '{layer}'; {nearest(layer, names)}")
+    chosen = names if layer is None else [layer]
+    frames = {name: _parquet(path) if _is_parquet(path) else _layer(path, name) for name in chosen}
+    rows = sum(map(len, frames.values()))
+    if layer is None and rows < found.get("rows", 0):
+        raise RegistryError(
+            f"{path.name}: {rows} of {found['rows']} {found['what']} could be read; repair the file or export it again"
+        )
+    not_read = [f"{found['links']} network links, which are not followed"] if found.get("links") else []
+    if any(isinstance(f, gpd.GeoDataFrame) for f in frames.values()):
+        tables = [k for k, f in frames.items() if not isinstance(f, gpd.GeoDataFrame)]
+        not_read += [f"layer '{k}': {len(frames[k])} rows without geometries" for k in tables]
+        frames = {k: f for k, f in frames.items() if k not in tables}
+    out = _joined(path, frames)
+    out.attrs["not_read"] = tuple(not_read)
+    return out
+
+
+def layer_names(path: Path) -> list[str]:
+    """Return the names of the layers of a vector file, in KML of its folders, in order.
+
+    Raises:
+        RegistryError: the file is missing, of another format, too large or unreadable.
+    """
+    _check_format(path)
+    if _is_parquet(path):
+        return [path.stem]
+    try:
+        names = [str(name) for name in pyogrio.list_layers(path)[:, 0]]
+    except (pyogrio.errors.DataSourceError, ValueError) as error:
+        raise _unreadable(path, error) from error
+    names = [name for name in names if name not in _TABLES_OF_QGIS]
+    if not names:
+        raise RegistryError(f"{path.name}: holds no layers; export it again")
+    if len(names) > MAX_LAYERS:
+        raise RegistryError(f"{path.name}: more than {MAX_LAYERS} layers; join them into one")
+    return names
+
+
+def cut_short(content: object) -> str:
+    """Return how the parsed JSON of a web service says that it is not complete; '' if it does not.
+
+    ArcGIS marks `exceededTransferLimit`, OGC API Features states counts and a next page, Overpass adds a `remark`.
+    """
+    if not isinstance(content, dict):
+        return ""
+    inner = content.get("properties")
+    if content.get("exceededTransferLimit") is True or (
+        isinstance(inner, dict) and inner.get("exceededTransferLimit") is True
+    ):
+        return "the service reached its transfer limit (exceededTransferLimit)"
+    matched, returned = content.get("numberMatched"), content.get("numberReturned")
+    if isinstance(content.get("features"), list):
+        returned = len(content["features"])
+    if isinstance(matched, int) and isinstance(returned, int) and returned < matched:
+        return f"it holds {returned:,} of {matched:,} features (numberMatched)"
+    links = content.get("links")
+    if isinstance(links, list) and any(isinstance(k, dict) and k.get("rel") == "next" for k in links):
+        return "it has a link to a next page"
+    if remark := content.get("remark"):
+        return f"the service remarks: {str(remark)[:120]}"
+    return ""
+
+
+def json_members(path: Path) -> dict[str, Any] | None:
+    """Return the members of a JSON object, with None for every feature; None if the file is not one JSON object.
+
+    Raises:
+        RegistryError: it is truncated or broken JSON.
+    """
+    # features are dropped as they are parsed, so that the memory stays that of the text
+    lean = json.JSONDecoder(object_hook=lambda o: None if o.get("type") == "Feature" or "attributes" in o else o)
+    try:
+        text = path.read_text(encoding="utf-8-sig").strip()
+        content, end = lean.raw_decode(text)
+        if end < len(text):  # one feature per line
+            for line in text.replace("\x1e", "\n").splitlines():
+                json.loads(line or "null")
+            return None
+    except (ValueError, RecursionError) as error:
+        raise RegistryError(f"{path.name}: truncated or broken JSON ({error}); export it again") from error
+    return content if isinstance(content, dict) else None
+
+
+def _check_format(path: Path) -> None:
+    if not path.is_file():
+        raise RegistryError(f"{path}: no such file")
+    if path.stat().st_size > MAX_BYTES:
+        raise RegistryError(f"{path.name}: larger than {MAX_BYTES / 1e6:.0f} MB; reduce it to the area")
+    if head_of(path).startswith(b"PK\3\4"):
+        raise RegistryError(f"{path.name}: a ZIP file (such as KMZ or a zipped shapefile); unzip it, give GeoPackage "
+                            "or the KML in it")  # fmt: skip
+    if not is_plain_vector(path):
+        raise RegistryError(f"{path.name}: not GeoJSON, GeoPackage, KML or GeoParquet by its first bytes")
+
+
+def _is_parquet(path: Path) -> bool:
+    return head_of(path).startswith(b"PAR1")
+
+
+def _unreadable(path: Path, error: Exception) -> RegistryError:
+    return RegistryError(f"{path.name}: not a readable vector file ({str(error)[:160]}); repair it or export it again")
+
+
+def _checked(path: Path) -> dict[str, Any]:
+    """Parse a text format a second time; return the number of rows that it must give, and of links in KML."""
+    head = head_of(path).removeprefix(b"\xef\xbb\xbf").lstrip()
+    if head.startswith(b"<"):
+        return _count_kml(path)
+    if not head.startswith((b"{", b"[")):
+        return {}
+    members = json_members(path)
+    if members is None:
+        return {}
+    crs = members.get("crs")
+    named = crs.get("properties", {}).get("name") if isinstance(crs, dict) else None
+    try:
+        # GDAL takes an unknown CRS for longitude and latitude
+        named is None or CRS.from_user_input(named)
+    except CRSError as error:
+        raise GridError(f"{path.name}: its CRS '{str(named)[:60]}' is unknown; store the file in WGS84") from error
+    features = members.get("features")
+    return {"rows": len(features), "what": "features"} if isinstance(features, list) else {}
+
+
+def _count_kml(path: Path) -> dict[str, Any]:
+    counts: Counter[str] = Counter()
+    parser = expat.ParserCreate()
+
+    def start(name: str, attributes: dict[str, str]) -> None:
+        counts[name.rpartition(":")[2]] += 1
+
+    def refuse(*declaration: object) -> None:
+        raise RegistryError(f"{path.name}: declares XML entities, which can expand without limit; remove them")
+
+    parser.StartElementHandler = start
+    parser.EntityDeclHandler = refuse
+    try:
+        with path.open("rb") as file:
+            parser.ParseFile(file)
+    except expat.ExpatError as error:
+        raise RegistryError(f"{path.name}: truncated or broken XML ({error}); export it again") from error
+    links = counts["NetworkLink"]
+    if links and not counts["Placemark"]:
+        raise RegistryError(f"{path.name}: holds only a network link; open it and save the places themselves as KML")
+    return {"rows": counts["Placemark"], "what": "placemarks", "links": links}
+
+
+def _layer(path: Path, name: str) -> pd.DataFrame:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # what matters of GDAL's warnings is checked here
+            is_geojson = pyogrio.read_info(path, layer=name)["driver"] == "GeoJSON"
+            meta, table = pyogrio.read_arrow(path, layer=name, return_fids=is_geojson, datetime_as_string=True)
+        ids = table.column(0).to_numpy() if is_geojson else None
+        table = table.remove_column(0) if is_geojson else table
+        own = meta["geometry_name"] or "wkb_geometry"
+        values = table.column(own) if meta["geometry_type"] is not None else None
+        frame = table.drop_columns([own] if values is not None else []).to_pandas(types_mapper=_INTEGERS.get)
+        if values is not None:
+            outlines = shapely.force_2d(shapely.from_wkb(values.to_numpy()))
+            frame = gpd.GeoDataFrame(frame, geometry=outlines, crs=meta["crs"])
+    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, pa.ArrowException, ValueError) as error:
+        raise _unreadable(path, error) from error
+    except shapely.errors.GEOSException as error:
+        raise _unreadable(path, error) from error
+    if ids is None:
+        return frame
+    # `id` beside `properties`: text becomes a column, an integer only the number of the row
+    if "id" not in frame and not np.array_equal(ids, np.arange(len(frame))):
+        frame.insert(0, "id", ids)
+    return _digits(path, frame)
+
+
+def _digits(path: Path, frame: pd.DataFrame) -> pd.DataFrame:
+    """Replace numbers that a double cannot hold by the text of the file: ids beyond 64 bits, or among decimals."""
+    wide = [c for c in frame.select_dtypes("float") if (frame[c].abs() >= _EXACT).any()]
+    if not wide:
+        return frame
+    content = json.loads(path.read_text(encoding="utf-8-sig"), parse_float=str)
+    features = content.get("features", [content])
+    if len(features) != len(frame):
+        return frame  # a feature was not read, which the caller refuses
+    for column in wide:
+        values = [(f.get("properties") or {}).get(column) for f in features]
+        frame[column] = pd.Series([None if v is None else str(v) for v in values], frame.index, dtype=object)
+    return frame
+
+
+def _parquet(path: Path) -> pd.DataFrame:
+    try:
+        table = pq.ParquetFile(path)
+        groups = [table.metadata.row_group(k).total_byte_size for k in range(table.metadata.num_row_groups)]
+        if sum(groups) > _UNPACKED:
+            raise RegistryError(f"{path.name}: more than {_UNPACKED / 1e9:g} GB uncompressed; reduce it to the area")
+        options = {"types_mapper": _INTEGERS.get}
+        if b"geo" not in (table.schema_arrow.metadata or {}):
+            return table.read().to_pandas(**options)
+        return gpd.read_parquet(path, to_pandas_kwargs=options)
+    except (pa.ArrowException, ValueError, OSError, TypeError, KeyError) as error:
+        raise RegistryError(f"{path.name}: not a readable Parquet file ({str(error)[:160]})") from error
+
+
+def _joined(path: Path, frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    parts = []
+    for name, frame in frames.items():
+        if isinstance(frame, gpd.GeoDataFrame):
+            frame = _in_wgs84(path, name, frame)
+        parts.append(frame if "layer" in frame else frame.assign(layer=name))
+    full = [p for p in parts if len(p)] or parts[:1]
+    types: dict[str, set[Any]] = {}
+    for part in full:
+        for column, dtype in part.dtypes.items():
+            types.setdefault(str(column), set()).add(dtype)
+    # integers in one layer and decimals in another would all become floats
+    mixed = [c for c, found in types.items() if len(found) > 1]
+    out = pd.concat([p.astype({c: object for c in mixed if c in p}) for p in full], ignore_index=True)
+    for column in out.select_dtypes("Int64"):
+        if not out[column].isna().any():
+            out[column] = out[column].astype("int64")
+    if any(isinstance(p, gpd.GeoDataFrame) for p in parts):
+        return gpd.GeoDataFrame(out, geometry="geometry", crs=WGS84)
+    return out
+
+
+def _in_wgs84(path: Path, name: str, frame: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    where = path.name if name == path.stem else f"{path.name}, layer '{name}'"
+    if frame.geometry.name != "geometry":
+        frame = frame.drop(columns="geometry", errors="ignore").rename_geometry("geometry")
+    if not len(frame):
+        return frame.set_crs(WGS84, allow_override=True)
+    if frame.crs is None:
+        raise GridError(f"{where}: no CRS; store the file with one")
+    bounds = frame.geometry.bounds.to_numpy()
+    known = np.isfinite(bounds).all(axis=1)
+    # longitudes up to 360 are in use; pixels or metres stored as GeoJSON lie beyond
+    off = (np.abs(bounds[:, [0, 2]]) > 360).any(axis=1) | (np.abs(bounds[:, [1, 3]]) > 90).any(axis=1)
+    if frame.crs.is_geographic and known.any() and off[known].all():
+        x, y = bounds[known][0, :2]
+        raise GridError(
+            f"{where}: coordinates such as ({x:g}, {y:g}) are not longitude and latitude; "
+            "store the file in WGS84, or with the CRS of its coordinates"
+        )
+    try:
+        return frame.to_crs(WGS84)
+    except CRSError as error:
+        raise GridError(f"{where}: cannot be converted to WGS84 ({str(error)[:120]}); store it in WGS84") from error
