@@ -18,8 +18,8 @@ from overwatt.pipeline.reconcile import ledger as ledgers
 from overwatt.pipeline.vocabulary import RegistryFormat
 from overwatt.workflows.config.assess import Assessment
 from overwatt.workflows.io import registries, run_folder
+from overwatt.workflows.io.delimited import read_csv
 from overwatt.workflows.io.run_folder import read_table
-from overwatt.workflows.io.tabular import read_csv
 from overwatt.workflows.io.vectors import read_vector
 
 _LISTED = 1000

@@ -18,7 +18,8 @@ from overwatt.pipeline.declared.facility_formats import EPOCH_FILES
 from overwatt.pipeline.declared.received import Received
 from overwatt.pipeline.reconcile import observed_sites
 from overwatt.workflows.io import run_folder
-from overwatt.workflows.io.tabular import TABLE_SUFFIXES, read_csv, read_json, read_vector
+from overwatt.workflows.io.delimited import read_csv
+from overwatt.workflows.io.tabular import TABLE_SUFFIXES, read_json, read_vector
 
 KEPT = ("table", "row", "id", "reason")
 """Columns of the table of rejected rows."""
