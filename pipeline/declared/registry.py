@@ -2,8 +2,8 @@
 
 In: `Received`. Out: table `declared`, and the rejected rows with their reasons.
 
-Layouts: `generic` (any table with an outline or lon/lat columns, under usual names or a column map; `generic`), `im3`,
-`osm`, `epa`, `epoch`, `peeringdb`, `cloud_regions` (`facility_formats`), `gpu_clusters`, `chip_quantities` and
+Layouts: `generic` (any table with an outline or lon/lat columns, under usual names or a column map; `generic`), `osm`
+(`osm`), `im3`, `epa`, `epoch`, `peeringdb`, `cloud_regions` (`facility_formats`), `gpu_clusters`, `chip_quantities` and
 `workloads` (`chip_formats`). Each reader turns its layout into a frame with the column names of the table; one function
 then validates all layouts the same way. Without `rejected` the first fault is an error with file, row and column,
 because a registry read in part makes declared facilities appear undeclared. With `rejected`, rows that cannot be used
@@ -27,7 +27,7 @@ from shapely.geometry.base import BaseGeometry
 
 from overwatt.aoi.errors import RegistryError, nearest
 from overwatt.aoi.geodesy import DEGREE_EQUATOR_M, WGS84, centres, local_frame, outline_m2
-from overwatt.pipeline.declared import chip_formats, facility_formats, generic
+from overwatt.pipeline.declared import chip_formats, facility_formats, generic, osm
 from overwatt.pipeline.declared.parsing import CAMPUS_ERROR_SHARE, as_text, texts
 from overwatt.pipeline.declared.received import Received
 from overwatt.pipeline.declared.status import status_of
@@ -38,7 +38,7 @@ from overwatt.pipeline.vocabulary import PLACELESS_KINDS, POSITION_ERROR_M
 LAYOUTS: dict[str, Callable[[Received], pd.DataFrame]] = {
     "generic": generic.table,
     "im3": facility_formats.im3,
-    "osm": facility_formats.osm,
+    "osm": osm.osm,
     "epa": facility_formats.epa,
     "epoch": facility_formats.epoch,
     "peeringdb": facility_formats.peeringdb,

@@ -6,6 +6,7 @@ their reasons. Read `read_all` first; `overwatt.pipeline.declared.registry.norma
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -36,6 +37,7 @@ _HEADERS = {
     "Training compute (FLOP)": "workloads",
 }
 """Layout of a CSV by a column that no other layout has."""
+_OSM_ID = re.compile(r'"@?id"\s*:\s*"(node|way|relation)/\d')  # overpass-turbo and osmtogeojson
 _HEAD_BYTES = 65_536  # read from a file to detect its layout
 
 
@@ -161,7 +163,7 @@ def guess(file: Path) -> str:
         if '"sqft"' in head and '"state_abb"' in head:
             return "im3"
         if '"FeatureCollection"' in head:
-            return "generic"
+            return "osm" if _OSM_ID.search(head) else "generic"
         if '"elements"' in head or "Overpass" in head:
             return "osm"
         if '"RegistryID"' in head:
