@@ -109,7 +109,7 @@ def test_other_coordinate_systems_are_brought_to_lon_lat_and_wkt_is_read(tmp_pat
         ("", ("empty",)),
         ("lon,lat\n1,2\n1,95\n", ("row 2", "'lat'", 95, "-90", 90)),
         ("lon,lat\n39,-77\n-77,120\n", ("row 2", "'lat'", 120, "-90", 90)),
-        ("lon,lat\n181,2\n", ("row 1", "'lon'", 181, "-180", 180)),
+        ("lon,lat\n181,2\n-5,2\n", ("row 1", "'lon'", 181, "-180", 180)),
         ("lon,lat\nabc,2\n", ("row 1", "'lon'", "'abc'")),
         ("lon,lat\nnan,2\n", ("row 1", "'lon'", "'nan'")),
         ("lon,lat\n,2\n", ("row 1", "coordinates")),
