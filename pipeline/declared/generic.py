@@ -113,7 +113,8 @@ def table(given: Received, columns: Mapping[str, str] | None = None, keep_all: b
     if "status" not in column and "layer" in lower and not keep_all:
         # folders and layers are often named by status; other names say nothing about it
         layer = texts(frame[lower["layer"]])
-        out["status"] = [v if v and status_of(v) != UNKNOWN_STATUS else None for v in layer.tolist()]
+        if len(set(layer.tolist())) > 1:
+            out["status"] = [v if v and status_of(v) != UNKNOWN_STATUS else None for v in layer.tolist()]
     out["row"] = np.arange(1, len(frame) + 1)
     if FAULT in frame:
         out["fault"] = frame[FAULT]

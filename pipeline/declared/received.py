@@ -27,12 +27,16 @@ class Received:
             read; None for a JSON answer that is not a table.
         content: the parsed JSON of such an answer.
         beside: further tables that belong to it, from files in the same folder, by file name.
+        part: what the file holds of a larger registry and how to get the rest; '' if it is whole, as far as it says.
+        notes: what was not read of the file, for the user.
     """
 
     name: str
     frame: pd.DataFrame | None = None
     content: object = None
     beside: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    part: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def table(self) -> pd.DataFrame:

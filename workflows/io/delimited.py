@@ -14,6 +14,7 @@ import io
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
 
@@ -57,6 +58,19 @@ def read_csv(file: Path) -> pd.DataFrame:
         RegistryError: the file is unreadable, empty or of another format, a column name occurs twice, or it is unclear
             which line is the header.
     """
+    with _opened(file) as (lines, separator, names):
+        return _table(file, lines, separator, names)
+
+
+def header_of(file: Path) -> list[str]:
+    """Return the column names of a CSV; errors as of `read_csv`."""
+    with _opened(file) as (_, _, names):
+        return names
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[tuple[_Lines, str, list[str]]]:
+    """Yield the lines after the header, the separator and the column names."""
     limit = csv.field_size_limit(_FIELD_LIMIT)
     try:
         _refuse_others(file)
@@ -67,11 +81,10 @@ def read_csv(file: Path) -> pd.DataFrame:
             header, problem = next(_records(lines, separator, None), ("", None))
             if problem:
                 raise RegistryError(f"registry '{file.name}', header: {problem}")
-            cells = next(csv.reader([header], delimiter=separator), [])
-            names = _unique(file, (as_text(c) or "" for c in cells))
+            names = _unique(file, (as_text(c) or "" for c in next(csv.reader([header], delimiter=separator), [])))
             if all(n.startswith("\0") for n in names):
                 raise RegistryError(f"registry '{file.name}' is empty")
-            return _table(file, lines, separator, names)
+            yield lines, separator, names
     except (OSError, ValueError, csv.Error, pa.ArrowException) as error:
         cause = next(iter(str(error).strip().splitlines()), "unknown cause")[:200]
         raise RegistryError(f"registry '{file.name}' cannot be read: {cause}") from error

@@ -1,93 +1,133 @@
-"""Readers of received files: CSV in the usual encodings, vector files, JSON. The files are not trusted.
+"""Readers of received files: vector files, JSON, Epoch's models. The files are not trusted.
 
-In: a path. Out: a frame or JSON content, or a `RegistryError`. A CSV is read line by line into Arrow columns, so that a
-million rows take the memory of their text and not of Python objects. A line with more or fewer fields than the header,
-or with a broken quote, is returned with the description of its fault.
+In: a path. Out: a frame or JSON content, or a `RegistryError`. CSV is read by `delimited`, all layers of a vector file
+by `layers`.
 """
 
 from __future__ import annotations
 
-import codecs
-import csv as csvs
 import json
-from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import geopandas as gpd
 import pandas as pd
 import pyarrow as pa
-import pyogrio
+import pyarrow.parquet as pq
 
-from overwatt.aoi.errors import ConfigError, RegistryError
-from overwatt.aoi.file_signatures import is_plain_vector
+from overwatt.aoi.errors import ConfigError, OverwattError, RegistryError
+from overwatt.aoi.file_signatures import head_of, is_plain_vector
 from overwatt.aoi.geodesy import WGS84
 from overwatt.pipeline.compute.ai_models import MAX_ROWS, normalize_models
-from overwatt.pipeline.declared.parsing import as_text
-from overwatt.pipeline.declared.received import FAULT
+from overwatt.workflows.io.completeness import rows_of
+from overwatt.workflows.io.layers import read_layers
 
 TABLE_SUFFIXES = (".csv", ".txt", ".tsv")
-_CHUNK = 50_000  # rows converted to Arrow at once
-_FIELD_LIMIT = 16 * 2**20  # characters per cell: outlines as WKT are long; own choice
-# bytes that Windows-1252 leaves undefined
-_NOT_CP1252 = frozenset(b"\x81\x8d\x8f\x90\x9d")
+JSON_SUFFIXES = (".json", ".geojson", ".ndjson", ".jsonl", ".geojsonl")
+_VECTORS = (b"SQLite format 3", b"PAR1", b"<")  # GeoPackage, Parquet, KML
 
 
-def unreadable(file: Path, error: Exception | str) -> RegistryError:
-    """Return the error for a file that cannot be read, with its cause shortened to one line."""
-    cause = next(iter(str(error).strip().splitlines()), "unknown cause")[:200]
-    return RegistryError(f"registry '{file.name}' cannot be read: {cause}")
+def read_vector(file: Path, layer: str | None = None) -> pd.DataFrame:
+    """Read GeoJSON, GeoPackage, KML or Parquet; geometries are in `geometry`, lon/lat.
 
-
-def read_vector(file: Path) -> pd.DataFrame:
-    """Read GeoJSON, GeoPackage, KML or Parquet; geometries are in `geometry`, lon/lat. Of several layers, the first.
+    Args:
+        file: the file.
+        layer: the only layer to read; all of them by default.
 
     Returns:
-        A GeoDataFrame, or a plain frame if the file has no geometries.
+        A GeoDataFrame, or a plain frame if the file has no geometries; column `layer` and `attrs["not_read"]` as
+        `layers.read_layers` gives them.
 
     Raises:
         RegistryError: the file cannot be read or has no coordinate system.
     """
-    if not is_plain_vector(file):
-        raise RegistryError(f"registry '{file.name}': not GeoJSON, GeoPackage, KML or GeoParquet by its first bytes")
+    if file.suffix.lower() in (".xlsx", ".xls", ".ods"):
+        raise RegistryError(f"registry '{file.name}' is a workbook; save the sheet as CSV (UTF-8)")
+    if not is_plain_vector(file) and not head_of(file).startswith(b"PK"):
+        raise RegistryError(
+            f"registry '{file.name}': not GeoJSON, GeoPackage, KML or GeoParquet by its first bytes; convert it: "
+            f"ogr2ogr -f GPKG {file.stem}.gpkg {file.name}"
+        )
     try:
-        frame = _parquet(file) if file.suffix.lower() in (".parquet", ".geoparquet", ".pq") else _layer(file)
-    except Exception as error:  # GDAL and Arrow raise many types; for the user all mean the same
-        raise unreadable(file, error) from error
-    if not isinstance(frame, gpd.GeoDataFrame):
-        return pd.DataFrame(frame)
-    if frame.crs is None:
-        raise RegistryError(f"registry '{file.name}' has no coordinate system; store it with one")
+        return _geoarrow(file) if _has_geoarrow(file) else read_layers(file, layer)
+    except OverwattError as error:
+        raise RegistryError(f"registry '{file.name}'{str(error).removeprefix(file.name)}") from error
+
+
+def _has_geoarrow(file: Path) -> bool:
+    """Whether a file is Parquet whose geometries are marked in the schema of Arrow, and not as GeoParquet."""
+    if not head_of(file).startswith(b"PAR1"):
+        return False
+    try:
+        schema = pq.read_schema(file)
+    except pa.ArrowException:
+        return False  # `read_layers` says why
+    marks = [(f.metadata or {}).get(b"ARROW:extension:name", b"") for f in schema]
+    return b"geo" not in (schema.metadata or {}) and any(m.startswith(b"geoarrow.") for m in marks)
+
+
+def _geoarrow(file: Path) -> gpd.GeoDataFrame:
+    try:
+        frame = gpd.GeoDataFrame.from_arrow(pq.read_table(file))
+    except (pa.ArrowException, ValueError, TypeError, OSError) as error:
+        raise RegistryError(f"{file.name}: its GeoArrow columns cannot be read ({str(error)[:120]})") from error
     if frame.geometry.name != "geometry":
-        if "geometry" in frame:
-            frame = frame.drop(columns="geometry")
-        frame = frame.rename_geometry("geometry")
-    return frame.to_crs(WGS84)
-
-
-def _parquet(file: Path) -> pd.DataFrame:
-    try:
-        return gpd.read_parquet(file)
-    except ValueError as error:
-        if "geo metadata" not in str(error).lower():
-            raise
-        return pd.read_parquet(file)
-
-
-def _layer(file: Path) -> pd.DataFrame:
-    layers = pyogrio.list_layers(file)
-    return gpd.read_file(file, layer=layers[0][0]) if len(layers) > 1 else gpd.read_file(file)
+        frame = frame.drop(columns="geometry", errors="ignore").rename_geometry("geometry")
+    return frame.set_crs(WGS84) if frame.crs is None else frame.to_crs(WGS84)
 
 
 def read_json(file: Path) -> object:
-    """Return the content of a JSON file.
+    """Return the content of a JSON file; of a file with one value per line, the list of them.
 
     Raises:
-        RegistryError: it is not readable JSON.
+        RegistryError: it is not readable JSON, or is cut short.
     """
     try:
-        return json.loads(file.read_text(encoding="utf-8-sig"))
+        text = file.read_text(encoding="utf-8-sig").strip()
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError as error:
+            if error.msg != "Extra data":
+                raise
+            return [json.loads(line) for line in text.replace("\x1e", "\n").splitlines() if line.strip()]
     except (OSError, ValueError, RecursionError) as error:
-        raise unreadable(file, error) from error
+        cause = next(iter(str(error).strip().splitlines()), "unknown cause")[:200]
+        cut = isinstance(error, json.JSONDecodeError) and error.pos >= len(error.doc.rstrip()) - 1
+        cut |= isinstance(error, json.JSONDecodeError) and error.msg.startswith("Unterminated")
+        hint = "; the file is cut short: download it again" if cut else ""
+        raise RegistryError(f"registry '{file.name}' cannot be read: {cause}{hint}") from error
+
+
+def table_of(file: Path, content: object) -> pd.DataFrame:
+    """Return JSON rows as a table of unchanged cells: a list of objects, an object that has one, or one of columns.
+
+    Raises:
+        RegistryError: there is none.
+    """
+    rows = [content] if isinstance(content, dict) and content.get("type") == "Feature" else rows_of(content)
+    if rows is None and isinstance(content, dict):
+        columns = {k: v for k, v in content.items() if isinstance(v, list)}
+        if columns and len({len(v) for v in columns.values()}) == 1:
+            return pd.DataFrame({k: pd.Series(v, dtype=object) for k, v in columns.items()})
+    if rows is None or not all(isinstance(r, dict) for r in rows):
+        raise RegistryError(f"registry '{file.name}' is not a list of objects, nor an object that holds one")
+    # as objects: beside an empty cell integers would become floats and lose digits
+    return pd.DataFrame([_feature(r) if r.get("type") == "Feature" else r for r in rows], dtype=object)
+
+
+def _feature(feature: dict[str, Any]) -> dict[str, Any]:
+    own = feature.get("properties")
+    return {"id": feature.get("id"), **(own if isinstance(own, dict) else {}), "geometry": feature.get("geometry")}
+
+
+def is_vector(file: Path) -> bool:
+    """Whether a file is for `read_vector`: no JSON, or GeoJSON or Esri JSON as one object."""
+    head = head_of(file)
+    if head.startswith(_VECTORS) or file.suffix.lower() not in JSON_SUFFIXES:
+        return True
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    marks = (b'"FeatureCollection"', b'"features"', b'"geometryType"', b'"spatialReference"')
+    return text.startswith(b"{") and any(m in head for m in marks)
 
 
 def read_models(path: Path) -> pd.DataFrame:
