@@ -22,7 +22,7 @@ from overwatt.aoi.errors import RegistryError
 from overwatt.aoi.geodesy import outline_m2
 from overwatt.pipeline.declared.osm import LICENCE as OSM_LICENCE
 from overwatt.pipeline.declared.parsing import CAMPUS_ERROR_SHARE, as_number, as_text, digits_error_m
-from overwatt.pipeline.declared.received import Received, require
+from overwatt.pipeline.declared.received import FAULT, Received, require
 from overwatt.pipeline.vocabulary import POSITION_ERROR_M
 
 RELIABILITY = {
@@ -134,22 +134,25 @@ def epa(given: Received) -> pd.DataFrame:
 def epoch(given: Received) -> pd.DataFrame:
     """Read Epoch AI's data centers; its "Current power (MW)" is IT power, 0 means that nothing operates yet.
 
+    Coordinates and power are in two files, or in one that has both.
+
     Raises:
         RegistryError: one of the two files, or one of their columns, is missing.
     """
     own = given.table
-    tables = {key: given.beside.get(name) for key, name in EPOCH_FILES.items()}
-    tables["what" if "Current H100 equivalents" in own else "where"] = own
-    where, what = tables["where"], tables["what"]
-    if where is None or what is None:
-        absent = EPOCH_FILES["where" if where is None else "what"]
-        raise RegistryError(
-            f"registry '{given.name}': '{absent}' must be in the same folder (coordinates and power are in two files)"
-        )
-    require(given.name if where is own else EPOCH_FILES["where"], where, ("coord_precision", "Name", "lon", "lat"))
-    require(given.name if what is own else EPOCH_FILES["what"], what, ("Name", "Current power (MW)"))
+    names = {str(c).strip().casefold() for c in own.columns}
+    has = {"where": {"lon", "lat"} <= names, "what": "current power (mw)" in names}
+    tables = {key: (given.name, own) if has[key] else (name, given.beside.get(name))
+              for key, name in EPOCH_FILES.items()}  # fmt: skip
+    for file, table in tables.values():
+        if table is None:
+            raise RegistryError(
+                f"registry '{given.name}': '{file}' must be in the same folder (coordinates and power are in two files)"
+            )
+    sites = require(*tables["where"], ("Name", "lon", "lat"), ("coord_precision", "Owner", "Country"))
+    what = require(*tables["what"], ("Name", "Current power (MW)"))
     power = dict(zip(what["Name"], what["Current power (MW)"], strict=True))
-    return pd.DataFrame([_epoch_site(r, n, power, given.name) for n, r in enumerate(_records(where), start=1)])
+    return pd.DataFrame([_epoch_site(r, n, power, given.name) for n, r in enumerate(_records(sites), start=1)])
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -164,16 +167,20 @@ def _epoch_site(row: dict[str, Any], n: int, power: dict[str, str], source: str)
         "lat": row["lat"],
         "name": row["Name"],
         "operator": str(row.get("Owner") or "").split(" #")[0],
-        "usual_error_m": EPOCH_ERROR_M.get(row["coord_precision"], POSITION_ERROR_M["vague"]),
+        # without a stated precision the digits of the coordinates tell
+        "usual_error_m": EPOCH_ERROR_M.get(row["coord_precision"], POSITION_ERROR_M["vague"])
+        if "coord_precision" in row
+        else max(POSITION_ERROR_M["parcel"], digits_error_m(row["lon"], row["lat"])),
         "zone": row.get("Country"),
         "source": "Epoch AI, frontier data centers",
         "licence": EPOCH_LICENCE,
         "reliability": RELIABILITY["epoch"],
+        "fault": row.get(FAULT),
     }
     try:
         mw = as_number(power.get(row["Name"]), source, n, "Current power (MW)")
     except RegistryError as error:
-        return out | {"fault": str(error)}
+        return out | {"fault": out["fault"] or str(error)}
     return out | {"it_mw": mw or None, "status": None if mw is None else "construction" if mw == 0 else "operational"}
 
 
