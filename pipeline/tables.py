@@ -145,7 +145,7 @@ SCHEMAS: dict[str, tuple[Column, ...]] = {
         Column("facility_mw", _F, "MW", "declared facility power", True),
         Column("area_m2", _F, "m2", "geodesic area of a declared outline", True),
         Column("footprint_m2", _F, "m2", "declared footprint of the buildings", True),
-        Column("status", _S, "", "operational, construction, planned, closed, cancelled; unknown: of no known word", True),
+        Column("status", _S, "", "operational, construction, planned, closed, cancelled or unknown, as declared", True),
         Column("status_stated", _S, "", "status in the words of the registry", True),
         Column("valid_from", _S, "", "ISO date from which the declaration holds", True),
         Column("valid_to", _S, "", "ISO date until which the declaration holds", True),

@@ -13,8 +13,10 @@ overstates the truth by a factor e^b; if the truth scatters about m (a posterior
 b = ln(M / sum m) - ln(1 + V / M^2) / 2. The data do not show which case holds, so b is subtracted from |ln S / D|
 before the division by sigma.
 
-What is declared closed or cancelled declares nothing; what is declared with a status that is not known counts on no
-side and is `declared_unknown`. Not a discrepancy: places that were not observed; declarations not in operation where nothing stands; as many places
+What is closed or cancelled declares nothing. What has a status that is not known counts on no side; its amount is
+`declared_unknown`.
+
+Not a discrepancy: places that were not observed; declarations not in operation where nothing stands; as many places
 with nothing seen, or undeclared sites, as the detector misses or invents by chance (excluded from z while the
 probability of that chance is at least `_CHANCE`); chips or runs without a place that may be outside the observed
 ground; a site that could hold more chips or train more than it declares to use, as capacity is not use.

@@ -22,7 +22,13 @@ from overwatt.pipeline.balance import columns
 from overwatt.pipeline.declared.names import plain
 from overwatt.pipeline.power.accelerators import find_chip, power_of_chips
 from overwatt.pipeline.reconcile.settings import ReconcileSettings
-from overwatt.pipeline.vocabulary import NOT_OPERATING, NOT_SAID_TO_OPERATE, NOTHING_DECLARED, PLACELESS_KINDS, UNKNOWN_STATUS
+from overwatt.pipeline.vocabulary import (
+    NOT_OPERATING,
+    NOT_SAID_TO_OPERATE,
+    NOTHING_DECLARED,
+    PLACELESS_KINDS,
+    UNKNOWN_STATUS,
+)
 
 _MAX_CHIP_NAMES = 2000  # distinct chip names looked up, bounds the time for hostile tables; own choice
 

@@ -34,7 +34,8 @@ def amount(value: float, quantity: str) -> str:
 
 def _sentence(
     level: str, name: str, quantity: str, declared: float, declared_sd: float, observed: float, observed_sd: float,
-    z: float, flagged: bool, n_declared: int, n_observed: int, unclear: float, reason: str, missed: float, invented: float, left: int,
+    z: float, flagged: bool, n_declared: int, n_observed: int, unclear: float, reason: str, missed: float,
+    invented: float, left: int,
 ) -> str:  # fmt: skip
     could = {"it_mw": "could carry", "it_mw_of_chips": "could carry", "h100e": "could hold", "flop": "could train"}
     text = (

@@ -10,6 +10,7 @@ import re
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import shapely
 from shapely.geometry.base import BaseGeometry
 
@@ -18,7 +19,7 @@ from overwatt.aoi.geodesy import GEOD
 from overwatt.pipeline.declared.parsing import decimal_mark, standard_number, texts
 from overwatt.pipeline.vocabulary import POSITION_ERROR_M
 
-_SIGNS = str.maketrans({"º": "°", "˚": "°", "′": "'", "’": "'", "´": "'", "″": '"', "”": '"', "−": "-"})  # noqa: RUF001
+_SIGNS = str.maketrans({"º": "°", "˚": "°", "′": "'", "’": "'", "´": "'", "″": '"', "”": '"', "−": "-"})
 _NUMBER = r"\d{1,3}(?:[.,]\d+)?"
 _DEGREES = re.compile(
     rf"([NSEW])?\s*([+-])?\s*({_NUMBER})\s*(°|:|\s)?"
@@ -33,7 +34,7 @@ NEAR_M = POSITION_ERROR_M["postcode"]
 """Points of one facility within this distance of their middle are taken as its middle, m; own choice."""
 
 
-def degrees(values: object, axis: str) -> object:
+def degrees(values: pd.Series, axis: str) -> pd.Series:
     """Return a column of longitudes or latitudes with decimal degrees as text where other notations are unambiguous.
 
     Decimal commas and '77°27'36" W' are converted, with as many digits as they show; numbers and other texts are
@@ -43,7 +44,7 @@ def degrees(values: object, axis: str) -> object:
         values: (n,) cells.
         axis: 'lon' or 'lat'.
     """
-    if getattr(values, "dtype", np.dtype(object)).kind in "iuf":
+    if values.dtype.kind in "iuf":
         return values
     cells = texts(values)
     try:
@@ -51,7 +52,8 @@ def degrees(values: object, axis: str) -> object:
     except ValueError:
         # no longitude or latitude has thousands, so a comma is a decimal mark
         mark = decimal_mark(c for c in cells.tolist() if c) or ","
-        return np.array([c and (_decimal(c, axis) or standard_number(c, mark)) for c in cells.tolist()], object)
+        plain = [c and (_decimal(c, axis) or standard_number(c, mark)) for c in cells.tolist()]
+        return pd.Series(plain, values.index, dtype=object)
     return values
 
 
@@ -129,7 +131,8 @@ def _of_dict(cell: dict[str, Any]) -> BaseGeometry | None:
 def one_place(geometry: BaseGeometry) -> BaseGeometry:
     """Return the point or outline that stands for a geometry of several parts; others are returned unchanged.
 
-    The outlines of a collection count, its points only if it has none. Points near each other become their middle.
+    The outlines of a collection count, its points only if it has nothing else. Points near each other become their
+    middle.
 
     Raises:
         RegistryError: points far from each other.
@@ -139,7 +142,7 @@ def one_place(geometry: BaseGeometry) -> BaseGeometry:
         kinds = {kind: [p for p in parts if p.geom_type == kind] for kind in ("Polygon", "Point")}
         if found := kinds["Polygon"]:
             return shapely.union_all(found) if len(found) > 1 else found[0]
-        geometry = shapely.multipoints(kinds["Point"]) if kinds["Point"] else geometry
+        geometry = shapely.multipoints(kinds["Point"]) if len(kinds["Point"]) == len(parts) else geometry
     if geometry.geom_type != "MultiPoint":
         return geometry
     if (far := spread_m(geometry)) > NEAR_M:
@@ -153,13 +156,9 @@ def spread_m(geometry: BaseGeometry | None) -> float:
     """Return the largest distance of the points of a geometry from their middle, m; 0 if it is not several points."""
     if geometry is None or geometry.geom_type not in ("MultiPoint", "GeometryCollection"):
         return 0.0
-    if geometry.geom_type == "GeometryCollection":
-        if any(g.geom_type.endswith("Polygon") for g in shapely.get_parts(geometry)):
-            return 0.0
-        geometry = shapely.multipoints([p for g in shapely.get_parts(geometry) for p in shapely.get_parts(g)
-                                        if p.geom_type == "Point"])  # fmt: skip
+    kinds = {p.geom_type for p in shapely.get_parts(geometry)}
     xy = shapely.get_coordinates(geometry)
-    if not len(xy) or not np.isfinite(xy).all():
+    if not kinds <= {"Point", "MultiPoint"} or not len(xy) or not np.isfinite(xy).all():
         return 0.0
     x, y = xy.mean(axis=0)
     return float(np.max(GEOD.inv(np.full(len(xy), x), np.full(len(xy), y), *xy.T)[2]))

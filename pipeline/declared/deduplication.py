@@ -30,7 +30,12 @@ _CLASSES_M = (60.0, 300.0, 1000.0, 3000.0, np.inf)  # one search per class of er
 _AGREE, _DIFFER = 0.85, 0.65  # similarity of labels that agree from here on, and that differ below, as in `names`
 _LABEL_GAIN = {"agree": 6.0, "unclear": 1.0, "unknown": 0.0, "differ": -4.0}
 _NAME_GAIN = 2.0  # extra score of an agreeing name: unlike an operator, it distinguishes buildings of one campus
-_STATUS_COLUMNS = ("status", "status_stated", "valid_from", "valid_to")  # from one row: other dates would make another statement
+_STATUS_COLUMNS = (
+    "status",
+    "status_stated",
+    "valid_from",
+    "valid_to",
+)  # from one row: other dates would make another statement
 _SHAPE_COLUMNS = ("geometry", "position_error_m", "area_m2")  # from the row with the smallest position error
 
 
@@ -205,7 +210,9 @@ def _joined(frame: pd.DataFrame, group: np.ndarray) -> gpd.GeoDataFrame:
         rest = [c for c in frame.columns if c not in own_rule]
         base[rest] = grouped[rest].first()
         known = several["status"].notna() & (several["status"] != UNKNOWN_STATUS)
-        dated = several.assign(rank=2 - known.astype(int) - several["valid_from"].notna().astype(int)).sort_values(["group", "rank", "position_error_m", "key"], kind="stable")
+        dated = several.assign(rank=2 - known.astype(int) - several["valid_from"].notna().astype(int)).sort_values(
+            ["group", "rank", "position_error_m", "key"], kind="stable"
+        )
         base[list(_STATUS_COLUMNS)] = (
             dated.groupby("group", sort=True).head(1).set_index("group")[list(_STATUS_COLUMNS)]
         )

@@ -144,13 +144,14 @@ def epoch(given: Received) -> pd.DataFrame:
     has = {"where": {"lon", "lat"} <= names, "what": "current power (mw)" in names}
     tables = {key: (given.name, own) if has[key] else (name, given.beside.get(name))
               for key, name in EPOCH_FILES.items()}  # fmt: skip
-    for file, table in tables.values():
-        if table is None:
-            raise RegistryError(
-                f"registry '{given.name}': '{file}' must be in the same folder (coordinates and power are in two files)"
-            )
-    sites = require(*tables["where"], ("Name", "lon", "lat"), ("coord_precision", "Owner", "Country"))
-    what = require(*tables["what"], ("Name", "Current power (MW)"))
+    (place_file, places), (power_file, powers) = tables["where"], tables["what"]
+    if places is None or powers is None:
+        raise RegistryError(
+            f"registry '{given.name}': '{place_file if places is None else power_file}' must be in the same folder "
+            "(coordinates and power are in two files)"
+        )
+    sites = require(place_file, places, ("Name", "lon", "lat"), ("coord_precision", "Owner", "Country"))
+    what = require(power_file, powers, ("Name", "Current power (MW)"))
     power = dict(zip(what["Name"], what["Current power (MW)"], strict=True))
     return pd.DataFrame([_epoch_site(r, n, power, given.name) for n, r in enumerate(_records(sites), start=1)])
 

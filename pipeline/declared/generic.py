@@ -110,11 +110,13 @@ def table(given: Received, columns: Mapping[str, str] | None = None, keep_all: b
         out[axis] = degrees(out[axis], axis)
     if "declared_id" in out:
         out["declared_id"] = _whole_ids(out["declared_id"])
-    if "status" not in column and "layer" in lower and not keep_all:
-        # folders and layers are often named by status; other names say nothing about it
-        layer = texts(frame[lower["layer"]])
-        if len(set(layer.tolist())) > 1:
+    layer = texts(frame[lower["layer"]]) if "layer" in lower and not keep_all else np.zeros(0)
+    if len(set(layer.tolist())) > 1:
+        if "status" not in column:
+            # folders and layers are often named by status; other names say nothing about it
             out["status"] = [v if v and status_of(v) != UNKNOWN_STATUS else None for v in layer.tolist()]
+        if "declared_id" in out:
+            out["declared_id"] = _ids_by_layer(texts(out["declared_id"]), layer)
     out["row"] = np.arange(1, len(frame) + 1)
     if FAULT in frame:
         out["fault"] = frame[FAULT]
@@ -135,7 +137,8 @@ def _by_name(name: str, frame: pd.DataFrame) -> dict[str, str]:
     for column in map(str, frame.columns):
         if (twin := plain.setdefault("".join(column.casefold().split()), column)) != column:
             raise RegistryError(
-                f"registry '{name}': columns '{twin}' and '{column}' differ by case or blanks only; rename or remove one"
+                f"registry '{name}': columns '{twin}' and '{column}' differ by case or blanks only; rename or remove "
+                "one"
             )
         lower[column.strip().lower()] = column
     return lower
@@ -180,12 +183,21 @@ def _same(name: str, frame: pd.DataFrame, target: str, one: str, other: str) -> 
         )
 
 
-def _whole_ids(ids: pd.Series) -> object:
+def _whole_ids(ids: pd.Series) -> pd.Series:
     """Return ids as they are; where all are numbers such as 123.0, a table made of floats, without the decimal."""
     cells = texts(ids)
     stated = [c for c in cells.tolist() if c]
     floats = bool(stated) and all(c.endswith(".0") and c[:-2].isdigit() for c in stated)
-    return [c and c[:-2] for c in cells.tolist()] if floats else ids
+    return pd.Series([c and c[:-2] for c in cells.tolist()], ids.index, dtype=object) if floats else ids
+
+
+def _ids_by_layer(ids: np.ndarray, layer: np.ndarray) -> np.ndarray:
+    """Return ids, those that several layers use as 'layer/id': each layer counts its rows anew."""
+    layers_of = pd.Series(layer).groupby(ids).nunique()
+    again = set(layers_of.index[layers_of > 1])
+    return np.array(
+        [f"{a}/{i}" if i in again else i for i, a in zip(ids.tolist(), layer.tolist(), strict=True)], object
+    )
 
 
 def _kind(column: dict[str, str], lower: dict[str, str]) -> str:

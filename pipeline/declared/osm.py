@@ -178,7 +178,7 @@ def _vertices(way: Element, nodes: dict[str, Any]) -> list[tuple[float, float]]:
             f"{missing} of the {len(found)} vertices of its outline are not in the answer; ask Overpass without a "
             "bounding box after 'out geom', or add '(._;>;);'"
         )
-    return [(float(p[0]), float(p[1])) for p in found if p]
+    return [(float(str(p[0])), float(str(p[1]))) for p in found if p]
 
 
 def _ring(vertices: list[tuple[float, float]]) -> BaseGeometry | None:

@@ -185,7 +185,9 @@ def _table(
     table = pd.DataFrame(
         {
             "declared_id": ids,
-            "position_error_m": np.maximum(np.where(np.isnan(stated), default_error_m or usual, stated), check.spread_m),
+            "position_error_m": np.maximum(
+                np.where(np.isnan(stated), default_error_m or usual, stated), check.spread_m
+            ),
             **number,
             **date,
             **{c: text(c) for c in ("name", "operator", "licence", "chip", "counterparty", "also")},

@@ -14,8 +14,10 @@ from functools import lru_cache
 from overwatt.pipeline.vocabulary import STATUS_WORDS, UNKNOWN_STATUS
 
 _STATUS_OF = {word: status for status, words in STATUS_WORDS.items() for word in words.split("|")}
-_PARTS = re.compile(r"[,;/|()\[\]+&:]|\s[-–—]+\s|\b(?:and|but|with|und|et)\b")  # noqa: RUF001  # dashes are meant
-_PHASE = re.compile(r"(?:phases?|ph|stages?|buildings?|blocks?|units?|halls?) ?(?:\d{1,3}|[ivx]{1,4}|[a-z])(?: (?:to )?\d{1,3})*\b")
+_PARTS = re.compile(r"[,;/|()\[\]+&:]|\s[-–—]+\s|\b(?:and|but|with|und|et)\b")
+_PHASE = re.compile(
+    r"(?:phases?|ph|stages?|buildings?|blocks?|units?|halls?) ?(?:\d{1,3}|[ivx]{1,4}|[a-z])(?: (?:to )?\d{1,3})*\b"
+)
 _INFERRED = re.compile(r"\binferred(?: \d+ y(?:ears?|rs?)?)?\b")  # Global Energy Monitor: 'shelved - inferred 2 y'
 _FILLERS = re.compile(r"^(?:status|currently|now|fully|is|the)\b|\bsince(?: \w+)? (?:19|20)\d\d\b")
 _YEAR = re.compile(r"\b(?:(?:in|by|from|until|for) )?(?:19|20)\d\d\b")
@@ -34,7 +36,7 @@ def status_of(text: str) -> str:
         return UNKNOWN_STATUS
     if found := _STATUS_OF.get(_joined(words)):
         return found
-    found_all, phased = set(), True
+    found_all, phased = set[str](), True
     for part in _PARTS.split(words):
         bare = _PHASE.sub(" ", _joined(part))
         phased = phased and bare != _joined(part)
@@ -47,7 +49,7 @@ def status_of(text: str) -> str:
             status = None if status == "operational" else status
         if status is None and not (bare.isdigit() and found_all and "operational" not in found_all):
             return UNKNOWN_STATUS
-        found_all |= {status} - {None}
+        found_all |= {status} if status else set()
     if "operational" in found_all and found_all & {"closed", "cancelled"} and not phased:
         return UNKNOWN_STATUS
     return next((s for s in _ORDER if s in found_all), UNKNOWN_STATUS)

@@ -19,9 +19,7 @@ _TOTALS = ("numberMatched", "totalFeatures", "totalResults", "total_count", "tot
 _NEXT = ("next", "nextLink", "@odata.nextLink", "next_page", "nextPageToken", "next_page_token", "meta.next",
          "pagination.next", "paging.next")  # fmt: skip
 """Members that lead to a further page."""
-MARKS = re.compile(
-    rb"exceededTransferLimit|numberMatched|total|matched|[nN]ext|remark|QueryRows", re.IGNORECASE
-)
+MARKS = re.compile(rb"exceededTransferLimit|numberMatched|total|matched|[nN]ext|remark|QueryRows", re.IGNORECASE)
 """A file without any of these says nothing about further rows."""
 _PAGES = "fetch the further pages (limit and offset, or the next link) into one file"
 
@@ -39,11 +37,13 @@ def part_of(content: object) -> str:
     rows = rows_of(content)
     if not isinstance(content, dict) or rows is None:
         return ""
-    count = f"{len(rows):,} rows"
+    count = f"{len(rows):,} row{'' if len(rows) == 1 else 's'}"
     if any(_at(content, path) is True for path in ("exceededTransferLimit", "properties.exceededTransferLimit")):
         total = _total(content)
         of = f"{len(rows):,} of {total:,} rows" if total and total > len(rows) else count
-        return f"{of}, cut at the server's limit (exceededTransferLimit); fetch the rest with resultOffset into one file"
+        return (
+            f"{of}, cut at the server's limit (exceededTransferLimit); fetch the rest with resultOffset into one file"
+        )
     remark = content.get("remark")
     if isinstance(remark, str) and re.search(r"error|timed out|memory", remark):
         text = " ".join(remark.split())[:120].rstrip(".")

@@ -1,9 +1,8 @@
 """Delimited text (CSV): encoding, separator and header are found, broken lines are kept with their fault.
 
-In: a path; the file is not trusted. Out: a frame of text columns. pyarrow parses the records, a chunk at a time, so that
-a million rows take the memory of their text. What it cannot do is done before: it would join the lines after a quote
-that is never closed into one cell, so the lines with quotes are first read by the strict reader of the standard
-library.
+In: a path; the file is not trusted. Out: a frame of text columns. pyarrow parses the records, a chunk at a time, so
+that a million rows take the memory of their text. It would join the lines after a quote that is never closed into one
+cell, so lines with quotes are first read by the strict reader of the standard library.
 """
 
 from __future__ import annotations
@@ -268,7 +267,7 @@ def _refuse_others(file: Path) -> None:
 
 
 def _encoding(file: Path) -> str:
-    """Return the encoding: by byte-order mark, UTF-16 by its zero bytes, UTF-8 if valid, else the likeliest code page."""
+    """Return the encoding: by byte-order mark, UTF-16 by its zero bytes, UTF-8 if valid, else the likeliest page."""
     decoder, sample = codecs.getincrementaldecoder("utf-8")(), b""
     with file.open("rb") as stream:
         head = stream.read(_SAMPLE)

@@ -21,8 +21,8 @@ from overwatt.pipeline.declared.received import Received
 from overwatt.pipeline.reconcile import observed_sites
 from overwatt.pipeline.vocabulary import UNKNOWN_STATUS
 from overwatt.workflows.io import run_folder
-from overwatt.workflows.io.delimited import header_of, read_csv
 from overwatt.workflows.io.completeness import MARKS, part_of
+from overwatt.workflows.io.delimited import header_of, read_csv
 from overwatt.workflows.io.layers import json_members
 from overwatt.workflows.io.tabular import JSON_SUFFIXES, TABLE_SUFFIXES, is_vector, read_json, read_vector, table_of
 
@@ -133,9 +133,7 @@ def read(
     return registry.normalize_registry(given, layout, default_position_error_m, aside, columns)
 
 
-def read_observed(
-    path: Path, *, partial: bool = False
-) -> tuple[gpd.GeoDataFrame, pd.DataFrame, pd.DataFrame]:
+def read_observed(path: Path, *, partial: bool = False) -> tuple[gpd.GeoDataFrame, pd.DataFrame, pd.DataFrame]:
     """Read a table of observed sites; returns what `overwatt.pipeline.reconcile.observed_sites.normalize` returns.
 
     Raises:

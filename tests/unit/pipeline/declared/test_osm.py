@@ -94,7 +94,7 @@ def test_what_is_not_used_has_its_reason(tmp_path):
     table = read(tmp_path, {"elements": elements}, aside)
     assert table["declared_id"].tolist() == ["node/7", "way/12"]
     assert table["position_error_m"][1] > 700  # half the diagonal of its box
-    reasons = dict((row, reason) for row, _, reason in aside)
+    reasons = {row: reason for row, _, reason in aside}
     assert sorted(reasons) == [2, 3, 4, 5, 7, 8, 9]
     for row, word in {2: "row 1", 3: "vertices", 4: "open line", 5: "no coordinates", 7: "closed ring"}.items():
         assert word in reasons[row]

@@ -38,7 +38,8 @@ def test_separators_line_ends_and_lines_before_the_header(tmp_path, separator, e
 
 
 @pytest.mark.parametrize(
-    "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252", "cp1250", "cp1251", "cp932"]
+    "encoding",
+    ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252", "cp1250", "cp1251", "cp932"],
 )
 def test_encodings(tmp_path, encoding):
     words = {
@@ -111,8 +112,8 @@ def test_what_a_writer_writes_is_read_back(tmp_path_factory, rows, separator, qu
     writer.writerows([("lon", "lat", "name"), *rows])
     frame = table(tmp_path_factory.mktemp("d"), out.getvalue())
     blank = separator + " \t\n"
-    kept = [[c for c in r] for r in rows if any(c.strip(blank) for c in r) or quoted]
+    # lines of nothing but separators are no rows
     assert [r for r in cells(frame) if any(c.strip(blank) for c in r)] == [
-        r for r in kept if any(c.strip(blank) for c in r)
+        list(r) for r in rows if any(c.strip(blank) for c in r)
     ]
     assert frame[FAULT].isna().all()
