@@ -132,7 +132,7 @@ def one_place(geometry: BaseGeometry) -> BaseGeometry:
     """Return the point or outline that stands for a geometry of several parts; others are returned unchanged.
 
     The outlines of a collection count, its points only if it has nothing else. Points near each other become their
-    middle.
+    middle, a closed line an outline.
 
     Raises:
         RegistryError: points far from each other.
@@ -143,6 +143,8 @@ def one_place(geometry: BaseGeometry) -> BaseGeometry:
         if found := kinds["Polygon"]:
             return shapely.union_all(found) if len(found) > 1 else found[0]
         geometry = shapely.multipoints(kinds["Point"]) if len(kinds["Point"]) == len(parts) else geometry
+    if geometry.geom_type == "LineString" and geometry.is_closed and len(geometry.coords) > 3:
+        return shapely.Polygon(geometry.coords)  # an outline drawn as a path
     if geometry.geom_type != "MultiPoint":
         return geometry
     if (far := spread_m(geometry)) > NEAR_M:

@@ -24,6 +24,10 @@ from overwatt.aoi.errors import RegistryError
 from overwatt.aoi.geodesy import DEGREE_EQUATOR_M
 from overwatt.pipeline.vocabulary import POSITION_ERROR_M
 
+NO_VALUE = frozenset(
+    {"n/a", "#n/a", "na", "n.a.", "null", "none", "-", "--", "–", "—", "not available", "k. a.", "k.a."}
+)
+"""Words for an empty cell, in lower case; in names they may be words, so they count in numbers, dates, statuses only."""
 CAMPUS_ERROR_SHARE = 0.1
 """Position error of a campus outline as share of its side: parcels are drawn to a few per cent, but the buildings may
 stand anywhere inside; own choice."""
@@ -213,6 +217,15 @@ def texts(values: object) -> np.ndarray:
     # clean texts skip `as_text`, which is slow
     array = np.asarray(values, dtype=object)
     return np.array([v if type(v) is str and _clean(v) else as_text(v) for v in array.tolist()] + [None], object)[:-1]
+
+
+def stated(cells: np.ndarray) -> np.ndarray:
+    """Return clean texts, (n,) object, with None also for words that stand for an empty cell (`NO_VALUE`)."""
+    # the length first: for a million cells it is cheaper than the comparison
+    empty = np.array([isinstance(c, str) and len(c) < 14 and c.lower() in NO_VALUE for c in cells.tolist()], bool)
+    out = cells.copy()
+    out[empty] = None
+    return out
 
 
 def _clean(text: str) -> bool:

@@ -29,6 +29,7 @@ from overwatt.aoi.errors import RegistryError, nearest
 from overwatt.aoi.geodesy import DEGREE_EQUATOR_M, WGS84, centres, local_frame, outline_m2
 from overwatt.pipeline.declared import chip_formats, facility_formats, generic, osm
 from overwatt.pipeline.declared.parsing import CAMPUS_ERROR_SHARE, as_text, texts
+from overwatt.pipeline.declared.parsing import stated as stated_cells
 from overwatt.pipeline.declared.received import Received
 from overwatt.pipeline.declared.status import status_of
 from overwatt.pipeline.declared.validation import RowValidator
@@ -173,7 +174,7 @@ def _table(
     if len(bad) == n:
         raise RegistryError(f"registry '{source}' has no usable row; the first: {check.reason[0] if n else 'left out'}")
     ok = check.reason == blank
-    stated_status = text("status")
+    status_stated = stated_cells(text("status"))
     usual = frame["usual_error_m"].to_numpy(float) if "usual_error_m" in frame else np.full(n, np.nan)
     outline = ok & np.isin(shapely.get_type_id(shape), (3, 6))  # Polygon, MultiPolygon
     outline_area_m2 = np.zeros(n)
@@ -193,8 +194,8 @@ def _table(
             **{c: text(c) for c in ("name", "operator", "licence", "chip", "counterparty", "also")},
             "kind": kind,
             "area_m2": np.where((area > 0) | ~outline, area, outline_area_m2),
-            "status": [status_of(s) if s else None for s in stated_status],
-            "status_stated": stated_status,
+            "status": [status_of(s) if s else None for s in status_stated],
+            "status_stated": status_stated,
             "zone": zone,
             "source": _or(text("source"), as_text(source) or "registry"),
             "geometry": shape,

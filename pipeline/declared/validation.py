@@ -18,7 +18,7 @@ from scipy.spatial import cKDTree
 from overwatt.aoi.errors import RegistryError
 from overwatt.aoi.geodesy import chord, on_sphere
 from overwatt.pipeline.declared.coordinates import drawn, one_place, spread_m, wrapped
-from overwatt.pipeline.declared.parsing import as_date, as_geometry, as_number, decimal_mark, texts
+from overwatt.pipeline.declared.parsing import as_date, as_geometry, as_number, decimal_mark, stated, texts
 
 _SWAP_M, _ALONE_M = 50_000.0, 500_000.0  # own choices, reasons in RowValidator.swapped
 
@@ -62,7 +62,7 @@ class RowValidator:
             bad = np.isinf(out) | ((out < 0) & (not negative))
             self.faulty(np.flatnonzero(bad), lambda k: as_number(values[k], self.source, int(self.row[k]), column))
             return np.where(bad, np.nan, out)
-        text = texts(values)
+        text = stated(texts(values))
         empty = text == np.array(None, dtype=object)
         mark = None
         try:
@@ -79,7 +79,7 @@ class RowValidator:
     def dates(self, values: np.ndarray, column: str) -> np.ndarray:
         """Return cells as ISO dates (n,) object, None where empty or rejected."""
         # each distinct text is parsed once; code -1 (empty) picks the extra None at the end of `out`
-        code, words = _coded(texts(values))
+        code, words = _coded(stated(texts(values)))
         out = np.full(len(words) + 1, None, dtype=object)
         for c, word in enumerate(words.tolist()):
             try:
@@ -125,7 +125,9 @@ class RowValidator:
                     "degrees; give columns lon and lat, or a file that states its CRS (GeoPackage)"
                 )
             shape[given] = shapely.points(lon[given], lat[given])
-        for k in np.flatnonzero(np.isin(shapely.get_type_id(shape), (4, 7))).tolist():  # several points, collections
+        for k in np.flatnonzero(
+            np.isin(shapely.get_type_id(shape), (1, 4, 7))
+        ).tolist():  # lines, several points, collections
             self.spread_m[k] = spread_m(shape[k])
             try:
                 shape[k] = one_place(shape[k])

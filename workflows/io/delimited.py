@@ -80,6 +80,7 @@ def _opened(file: Path) -> Iterator[tuple[_Lines, str, list[str]]]:
             header, problem = next(_records(lines, separator, None), ("", None))
             if problem:
                 raise RegistryError(f"registry '{file.name}', header: {problem}")
+            header = header.removeprefix("#")  # a header written as a comment
             names = _unique(file, (as_text(c) or "" for c in next(csv.reader([header], delimiter=separator), [])))
             if all(n.startswith("\0") for n in names):
                 raise RegistryError(f"registry '{file.name}' is empty")

@@ -109,6 +109,9 @@ def table_of(file: Path, content: object) -> pd.DataFrame:
         columns = {k: v for k, v in content.items() if isinstance(v, list)}
         if columns and len({len(v) for v in columns.values()}) == 1:
             return pd.DataFrame({k: pd.Series(v, dtype=object) for k, v in columns.items()})
+    if rows is None and isinstance(content, dict) and content.get("error"):
+        said = " ".join(str(content["error"]).split())[:120]
+        raise RegistryError(f"registry '{file.name}' holds an error of the service, no rows: {said}; ask it again")
     if rows is None or not all(isinstance(r, dict) for r in rows):
         raise RegistryError(f"registry '{file.name}' is not a list of objects, nor an object that holds one")
     # as objects: beside an empty cell integers would become floats and lose digits

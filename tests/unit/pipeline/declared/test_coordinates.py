@@ -129,10 +129,13 @@ def test_several_points_are_one_place_only_if_they_are_near(tmp_path):
     near, far = shapely.MultiPoint([(1, 2), (1.01, 2)]), shapely.MultiPoint([(1, 2), (5, 2)])
     mixed = shapely.GeometryCollection([shapely.Point(1, 2), shapely.box(1, 2, 1.1, 2.1)])
     line = shapely.GeometryCollection([shapely.LineString([(1, 2), (3, 4)])])
+    path = shapely.LineString(shapely.box(1, 2, 1.1, 2.1).exterior.coords)
     aside = []
-    table = registries.read(collection(tmp_path, near, far, mixed, line, shapely.MultiPoint([(7, 8)])), aside=aside)
-    assert table["declared_id"].tolist() == ["f0", "f2", "f4"]
-    assert table.geom_type.tolist() == ["Point", "Polygon", "Point"]
+    table = registries.read(
+        collection(tmp_path, near, far, mixed, line, shapely.MultiPoint([(7, 8)]), path), aside=aside
+    )
+    assert table["declared_id"].tolist() == ["f0", "f2", "f4", "f5"]
+    assert table.geom_type.tolist() == ["Point", "Polygon", "Point", "Polygon"]
     assert table["position_error_m"][0] == pytest.approx(556, abs=2)
     assert [row for row, _, _ in aside] == [2, 4]
     assert "222.5 km" in aside[0][2]

@@ -165,6 +165,14 @@ def test_bad_rows_are_kept_aside_with_their_reason(tmp_path):
         assert word in reason
 
 
+def test_words_for_an_empty_cell_are_empty_cells(tmp_path):
+    words = ("N/A", "NULL", "-", "n/a", "none")
+    rows = "".join(f"{w},1.5,2.{k},{w},{w},{w}\n" for k, w in enumerate(words))
+    table = registries.read(csv(tmp_path, f"name,lon,lat,it_mw,status,valid_from\n{rows}"))
+    assert table["name"].tolist() == list(words)
+    assert table[["it_mw", "status", "status_stated", "valid_from"]].isna().all(axis=None)
+
+
 def test_self_crossing_outline_is_mended_and_control_characters_go(tmp_path):
     bow = shapely.Polygon([(0, 0), (1, 1), (1, 0), (0, 1)])
     table = registries.read(geojson(tmp_path, {"id": ["a"], "name": ["x\u202ey\x07z"], "geometry": [bow]}))
