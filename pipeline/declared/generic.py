@@ -8,6 +8,7 @@ else facilities. A column `kind` overrides this row by row.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -46,6 +47,7 @@ _POWER = {
     "generator_mw": ("generator_mw", "generators_mw", "generator_capacity_mw", "backup_mw"),
     "generators": ("generators", "generator_count", "n_generators"),
 }
+_NUMBERED = re.compile(r" \(#\d+\)$")  # the reader of KML tells folders of one name apart so
 _BARE_POWER = ("mw", "power", "power_mw", "capacity_mw", "capacity")
 _ONE_QUANTITY = ("lon", "lat", "grid_mw", "generator_mw", "generators", "chips", "training_flop")
 """Targets whose aliases all name the same quantity: two of them must not state different values."""
@@ -114,7 +116,8 @@ def table(given: Received, columns: Mapping[str, str] | None = None, keep_all: b
     if len(set(layer.tolist())) > 1:
         if "status" not in column:
             # folders and layers are often named by status; other names say nothing about it
-            out["status"] = [v if v and status_of(v) != UNKNOWN_STATUS else None for v in layer.tolist()]
+            named = [_NUMBERED.sub("", v) if v else "" for v in layer.tolist()]
+            out["status"] = [v if status_of(v) != UNKNOWN_STATUS else None for v in named]
         if "declared_id" in out:
             out["declared_id"] = _ids_by_layer(texts(out["declared_id"]), layer)
     out["row"] = np.arange(1, len(frame) + 1)

@@ -27,7 +27,7 @@ from overwatt.pipeline.vocabulary import POSITION_ERROR_M
 NO_VALUE = frozenset(
     {"n/a", "#n/a", "na", "n.a.", "null", "none", "-", "--", "–", "—", "not available", "k. a.", "k.a."}
 )
-"""Words for an empty cell, in lower case; in names they may be words, so they count in numbers, dates, statuses only."""
+"""Words for an empty cell, in lower case; they may be names, so they count in numbers, dates and statuses only."""
 CAMPUS_ERROR_SHARE = 0.1
 """Position error of a campus outline as share of its side: parcels are drawn to a few per cent, but the buildings may
 stand anywhere inside; own choice."""

@@ -41,7 +41,7 @@ def run(
         progress: receives lines and counts; None for the log.
 
     Returns:
-        The summary that `--json` prints: run, report, tiles {done, failed}, notes, sites, ledger.
+        The summary that `--json` prints: run, report, tiles {done, failed}, sites, ledger; notes if there are any.
 
     Raises:
         OverwattError: an input is unusable; nothing has then been written.
@@ -97,10 +97,10 @@ def run(
         "run": str(out),
         "report": str(out / "report.html"),
         "tiles": {"done": len(outcomes) - failed, "failed": failed},
-        "notes": inputs.notes,
         "sites": len(tables.sites) if inputs.known_sites is None else len(inputs.known_sites),
         "ledger": [
             {k: None if pd.isna(v) else (int(v) if k == "rank" else str(v)) for k, v in row.items()}
             for row in tables.ledger[["class", "declared_id", "site_id", "rank"]].to_dict("records")
         ],
+        **({"notes": inputs.notes} if inputs.notes else {}),
     }
