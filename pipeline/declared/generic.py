@@ -27,7 +27,8 @@ _ALIASES = {
     "lat": ("lat", "latitude", "y", "lat_deg", "faclat"),
     "geometry": ("geometry", "wkt", "geom", "the_geom"),
     "declared_id": ("declared_id", "id", "facility_id", "registry_id", "uid", "transfer_id", "run_id"),
-    "name": ("name", "facility", "facility_name", "site", "site_name"),
+    "name": ("name", "facility", "facility_name", "facility name", "site", "site_name", "site name", "project_name",
+             "project name"),
     "operator": ("operator", "owner", "buyer", "purchaser", "importer", "consignee", "customer", "organization",
                  "organisation"),
     "counterparty": ("counterparty", "seller", "supplier", "vendor", "exporter"),
@@ -116,7 +117,7 @@ def table(given: Received, columns: Mapping[str, str] | None = None, keep_all: b
     if len(set(layer.tolist())) > 1:
         if "status" not in column:
             # folders and layers are often named by status; other names say nothing about it
-            named = [_NUMBERED.sub("", v) if v else "" for v in layer.tolist()]
+            named = [_NUMBERED.sub("", str(v or "")) for v in layer.tolist()]
             out["status"] = [v if status_of(v) != UNKNOWN_STATUS else None for v in named]
         if "declared_id" in out:
             out["declared_id"] = _ids_by_layer(texts(out["declared_id"]), layer)

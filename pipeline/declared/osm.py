@@ -1,8 +1,8 @@
 """OpenStreetMap in each form in which Overpass and its converters give it.
 
-In: parsed JSON of `out center`, `out geom`, `out body; >; out skel qt;` or `out bb`, or GeoJSON from overpass-turbo or
-osmtogeojson. Out: one row per element with tags; outlines are assembled from vertices, ways and members. Vertices and
-members without tags are parts of an outline and no rows.
+In: parsed JSON of `out center`, `out geom`, `out body; >; out skel qt;` or `out bb`, the table of `[out:csv]`, or
+GeoJSON from overpass-turbo or osmtogeojson. Out: one row per element with tags; outlines are assembled from vertices,
+ways and members. Vertices and members without tags are parts of an outline and no rows.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from shapely.geometry.base import BaseGeometry
 from overwatt.aoi.errors import RegistryError
 from overwatt.aoi.geodesy import DEGREE_EQUATOR_M
 from overwatt.pipeline.declared.parsing import as_text
-from overwatt.pipeline.declared.received import Received
+from overwatt.pipeline.declared.received import FAULT, Received
 from overwatt.pipeline.vocabulary import POSITION_ERROR_M
 
 LICENCE = "ODbL 1.0, © OpenStreetMap contributors"
@@ -72,6 +72,8 @@ def osm(given: Received) -> pd.DataFrame:
 
 def _elements(given: Received) -> list[Any]:
     """Return the elements of an Overpass answer, or of a GeoJSON made from one."""
+    if given.frame is not None:
+        return [_element_of_row(r) for r in given.frame.to_dict("records")]
     content = given.content
     if isinstance(content, dict) and isinstance(content.get("features"), list):
         return [_element_of(f) for f in content["features"]]
@@ -79,6 +81,14 @@ def _elements(given: Received) -> list[Any]:
     if not isinstance(elements, list):
         raise RegistryError(f"registry '{given.name}' is not Overpass JSON: key 'elements' is missing")
     return elements
+
+
+def _element_of_row(row: dict[Any, Any]) -> Element:
+    """Return a row of [out:csv(::type, ::id, ::lat, ::lon, name, …)] as an element."""
+    cells = {str(k).lower(): as_text(v) for k, v in row.items()}
+    return {"type": cells.get("@type") or "node", "id": cells.get("@id"), "lon": cells.get("@lon"),
+            "lat": cells.get("@lat"), "fault": row.get(FAULT),
+            "tags": {k: v for k, v in cells.items() if v and k[0] not in "@\0"} or {"csv": "no tags"}}  # fmt: skip
 
 
 def _element_of(feature: object) -> object:
@@ -236,6 +246,8 @@ def _row(element: Element, n: int, where: str) -> dict[str, Any]:
         "licence": LICENCE,
         "reliability": RELIABILITY,
     }
+    if isinstance(fault := element.get("fault"), str):
+        return row | {"fault": fault}
     if element.get("type") not in _TYPES:
         return row | {"fault": f"{where}: not a node, way or relation of OpenStreetMap"}
     if tags.get("power") in _POWER_GRID and "telecom" not in tags and "data" not in str(tags.get("building")):

@@ -25,10 +25,12 @@ _PAGES = "fetch the further pages (limit and offset, or the next link) into one 
 
 
 def rows_of(content: object) -> list[Any] | None:
-    """Return the list of rows of a web service's answer, None if it has none of the usual lists."""
+    """Return the list of rows of a web service's answer: a usual one, else any list of objects; None without one."""
     if isinstance(content, list):
         return content
     found = [_at(content, path) for path in _LISTS]
+    if not any(isinstance(f, list) for f in found) and isinstance(content, dict):
+        found = [v for v in content.values() if isinstance(v, list) and v and isinstance(v[0], dict)]
     return max((f for f in found if isinstance(f, list)), key=len, default=None)
 
 

@@ -24,7 +24,15 @@ from overwatt.workflows.io import run_folder
 from overwatt.workflows.io.completeness import MARKS, part_of
 from overwatt.workflows.io.delimited import header_of, read_csv
 from overwatt.workflows.io.layers import json_members
-from overwatt.workflows.io.tabular import JSON_SUFFIXES, TABLE_SUFFIXES, is_vector, read_json, read_vector, table_of
+from overwatt.workflows.io.tabular import (
+    JSON_SUFFIXES,
+    TABLE_SUFFIXES,
+    is_vector,
+    read_json,
+    read_vector,
+    refuse_markup,
+    table_of,
+)
 
 KEPT = ("table", "row", "id", "reason")
 """Columns of the table of rejected rows."""
@@ -39,6 +47,7 @@ _HEADERS = {
     "First Operational Date": "gpu_clusters",
     "Number of Units source": "chip_quantities",
     "Training compute (FLOP)": "workloads",
+    "@lat": "osm",  # Overpass, [out:csv]
 }
 """Layout of a CSV by a column that no other layout has."""
 _OSM_ID = re.compile(r'"@?id"\s*:\s*"(node|way|relation)/\d')  # overpass-turbo and osmtogeojson
@@ -170,7 +179,8 @@ def open_registry(file: Path, layout: str = "generic", layer: str | None = None)
     """
     _check_size(file)
     suffix = file.suffix.lower()
-    if layout in _JSON_ANSWERS:
+    refuse_markup(file)
+    if layout in _JSON_ANSWERS and suffix not in TABLE_SUFFIXES:
         content = read_json(file)
         return Received(file.name, content=content, part=part_of(content))
     if suffix in TABLE_SUFFIXES or layout in _EPOCH or layout == "workloads":

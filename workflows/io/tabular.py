@@ -54,6 +54,15 @@ def read_vector(file: Path, layer: str | None = None) -> pd.DataFrame:
         raise RegistryError(f"registry '{file.name}'{str(error).removeprefix(file.name)}") from error
 
 
+def refuse_markup(file: Path) -> None:
+    """Raise RegistryError for a web page, often an error page under the name of the data, and for OpenStreetMap XML."""
+    head = head_of(file).removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if head.startswith((b"<!doctype html", b"<html")):
+        raise RegistryError(f"registry '{file.name}' is a web page, perhaps an error page; download the data itself")
+    if head.startswith(b"<") and b"<osm" in head:
+        raise RegistryError(f"registry '{file.name}' is OpenStreetMap XML; ask Overpass for [out:json]")
+
+
 def _has_geoarrow(file: Path) -> bool:
     """Whether a file is Parquet whose geometries are marked in the schema of Arrow, and not as GeoParquet."""
     if not head_of(file).startswith(b"PAR1"):

@@ -80,6 +80,17 @@ def test_geojson_of_converters_has_the_status_of_openstreetmap(tmp_path, propert
     assert table["source"].tolist() == ["OpenStreetMap"]
 
 
+def test_the_table_of_out_csv(tmp_path):
+    text = "@id\t@type\tname\tdisused:building\t@lat\t@lon\n1\tway\tAsh\tyes\t2.5\t1.5\n1\tnode\t\t\t2.6\t1.5\n2\tway\n"
+    (tmp_path / "o.csv").write_text(text)
+    aside = []
+    table = registries.read(tmp_path / "o.csv", aside=aside)
+    assert table["declared_id"].tolist() == ["way/1", "node/1"]
+    assert table["status"].tolist() == ["closed", "operational"]
+    assert table["source"].unique().tolist() == ["OpenStreetMap"]
+    assert [row for row, _, _ in aside] == [3]
+
+
 def test_what_is_not_used_has_its_reason(tmp_path):
     node = {"type": "node", "id": 7, "lon": 1.5, "lat": 2.5, "tags": TAGS}
     elements = [

@@ -125,6 +125,9 @@ def test_all_layers_are_read_unless_one_is_asked_for(tmp_path):
         ("r.shp", b"\0\0\x27\x0a" + bytes(96), ("ogr2ogr", "r.gpkg")),
         ("r.xlsx", b"PK\3\4", ("CSV",)),
         ("r.kmz", b"PK\3\4", ("unzip",)),
+        ("r.json", b"<html><body>504</body></html>", ("web page",)),
+        ("r.osm", b'<?xml version="1.0"?><osm version="0.6" generator="Overpass API"/>', ("[out:json]",)),
+        ("r.json", b'{"error": {"message": "Invalid token"}}', ("Invalid token",)),
     ],
 )
 def test_formats_that_are_not_read_say_what_to_do(tmp_path, name, content, words):
