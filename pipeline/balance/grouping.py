@@ -75,7 +75,7 @@ def sides(tables: JoinedTables, level: str, quantity: str) -> tuple[Claims, Seen
         quantity: 'it_mw', 'it_mw_of_chips', 'h100e' or 'flop'.
     """
     value, own, common = _amounts(tables, quantity)
-    rows = tables.used & (value > 0) & np.isfinite(value)
+    rows = tables.used & (value > 0) & np.isfinite(value) & ~tables.void & ~tables.unclear
     # a facility that does not operate need not be seen, so without a site it is no claim
     rows &= ~(tables.idle & ~tables.decl_has_site)
     if quantity == "it_mw":
@@ -119,6 +119,18 @@ def left_out(tables: JoinedTables, names: list[str], level: str) -> np.ndarray:
         return np.zeros(len(names), int)
     count = pd.Series(tables.decl_key[level][tables.unobserved]).value_counts()
     return count.reindex(names).fillna(0).to_numpy(int)
+
+
+def unclear(tables: JoinedTables, names: list[str], level: str, quantity: str) -> np.ndarray:
+    """Return the amount of each group whose declared status is unknown, (group,), in the unit of the quantity."""
+    value = _amounts(tables, quantity)[0]
+    rows = tables.used & tables.unclear & (value > 0) & np.isfinite(value)
+    if level == "site":
+        rows &= tables.decl_has_site
+        key = np.array([*_place_names(tables, np.arange(tables.places)), ""], object)[tables.decl_place]
+    else:
+        key = _claim_keys(tables, level)
+    return pd.Series(value[rows]).groupby(key[rows]).sum().reindex(names).fillna(0.0).to_numpy(float)
 
 
 def _amounts(tables: JoinedTables, quantity: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

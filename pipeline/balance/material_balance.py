@@ -13,6 +13,9 @@ overstates the truth by a factor e^b; if the truth scatters about m (a posterior
 b = ln(M / sum m) - ln(1 + V / M^2) / 2. The data do not show which case holds, so b is subtracted from |ln S / D|
 before the division by sigma.
 
+What is closed or cancelled declares nothing. What has a status that is not known counts on no side; its amount is
+`declared_unknown`.
+
 Not a discrepancy: places that were not observed; declarations not in operation where nothing stands; as many places
 with nothing seen, or undeclared sites, as the detector misses or invents by chance (excluded from z while the
 probability of that chance is at least `_CHANCE`); chips or runs without a place that may be outside the observed
@@ -41,7 +44,7 @@ from overwatt.pipeline.reconcile.settings import DEFAULTS, ReconcileSettings
 LEVELS = ("site", "owner", "zone")
 QUANTITIES = ("it_mw", "it_mw_of_chips", "h100e", "flop")
 COLUMNS = ("level", "name", "quantity", "declared", "declared_sigma", "observed", "observed_sigma", "difference", "z",
-           "flagged", "n_declared", "n_observed", "reason", "sentence")  # fmt: skip
+           "flagged", "n_declared", "n_observed", "declared_unknown", "reason", "sentence")  # fmt: skip
 Z_FLAG = 3.0
 """A difference of more than this many sigma is a question: IAEA material balances (docs/methods.md, section 2)."""
 _CHANCE = 0.00135  # one-sided probability of 3 sigma
@@ -154,6 +157,7 @@ def _level(
         "difference": observed - declared, "z": z,
         "flagged": (reason == "") & (np.abs(np.nan_to_num(z)) > Z_FLAG),
         "n_declared": np.bincount(claims.group, minlength=n), "n_observed": np.bincount(seen.group, minlength=n),
+        "declared_unknown": grouping.unclear(tables, names, level, quantity),
         "reason": reason, "missed": declared_credit, "invented": observed_credit,
         "not_looked": grouping.left_out(tables, names, level),
     })[has_claims | (has_seen & (quantity == "it_mw"))]  # fmt: skip

@@ -22,7 +22,13 @@ from overwatt.pipeline.balance import columns
 from overwatt.pipeline.declared.names import plain
 from overwatt.pipeline.power.accelerators import find_chip, power_of_chips
 from overwatt.pipeline.reconcile.settings import ReconcileSettings
-from overwatt.pipeline.vocabulary import NOT_OPERATING, PLACELESS_KINDS
+from overwatt.pipeline.vocabulary import (
+    NOT_OPERATING,
+    NOT_SAID_TO_OPERATE,
+    NOTHING_DECLARED,
+    PLACELESS_KINDS,
+    UNKNOWN_STATUS,
+)
 
 _MAX_CHIP_NAMES = 2000  # distinct chip names looked up, bounds the time for hostile tables; own choice
 
@@ -66,8 +72,18 @@ class JoinedTables:
 
     @cached_property
     def idle(self) -> np.ndarray:
-        """Whether a declaration is planned, under construction or closed, (declaration,)."""
-        return self.declared["status"].astype("string").str.lower().isin(list(NOT_OPERATING)).to_numpy(bool)
+        """Whether a declaration is planned, under construction, closed or cancelled, (declaration,)."""
+        return self.declared["status"].isin(NOT_OPERATING).to_numpy(bool)
+
+    @cached_property
+    def void(self) -> np.ndarray:
+        """Whether a declaration is closed or cancelled, so that it declares nothing, (declaration,)."""
+        return self.declared["status"].isin(NOTHING_DECLARED).to_numpy(bool)
+
+    @cached_property
+    def unclear(self) -> np.ndarray:
+        """Whether the status of a declaration is unknown, so that it counts on no side, (declaration,)."""
+        return self.declared["status"].eq(UNKNOWN_STATUS).fillna(False).to_numpy(bool)
 
     @cached_property
     def place_has_site(self) -> np.ndarray:
@@ -82,7 +98,7 @@ class JoinedTables:
     @cached_property
     def has_claim(self) -> np.ndarray:
         """Whether a place has a facility or power declaration in the ledger, (place + 1,); the last is False."""
-        rows = (self.decl_place >= 0) & ~self.is_use
+        rows = (self.decl_place >= 0) & ~self.is_use & ~self.void
         return np.bincount(self.decl_place[rows], minlength=self.places + 1) > 0
 
     @cached_property
@@ -96,7 +112,7 @@ class JoinedTables:
         # facility over IT power at peak, docs/methods.md, section 4.3
         value = np.where(from_facility, facility / self.settings.facility_per_it, it)
         value[self.is_use] = np.nan
-        permit, known = self.kind == "power", ~np.isnan(value)
+        permit, known = self.kind == "power", ~np.isnan(value) & ~self.void
         at = self.decl_place
         stated = np.bincount(at[(at >= 0) & known & ~permit], minlength=self.places + 1) > 0
         value[permit & (at >= 0) & stated[at]] = np.nan
@@ -104,9 +120,12 @@ class JoinedTables:
 
     @cached_property
     def complete(self) -> np.ndarray:
-        """Whether all facility declarations of a place (permits if it has none) state their power, (place + 1,)."""
-        value = self.it_mw[0]
-        at, rows = self.decl_place, (self.decl_place >= 0) & ~self.is_use
+        """Whether all facility declarations of a place (permits if it has none) state their power, (place + 1,).
+
+        A power of unknown status is as good as none: it may be declared, or not.
+        """
+        value = np.where(self.unclear, np.nan, self.it_mw[0])
+        at, rows = self.decl_place, (self.decl_place >= 0) & ~self.is_use & ~self.void
         facility = rows & (self.kind != "power")
         any_facility = np.bincount(at[facility], minlength=self.places + 1) > 0
         must_state = facility | (rows & ~any_facility[at])
@@ -217,7 +236,7 @@ def _current(sites: gpd.GeoDataFrame, declared: gpd.GeoDataFrame, at: str | None
         if math.isnan(now):
             raise ConfigError(f"balances: at '{columns.clean(at)[:40]}' is not a date; give YYYY-MM-DD")
     else:
-        idle = declared["status"].astype("string").str.lower().isin(list(NOT_OPERATING)).to_numpy(bool)
+        idle = declared["status"].isin(NOT_SAID_TO_OPERATE).to_numpy(bool)
         seen = np.r_[columns.dates(sites["image_date"], last=False), start[~idle]]
         now = float(np.nanmax(seen)) if np.isfinite(seen).any() else math.nan
     run = declared["kind"].astype("string").str.lower().eq("workload").fillna(False).to_numpy(bool)

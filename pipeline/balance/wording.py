@@ -11,7 +11,7 @@ import pandas as pd
 _UNIT = {"it_mw": "MW of IT", "it_mw_of_chips": "MW of IT for its chips", "h100e": "H100 equivalents",
          "flop": "training FLOP"}  # fmt: skip
 _USED = ("level", "name", "quantity", "declared", "declared_sigma", "observed", "observed_sigma", "z", "flagged",
-         "n_declared", "n_observed", "reason", "missed", "invented", "not_looked")  # fmt: skip
+         "n_declared", "n_observed", "declared_unknown", "reason", "missed", "invented", "not_looked")  # fmt: skip
 _LEVEL = {"site": "Site", "owner": "Owner", "zone": "Zone"}
 
 
@@ -34,7 +34,8 @@ def amount(value: float, quantity: str) -> str:
 
 def _sentence(
     level: str, name: str, quantity: str, declared: float, declared_sd: float, observed: float, observed_sd: float,
-    z: float, flagged: bool, n_declared: int, n_observed: int, reason: str, missed: float, invented: float, left: int,
+    z: float, flagged: bool, n_declared: int, n_observed: int, unclear: float, reason: str, missed: float,
+    invented: float, left: int,
 ) -> str:  # fmt: skip
     could = {"it_mw": "could carry", "it_mw_of_chips": "could carry", "h100e": "could hold", "flop": "could train"}
     text = (
@@ -48,6 +49,8 @@ def _sentence(
         )
     if invented > 0 and observed > declared:
         text += f" {amount(invented, quantity)} of it are sites that may be none, and kept out of z."
+    if unclear > 0:
+        text += f" {amount(unclear, quantity)} more are declared with a status that is not known, and not counted."
     if left:
         text += f" {left} declared place(s) were not looked at and are left out."
     if flagged:

@@ -26,7 +26,6 @@ CERTAINTY = {"Confirmed": 0.95, "Likely": 0.7, "Unlikely": 0.1}
 CONFIDENCE = {"Confident": 0.9, "Likely": 0.7, "Speculative": 0.4}
 """Reliability by Epoch's confidence in a model's compute: 'Confident' is a factor 3 at 90%; others own choice."""
 
-_STATUS = {"Existing": "operational", "Planned": "planned", "Decommissioned": "closed"}
 _SAME_ADDRESS, _SAME_SITE = 0.9, 0.9  # similarity of addresses, and of names, that are the same; own choice
 _DMS = re.compile(
     r"(\d{1,3})°\s*(?:(\d{1,2})['′]\s*)?(?:([\d.]{1,12})[\"″]\s*)?([NS])[,\s]+"
@@ -50,8 +49,11 @@ def gpu_clusters(given: Received) -> pd.DataFrame:
     Raises:
         RegistryError: a column is missing.
     """
-    frame = given.table
-    require(given.name, frame, ("Name", "Status", "Certainty", "Chip type (primary)", "First Operational Date"))
+    frame = require(
+        given.name, given.table, ("Name", "Status", "Certainty", "Chip type (primary)", "First Operational Date"),
+        ("Location", "Possible Duplicate", "Possible Duplicate Of", "Total number of AI chips", "Superseded by",
+         "Chip quantity (primary)", "Owner", "Power Capacity (MW)", "Decommissioned Date (if applicable)", "Country"),
+    )  # fmt: skip
     rows = frame.to_dict("records")
     again = frame["Name"].duplicated(keep=False).tolist()
     begins = dict(zip(frame["Name"], frame["First Operational Date"], strict=True))
@@ -83,7 +85,7 @@ def gpu_clusters(given: Received) -> pd.DataFrame:
                 "operator": row.get("Owner"),
                 "kind": "chips",
                 "facility_mw": row.get("Power Capacity (MW)"),
-                "status": _STATUS.get(row["Status"], row["Status"]),
+                "status": row["Status"],
                 "valid_from": row["First Operational Date"],
                 "valid_to": as_text(row.get("Decommissioned Date (if applicable)"))
                 or begins.get(row.get("Superseded by")),
@@ -108,8 +110,8 @@ def chip_quantities(given: Received) -> pd.DataFrame:
     Raises:
         RegistryError: a column is missing.
     """
-    frame = given.table
-    require(given.name, frame, ("Data center", "Date", "Chip type", "Number of Units"))
+    frame = require(given.name, given.table, ("Data center", "Date", "Chip type", "Number of Units"),
+                    ("Handle", "Owner", "Number of Units source"))  # fmt: skip
     site_of = {s["Name"]: s for s in _sites(given)}
     out = []
     for n, row in enumerate(frame.to_dict("records"), start=1):
@@ -147,8 +149,9 @@ def notable_models(given: Received) -> pd.DataFrame:
     Raises:
         RegistryError: a column is missing.
     """
-    frame = given.table
-    require(given.name, frame, ("Model", "Publication date", "Training compute (FLOP)"))
+    frame = require(given.name, given.table, ("Model", "Publication date", "Training compute (FLOP)"),
+                    ("Organization", "Country (of organization)", "Training hardware", "Hardware quantity",
+                     "Confidence"))  # fmt: skip
     get = frame.get
     empty = pd.Series([""] * len(frame), index=frame.index)
     return pd.DataFrame(
@@ -176,8 +179,7 @@ def _sites(given: Received) -> _Sites:
     name = EPOCH_FILES["where"]
     if name not in given.beside:
         return []
-    frame = given.beside[name]
-    require(name, frame, ("Name", "lon", "lat", "coord_precision"))
+    frame = require(name, given.beside[name], ("Name", "lon", "lat", "coord_precision"), ("Address", "Country"))
     return [{str(k): v for k, v in r.items()} for r in frame.to_dict("records")]
 
 

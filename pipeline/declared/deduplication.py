@@ -20,7 +20,7 @@ from scipy.spatial import cKDTree
 from overwatt.aoi.geodesy import DEGREE_EQUATOR_M, EARTH_RADIUS_M, WGS84, centres, local_frame, on_sphere
 from overwatt.pipeline.declared.names import plain, similarities
 from overwatt.pipeline.tables import conform, empty
-from overwatt.pipeline.vocabulary import PLACELESS_KINDS
+from overwatt.pipeline.vocabulary import PLACELESS_KINDS, UNKNOWN_STATUS
 
 _SIGMAS, _SIGMAS_UNNAMED = 3.0, 1.0
 _FAR_M = 8000.0  # largest distance of a pair, however vague the positions: beyond it a name is not enough
@@ -30,7 +30,12 @@ _CLASSES_M = (60.0, 300.0, 1000.0, 3000.0, np.inf)  # one search per class of er
 _AGREE, _DIFFER = 0.85, 0.65  # similarity of labels that agree from here on, and that differ below, as in `names`
 _LABEL_GAIN = {"agree": 6.0, "unclear": 1.0, "unknown": 0.0, "differ": -4.0}
 _NAME_GAIN = 2.0  # extra score of an agreeing name: unlike an operator, it distinguishes buildings of one campus
-_STATUS_COLUMNS = ("status", "valid_from", "valid_to")  # from one row: other dates would make another statement
+_STATUS_COLUMNS = (
+    "status",
+    "status_stated",
+    "valid_from",
+    "valid_to",
+)  # from one row: other dates would make another statement
 _SHAPE_COLUMNS = ("geometry", "position_error_m", "area_m2")  # from the row with the smallest position error
 
 
@@ -204,9 +209,10 @@ def _joined(frame: pd.DataFrame, group: np.ndarray) -> gpd.GeoDataFrame:
                     "reliability", "kind"}  # fmt: skip
         rest = [c for c in frame.columns if c not in own_rule]
         base[rest] = grouped[rest].first()
-        dated = several.assign(
-            rank=2 - several["status"].notna().astype(int) - several["valid_from"].notna().astype(int)
-        ).sort_values(["group", "rank", "position_error_m", "key"], kind="stable")
+        known = several["status"].notna() & (several["status"] != UNKNOWN_STATUS)
+        dated = several.assign(rank=2 - known.astype(int) - several["valid_from"].notna().astype(int)).sort_values(
+            ["group", "rank", "position_error_m", "key"], kind="stable"
+        )
         base[list(_STATUS_COLUMNS)] = (
             dated.groupby("group", sort=True).head(1).set_index("group")[list(_STATUS_COLUMNS)]
         )

@@ -1,4 +1,4 @@
-"""Registries of facilities in their own layouts: IM3, OpenStreetMap, EPA ECHO, Epoch AI, PeeringDB, cloud regions.
+"""Registries of facilities in their own layouts: IM3, EPA ECHO, Epoch AI, PeeringDB, cloud regions.
 
 In: `Received`. Out: each reader returns a frame with the columns of table `declared`, `row` (counted from 1) and
 `usual_error_m` (position error of rows that state none, m); one function in `registry` then validates all layouts the
@@ -20,14 +20,13 @@ import shapely
 
 from overwatt.aoi.errors import RegistryError
 from overwatt.aoi.geodesy import outline_m2
+from overwatt.pipeline.declared.osm import LICENCE as OSM_LICENCE
 from overwatt.pipeline.declared.parsing import CAMPUS_ERROR_SHARE, as_number, as_text, digits_error_m
-from overwatt.pipeline.declared.received import Received, require
+from overwatt.pipeline.declared.received import FAULT, Received, require
 from overwatt.pipeline.vocabulary import POSITION_ERROR_M
 
-ODBL = "ODbL 1.0, © OpenStreetMap contributors"
 RELIABILITY = {
     "im3": 0.95,  # outlines checked by hand at a national laboratory
-    "osm": 0.9,  # mapped by volunteers; includes some telephone exchanges
     "epa": 0.8,  # real permits, but some rows of the industry code are offices or plants of other industries
     "epoch": 0.95,  # each site researched from documents and images
     "peeringdb": 0.9,  # maintained by the operators; geocoded from the address
@@ -43,9 +42,7 @@ EPOCH_ERROR_M = {
 EPOCH_FILES = {"where": "epoch_site_coordinates.csv", "what": "epoch_data_centers.csv"}
 EPOCH_LICENCE = "CC BY 4.0, Epoch AI"
 _M2_PER_SQFT = 0.09290304  # exact, international foot
-_PARTIAL_DATE = re.compile(r"\d{4}(-\d{2}(-\d{2})?)?$")
 _PEERINGDB_STATUS = {"ok": "operational", "pending": "planned", "deleted": "closed"}
-_POWER_GRID = frozenset({"line", "minor_line", "substation", "cable", "tower", "pole", "plant", "generator"})
 
 
 def im3(given: Received) -> pd.DataFrame:
@@ -85,7 +82,7 @@ def im3(given: Received) -> pd.DataFrame:
             "usual_error_m": np.maximum(POSITION_ERROR_M["rooftop"], CAMPUS_ERROR_SHARE * np.array(side)),
             "zone": [_us_state(s) for s in frame.get("state_abb", pd.Series([None] * len(frame)))],
             "source": "IM3 data center footprints",
-            "licence": f"{ODBL}; IM3 / Pacific Northwest National Laboratory",
+            "licence": f"{OSM_LICENCE}; IM3 / Pacific Northwest National Laboratory",
             "reliability": RELIABILITY["im3"],
         }
     )
@@ -103,62 +100,6 @@ def _square_metres(sqft: object) -> float:
 def _us_state(code: object) -> str | None:
     text = as_text(code)
     return f"US-{text.upper()}" if text and re.fullmatch(r"[A-Za-z]{2}", text) else None
-
-
-def osm(given: Received) -> pd.DataFrame:
-    """Read Overpass JSON of OpenStreetMap; lines and substations of the power grid are rejected.
-
-    Raises:
-        RegistryError: not an Overpass answer.
-    """
-    content = given.content
-    elements = content.get("elements") if isinstance(content, dict) else None
-    if not isinstance(elements, list):
-        raise RegistryError(f"registry '{given.name}' is not Overpass JSON: key 'elements' is missing")
-    return pd.DataFrame([_element(e, n, given.name) for n, e in enumerate(elements, start=1)])
-
-
-def _element(element: dict[str, Any] | object, n: int, source: str) -> dict[str, Any]:
-    where = f"registry '{source}', row {n}"
-    tags = element.get("tags") or {} if isinstance(element, dict) else None
-    if not isinstance(element, dict) or not isinstance(tags, dict):
-        return {"row": n, "fault": f"{where}: not an OpenStreetMap element"}
-    middle = element.get("center")
-    place = middle if isinstance(middle, dict) else element
-    start = str(tags.get("start_date", ""))
-    # Overpass gives the centre of the bounding box: for a building within it, for land somewhere on the parcel
-    outline = element.get("type") != "node" and "building" not in tags
-    grid = tags.get("power") in _POWER_GRID and "telecom" not in tags and "data" not in str(tags.get("building"))
-    return {
-        "row": n,
-        "declared_id": f"{element.get('type')}/{element.get('id')}",
-        "lon": place.get("lon"),
-        "lat": place.get("lat"),
-        "name": tags.get("name"),
-        "operator": tags.get("operator") or tags.get("owner"),
-        "status": _osm_status(tags),
-        "usual_error_m": POSITION_ERROR_M["parcel" if outline else "rooftop"],
-        "valid_from": start if _PARTIAL_DATE.match(start) else None,
-        "zone": _osm_zone(tags),
-        "source": "OpenStreetMap",
-        "licence": ODBL,
-        "reliability": RELIABILITY["osm"],
-        "fault": f"{where}: a {as_text(tags['power'])} of the power grid, not a data center" if grid else None,
-    }
-
-
-def _osm_zone(tags: dict[str, Any]) -> str | None:
-    country, state = (as_text(tags.get(f"addr:{k}")) for k in ("country", "state"))
-    return f"{country}-{state}" if country and state else country or state
-
-
-def _osm_status(tags: dict[str, Any]) -> str:
-    keys = {str(k).split(":")[0] for k in tags}
-    if keys & {"abandoned", "disused", "demolished", "razed"}:
-        return "closed"
-    if "construction" in keys or "construction" in (tags.get("building"), tags.get("landuse")):
-        return "construction"
-    return "planned" if keys & {"planned", "proposed"} else "operational"
 
 
 def epa(given: Received) -> pd.DataFrame:
@@ -193,22 +134,26 @@ def epa(given: Received) -> pd.DataFrame:
 def epoch(given: Received) -> pd.DataFrame:
     """Read Epoch AI's data centers; its "Current power (MW)" is IT power, 0 means that nothing operates yet.
 
+    Coordinates and power are in two files, or in one that has both.
+
     Raises:
         RegistryError: one of the two files, or one of their columns, is missing.
     """
     own = given.table
-    tables = {key: given.beside.get(name) for key, name in EPOCH_FILES.items()}
-    tables["what" if "Current H100 equivalents" in own else "where"] = own
-    where, what = tables["where"], tables["what"]
-    if where is None or what is None:
-        absent = EPOCH_FILES["where" if where is None else "what"]
+    names = {str(c).strip().casefold() for c in own.columns}
+    has = {"where": {"lon", "lat"} <= names, "what": "current power (mw)" in names}
+    tables = {key: (given.name, own) if has[key] else (name, given.beside.get(name))
+              for key, name in EPOCH_FILES.items()}  # fmt: skip
+    (place_file, places), (power_file, powers) = tables["where"], tables["what"]
+    if places is None or powers is None:
         raise RegistryError(
-            f"registry '{given.name}': '{absent}' must be in the same folder (coordinates and power are in two files)"
+            f"registry '{given.name}': '{place_file if places is None else power_file}' must be in the same folder "
+            "(coordinates and power are in two files)"
         )
-    require(given.name if where is own else EPOCH_FILES["where"], where, ("coord_precision", "Name", "lon", "lat"))
-    require(given.name if what is own else EPOCH_FILES["what"], what, ("Name", "Current power (MW)"))
+    sites = require(place_file, places, ("Name", "lon", "lat"), ("coord_precision", "Owner", "Country"))
+    what = require(power_file, powers, ("Name", "Current power (MW)"))
     power = dict(zip(what["Name"], what["Current power (MW)"], strict=True))
-    return pd.DataFrame([_epoch_site(r, n, power, given.name) for n, r in enumerate(_records(where), start=1)])
+    return pd.DataFrame([_epoch_site(r, n, power, given.name) for n, r in enumerate(_records(sites), start=1)])
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -223,16 +168,20 @@ def _epoch_site(row: dict[str, Any], n: int, power: dict[str, str], source: str)
         "lat": row["lat"],
         "name": row["Name"],
         "operator": str(row.get("Owner") or "").split(" #")[0],
-        "usual_error_m": EPOCH_ERROR_M.get(row["coord_precision"], POSITION_ERROR_M["vague"]),
+        # without a stated precision the digits of the coordinates tell
+        "usual_error_m": EPOCH_ERROR_M.get(row["coord_precision"], POSITION_ERROR_M["vague"])
+        if "coord_precision" in row
+        else max(POSITION_ERROR_M["parcel"], digits_error_m(row["lon"], row["lat"])),
         "zone": row.get("Country"),
         "source": "Epoch AI, frontier data centers",
         "licence": EPOCH_LICENCE,
         "reliability": RELIABILITY["epoch"],
+        "fault": row.get(FAULT),
     }
     try:
         mw = as_number(power.get(row["Name"]), source, n, "Current power (MW)")
     except RegistryError as error:
-        return out | {"fault": str(error)}
+        return out | {"fault": out["fault"] or str(error)}
     return out | {"it_mw": mw or None, "status": None if mw is None else "construction" if mw == 0 else "operational"}
 
 

@@ -8,41 +8,52 @@ else facilities. A column `kind` overrides this row by row.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
 from overwatt.aoi.errors import RegistryError, nearest
+from overwatt.pipeline.declared.coordinates import degrees
 from overwatt.pipeline.declared.parsing import texts
 from overwatt.pipeline.declared.received import FAULT, Received
+from overwatt.pipeline.declared.status import status_of
 from overwatt.pipeline.declared.validation import RowValidator
-from overwatt.pipeline.vocabulary import PLACELESS_KINDS
+from overwatt.pipeline.vocabulary import PLACELESS_KINDS, UNKNOWN_STATUS
 
 _ALIASES = {
     "lon": ("lon", "longitude", "long", "lng", "x", "lon_deg", "faclong"),
     "lat": ("lat", "latitude", "y", "lat_deg", "faclat"),
     "geometry": ("geometry", "wkt", "geom", "the_geom"),
     "declared_id": ("declared_id", "id", "facility_id", "registry_id", "uid", "transfer_id", "run_id"),
-    "name": ("name", "facility", "facility_name", "site", "site_name"),
+    "name": ("name", "facility", "facility_name", "facility name", "site", "site_name", "site name", "project_name",
+             "project name"),
     "operator": ("operator", "owner", "buyer", "purchaser", "importer", "consignee", "customer", "organization",
                  "organisation"),
     "counterparty": ("counterparty", "seller", "supplier", "vendor", "exporter"),
     "chip": ("chip", "chip_type", "chip type", "accelerator", "gpu", "training hardware", "hardware"),
     "chips": ("chips", "quantity", "qty", "chip_quantity", "number_of_chips", "hardware quantity"),
     "training_flop": ("training_flop", "flop", "training_compute", "training compute (flop)", "training compute"),
+    "status": ("status", "project_status", "project status", "facility_status", "facility status", "current_status",
+               "current status", "operational_status", "operational status"),
     "zone": ("zone", "grid_zone", "destination", "destination_country", "state", "country"),
 }  # fmt: skip
 _DATED = ("date", "delivery_date", "transfer_date", "shipped", "start_date", "publication_date", "publication date")
 _MODEL = ("model", "model_name")
-_SAME_NAME = ("kind", "it_mw", "facility_mw", "footprint_m2", "status", "position_error_m", "valid_from", "valid_to",
+_SAME_NAME = ("kind", "it_mw", "facility_mw", "footprint_m2", "position_error_m", "valid_from", "valid_to",
               "source", "licence", "reliability", "also")  # fmt: skip
 _POWER = {
     "grid_mw": ("grid_mw", "grid_connection_mw", "connection_mw", "permit_mw", "permitted_mw"),
     "generator_mw": ("generator_mw", "generators_mw", "generator_capacity_mw", "backup_mw"),
     "generators": ("generators", "generator_count", "n_generators"),
 }
+_NUMBERED = re.compile(r" \(#\d+\)$")  # the reader of KML tells folders of one name apart so
 _BARE_POWER = ("mw", "power", "power_mw", "capacity_mw", "capacity")
+_ONE_QUANTITY = ("lon", "lat", "grid_mw", "generator_mw", "generators", "chips", "training_flop")
+"""Targets whose aliases all name the same quantity: two of them must not state different values."""
+_PROJECTED = frozenset({"easting", "northing", "eastings", "northings", "utm_x", "utm_y", "x_utm", "y_utm", "utm_e",
+                        "utm_n", "utm_easting", "utm_northing", "x_coord", "y_coord", "xcoord", "ycoord"})  # fmt: skip
 _GENERATOR_MW, _GENERATOR_SHARE = 2.5, 0.7  # MW each, and facility share of nameplate (docs/methods.md, section 4.3)
 TARGETS = (*_ALIASES, *_SAME_NAME, *_POWER, "area_m2")
 """Column names of Overwatt that a column map may use."""
@@ -61,9 +72,9 @@ def table(given: Received, columns: Mapping[str, str] | None = None, keep_all: b
             coordinates in a table of facilities.
     """
     frame = given.table
-    lower = {str(c).strip().lower(): c for c in frame.columns}
+    lower = _by_name(given.name, frame)
     names = [n for n in lower if not n.startswith("\0")]
-    column = _column_of(given.name, lower, columns or {}, names)
+    column = _column_of(given.name, frame, lower, columns or {}, names)
     if "operator" in column and "counterparty" in column and not columns:
         # in a table of transfers the buyer holds the chips, so it counts as the operator
         column |= {"operator": next((lower[b] for b in ("buyer", "purchaser", "importer", "consignee", "customer")
@@ -84,6 +95,11 @@ def table(given: Received, columns: Mapping[str, str] | None = None, keep_all: b
         )
     placed = "geometry" in column or {"lon", "lat"} <= column.keys()
     if not placed and (keep_all or not (kind in PLACELESS_KINDS or _has_placeless_rows(frame, column))):
+        if len(_PROJECTED & set(names)) > 1:
+            raise RegistryError(
+                f"registry '{given.name}': columns {', '.join(sorted(_PROJECTED & set(names)))} are projected; give "
+                "columns lon and lat in degrees, or a file that states its CRS (GeoPackage)"
+            )
         raise RegistryError(
             f"registry '{given.name}' has no coordinates: it needs columns lon and lat, or geometry; "
             f"its columns are {', '.join(names) or 'none'}"
@@ -93,6 +109,18 @@ def table(given: Received, columns: Mapping[str, str] | None = None, keep_all: b
         out = pd.DataFrame({n: frame[lower[n]] for n in names}, index=frame.index)
     for name, source in column.items():
         out[name] = frame[source]
+    for axis in {"lon", "lat"} & column.keys():
+        out[axis] = degrees(out[axis], axis)
+    if "declared_id" in out:
+        out["declared_id"] = _whole_ids(out["declared_id"])
+    layer = texts(frame[lower["layer"]]) if "layer" in lower and not keep_all else np.zeros(0)
+    if len(set(layer.tolist())) > 1:
+        if "status" not in column:
+            # folders and layers are often named by status; other names say nothing about it
+            named = [_NUMBERED.sub("", str(v or "")) for v in layer.tolist()]
+            out["status"] = [v if status_of(v) != UNKNOWN_STATUS else None for v in named]
+        if "declared_id" in out:
+            out["declared_id"] = _ids_by_layer(texts(out["declared_id"]), layer)
     out["row"] = np.arange(1, len(frame) + 1)
     if FAULT in frame:
         out["fault"] = frame[FAULT]
@@ -103,7 +131,26 @@ def table(given: Received, columns: Mapping[str, str] | None = None, keep_all: b
     return out
 
 
-def _column_of(source: str, lower: dict[str, str], given: Mapping[str, str], names: list[str]) -> dict[str, str]:
+def _by_name(name: str, frame: pd.DataFrame) -> dict[str, str]:
+    """Return {column name in lower case: column}.
+
+    Raises:
+        RegistryError: two names differ by case or blanks only.
+    """
+    lower, plain = dict[str, str](), dict[str, str]()
+    for column in map(str, frame.columns):
+        if (twin := plain.setdefault("".join(column.casefold().split()), column)) != column:
+            raise RegistryError(
+                f"registry '{name}': columns '{twin}' and '{column}' differ by case or blanks only; rename or remove "
+                "one"
+            )
+        lower[column.strip().lower()] = column
+    return lower
+
+
+def _column_of(
+    name: str, frame: pd.DataFrame, lower: dict[str, str], given: Mapping[str, str], names: list[str]
+) -> dict[str, str]:
     """Return {name in Overwatt: column of the file} from the map `given`, then from aliases."""
     column = {}
     taken = set()
@@ -114,16 +161,47 @@ def _column_of(source: str, lower: dict[str, str], given: Mapping[str, str], nam
             )
         if str(source).strip().lower() not in lower:
             raise RegistryError(
-                f"registry '{source}': column '{source}' given for '{target}' is missing: {nearest(str(source), names)}"
+                f"registry '{name}': column '{source}' given for '{target}' is missing: {nearest(str(source), names)}"
             )
         column[target] = lower[str(source).strip().lower()]
         taken.add(column[target])
     for target, aliases in {**_ALIASES, **_POWER, **{s: (s,) for s in _SAME_NAME}}.items():
         if target not in column and (found := [lower[a] for a in aliases if a in lower and lower[a] not in taken]):
             column[target] = found[0]
+            for other in found[1:] if target in _ONE_QUANTITY else []:
+                _same(name, frame, target, found[0], other)
     if given and "geometry" not in given and {"lon", "lat"} <= given.keys():
         column.pop("geometry", None)
     return column
+
+
+def _same(name: str, frame: pd.DataFrame, target: str, one: str, other: str) -> None:
+    """Raise RegistryError if two columns of one meaning state different numbers in a row."""
+    if target in ("lon", "lat") and {one.lower(), other.lower()} & {"x", "y"}:
+        return  # often projected coordinates beside lon and lat
+    both = [pd.to_numeric(pd.Series(texts(frame[c])), errors="coerce").to_numpy(float) for c in (one, other)]
+    if len(rows := np.flatnonzero(np.abs(both[0] - both[1]) > 1e-6 * np.maximum(1.0, np.abs(both[0])))):
+        raise RegistryError(
+            f"registry '{name}', row {rows[0] + 1}: columns '{one}' and '{other}' both give {target} and differ "
+            f"({both[0][rows[0]]:g}, {both[1][rows[0]]:g}); choose one with the column map, {target}={one}"
+        )
+
+
+def _whole_ids(ids: pd.Series) -> pd.Series:
+    """Return ids as they are; where all are numbers such as 123.0, a table made of floats, without the decimal."""
+    cells = texts(ids)
+    stated = [c for c in cells.tolist() if c]
+    floats = bool(stated) and all(c.endswith(".0") and c[:-2].isdigit() for c in stated)
+    return pd.Series([c and c[:-2] for c in cells.tolist()], ids.index, dtype=object) if floats else ids
+
+
+def _ids_by_layer(ids: np.ndarray, layer: np.ndarray) -> np.ndarray:
+    """Return ids, those that several layers use as 'layer/id': each layer counts its rows anew."""
+    layers_of = pd.Series(layer).groupby(ids).nunique()
+    again = set(layers_of.index[layers_of > 1])
+    return np.array(
+        [f"{a}/{i}" if i in again else i for i, a in zip(ids.tolist(), layer.tolist(), strict=True)], object
+    )
 
 
 def _kind(column: dict[str, str], lower: dict[str, str]) -> str:

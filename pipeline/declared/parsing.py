@@ -12,6 +12,7 @@ from __future__ import annotations
 import datetime
 import math
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,10 @@ from overwatt.aoi.errors import RegistryError
 from overwatt.aoi.geodesy import DEGREE_EQUATOR_M
 from overwatt.pipeline.vocabulary import POSITION_ERROR_M
 
+NO_VALUE = frozenset(
+    {"n/a", "#n/a", "na", "n.a.", "null", "none", "-", "--", "–", "—", "not available", "k. a.", "k.a."}
+)
+"""Words for an empty cell, in lower case; they may be names, so they count in numbers, dates and statuses only."""
 CAMPUS_ERROR_SHARE = 0.1
 """Position error of a campus outline as share of its side: parcels are drawn to a few per cent, but the buildings may
 stand anywhere inside; own choice."""
@@ -30,6 +35,16 @@ stand anywhere inside; own choice."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]+")
 _DATE = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?$")
 _NUMBERS_ONLY = re.compile(r"(\d{1,4})([./-])(\d{1,2})\2(\d{1,4})(?:[ T].*)?$")
+_GROUPED = re.compile(r"(?<=\d)[ '\u2019](?=\d{3}(?!\d))")  # spaces and apostrophes between thousands
+_SURE = {
+    mark: re.compile(
+        rf"[+-]?(?:\d{{1,3}}(?:{group}\d{{3}})+{own}\d+|\d{{1,3}}(?:{group}\d{{3}}){{2,}}|\d+{own}(?:\d{{1,2}}|\d{{4,}})"
+        rf"|0+{own}\d+|\d{{4,}}{own}\d+)"
+    )
+    for mark, own, group in ((",", ",", r"\."), (".", r"\.", ","))
+}
+"""Numbers that can be read only with this decimal mark: 51,5 but not 1,234."""
+_THREE = re.compile(r"[+-]?[1-9]\d{0,2}[.,]\d{3}")
 _RANGE = re.compile(r"(approx|about|circa|ca\.|~|≈|up to|[<>≤≥])|\d\s*(-|–|—|to)\s*\d", re.IGNORECASE)
 _YEARS = (1900, 2200)  # accepted years of validity dates; own choice
 _Record = dict[str, Any]
@@ -44,7 +59,38 @@ def as_text(value: object) -> str | None:
     return " ".join(_CONTROL.sub(" ", str(value)).split()) or None
 
 
-def as_number(value: object, source: str, n: int, column: str, negative: bool = False) -> float | None:
+def decimal_mark(cells: Iterable[str]) -> str | None:
+    """Return the decimal mark of a column, ',' or '.'; '?' if cells contradict each other, None if none shows it."""
+    found: set[str] = set()
+    for cell in cells:
+        text = _GROUPED.sub("", cell)
+        found |= {mark for mark, sure in _SURE.items() if sure.fullmatch(text)}
+        if len(found) == len(_SURE):
+            return "?"
+    return found.pop() if found else None
+
+
+def standard_number(text: str, mark: str | None) -> str:
+    """Return a number with a decimal point and without separators of thousands; other text unchanged.
+
+    Args:
+        text: a cell.
+        mark: decimal mark of its column, as `decimal_mark` returns it; decides on 1,234 and 1.234.
+    """
+    plain = _GROUPED.sub("", text)
+    own = next((m for m, sure in _SURE.items() if sure.fullmatch(plain)), None)
+    if own is None and _THREE.fullmatch(plain):
+        if mark == "?" or (mark is None and "," in plain):
+            return text
+        own = mark or "."
+    if own == ",":
+        return plain.replace(".", "").replace(",", ".")
+    return plain.replace(",", "") if own == "." else plain
+
+
+def as_number(
+    value: object, source: str, n: int, column: str, negative: bool = False, mark: str | None = None
+) -> float | None:
     """Return a cell as a finite number, None if it is empty.
 
     Args:
@@ -53,6 +99,7 @@ def as_number(value: object, source: str, n: int, column: str, negative: bool = 
         n: row, counted from 1, for messages.
         column: name of the column, for messages.
         negative: whether negative numbers are allowed.
+        mark: decimal mark of the column, as `decimal_mark` returns it.
 
     Raises:
         RegistryError: non-numeric, not finite, or negative although `negative` is false.
@@ -60,15 +107,19 @@ def as_number(value: object, source: str, n: int, column: str, negative: bool = 
     text = as_text(value)
     if text is None:
         return None
+    plain = standard_number(text, mark)
+    unclear = mark == "?" and _THREE.fullmatch(plain)
     try:
-        number = float(text) if "_" not in text else math.nan  # float() would accept 1_000
+        number = float(plain) if "_" not in plain and not unclear else math.nan  # float() would accept 1_000
     except ValueError:
         number = math.nan
     where = f"registry '{source}', row {n}, column '{column}'"
     if not math.isfinite(number):
         hint = "; a range or estimate: give one value" if _RANGE.search(text) else ""
-        if re.fullmatch(r"[+-]?\d+,\d+", text):
+        if _THREE.fullmatch(plain):
             hint = "; write a decimal point and no thousands separator"
+        if column in ("lon", "lat"):
+            hint = "; write decimal degrees such as -77.46, negative in the west and south"
         raise RegistryError(f"{where}: '{text[:40]}' is not a number{hint}")
     if number < 0 and not negative:
         raise RegistryError(f"{where}: {number:g} is negative")
@@ -117,7 +168,7 @@ def as_geometry(record: _Record, source: str, n: int) -> BaseGeometry:
     """Return the point or outline of a row, WGS84 lon/lat; invalid outlines are repaired.
 
     Args:
-        record: `geometry` (shapely or WKT), else `lon` and `lat`; `fault` if the row could not be read at all.
+        record: `geometry` (shapely), if there is one; `fault` if the row could not be read at all.
         source: name of the registry, for messages.
         n: row, counted from 1, for messages.
 
@@ -129,16 +180,9 @@ def as_geometry(record: _Record, source: str, n: int) -> BaseGeometry:
     if fault := record.get("fault"):
         raise RegistryError(str(fault))
     geometry = record.get("geometry")
-    if isinstance(geometry, str):
-        geometry = shapely.from_wkt(geometry, on_invalid="ignore")
-    if geometry is None and record.get("lon") is not None:
-        x, y = (as_number(record.get(c), source, n, c, negative=True) for c in ("lon", "lat"))
-        geometry = shapely.Point(x, y) if x is not None and y is not None else None
     if geometry is None or geometry.is_empty:
         raise RegistryError(f"{where}: no coordinates; give them or leave the row out")
     geometry = shapely.force_2d(geometry)
-    if geometry.geom_type == "MultiPoint":
-        geometry = geometry.centroid
     if geometry.geom_type not in ("Point", "Polygon", "MultiPolygon"):
         raise RegistryError(f"{where}, column 'geometry': {geometry.geom_type}; give a point or an outline")
     xy = shapely.get_coordinates(geometry)
@@ -148,6 +192,7 @@ def as_geometry(record: _Record, source: str, n: int) -> BaseGeometry:
         if not (np.abs(values) <= limit).all():
             value = values[~(np.abs(values) <= limit)][0]
             hint = "; are lon and lat swapped?" if name == "lat" and abs(value) <= 180 else ""
+            hint = "; give degrees, not projected metres or feet" if abs(value) > 360 else hint
             raise RegistryError(
                 f"{where}, column '{name}': {value:g} lies outside -{limit:g} to {limit:g} degrees{hint}"
             )
@@ -172,6 +217,15 @@ def texts(values: object) -> np.ndarray:
     # clean texts skip `as_text`, which is slow
     array = np.asarray(values, dtype=object)
     return np.array([v if type(v) is str and _clean(v) else as_text(v) for v in array.tolist()] + [None], object)[:-1]
+
+
+def stated(cells: np.ndarray) -> np.ndarray:
+    """Return clean texts, (n,) object, with None also for words that stand for an empty cell (`NO_VALUE`)."""
+    # the length first: for a million cells it is cheaper than the comparison
+    empty = np.array([isinstance(c, str) and len(c) < 14 and c.lower() in NO_VALUE for c in cells.tolist()], bool)
+    out = cells.copy()
+    out[empty] = None
+    return out
 
 
 def _clean(text: str) -> bool:

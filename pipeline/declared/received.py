@@ -27,12 +27,16 @@ class Received:
             read; None for a JSON answer that is not a table.
         content: the parsed JSON of such an answer.
         beside: further tables that belong to it, from files in the same folder, by file name.
+        part: what the file holds of a larger registry and how to get the rest; '' if it is whole, as far as it says.
+        notes: what was not read of the file, for the user.
     """
 
     name: str
     frame: pd.DataFrame | None = None
     content: object = None
     beside: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    part: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def table(self) -> pd.DataFrame:
@@ -63,9 +67,17 @@ class Received:
         return found
 
 
-def require(name: str, frame: pd.DataFrame, columns: Iterable[str]) -> None:
-    """Raise RegistryError that names the first of `columns` missing in the table of registry `name`."""
+def require(name: str, frame: pd.DataFrame, columns: Iterable[str], also: Iterable[str] = ()) -> pd.DataFrame:
+    """Return a table with `columns`, and `also` where present, under these names; the file may write them in any case.
+
+    Raises:
+        RegistryError: one of `columns` is missing in the table of registry `name`.
+    """
+    own = {str(c).strip().casefold(): c for c in frame.columns}
+    columns = list(columns)
     for column in columns:
-        if column not in frame:
+        if column.casefold() not in own:
             near = nearest(column, [str(c) for c in frame.columns if not str(c).startswith("\0")])
             raise RegistryError(f"registry '{name}': column '{column}' is missing: {near}")
+    wanted = {own[c.casefold()]: c for c in (*columns, *also) if c.casefold() in own}
+    return frame.rename(columns={given: c for given, c in wanted.items() if given != c})

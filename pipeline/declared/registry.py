@@ -2,8 +2,8 @@
 
 In: `Received`. Out: table `declared`, and the rejected rows with their reasons.
 
-Layouts: `generic` (any table with an outline or lon/lat columns, under usual names or a column map; `generic`), `im3`,
-`osm`, `epa`, `epoch`, `peeringdb`, `cloud_regions` (`facility_formats`), `gpu_clusters`, `chip_quantities` and
+Layouts: `generic` (any table with an outline or lon/lat columns, under usual names or a column map; `generic`), `osm`
+(`osm`), `im3`, `epa`, `epoch`, `peeringdb`, `cloud_regions` (`facility_formats`), `gpu_clusters`, `chip_quantities` and
 `workloads` (`chip_formats`). Each reader turns its layout into a frame with the column names of the table; one function
 then validates all layouts the same way. Without `rejected` the first fault is an error with file, row and column,
 because a registry read in part makes declared facilities appear undeclared. With `rejected`, rows that cannot be used
@@ -27,17 +27,19 @@ from shapely.geometry.base import BaseGeometry
 
 from overwatt.aoi.errors import RegistryError, nearest
 from overwatt.aoi.geodesy import DEGREE_EQUATOR_M, WGS84, centres, local_frame, outline_m2
-from overwatt.pipeline.declared import chip_formats, facility_formats, generic
+from overwatt.pipeline.declared import chip_formats, facility_formats, generic, osm
 from overwatt.pipeline.declared.parsing import CAMPUS_ERROR_SHARE, as_text, texts
+from overwatt.pipeline.declared.parsing import stated as stated_cells
 from overwatt.pipeline.declared.received import Received
+from overwatt.pipeline.declared.status import status_of
 from overwatt.pipeline.declared.validation import RowValidator
 from overwatt.pipeline.tables import conform
-from overwatt.pipeline.vocabulary import PLACELESS_KINDS, POSITION_ERROR_M, STATUS_WORDS
+from overwatt.pipeline.vocabulary import PLACELESS_KINDS, POSITION_ERROR_M
 
 LAYOUTS: dict[str, Callable[[Received], pd.DataFrame]] = {
     "generic": generic.table,
     "im3": facility_formats.im3,
-    "osm": facility_formats.osm,
+    "osm": osm.osm,
     "epa": facility_formats.epa,
     "epoch": facility_formats.epoch,
     "peeringdb": facility_formats.peeringdb,
@@ -46,7 +48,6 @@ LAYOUTS: dict[str, Callable[[Received], pd.DataFrame]] = {
     "chip_quantities": chip_formats.chip_quantities,
     "workloads": chip_formats.notable_models,
 }
-_STATUS_OF = {word: status for status, words in STATUS_WORDS.items() for word in words.split("|")}
 _NUMBERS = (
     "it_mw",
     "facility_mw",
@@ -173,7 +174,7 @@ def _table(
     if len(bad) == n:
         raise RegistryError(f"registry '{source}' has no usable row; the first: {check.reason[0] if n else 'left out'}")
     ok = check.reason == blank
-    status = _cased(text("status"), None)
+    status_stated = stated_cells(text("status"))
     usual = frame["usual_error_m"].to_numpy(float) if "usual_error_m" in frame else np.full(n, np.nan)
     outline = ok & np.isin(shapely.get_type_id(shape), (3, 6))  # Polygon, MultiPolygon
     outline_area_m2 = np.zeros(n)
@@ -185,13 +186,16 @@ def _table(
     table = pd.DataFrame(
         {
             "declared_id": ids,
-            "position_error_m": np.where(np.isnan(stated), default_error_m or usual, stated),
+            "position_error_m": np.maximum(
+                np.where(np.isnan(stated), default_error_m or usual, stated), check.spread_m
+            ),
             **number,
             **date,
             **{c: text(c) for c in ("name", "operator", "licence", "chip", "counterparty", "also")},
             "kind": kind,
             "area_m2": np.where((area > 0) | ~outline, area, outline_area_m2),
-            "status": [_STATUS_OF.get(s, s) for s in status],
+            "status": [status_of(s) if s else None for s in status_stated],
+            "status_stated": status_stated,
             "zone": zone,
             "source": _or(text("source"), as_text(source) or "registry"),
             "geometry": shape,

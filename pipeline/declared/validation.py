@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 import shapely
 from scipy.spatial import cKDTree
-from shapely.geometry.base import BaseGeometry
 
 from overwatt.aoi.errors import RegistryError
 from overwatt.aoi.geodesy import chord, on_sphere
-from overwatt.pipeline.declared.parsing import as_date, as_geometry, as_number, texts
+from overwatt.pipeline.declared.coordinates import drawn, one_place, spread_m, wrapped
+from overwatt.pipeline.declared.parsing import as_date, as_geometry, as_number, decimal_mark, stated, texts
 
 _SWAP_M, _ALONE_M = 50_000.0, 500_000.0  # own choices, reasons in RowValidator.swapped
 
@@ -30,11 +30,13 @@ class RowValidator:
         source: name of the registry, for reasons.
         row: (n,) int, row numbers as the user counts them.
         reason: (n,) object: None, or the reason why the row is rejected.
+        spread_m: (n,) distance up to which points lie from the middle that stands for them, m; 0 for single points.
     """
 
     def __init__(self, source: str, row: np.ndarray, fault: np.ndarray | None = None) -> None:
         self.source, self.row = source, row
         self.reason = np.full(len(row), None, dtype=object)
+        self.spread_m = np.zeros(len(row))
         if fault is not None:
             self.reason[:] = [f or None for f in texts(fault)]
 
@@ -60,20 +62,24 @@ class RowValidator:
             bad = np.isinf(out) | ((out < 0) & (not negative))
             self.faulty(np.flatnonzero(bad), lambda k: as_number(values[k], self.source, int(self.row[k]), column))
             return np.where(bad, np.nan, out)
-        text = texts(values)
+        text = stated(texts(values))
         empty = text == np.array(None, dtype=object)
+        mark = None
         try:
             out = np.where(empty, np.nan, text).astype(float)
         except ValueError:
-            out = np.array([_float(t) for t in text.tolist()])
+            mark = decimal_mark(t for t in text.tolist() if t)
+            out = np.array([_float(t, mark) for t in text.tolist()])
         bad = ~empty & (~np.isfinite(out) | ((out < 0) & (not negative)))
-        self.faulty(np.flatnonzero(bad), lambda k: as_number(text[k], self.source, int(self.row[k]), column, negative))
+        self.faulty(
+            np.flatnonzero(bad), lambda k: as_number(text[k], self.source, int(self.row[k]), column, negative, mark)
+        )
         return np.where(bad, np.nan, out)
 
     def dates(self, values: np.ndarray, column: str) -> np.ndarray:
         """Return cells as ISO dates (n,) object, None where empty or rejected."""
         # each distinct text is parsed once; code -1 (empty) picks the extra None at the end of `out`
-        code, words = _coded(texts(values))
+        code, words = _coded(stated(texts(values)))
         out = np.full(len(words) + 1, None, dtype=object)
         for c, word in enumerate(words.tolist()):
             try:
@@ -90,17 +96,18 @@ class RowValidator:
         """Return geometries (n,) object, lon/lat; None where rejected.
 
         Args:
-            frame: columns geometry (shapely or WKT), or lon and lat, or all of them.
+            frame: columns geometry (as `coordinates.drawn` reads it), or lon and lat, or all of them.
             placeless: (n,) bool, rows that may have no place; they get an empty point.
+
+        Raises:
+            RegistryError: lon and lat are projected coordinates.
         """
         n = len(frame)
         shape = np.full(n, None, dtype=object)
         if "geometry" in frame:
-            raw = frame["geometry"].to_numpy(dtype=object)
-            drawn = [isinstance(g, BaseGeometry) for g in raw]
-            shape[drawn] = raw[drawn]
-            if len(wkt := np.flatnonzero([isinstance(g, str) and bool(g.strip()) for g in raw])):
-                shape[wkt] = shapely.from_wkt(raw[wkt].astype(str), on_invalid="ignore")
+            shape, unreadable = drawn(frame["geometry"].to_numpy(dtype=object))
+            for k, why in unreadable.items():
+                self.note(k, f"registry '{self.source}', row {self.row[k]}, column 'geometry': {why}")
         given = np.zeros(n, bool)
         if {"lon", "lat"} <= set(frame):
             missing = np.array([g is None for g in shape])
@@ -109,7 +116,24 @@ class RowValidator:
             # faulty lon or lat do not matter in a row that has a geometry
             self.reason = np.where(missing, self.reason, before)
             given = missing & np.isfinite(lon) & np.isfinite(lat)
+            # degrees lie within 360; where most rows do not, the columns are those of a map projection
+            far = given & (np.fmax(np.abs(lon), np.abs(lat)) > 360)
+            if 2 * far.sum() > given.sum():
+                k = np.flatnonzero(far)[0]
+                raise RegistryError(
+                    f"registry '{self.source}': coordinates such as x {lon[k]:g}, y {lat[k]:g} are projected, not "
+                    "degrees; give columns lon and lat, or a file that states its CRS (GeoPackage)"
+                )
             shape[given] = shapely.points(lon[given], lat[given])
+        for k in np.flatnonzero(
+            np.isin(shapely.get_type_id(shape), (1, 4, 7))
+        ).tolist():  # lines, several points, collections
+            self.spread_m[k] = spread_m(shape[k])
+            try:
+                shape[k] = one_place(shape[k])
+            except RegistryError as error:
+                self.note(k, f"registry '{self.source}', row {self.row[k]}, column 'geometry': {error}")
+        shape = wrapped(shape)
         here = np.flatnonzero([g is not None and not g.is_empty for g in shape])
         absent = np.ones(n, bool)
         absent[here] = False
@@ -168,11 +192,12 @@ class RowValidator:
                 )
 
 
-def _float(text: str | None) -> float:
+def _float(text: str | None, mark: str | None) -> float:
     try:
-        return math.nan if text is None or "_" in text else float(text)
-    except ValueError:
+        value = as_number(text, "", 0, "", negative=True, mark=mark)
+    except RegistryError:
         return math.nan
+    return math.nan if value is None else value
 
 
 def _coded(text: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

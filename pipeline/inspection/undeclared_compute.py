@@ -42,7 +42,7 @@ from scipy.special import ndtri
 from overwatt.aoi.errors import RegistryError
 from overwatt.pipeline.quantiles import curve, ln_sd, quantiles_of
 from overwatt.pipeline.tables import QUANTILE_NAMES
-from overwatt.pipeline.vocabulary import NOT_OPERATING
+from overwatt.pipeline.vocabulary import NOT_SAID_TO_OPERATE
 
 SHARE = {"status_mismatch": 0.25, "type_mismatch": 0.5, "below_declared": 0.05, "not_seen": 0.05}
 """Base rates, own choices until inspection results exist to fit them (docs/methods.md, section 6.2). A building that is
@@ -118,8 +118,8 @@ def basis(ledger: gpd.GeoDataFrame, sites: gpd.GeoDataFrame, declared: gpd.GeoDa
     Args:
         ledger: table `ledger`.
         sites: table `sites` that it was made from.
-        declared: table `declared`; with it, a not_seen row whose declaration is planned, under construction or
-            closed has weight 0: it does not claim to operate.
+        declared: table `declared`; with it, a not_seen row whose declaration is planned, under construction, closed,
+            cancelled or of unknown status has weight 0: it does not claim to operate.
 
     Raises:
         RegistryError: an entry names a site that `sites` does not have.
@@ -155,7 +155,7 @@ def basis(ledger: gpd.GeoDataFrame, sites: gpd.GeoDataFrame, declared: gpd.GeoDa
     p = np.nan_to_num(number("p_data_center"))
     seen = np.nan_to_num(number("p_detect"))
     if declared is not None:
-        idle = declared.loc[declared["status"].isin(NOT_OPERATING), "declared_id"].to_numpy(object)
+        idle = declared.loc[declared["status"].isin(NOT_SAID_TO_OPERATE), "declared_id"].to_numpy(object)
         seen[pd.Index(decl_ids).isin(idle)] = 0.0
     weight = np.select(
         [klass == k for k in range(8)],

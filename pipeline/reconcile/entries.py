@@ -20,7 +20,7 @@ from overwatt.pipeline.reconcile.linkage import Matches, Pairs
 from overwatt.pipeline.reconcile.records import Declared, Sites, distances_m
 from overwatt.pipeline.reconcile.settings import MIN_MW, ReconcileSettings
 from overwatt.pipeline.reconcile.wording import above_or_below, alternatives, km, limits, status_checks
-from overwatt.pipeline.vocabulary import NOT_OPERATING
+from overwatt.pipeline.vocabulary import NOT_SAID_TO_OPERATE, UNKNOWN_STATUS
 
 _NOTHING = "Nothing to settle."
 _SETTLES = {
@@ -53,7 +53,7 @@ def matched(found: Matches, pairs: Pairs, sites: Sites, declared: Declared, sett
     status = status_checks(declared, j, sites, i)
     equipped = sites.equipped[i]
     no_plant = sites.plant_known & (sites.cooling == 0)
-    idle = np.isin(declared.status[j].astype(str), list(NOT_OPERATING))
+    idle = np.isin(declared.status[j].astype(str), list(NOT_SAID_TO_OPERATE))
     # docs/methods.md, section 6.1: power differs past `power_z` sigma of ln(observed / declared), one-sided 10%
     ratio = np.log(np.maximum(mid, MIN_MW) / np.maximum(declared_mw, MIN_MW))
     limit = settings.power_z * np.hypot(sites.ln_sd[i], declared.ln_sd[j])
@@ -95,7 +95,7 @@ def matched(found: Matches, pairs: Pairs, sites: Sites, declared: Declared, sett
             reasons_for.append(f"Declared as {declared.status[b]}, seen with {plant}; {status[k].partition(': ')[2]}.")
             reasons_against.append("Buildings and plant stand months before operation, and remain after it ends.")
         elif idle[k] and equipped[k]:
-            reasons_against.append(f"Declared as {declared.status[b]}, seen with {plant}: {status[k]}.")
+            reasons_against.append(f"Declared as {_status(declared.status[b])}, seen with {plant}: {status[k]}.")
         if not math.isnan(stated_mw):
             words = above_or_below(low_mw, mid_mw, high_mw, stated_mw, whole, ln_ratio, ln_limit)
             if flags["above_declared"][k]:
@@ -208,8 +208,8 @@ def not_seen(j: np.ndarray, pairs: Pairs, sites: Sites, declared: Declared) -> C
             "and no site there fits it."
         )
         reasons_against = ["Small, indoor or underground facilities are not seen even where everything was looked at."]
-        if declared.status[b] in NOT_OPERATING:
-            reasons_against.append(f"Declared as {declared.status[b]}: nothing need stand there.")
+        if declared.status[b] in NOT_SAID_TO_OPERATE:
+            reasons_against.append(f"Declared as {_status(declared.status[b])}: nothing need stand there.")
         if (k := best[b]) >= 0:
             reasons_against.append(
                 f"It is some observed site with probability {p_match[b]:.2f}; the likeliest is "
@@ -252,6 +252,10 @@ def _both(i: np.ndarray, j: np.ndarray, sites: Sites, declared: Declared) -> Col
         "zone": np.where(pd.isna(declared_zone), zone, declared_zone),
         "geometry": place, "_site": np.where(i >= 0, i, len(sites)), "_decl": np.where(j >= 0, j, len(declared)),
     }  # fmt: skip
+
+
+def _status(status: str) -> str:
+    return "of unknown status" if status == UNKNOWN_STATUS else status
 
 
 def _best(key: np.ndarray, pairs: Pairs, n: int) -> tuple[np.ndarray, np.ndarray]:

@@ -44,7 +44,7 @@ def normalize(given: Received) -> tuple[gpd.GeoDataFrame, pd.DataFrame, pd.DataF
     own = given.frame
     needed = {c.name for c in SCHEMAS["sites"] if c.before is None and not c.nullable}
     if isinstance(own, gpd.GeoDataFrame) and needed <= set(own.columns):
-        found = conform(own, "sites")
+        found = conform(own.drop(columns="layer", errors="ignore"), "sites")  # the reader adds the layer
         return found, pd.DataFrame({"site_id": found["site_id"]}), _rejected_table([])
     frame = generic.table(given, keep_all=True)
     n = len(frame)

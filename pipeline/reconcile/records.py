@@ -23,7 +23,7 @@ from overwatt.pipeline.coverage import looked_shares
 from overwatt.pipeline.quantiles import ln_sd_80
 from overwatt.pipeline.reconcile.settings import MIN_MW, ReconcileSettings
 from overwatt.pipeline.tables import iso_days
-from overwatt.pipeline.vocabulary import NOT_OPERATING, OTHER_USES, PLACELESS_KINDS
+from overwatt.pipeline.vocabulary import NOT_SAID_TO_OPERATE, OTHER_USES, PLACELESS_KINDS
 
 EARTH_KM = EARTH_RADIUS_M / 1e3
 MAX_DENSITY_KM2 = 200.0  # five neighbours within 90 m; coincident points would make it infinite (own choice)
@@ -209,7 +209,7 @@ def declared_of(frame: gpd.GeoDataFrame, looked_at: gpd.GeoDataFrame, settings: 
     it, facility = (frame[c].to_numpy(float) for c in ("it_mw", "facility_mw"))
     from_facility = np.isnan(it)  # then IT power = facility power / facility_per_it, docs/methods.md, section 4.3
     looked = looked_shares(frame.geometry.to_numpy(), error_m, looked_at)
-    idle = frame["status"].isin(NOT_OPERATING).to_numpy(bool)
+    idle = frame["status"].isin(NOT_SAID_TO_OPERATE).to_numpy(bool)
     missed = np.where(idle, settings.p_missed_not_operating, settings.p_missed)
     return Declared(
         id=frame["declared_id"].to_numpy(object), at=shapes_of(frame), error_m=error_m,

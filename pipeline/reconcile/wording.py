@@ -11,7 +11,7 @@ import numpy as np
 
 from overwatt.pipeline.reconcile.linkage import Pairs
 from overwatt.pipeline.reconcile.records import Declared, Sites
-from overwatt.pipeline.vocabulary import NOT_OPERATING
+from overwatt.pipeline.vocabulary import NOT_OPERATING, UNKNOWN_STATUS
 
 _MIN_P = 0.01  # less probable alternatives are not listed; own choice, readers drown in them otherwise
 _MAX_LISTED = 3  # alternatives per entry and text cell; own choice
@@ -66,6 +66,7 @@ def status_checks(declared: Declared, j: np.ndarray, sites: Sites, i: np.ndarray
     words[undated] = "unknown: the declaration has no date"
     words[np.isnat(seen)] = "unknown: the image has no date"
     words[~stated] = "unknown: no status is declared"
+    words[status == UNKNOWN_STATUS] = "unknown: the registry's word for the status is not a known one"
     return [str(w) for w in words]
 
 

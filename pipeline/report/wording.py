@@ -25,7 +25,7 @@ CLASS_MEANING = {
     "undeclared": "looks like a data center; no declaration fits it",
     "above_declared": "could carry more IT power than was declared",
     "type_mismatch": "declared as something else than a data center",
-    "status_mismatch": "built and equipped, but declared as planned, unfinished or closed",
+    "status_mismatch": "built and equipped, but declared as planned, unfinished, closed or cancelled",
     "position_mismatch": "fits a declaration that states another place",
     "not_seen": "declared, its place was looked at, nothing fitting was seen",
     "below_declared": "what was seen could carry less than was declared",

@@ -18,8 +18,8 @@ from overwatt.pipeline.reconcile import ledger as ledgers
 from overwatt.pipeline.vocabulary import RegistryFormat
 from overwatt.workflows.config.assess import Assessment
 from overwatt.workflows.io import registries, run_folder
+from overwatt.workflows.io.delimited import read_csv
 from overwatt.workflows.io.run_folder import read_table
-from overwatt.workflows.io.tabular import read_csv
 from overwatt.workflows.io.vectors import read_vector
 
 _LISTED = 1000
@@ -39,17 +39,22 @@ def run(
     controls: Path | None = None,
     screened: int | None = None,
     settings: Assessment | None = None,
+    layer: str | None = None,
+    partial: bool = False,
 ) -> dict[str, Any]:
     """Make the ledger of a table of observed sites and any registries; unusable rows are rejected with reasons."""
     if format not in get_args(RegistryFormat):
         raise ConfigError(f"--format '{format}': {nearest(format, get_args(RegistryFormat))}")
-    table, labels, aside = registries.read_observed(observed)
+    table, labels, aside = registries.read_observed(observed, partial=partial)
     beside = observed.with_name("looked_at.parquet")
     assumed = looked_at is None and not beside.is_file()
     looked = coverage.assumed_looked_at(table) if assumed else read_table(looked_at or beside, "looked_at")
     assumed |= bool(looked["reason"].str.startswith("assumed").fillna(False).any())  # written by an earlier call
     areas = None if zones is None else read_zones(zones)
-    facilities, rejected = registries.read_all(declared, also, format=format, columns=columns)
+    notes = list[str]()
+    facilities, rejected = registries.read_all(
+        declared, also, format=format, columns=columns, layer=layer, partial=partial, notes=notes
+    )
     settings = settings or Assessment()
     entries = ledgers.reconcile(table, facilities, looked, labels=labels, settings=settings.reconcile)
     ledger = ranking.rank_discrepancies(entries, table, facilities, settings.stakes)
@@ -67,6 +72,8 @@ def run(
     return {
         "ledger": str(path),
         "counts": {c: int((ledger["class"] == c).sum()) for c in tables.LEDGER_CLASSES},
+        "notes": notes,
+        "status_unknown": registries.unknown_statuses(facilities),
         "kept_aside": {"observed": len(aside), "declared": len(rejected), "path": str(kept)},
         "balances": {
             "path": str(sums_path),

@@ -28,6 +28,12 @@ def reconcile(
     column: Annotated[
         list[str] | None, typer.Option("--column", help="OUR_NAME=COLUMN of the registry. May be repeated.")
     ] = None,
+    layer: Annotated[
+        str | None, typer.Option("--layer", help="Only layer (KML: folder) of the registry.", show_default="all")
+    ] = None,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Read files that say that they are not whole; the result says so.")
+    ] = False,
     looked_at: Annotated[
         Path | None,
         typer.Option(
@@ -54,10 +60,10 @@ def reconcile(
     result = work.run(
         observed, declared, out, format=format, also=also or [], columns=column_map(column),
         looked_at=looked_at, zones=zones, controls=controls, screened=screened,
-        settings=assessment(assignments or []),
+        settings=assessment(assignments or []), layer=layer, partial=partial,
     )  # fmt: skip
     counts = ", ".join(f"{n} {c}" for c, n in result["counts"].items() if n)
-    lines = [f"{counts or 'no entries'}: {result['ledger']}", f"imaged area: {result['looked_at']}"]
+    lines = [*result["notes"], f"{counts or 'no entries'}: {result['ledger']}", f"imaged area: {result['looked_at']}"]
     sums = result["balances"]
     lines.append(f"balances: {len(sums['flagged'])} of {sums['compared']} past 3 sigma: {sums['path']}")
     lines += [f"  {sentence}" for sentence in sums["flagged"][:5]]

@@ -96,6 +96,10 @@ class DeclaredSettings(_Frozen):
     columns: dict[str, str] | None = Field(
         default=None, description="column map of a generic table: {our name: column}, for example {it_mw: Leistung}"
     )
+    layer: str | None = Field(default=None, description="only layer, in KML folder, of the registry; default all")
+    partial: bool = Field(
+        default=False, description="read a registry that says that it is not whole; the result then says so"
+    )
     position_error_m: float | None = Field(
         default=None, gt=0, description="1-sigma position error of rows that state none, m"
     )

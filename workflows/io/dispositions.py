@@ -19,6 +19,8 @@ import shapely
 
 from overwatt.aoi.errors import RegistryError, nearest
 from overwatt.aoi.geodesy import WGS84
+from overwatt.pipeline.declared.received import FAULT
+from overwatt.workflows.io.delimited import read_csv
 from overwatt.workflows.io.vectors import read_vector
 
 FINDINGS = {
@@ -126,8 +128,8 @@ def _table(path: Path) -> gpd.GeoDataFrame:
     if suffix not in (".parquet", ".csv"):
         return read_vector(path)
     try:
-        frame = _parquet(path) if suffix == ".parquet" else pd.read_csv(path, dtype="string", keep_default_na=True)
-    except (ValueError, pyarrow.ArrowException, OSError) as error:  # pandas' errors are ValueErrors
+        frame = _parquet(path) if suffix == ".parquet" else _csv(path)
+    except (ValueError, pyarrow.ArrowException, OSError) as error:
         raise RegistryError(f"{path.name}: not a readable table; give GeoParquet or CSV in UTF-8") from error
     if isinstance(frame, gpd.GeoDataFrame):
         if frame.crs is None:
@@ -140,6 +142,13 @@ def _table(path: Path) -> gpd.GeoDataFrame:
         reason = " ".join(str(error).split())[:80]
         raise RegistryError(f"{path.name}: column 'outline' is not WKT ({reason})") from error
     return gpd.GeoDataFrame(frame, geometry=gpd.GeoSeries(shapes, crs=WGS84), crs=WGS84)
+
+
+def _csv(path: Path) -> pd.DataFrame:
+    frame = read_csv(path)
+    if len(faults := frame[FAULT].dropna()):
+        raise RegistryError(f"{faults.iloc[0]}; mend the line")  # a finding must not be lost
+    return frame.drop(columns=FAULT).replace("", pd.NA)
 
 
 def _parquet(path: Path) -> pd.DataFrame:

@@ -6,7 +6,9 @@ their reasons. Read `read_all` first; `overwatt.pipeline.declared.registry.norma
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import geopandas as gpd
@@ -17,8 +19,20 @@ from overwatt.pipeline.declared import deduplication, registry
 from overwatt.pipeline.declared.facility_formats import EPOCH_FILES
 from overwatt.pipeline.declared.received import Received
 from overwatt.pipeline.reconcile import observed_sites
+from overwatt.pipeline.vocabulary import UNKNOWN_STATUS
 from overwatt.workflows.io import run_folder
-from overwatt.workflows.io.tabular import TABLE_SUFFIXES, read_csv, read_json, read_vector
+from overwatt.workflows.io.completeness import MARKS, part_of
+from overwatt.workflows.io.delimited import header_of, read_csv
+from overwatt.workflows.io.layers import json_members
+from overwatt.workflows.io.tabular import (
+    JSON_SUFFIXES,
+    TABLE_SUFFIXES,
+    is_vector,
+    read_json,
+    read_vector,
+    refuse_markup,
+    table_of,
+)
 
 KEPT = ("table", "row", "id", "reason")
 """Columns of the table of rejected rows."""
@@ -33,8 +47,10 @@ _HEADERS = {
     "First Operational Date": "gpu_clusters",
     "Number of Units source": "chip_quantities",
     "Training compute (FLOP)": "workloads",
+    "@lat": "osm",  # Overpass, [out:csv]
 }
 """Layout of a CSV by a column that no other layout has."""
+_OSM_ID = re.compile(r'"@?id"\s*:\s*"(node|way|relation)/\d')  # overpass-turbo and osmtogeojson
 _HEAD_BYTES = 65_536  # read from a file to detect its layout
 
 
@@ -45,6 +61,9 @@ def read_all(
     format: str = "auto",
     position_error_m: float | None = None,
     columns: Mapping[str, str] | None = None,
+    layer: str | None = None,
+    partial: bool = False,
+    notes: list[str] | None = None,
 ) -> tuple[gpd.GeoDataFrame, pd.DataFrame]:
     """Return the table `declared` of all files, with duplicates across sources merged, and the rejected rows.
 
@@ -54,21 +73,35 @@ def read_all(
         format: layout of the first file.
         position_error_m: 1-sigma position error of rows that do not state one, metres.
         columns: {our name: column of the first file}, if it is a generic table.
+        layer: the only layer or folder of the first file to read.
+        partial: read registries that say that they are not whole; without it they are refused.
+        notes: list that receives what a reader of the result must know: registries that are not whole, layers that
+            were not read, words of statuses that are not known.
 
     Returns:
         Table `declared`; rejected rows with columns `KEPT`.
 
     Raises:
-        RegistryError: a file cannot be read or has no usable row.
+        RegistryError: a file cannot be read, is not whole or has no usable row.
     """
     found, kept = [], []
+    notes = [] if notes is None else notes
     for k, file in enumerate((path, *also)):
         aside: list[tuple[int, str, str]] = []
-        own = format if k == 0 else "auto"
-        found.append(read(file, own, position_error_m, aside, columns if k == 0 else None))
+        own = (format, columns, layer) if k == 0 else ("auto", None, None)
+        found.append(read(file, own[0], position_error_m, aside, own[1], layer=own[2], partial=partial, notes=notes))
         kept.append(pd.DataFrame(aside, columns=["row", "id", "reason"]).assign(table=file.name))
     table = deduplication.merge_registries(found) if len(found) > 1 else found[0]
+    if words := unknown_statuses(table):
+        listed = ", ".join(f"'{word}' ({n})" for word, n in list(words.items())[:10])
+        notes.append(f"{sum(words.values())} declarations have a status whose word is not known: {listed}")
     return table, pd.concat(kept, ignore_index=True)[list(KEPT)]
+
+
+def unknown_statuses(declared: gpd.GeoDataFrame) -> dict[str, int]:
+    """Return how often each word stands for a status that is not known, most frequent first."""
+    words = declared.loc[declared["status"] == UNKNOWN_STATUS, "status_stated"].fillna("")
+    return {str(word)[:60]: int(n) for word, n in words.value_counts(sort=True).items()}
 
 
 def read(
@@ -77,6 +110,10 @@ def read(
     default_position_error_m: float | None = None,
     aside: list[tuple[int, str, str]] | None = None,
     columns: Mapping[str, str] | None = None,
+    *,
+    layer: str | None = None,
+    partial: bool = False,
+    notes: list[str] | None = None,
 ) -> gpd.GeoDataFrame:
     """Return one registry as the table `declared`.
 
@@ -86,9 +123,12 @@ def read(
         default_position_error_m: 1-sigma position error of rows that do not state one, metres.
         aside: list that receives the rejected rows: row, id, reason.
         columns: {our name: column of the file}.
+        layer: the only layer or folder to read.
+        partial: read a registry that says that it is not whole.
+        notes: list that receives what was not read.
 
     Raises:
-        RegistryError: the file is unreadable, empty or too large, or `normalize_registry` refuses it.
+        RegistryError: the file is unreadable, empty, too large or not whole, or `normalize_registry` refuses it.
     """
     file = Path(path)
     layout = "generic" if columns and format == "auto" else format
@@ -96,21 +136,42 @@ def read(
     _check_size(file)
     if layout == "auto":
         layout = guess(file)
-    return registry.normalize_registry(open_registry(file, layout), layout, default_position_error_m, aside, columns)
+    given = _whole(open_registry(file, layout, layer), partial)
+    if notes is not None:
+        notes.extend(given.notes)
+    return registry.normalize_registry(given, layout, default_position_error_m, aside, columns)
 
 
-def read_observed(path: Path) -> tuple[gpd.GeoDataFrame, pd.DataFrame, pd.DataFrame]:
+def read_observed(path: Path, *, partial: bool = False) -> tuple[gpd.GeoDataFrame, pd.DataFrame, pd.DataFrame]:
     """Read a table of observed sites; returns what `overwatt.pipeline.reconcile.observed_sites.normalize` returns.
 
     Raises:
-        RegistryError: the file cannot be read, or has no coordinates or no usable row.
+        RegistryError: the file cannot be read, is not whole, or has no coordinates or no usable row.
     """
     if not path.is_file():
         raise RegistryError(f"{path}: no such file; `overwatt run` writes sites.parquet")
-    return observed_sites.normalize(open_registry(path))
+    return observed_sites.normalize(_whole(open_registry(path), partial))
 
 
-def open_registry(file: Path, layout: str = "generic") -> Received:
+def _whole(given: Received, partial: bool) -> Received:
+    """Return a registry; if it is not whole, with a note about that.
+
+    Raises:
+        RegistryError: it is not whole and `partial` is false.
+    """
+    if not given.part:
+        return given
+    if not partial:
+        raise RegistryError(
+            f"registry '{given.name}' is not whole: {given.part}; or read the part with --partial, in a workflow "
+            "declared.partial: true"
+        )
+    what = given.part.partition(";")[0]
+    note = f"the registry '{given.name}' is not whole: {what}; what is called undeclared may be declared in the rest"
+    return replace(given, notes=(note, *given.notes))
+
+
+def open_registry(file: Path, layout: str = "generic", layer: str | None = None) -> Received:
     """Open a file with the reader of its layout: JSON, CSV or vector file.
 
     Raises:
@@ -118,17 +179,24 @@ def open_registry(file: Path, layout: str = "generic") -> Received:
     """
     _check_size(file)
     suffix = file.suffix.lower()
-    if layout in _JSON_ANSWERS:
-        return Received(file.name, content=read_json(file))
-    if suffix == ".json" and layout == "generic":
-        with file.open("rb") as stream:
-            listed = stream.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
-        if listed:
-            rows = Received(file.name, content={"rows": read_json(file)}).rows("rows", "a list of objects")
-            return Received(file.name, frame=pd.DataFrame(rows))
+    refuse_markup(file)
+    if layout in _JSON_ANSWERS and suffix not in TABLE_SUFFIXES:
+        content = read_json(file)
+        return Received(file.name, content=content, part=part_of(content))
     if suffix in TABLE_SUFFIXES or layout in _EPOCH or layout == "workloads":
-        return Received(file.name, frame=read_csv(file), beside=_other_epoch_tables(file) if layout in _EPOCH else {})
-    return Received(file.name, frame=read_vector(file))
+        frame = read_csv(file)
+        cut = f"the file ends within row {len(frame):,}; download it again" if frame.attrs["cut_off"] else ""
+        beside = _other_epoch_tables(file) if layout in _EPOCH else {}
+        return Received(file.name, frame=frame, beside=beside, part=cut)
+    if not is_vector(file):
+        content = read_json(file)
+        return Received(file.name, frame=table_of(file, content), part=part_of(content))
+    frame = read_vector(file, layer)
+    part = ""
+    if suffix in JSON_SUFFIXES and MARKS.search(file.read_bytes()):
+        part = part_of(json_members(file))
+    missed = tuple(f"registry '{file.name}': {what}, not read" for what in frame.attrs.get("not_read", ()))
+    return Received(file.name, frame=frame, part=part, notes=missed)
 
 
 def _other_epoch_tables(file: Path) -> dict[str, pd.DataFrame]:
@@ -153,14 +221,13 @@ def guess(file: Path) -> str:
         head = stream.read(_HEAD_BYTES).decode("utf-8", errors="replace")
     suffix = file.suffix.lower()
     if suffix in TABLE_SUFFIXES:
-        first = head.splitlines()[0] if head.strip() else ""
-        names = {name.strip(' "\ufeff') for name in first.split(",")}
-        return next((format for name, format in _HEADERS.items() if name in names), "generic")
-    if suffix in (".json", ".geojson"):
+        names = {c.casefold() for c in header_of(file)} if head.strip() else set()
+        return next((format for name, format in _HEADERS.items() if name.casefold() in names), "generic")
+    if suffix in JSON_SUFFIXES:
         if '"sqft"' in head and '"state_abb"' in head:
             return "im3"
         if '"FeatureCollection"' in head:
-            return "generic"
+            return "osm" if _OSM_ID.search(head) else "generic"
         if '"elements"' in head or "Overpass" in head:
             return "osm"
         if '"RegistryID"' in head:

@@ -1,213 +1,145 @@
-"""Readers of received files: CSV in the usual encodings, vector files, JSON. The files are not trusted.
+"""Readers of received files: vector files, JSON, Epoch's models. The files are not trusted.
 
-In: a path. Out: a frame or JSON content, or a `RegistryError`. A CSV is read line by line into Arrow columns, so that a
-million rows take the memory of their text and not of Python objects. A line with more or fewer fields than the header,
-or with a broken quote, is returned with the description of its fault.
+In: a path. Out: a frame or JSON content, or a `RegistryError`. CSV is read by `delimited`, all layers of a vector file
+by `layers`.
 """
 
 from __future__ import annotations
 
-import codecs
-import csv as csvs
 import json
-from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import geopandas as gpd
 import pandas as pd
 import pyarrow as pa
-import pyogrio
+import pyarrow.parquet as pq
 
-from overwatt.aoi.errors import ConfigError, RegistryError
-from overwatt.aoi.file_signatures import is_plain_vector
+from overwatt.aoi.errors import ConfigError, OverwattError, RegistryError
+from overwatt.aoi.file_signatures import head_of, is_plain_vector
 from overwatt.aoi.geodesy import WGS84
 from overwatt.pipeline.compute.ai_models import MAX_ROWS, normalize_models
-from overwatt.pipeline.declared.parsing import as_text
-from overwatt.pipeline.declared.received import FAULT
+from overwatt.workflows.io.completeness import rows_of
+from overwatt.workflows.io.layers import read_layers
 
 TABLE_SUFFIXES = (".csv", ".txt", ".tsv")
-_CHUNK = 50_000  # rows converted to Arrow at once
-_FIELD_LIMIT = 16 * 2**20  # characters per cell: outlines as WKT are long; own choice
-# bytes that Windows-1252 leaves undefined
-_NOT_CP1252 = frozenset(b"\x81\x8d\x8f\x90\x9d")
+JSON_SUFFIXES = (".json", ".geojson", ".ndjson", ".jsonl", ".geojsonl")
+_VECTORS = (b"SQLite format 3", b"PAR1", b"<")  # GeoPackage, Parquet, KML
 
 
-def unreadable(file: Path, error: Exception | str) -> RegistryError:
-    """Return the error for a file that cannot be read, with its cause shortened to one line."""
-    cause = next(iter(str(error).strip().splitlines()), "unknown cause")[:200]
-    return RegistryError(f"registry '{file.name}' cannot be read: {cause}")
+def read_vector(file: Path, layer: str | None = None) -> pd.DataFrame:
+    """Read GeoJSON, GeoPackage, KML or Parquet; geometries are in `geometry`, lon/lat.
 
-
-def read_csv(file: Path) -> pd.DataFrame:
-    """Return a CSV as text columns, '' in empty cells, with a column `FAULT` that describes unreadable lines.
-
-    The separator is comma, semicolon or tab: the one that is most frequent in the header.
-
-    Raises:
-        RegistryError: the file is unreadable or empty, or a column name occurs twice.
-    """
-    limit = csvs.field_size_limit(_FIELD_LIMIT)
-    try:
-        with file.open(encoding=_encoding(file), newline="") as stream:
-            header = stream.readline()
-            if not header.strip("\ufeff\r\n\t ,;"):
-                raise RegistryError(f"registry '{file.name}' is empty")
-            separator = max(",;\t", key=header.count)
-            names = next(csvs.reader([header], delimiter=separator))
-            names = _unique(file, (as_text(c) or "" for c in names))
-            return _columns(file, stream, separator, names)
-    except (OSError, ValueError, csvs.Error) as error:
-        raise unreadable(file, error) from error
-    finally:
-        csvs.field_size_limit(limit)
-
-
-def _columns(file: Path, lines: Iterable[str], separator: str, names: list[str]) -> pd.DataFrame:
-    width, chunks = len(names), [list[pa.Array]() for _ in [*names, FAULT]]
-    rows: list[list[str]] = []
-    faults: list[str | None] = []
-
-    def flush() -> None:
-        for k, cells in enumerate(zip(*rows, strict=True) if rows else ()):
-            chunks[k].append(pa.array(cells, pa.large_string()))
-        chunks[-1].append(pa.array(faults, pa.large_string()))
-        rows.clear()
-        faults.clear()
-
-    for n, (row, problem) in enumerate(_lines(lines, separator, width), start=1):
-        faults.append(f"registry '{file.name}', row {n}: {problem}" if problem else None)
-        rows.append((row + [""] * width)[:width] if problem else row)
-        if len(rows) == _CHUNK:
-            flush()
-    flush()
-    columns = {
-        name: pd.Series(pd.arrays.ArrowStringArray(pa.chunked_array(parts, pa.large_string())))
-        for name, parts in zip([*names, FAULT], chunks, strict=True)
-    }
-    return pd.DataFrame(columns)
-
-
-def _lines(lines: Iterable[str], separator: str, width: int) -> Iterator[tuple[list[str], str | None]]:
-    """Yield each record with the description of its fault, None if there is none.
-
-    A broken quote makes the reader swallow the lines after it. These lines are therefore read again, so that only the
-    line with the broken quote is lost.
-    """
-    source, taken, unread = iter(lines), list[str](), list[str]()
-
-    def feed() -> Iterator[str]:
-        while True:
-            line = unread.pop() if unread else next(source, None)
-            if line is None:
-                return
-            taken.append(line)
-            yield line
-
-    reader = csvs.reader(feed(), delimiter=separator, strict=True)
-    while True:
-        taken.clear()
-        try:
-            row = next(reader)
-        except StopIteration:
-            return
-        except csvs.Error as error:
-            unread.extend(reversed(taken[1:]))
-            if not taken:
-                return
-            yield [], f"cannot be read: {error}"
-            reader = csvs.reader(feed(), delimiter=separator, strict=True)
-            continue
-        if len(row) == width:
-            yield row, None
-        elif row and len(row) > width and not any(c.strip() for c in row[width:]):
-            yield row[:width], None  # spreadsheets append empty fields to lines
-        elif row:
-            unread.extend(reversed(taken[1:]))
-            yield row, f"{len(row)} fields, the header has {width}"
-        # an empty line is not a row
-
-
-def _encoding(file: Path) -> str:
-    """Return the encoding: UTF-16 by its byte-order mark, UTF-8 if valid, else Windows-1252 or Latin-1."""
-    decoder, utf8, not_cp1252 = codecs.getincrementaldecoder("utf-8")(), True, False
-    with file.open("rb") as stream:
-        first = True
-        while part := stream.read(2**20):
-            if first and part[:2] in (b"\xff\xfe", b"\xfe\xff"):
-                return "utf-16"
-            first = False
-            try:
-                utf8 = utf8 and decoder.decode(part) is not None
-            except UnicodeDecodeError:
-                utf8 = False
-            not_cp1252 = not_cp1252 or bool(_NOT_CP1252 & frozenset(part))
-    try:
-        decoder.decode(b"", final=True)
-    except UnicodeDecodeError:
-        utf8 = False
-    return "utf-8-sig" if utf8 else "latin-1" if not_cp1252 else "cp1252"
-
-
-def _unique(file: Path, names: Iterable[str]) -> list[str]:
-    out, seen = list(names), set[str]()
-    for name in out:
-        if name and name in seen:
-            raise RegistryError(f"registry '{file.name}': column '{name}' occurs twice; rename one")
-        seen.add(name)
-    # a column without a name gets one that no file can contain
-    return [name or f"\0{k}" for k, name in enumerate(out)]
-
-
-def read_vector(file: Path) -> pd.DataFrame:
-    """Read GeoJSON, GeoPackage, KML or Parquet; geometries are in `geometry`, lon/lat. Of several layers, the first.
+    Args:
+        file: the file.
+        layer: the only layer to read; all of them by default.
 
     Returns:
-        A GeoDataFrame, or a plain frame if the file has no geometries.
+        A GeoDataFrame, or a plain frame if the file has no geometries; column `layer` and `attrs["not_read"]` as
+        `layers.read_layers` gives them.
 
     Raises:
         RegistryError: the file cannot be read or has no coordinate system.
     """
-    if not is_plain_vector(file):
-        raise RegistryError(f"registry '{file.name}': not GeoJSON, GeoPackage, KML or GeoParquet by its first bytes")
+    if file.suffix.lower() in (".xlsx", ".xls", ".ods"):
+        raise RegistryError(f"registry '{file.name}' is a workbook; save the sheet as CSV (UTF-8)")
+    if not is_plain_vector(file) and not head_of(file).startswith(b"PK"):
+        raise RegistryError(
+            f"registry '{file.name}': not GeoJSON, GeoPackage, KML or GeoParquet by its first bytes; convert it: "
+            f"ogr2ogr -f GPKG {file.stem}.gpkg {file.name}"
+        )
     try:
-        frame = _parquet(file) if file.suffix.lower() in (".parquet", ".geoparquet", ".pq") else _layer(file)
-    except Exception as error:  # GDAL and Arrow raise many types; for the user all mean the same
-        raise unreadable(file, error) from error
-    if not isinstance(frame, gpd.GeoDataFrame):
-        return pd.DataFrame(frame)
-    if frame.crs is None:
-        raise RegistryError(f"registry '{file.name}' has no coordinate system; store it with one")
+        return _geoarrow(file) if _has_geoarrow(file) else read_layers(file, layer)
+    except OverwattError as error:
+        raise RegistryError(f"registry '{file.name}'{str(error).removeprefix(file.name)}") from error
+
+
+def refuse_markup(file: Path) -> None:
+    """Raise RegistryError for a web page, often an error page under the name of the data, and for OpenStreetMap XML."""
+    head = head_of(file).removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if head.startswith((b"<!doctype html", b"<html")):
+        raise RegistryError(f"registry '{file.name}' is a web page, perhaps an error page; download the data itself")
+    if head.startswith(b"<") and b"<osm" in head:
+        raise RegistryError(f"registry '{file.name}' is OpenStreetMap XML; ask Overpass for [out:json]")
+
+
+def _has_geoarrow(file: Path) -> bool:
+    """Whether a file is Parquet whose geometries are marked in the schema of Arrow, and not as GeoParquet."""
+    if not head_of(file).startswith(b"PAR1"):
+        return False
+    try:
+        schema = pq.read_schema(file)
+    except pa.ArrowException:
+        return False  # `read_layers` says why
+    marks = [(f.metadata or {}).get(b"ARROW:extension:name", b"") for f in schema]
+    return b"geo" not in (schema.metadata or {}) and any(m.startswith(b"geoarrow.") for m in marks)
+
+
+def _geoarrow(file: Path) -> gpd.GeoDataFrame:
+    try:
+        frame = gpd.GeoDataFrame.from_arrow(pq.read_table(file))
+    except (pa.ArrowException, ValueError, TypeError, OSError) as error:
+        raise RegistryError(f"{file.name}: its GeoArrow columns cannot be read ({str(error)[:120]})") from error
     if frame.geometry.name != "geometry":
-        if "geometry" in frame:
-            frame = frame.drop(columns="geometry")
-        frame = frame.rename_geometry("geometry")
-    return frame.to_crs(WGS84)
-
-
-def _parquet(file: Path) -> pd.DataFrame:
-    try:
-        return gpd.read_parquet(file)
-    except ValueError as error:
-        if "geo metadata" not in str(error).lower():
-            raise
-        return pd.read_parquet(file)
-
-
-def _layer(file: Path) -> pd.DataFrame:
-    layers = pyogrio.list_layers(file)
-    return gpd.read_file(file, layer=layers[0][0]) if len(layers) > 1 else gpd.read_file(file)
+        frame = frame.drop(columns="geometry", errors="ignore").rename_geometry("geometry")
+    return frame.set_crs(WGS84) if frame.crs is None else frame.to_crs(WGS84)
 
 
 def read_json(file: Path) -> object:
-    """Return the content of a JSON file.
+    """Return the content of a JSON file; of a file with one value per line, the list of them.
 
     Raises:
-        RegistryError: it is not readable JSON.
+        RegistryError: it is not readable JSON, or is cut short.
     """
     try:
-        return json.loads(file.read_text(encoding="utf-8-sig"))
+        text = file.read_text(encoding="utf-8-sig").strip()
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError as error:
+            if error.msg != "Extra data":
+                raise
+            return [json.loads(line) for line in text.replace("\x1e", "\n").splitlines() if line.strip()]
     except (OSError, ValueError, RecursionError) as error:
-        raise unreadable(file, error) from error
+        cause = next(iter(str(error).strip().splitlines()), "unknown cause")[:200]
+        cut = isinstance(error, json.JSONDecodeError) and error.pos >= len(error.doc.rstrip()) - 1
+        cut |= isinstance(error, json.JSONDecodeError) and error.msg.startswith("Unterminated")
+        hint = "; the file is cut short: download it again" if cut else ""
+        raise RegistryError(f"registry '{file.name}' cannot be read: {cause}{hint}") from error
+
+
+def table_of(file: Path, content: object) -> pd.DataFrame:
+    """Return JSON rows as a table of unchanged cells: a list of objects, an object that has one, or one of columns.
+
+    Raises:
+        RegistryError: there is none.
+    """
+    rows = [content] if isinstance(content, dict) and content.get("type") == "Feature" else rows_of(content)
+    if rows is None and isinstance(content, dict):
+        columns = {k: v for k, v in content.items() if isinstance(v, list)}
+        if columns and len({len(v) for v in columns.values()}) == 1:
+            return pd.DataFrame({k: pd.Series(v, dtype=object) for k, v in columns.items()})
+    if rows is None and isinstance(content, dict) and content.get("error"):
+        said = " ".join(str(content["error"]).split())[:120]
+        raise RegistryError(f"registry '{file.name}' holds an error of the service, no rows: {said}; ask it again")
+    if rows is None or not all(isinstance(r, dict) for r in rows):
+        raise RegistryError(f"registry '{file.name}' is not a list of objects, nor an object that holds one")
+    # as objects: beside an empty cell integers would become floats and lose digits
+    return pd.DataFrame([_feature(r) if r.get("type") == "Feature" else r for r in rows], dtype=object)
+
+
+def _feature(feature: dict[str, Any]) -> dict[str, Any]:
+    own = feature.get("properties")
+    return {"id": feature.get("id"), **(own if isinstance(own, dict) else {}), "geometry": feature.get("geometry")}
+
+
+def is_vector(file: Path) -> bool:
+    """Whether a file is for `read_vector`: no JSON, or GeoJSON or Esri JSON as one object."""
+    head = head_of(file)
+    if head.startswith(_VECTORS) or file.suffix.lower() not in JSON_SUFFIXES:
+        return True
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    marks = (b'"FeatureCollection"', b'"features"', b'"geometryType"', b'"spatialReference"')
+    return text.startswith(b"{") and any(m in head for m in marks)
 
 
 def read_models(path: Path) -> pd.DataFrame:

@@ -214,8 +214,8 @@ def _check_header(file: rasterio.DatasetReader, path: Path, source: Source, card
     place = placement_of(file, path.name)
     if place is not None and place.gsd_m > MAX_GSD_M:
         raise ModelContractError(
-            f"thermal {path.name}: {place.gsd_m:.0f} m per pixel, the limit is {MAX_GSD_M:g} m; public thermal satellites "
-            "are too coarse for the detector: give their acquisitions as thermal.stack"
+            f"thermal {path.name}: {place.gsd_m:.0f} m per pixel, the limit is {MAX_GSD_M:g} m; public thermal "
+            "satellites are too coarse for the detector: give their acquisitions as thermal.stack"
         )
     own = GeoBox((file.height, file.width), file.transform, file.crs.to_wkt()).geographic_extent
     assert source.geobox is not None

@@ -51,6 +51,7 @@ class Inputs:
         hashes: content hash of each input, by name.
         heat: raster of thermal excess for the detector, or None.
         kept_aside: declared rows that are rejected, with reasons.
+        notes: what the registries do not say or was not read of them.
     """
 
     area: Area | None
@@ -65,6 +66,7 @@ class Inputs:
     hashes: dict[str, str] = field(default_factory=dict)
     heat: ExcessRaster | None = None
     kept_aside: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(registries.KEPT)))
+    notes: list[str] = field(default_factory=list)
 
 
 def open_inputs(workflow: Workflow) -> Inputs:
@@ -101,12 +103,14 @@ def open_inputs(workflow: Workflow) -> Inputs:
     if source is not None and workflow.imagery.thermal_excess is not None:
         heat = open_excess(workflow.imagery.thermal_excess, source, card)
         hashes["thermal_excess"] = content_sha256(workflow.imagery.thermal_excess)
+    notes = list[str]()
     registry, kept = empty("declared"), pd.DataFrame(columns=list(registries.KEPT))
     if workflow.declared.path is not None:
         settings = workflow.declared
         registry, kept = registries.read_all(
             workflow.declared.path, settings.also, format=settings.format,
-            position_error_m=settings.position_error_m, columns=settings.columns,
+            position_error_m=settings.position_error_m, columns=settings.columns, layer=settings.layer,
+            partial=settings.partial, notes=notes,
         )  # fmt: skip
         hashes["declared"] = content_sha256(workflow.declared.path)
         hashes |= {f"declared/{f.name}": content_sha256(f) for f in settings.also}
@@ -126,7 +130,7 @@ def open_inputs(workflow: Workflow) -> Inputs:
     for name, value in hashes.items():
         log.debug("input %s: %s", name, value)
     log.debug("weights %s, %d declared rows, %d rejected", weights, len(registry), len(kept))
-    return Inputs(area, source, card, weights, registry, known, stack, box, files, hashes, heat, kept)
+    return Inputs(area, source, card, weights, registry, known, stack, box, files, hashes, heat, kept, notes)
 
 
 def _known_sites(workflow: Workflow) -> gpd.GeoDataFrame:

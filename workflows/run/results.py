@@ -100,6 +100,7 @@ def report_data(workflow: Workflow, inputs: Inputs, tables: Tables, outcomes: li
         "Declared": f"{workflow.declared.path.name if workflow.declared.path else 'no registry given'}, "
         f"{len(tables.declared)} facilities in or near the area"
         + (f", {len(inputs.kept_aside)} rows rejected (reasons in kept_aside.csv)" if len(inputs.kept_aside) else ""),
+        **({"Notes on the registry": "; ".join(inputs.notes)} if inputs.notes else {}),
         "Stability of the ranking": str(
             rank_stability.stability(tables.ledger, tables.sites, tables.declared)["statement"]
             if len(tables.ledger)

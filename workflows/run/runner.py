@@ -41,7 +41,7 @@ def run(
         progress: receives lines and counts; None for the log.
 
     Returns:
-        The summary that `--json` prints: run, report, tiles {done, failed}, sites, ledger.
+        The summary that `--json` prints: run, report, tiles {done, failed}, sites, ledger; notes if there are any.
 
     Raises:
         OverwattError: an input is unusable; nothing has then been written.
@@ -51,6 +51,8 @@ def run(
     inputs = open_inputs(workflow)
     if len(inputs.kept_aside):
         progress.say(f"{len(inputs.kept_aside)} declared rows are rejected; kept_aside.csv lists them with reasons")
+    for note in inputs.notes:
+        progress.say(note)
     clock.lap("open")
     with run_folder.locked(out):
         outcomes: list[dict[str, Any]] = []
@@ -78,6 +80,7 @@ def run(
             "code": run_folder.code_version(),
             "started": started.isoformat(timespec="seconds"),
             "inputs": inputs.hashes,
+            "notes": inputs.notes,
             # redacted as text: a setting may be a signed address
             "parameters": json.loads(redact(json.dumps(workflow.model_dump(mode="json")))),
             "computed_with": described,
@@ -100,4 +103,5 @@ def run(
             {k: None if pd.isna(v) else (int(v) if k == "rank" else str(v)) for k, v in row.items()}
             for row in tables.ledger[["class", "declared_id", "site_id", "rank"]].to_dict("records")
         ],
+        **({"notes": inputs.notes} if inputs.notes else {}),
     }

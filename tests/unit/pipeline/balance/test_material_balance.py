@@ -106,6 +106,37 @@ def test_places_not_looked_at_and_not_in_operation_are_not_missing() -> None:
     assert "1 declared place(s) were not looked at" in found["sentence"]
 
 
+@pytest.mark.parametrize("status", ["closed", "cancelled"])
+def test_what_is_closed_or_cancelled_declares_nothing(status: str) -> None:
+    sites = [{"id": "A", "mw": 30.0}, {"id": "D", "mw": 35.0}]
+    declared = [
+        {"id": "a", "it_mw": 30.0, "operator": "Arbor", "status": "operational"},
+        {"id": "d", "it_mw": 35.0, "operator": "Arbor", "status": status},
+    ]
+    out = material_balance.material_balance(*make(sites, declared, [("A", "a"), ("D", "d")]))
+    owner = row(out, "owner")
+    assert owner["declared"] == 30.0
+    assert owner["n_observed"] == 2
+    assert owner["observed"] > 60.0  # what runs on cancelled land is seen and not declared
+    assert out.loc[out["level"] == "site", "declared"].max() == 30.0
+
+
+def test_a_status_that_is_not_known_counts_on_no_side() -> None:
+    sites = [{"id": "A", "mw": 30.0}, {"id": "D", "mw": 35.0}]
+    declared = [
+        {"id": "a", "it_mw": 30.0, "operator": "Arbor", "status": "operational"},
+        {"id": "d", "it_mw": 35.0, "operator": "Arbor", "status": "unknown"},
+        {"id": "n", "chip": "H100", "chips": 1000, "kind": "chips", "operator": "Arbor", "status": "unknown",
+         "at": shapely.Point()},
+    ]  # fmt: skip
+    out = material_balance.material_balance(*make(sites, declared, [("A", "a"), ("D", "d")]))
+    owner = row(out, "owner")
+    assert (owner["declared"], owner["observed"], owner["declared_unknown"]) == pytest.approx((30.0, 30.0, 35.0))
+    assert "35 MW of IT" not in owner["sentence"].split(".")[0]
+    assert "35 more are declared with a status that is not known" in owner["sentence"]
+    assert not (out["quantity"] == "h100e").any()
+
+
 def test_misses_by_chance_are_no_question_but_many_are() -> None:
     def found(unseen: int) -> pd.Series:
         seen = [{"id": f"D{k}", "it_mw": 10.0, "operator": "A"} for k in range(4)]

@@ -125,7 +125,7 @@ def test_every_kind_of_bad_row_is_kept_with_its_reason(tmp_path):
         "long,1.5,2.5,3,,,9,9\n"
         'quote,"1.5,2.5,3,,\n'
         "range,1.5,2.5,approx. 20-30,,\n"
-        'comma,1.5,2.5,"1,5",,\n'
+        'comma,1.5,2.5,"1,234",,\n'
         "month,1.5,2.5,3,2024-13,\n"
         "order,1.5,2.5,3,2025,2024\n"
         "daymonth,1.5,2.5,3,03/04/2025,\n"

@@ -109,7 +109,7 @@ def test_other_coordinate_systems_are_brought_to_lon_lat_and_wkt_is_read(tmp_pat
         ("", ("empty",)),
         ("lon,lat\n1,2\n1,95\n", ("row 2", "'lat'", 95, "-90", 90)),
         ("lon,lat\n39,-77\n-77,120\n", ("row 2", "'lat'", 120, "-90", 90)),
-        ("lon,lat\n181,2\n", ("row 1", "'lon'", 181, "-180", 180)),
+        ("lon,lat\n181,2\n-5,2\n", ("row 1", "'lon'", 181, "-180", 180)),
         ("lon,lat\nabc,2\n", ("row 1", "'lon'", "'abc'")),
         ("lon,lat\nnan,2\n", ("row 1", "'lon'", "'nan'")),
         ("lon,lat\n,2\n", ("row 1", "coordinates")),
@@ -163,6 +163,14 @@ def test_bad_rows_are_kept_aside_with_their_reason(tmp_path):
         aside, ("coordinates 0, 0", "swapped", "not a number", "already", "no coordinates"), strict=True
     ):
         assert word in reason
+
+
+def test_words_for_an_empty_cell_are_empty_cells(tmp_path):
+    words = ("N/A", "NULL", "-", "n/a", "none")
+    rows = "".join(f"{w},1.5,2.{k},{w},{w},{w}\n" for k, w in enumerate(words))
+    table = registries.read(csv(tmp_path, f"name,lon,lat,it_mw,status,valid_from\n{rows}"))
+    assert table["name"].tolist() == list(words)
+    assert table[["it_mw", "status", "status_stated", "valid_from"]].isna().all(axis=None)
 
 
 def test_self_crossing_outline_is_mended_and_control_characters_go(tmp_path):

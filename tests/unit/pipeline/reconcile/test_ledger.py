@@ -295,6 +295,8 @@ def test_border_site_is_a_lower_bound():
     [
         ({"status": "planned", "valid_from": "2026-01"}, 8, "status_mismatch"),
         ({"status": "closed", "valid_from": "2025"}, 8, "status_mismatch"),
+        ({"status": "cancelled", "valid_from": "2025"}, 8, "status_mismatch"),
+        ({"status": "unknown", "valid_from": "2025"}, 8, "matched"),
         ({"status": "planned", "valid_from": "2027"}, 8, "matched"),
         ({"status": "planned", "valid_to": "2026-05"}, 8, "matched"),
         ({"status": "planned"}, 8, "matched"),
@@ -318,6 +320,7 @@ def test_status_and_kind(more, cooling, klass):
         (None, {"status": "planned", "valid_from": "2026-01"}, "unknown: the image has no date"),
         ("2026-06-15", {"status": "planned"}, "unknown: the declaration has no date"),
         ("2026-06-15", {"valid_from": "2026"}, "unknown: no status is declared"),
+        ("2026-06-15", {"status": "unknown", "valid_from": "2026"}, "unknown: the registry's word"),
         ("2026-06-15", {"status": "planned", "valid_from": "2026-06-16"}, "unknown: the image is older"),
         ("2026-06-15", {"status": "planned", "valid_to": "2025"}, "unknown: the image is newer"),
         ("2026-06-15", {"status": "planned", "valid_to": "2026-06"}, "differs: image of 2026-06-15"),

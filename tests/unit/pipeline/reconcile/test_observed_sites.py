@@ -105,3 +105,12 @@ def test_the_command_on_two_tables_of_strangers(tmp_path):
     assert gpd.read_parquet(result["ledger"])["entry_id"].is_unique
     assert "assumed" in result["looked_at"]
     assert len(pd.read_csv(tmp_path / "x" / "kept_aside.csv")) == 2
+
+
+def test_the_sites_of_a_run_are_returned_as_they_are(tmp_path):
+    sites, _, _ = registries.read_observed(written(tmp_path, "id,lon,lat\na,1,2\nb,3,4\n"))
+    sites.to_parquet(tmp_path / "sites.parquet")
+    again, labels, aside = registries.read_observed(tmp_path / "sites.parquet")
+    pd.testing.assert_frame_equal(pd.DataFrame(again), pd.DataFrame(sites), check_dtype=False)
+    assert list(labels) == ["site_id"]
+    assert aside.empty

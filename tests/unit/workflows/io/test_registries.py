@@ -95,6 +95,19 @@ def test_a_bad_row_does_not_end_a_run(files, workflow_file, registry):
     assert any(name.endswith("twice.csv") for name in inputs.hashes)
 
 
+def test_a_run_says_what_its_registry_does_not(files, workflow_file):
+    page = {"type": "FeatureCollection", "numberMatched": 9, "features": [
+        {"type": "Feature", "properties": {"id": "a", "status": "tbd"},
+         "geometry": {"type": "Point", "coordinates": [-27.01234, 45.01234]}}]}  # fmt: skip
+    (files / "page.geojson").write_text(json.dumps(page))
+    given = [f"declared.path={files / 'page.geojson'}", "declared.format=auto"]
+    with pytest.raises(RegistryError, match=naming("'page.geojson'", "1 of 9 rows", "declared.partial")):
+        runs.open_inputs(load(workflow_file, given))
+    notes = runs.open_inputs(load(workflow_file, [*given, "declared.partial=true"])).notes
+    assert names(notes[0], "not whole", "1 of 9 rows")
+    assert names(notes[1], "'tbd' (1)")
+
+
 def test_known_negatives_say_how_much_of_the_list_is_false(files):
     (files / "controls.csv").write_text("p_data_center\n" + "\n".join(str(k / 100) for k in range(99)) + "\n")
     call = [
