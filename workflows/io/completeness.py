@@ -1,7 +1,7 @@
 """Whether the answer of a web service is whole, or one page of it, or cut by a limit of the server.
 
 In: parsed JSON. Out: its rows, and how it says that there are more. A part taken for the whole would make declared
-facilities undeclared, so `registries` refuses it unless it is asked for.
+facilities undeclared and ground without labels background, so it is refused unless it is asked for.
 """
 
 from __future__ import annotations

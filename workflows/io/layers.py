@@ -29,6 +29,7 @@ from pyproj.exceptions import CRSError
 from overwatt.aoi.errors import GridError, RegistryError, nearest
 from overwatt.aoi.file_signatures import head_of, is_plain_vector
 from overwatt.aoi.geodesy import WGS84
+from overwatt.workflows.io.completeness import part_of
 
 MAX_BYTES = 500_000_000  # read as a whole; own choice
 MAX_LAYERS = 1000  # each layer is a pass over a KML file; own choice
@@ -54,7 +55,7 @@ def read_layers(path: Path, layer: str | None = None) -> gpd.GeoDataFrame | pd.D
         of each row, unless the file has a column of that name, which is kept. Columns keep their names; those of
         different case are different columns. A plain frame if no layer has geometries.
         `attrs["not_read"]`, tuple of text, names what the file holds besides (tables without geometries, links).
-        `attrs["cut_short"]` says how the file states that it is not complete (see `cut_short`), '' if it does not.
+        `attrs["cut_short"]` says what the file itself says is missing (see `completeness.part_of`), '' if nothing.
 
     Raises:
         RegistryError: the file is missing, of another format, too large, cut short or damaged; no such layer.
@@ -102,31 +103,6 @@ def layer_names(path: Path) -> list[str]:
     if len(names) > MAX_LAYERS:
         raise RegistryError(f"{path.name}: more than {MAX_LAYERS} layers; join them into one")
     return names
-
-
-def cut_short(content: object) -> str:
-    """Return how the parsed JSON of a web service says that it is not complete; '' if it does not.
-
-    ArcGIS marks `exceededTransferLimit`, OGC API Features states counts and a next page, Overpass adds a `remark`.
-    """
-    if not isinstance(content, dict):
-        return ""
-    inner = content.get("properties")
-    if content.get("exceededTransferLimit") is True or (
-        isinstance(inner, dict) and inner.get("exceededTransferLimit") is True
-    ):
-        return "the service reached its transfer limit (exceededTransferLimit)"
-    matched, returned = content.get("numberMatched"), content.get("numberReturned")
-    if isinstance(content.get("features"), list):
-        returned = len(content["features"])
-    if isinstance(matched, int) and isinstance(returned, int) and returned < matched:
-        return f"it holds {returned:,} of {matched:,} features (numberMatched)"
-    links = content.get("links")
-    if isinstance(links, list) and any(isinstance(k, dict) and k.get("rel") == "next" for k in links):
-        return "it has a link to a next page"
-    if remark := content.get("remark"):
-        return f"the service remarks: {str(remark)[:120]}"
-    return ""
 
 
 def json_members(path: Path) -> dict[str, Any] | None:
@@ -188,7 +164,7 @@ def _checked(path: Path) -> dict[str, Any]:
         raise GridError(f"{path.name}: its CRS '{str(named)[:60]}' is unknown; store the file in WGS84") from error
     features = members.get("features")
     rows = {"rows": len(features), "what": "features"} if isinstance(features, list) else {}
-    return {**rows, "cut_short": cut_short(members)}
+    return {**rows, "cut_short": part_of(members)}
 
 
 def _count_kml(path: Path) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import re
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,12 +17,12 @@ from pathlib import Path
 import numpy as np
 import rasterio
 from rasterio.enums import ColorInterp
-from rasterio.errors import NotGeoreferencedWarning
 from rasterio.windows import Window
 
 from overwatt.aoi.errors import AssetReadError, GridError
 from overwatt.aoi.file_signatures import raster_driver
 from overwatt.pipeline.imagery.radiometry import PROFILES, temperature_unit
+from overwatt.workflows.io.raster_checks import open_raster
 
 _LANDSAT_ST = PROFILES["landsat_st"]
 # products that store integers and no scale in the GeoTIFF: (file name, scale, offset), all in kelvin
@@ -57,14 +56,11 @@ def opened(path: Path) -> Iterator[rasterio.DatasetReader]:
     """Open a GeoTIFF for reading.
 
     Raises:
-        AssetReadError: it is not a GeoTIFF by its first bytes.
+        AssetReadError: it is not a GeoTIFF by its first bytes, damaged, or too large.
     """
-    if raster_driver(path) != "GTiff":
+    if path.is_file() and raster_driver(path) != "GTiff":
         raise AssetReadError(f"{path.name}: not a GeoTIFF by its first bytes; convert it (gdal_translate)", str(path))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        file = rasterio.open(path, driver="GTiff")
-    with file:
+    with open_raster(path, "thermal") as file:
         yield file
 
 

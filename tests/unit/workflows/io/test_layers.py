@@ -14,7 +14,7 @@ import shapely
 
 from overwatt.aoi.errors import GridError, RegistryError
 from overwatt.aoi.geodesy import WGS84
-from overwatt.workflows.io.layers import cut_short, json_members, layer_names, read_layers
+from overwatt.workflows.io.layers import json_members, layer_names, read_layers
 
 KML = '<?xml version="1.0" encoding="UTF-8"?><kml xmlns="http://www.opengis.net/kml/2.2">{}</kml>'
 
@@ -221,24 +221,6 @@ def test_other_and_broken_files_are_refused_in_one_line(tmp_path: Path, content:
     path.write_bytes(content)
     with pytest.raises(RegistryError, match=said):
         read_layers(path)
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        ({"features": [], "exceededTransferLimit": True}, "transfer limit"),
-        ({"features": [], "properties": {"exceededTransferLimit": True}}, "transfer limit"),
-        ({"features": [1], "numberMatched": 3, "numberReturned": 1}, "1 of 3 features"),
-        ({"features": [1], "numberMatched": 3}, "1 of 3 features"),
-        ({"features": [1], "links": [{"rel": "self"}, {"rel": "next"}]}, "next page"),
-        ({"elements": [], "remark": "runtime error: Query timed out"}, "timed out"),
-        ({"features": [1], "numberMatched": 1, "numberReturned": 1, "exceededTransferLimit": False}, ""),
-        ([], ""),
-    ],
-)
-def test_answers_that_are_not_complete_are_known(content: object, said: str) -> None:
-    assert said in cut_short(content)
-    assert bool(cut_short(content)) == bool(said)
 
 
 def test_members_are_read_without_the_features(tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ def test_the_raster_and_the_source_survive_a_pickle(rasters, image):
         ({"values": np.full_like(KELVIN, np.inf)}, AssetReadError, ("inf", "200 K")),
         ({"values": np.full_like(KELVIN, np.nan)}, AssetReadError, ("nodata",)),
         ({"values": np.repeat(KELVIN, 2, 0)}, ModelContractError, ("2 bands", "'hot'", "thermal_excess")),
-        ({"crs": None}, GridError, ("CRS", "rio edit-info")),
+        ({"crs": None}, GridError, ("CRS", "gdal_edit.py")),
         ({"gsd_m": 70.0}, ModelContractError, ("70 m", "40 m", "thermal.stack")),
         ({"transform": Affine(5, 0, WEST_M + 9000, 0, -5, NORTH_M)}, GridError, ("image.tif",)),
     ],
