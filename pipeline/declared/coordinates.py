@@ -30,8 +30,9 @@ _SIDES = {"lon": "EW", "lat": "NS"}
 _HEX = re.compile(r"0[01](?:[0-9A-Fa-f]{2}){8,}")
 _SRID = re.compile(r"\s*SRID\s*=\s*(\d+)\s*;", re.IGNORECASE)
 _LONLAT = (0, 4326, 4258, 4269)  # SRIDs in longitude and latitude; 0: none stated
-NEAR_M = POSITION_ERROR_M["postcode"]
-"""Points of one facility within this distance of their middle are taken as its middle, m; own choice."""
+NEAR_M = POSITION_ERROR_M["parcel"]
+"""Points of one facility within this distance of their middle are taken as its middle, m: they lie on one parcel. Of
+points farther apart the middle may be empty ground; own choice."""
 
 
 def degrees(values: pd.Series, axis: str) -> pd.Series:
@@ -149,7 +150,8 @@ def one_place(geometry: BaseGeometry) -> BaseGeometry:
         return geometry
     if (far := spread_m(geometry)) > NEAR_M:
         raise RegistryError(
-            f"its points lie up to {far / 1e3:.1f} km from their middle; one facility has one place: give a row each"
+            f"its points (MultiPoint) lie up to {far / 1e3:.1f} km from their middle, which may be empty ground; "
+            "give a row each"
         )
     return shapely.centroid(geometry)
 

@@ -141,6 +141,10 @@ def epoch(given: Received) -> pd.DataFrame:
     """
     own = given.table
     names = {str(c).strip().casefold() for c in own.columns}
+    if not {"lon", "lat"} <= names:  # in one file with the power they are written out
+        long = {str(c).strip().casefold(): c for c in own.columns}
+        own = own.rename(columns={long[w]: s for w, s in (("longitude", "lon"), ("latitude", "lat")) if w in long})
+        names = {str(c).strip().casefold() for c in own.columns}
     has = {"where": {"lon", "lat"} <= names, "what": "current power (mw)" in names}
     tables = {key: (given.name, own) if has[key] else (name, given.beside.get(name))
               for key, name in EPOCH_FILES.items()}  # fmt: skip

@@ -20,6 +20,7 @@ from overwatt.aoi.errors import RegistryError
 from overwatt.aoi.geodesy import DEGREE_EQUATOR_M
 from overwatt.pipeline.declared.parsing import as_text
 from overwatt.pipeline.declared.received import FAULT, Received
+from overwatt.pipeline.declared.status import status_of
 from overwatt.pipeline.vocabulary import POSITION_ERROR_M
 
 LICENCE = "ODbL 1.0, © OpenStreetMap contributors"
@@ -29,6 +30,9 @@ _PARTIAL_DATE = re.compile(r"\d{4}(-\d{2}(-\d{2})?)?$")
 _POWER_GRID = frozenset({"line", "minor_line", "substation", "cable", "tower", "pole", "plant", "generator"})
 _NO_TAGS = frozenset({"created_by", "source", "source:date", "attribution"})  # of the mapping, not of the thing
 _TYPES = ("node", "way", "relation")
+_GONE = frozenset({"abandoned", "disused", "demolished", "razed", "removed", "destroyed", "dismantled", "ruins", "was",
+                   "end_date"})  # fmt: skip
+"""Keys, prefixes of keys and values of what no longer stands or runs."""
 Element = dict[str, Any]
 
 
@@ -261,9 +265,14 @@ def _zone(tags: dict[str, Any]) -> str | None:
 
 
 def _status(tags: dict[str, Any]) -> str:
-    keys = {str(k).split(":")[0] for k in tags}
-    if keys & {"abandoned", "disused", "demolished", "razed"}:
+    """Return the status by the life-cycle tags (wiki.openstreetmap.org/wiki/Lifecycle_prefix), else operational."""
+    keys = {str(k).split(":")[0] for k, v in tags.items() if str(v).lower() not in ("no", "never")}
+    main = {str(tags.get(k)) for k in ("building", "landuse", "telecom", "man_made")}
+    if keys & _GONE or main & _GONE:
         return "closed"
-    if "construction" in keys or "construction" in (tags.get("building"), tags.get("landuse")):
+    if "construction" in keys | main:
         return "construction"
-    return "planned" if keys & {"planned", "proposed"} else "operational"
+    if keys & {"planned", "proposed"} or main & {"planned", "proposed"}:
+        return "planned"
+    stated = as_text(tags.get("operational_status"))
+    return status_of(stated) if stated else "operational"

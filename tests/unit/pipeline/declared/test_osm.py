@@ -122,3 +122,26 @@ def test_what_is_not_used_has_its_reason(tmp_path):
 def test_answers_without_places_or_tags_say_what_to_ask(tmp_path, elements, word):
     with pytest.raises(RegistryError, match=naming("'o.json'", word, "out center;", "out geom;")):
         read(tmp_path, {"elements": elements})
+
+
+@pytest.mark.parametrize(
+    ("tags", "status"),
+    [
+        ({"building": "data_center"}, "operational"),
+        ({"was:building": "data_center"}, "closed"),
+        ({"removed:telecom": "data_center"}, "closed"),
+        ({"building": "ruins", "telecom": "data_center"}, "closed"),
+        ({"building": "data_center", "disused": "yes"}, "closed"),
+        ({"building": "data_center", "disused": "no"}, "operational"),
+        ({"building": "data_center", "end_date": "2019"}, "closed"),
+        ({"building": "construction", "construction": "data_center"}, "construction"),
+        ({"proposed:building": "data_center"}, "planned"),
+        ({"telecom": "data_center", "operational_status": "out of order"}, "unknown"),
+        ({"telecom": "data_center", "operational_status": "closed"}, "closed"),
+    ],
+)
+def test_tags_of_the_life_cycle_give_the_status(tmp_path, tags, status):
+    file = tmp_path / "o.json"
+    node = {"type": "node", "id": 1, "lat": 2.5, "lon": 1.5, "tags": {"name": "Ash", **tags}}
+    file.write_text(json.dumps({"elements": [node]}))
+    assert registries.read(file, "osm")["status"].tolist() == [status]

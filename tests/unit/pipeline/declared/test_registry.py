@@ -280,6 +280,17 @@ def test_epoch_joins_its_two_files_and_names_the_missing_one(tmp_path):
     assert table["licence"].str.contains("Epoch AI").all()
 
 
+@pytest.mark.parametrize("header", ["lon,lat", "Longitude,Latitude"])
+def test_epoch_is_read_with_the_coordinates_in_the_same_file(tmp_path, header):
+    text = (
+        f"Name,Owner,{header},Current H100 equivalents,Current power (MW)\nColossus,SpaceXAI #likely,-90.1,35.1,1,946\n"
+    )
+    table = registries.read(csv(tmp_path, text, "data_centers.csv"))
+    assert table["it_mw"].tolist() == [946.0]
+    assert (table.geometry[0].x, table.geometry[0].y) == (-90.1, 35.1)
+    assert table["status"].tolist() == ["operational"]
+
+
 def test_within_takes_the_margin_in_metres(tmp_path):
     lon_900, lat, _ = Geod(ellps="WGS84").fwd(-77.49, 39.005, 90, 900.0)
     table = registries.read(csv(tmp_path, f"lon,lat,id\n-77.495,39.005,in\n{lon_900},{lat},near\n10,10,far\n"))
