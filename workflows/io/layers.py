@@ -182,7 +182,7 @@ def _count_kml(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             parser.ParseFile(file)
-    except expat.ExpatError as error:
+    except (expat.ExpatError, LookupError) as error:  # LookupError: an encoding that does not exist
         raise RegistryError(f"{path.name}: truncated or broken XML ({error}); export it again") from error
     links = counts["NetworkLink"]
     if links and not counts["Placemark"]:
@@ -259,7 +259,9 @@ def _parquet(path: Path) -> pd.DataFrame:
         if b"geo" not in (table.schema_arrow.metadata or {}):
             return table.read().to_pandas(**options)
         return gpd.read_parquet(path, to_pandas_kwargs=options)
-    except (pa.ArrowException, ValueError, OSError, TypeError, KeyError) as error:
+    except (
+        pa.ArrowException, shapely.errors.ShapelyError, CRSError, ValueError, OSError, TypeError, KeyError, AttributeError,
+    ) as error:  # fmt: skip
         raise RegistryError(f"{path.name}: not a readable Parquet file ({str(error)[:160]})") from error
 
 

@@ -69,7 +69,7 @@ def _has_geoarrow(file: Path) -> bool:
         return False
     try:
         schema = pq.read_schema(file)
-    except pa.ArrowException:
+    except (pa.ArrowException, OSError):
         return False  # `read_layers` says why
     marks = [(f.metadata or {}).get(b"ARROW:extension:name", b"") for f in schema]
     return b"geo" not in (schema.metadata or {}) and any(m.startswith(b"geoarrow.") for m in marks)
