@@ -34,6 +34,7 @@ from overwatt.workflows.io.completeness import part_of
 MAX_BYTES = 500_000_000  # read as a whole; own choice
 MAX_LAYERS = 1000  # each layer is a pass over a KML file; own choice
 _UNPACKED = 8 * MAX_BYTES  # GeoParquet is compressed; own choice
+_BROKEN = (ValueError, TypeError, KeyError, AttributeError)  # of pyarrow and geopandas on damaged metadata
 _EXACT = 2.0**53  # from here on a double no longer holds every integer
 _CLAMPED = (-(2**63), 2**63 - 1)  # where GDAL puts integers beyond 64 bits
 _TABLES_OF_QGIS = ("layer_styles", "qgis_projects")  # stored beside the data in a GeoPackage
@@ -256,12 +257,12 @@ def _parquet(path: Path) -> pd.DataFrame:
         if sum(groups) > _UNPACKED:
             raise RegistryError(f"{path.name}: more than {_UNPACKED / 1e9:g} GB uncompressed; reduce it to the area")
         options = {"types_mapper": _INTEGERS.get}
+        content = table.read()
+        content.validate(full=True)  # text that is no UTF-8 would fail later, wherever it is first looked at
         if b"geo" not in (table.schema_arrow.metadata or {}):
-            return table.read().to_pandas(**options)
+            return content.to_pandas(**options)
         return gpd.read_parquet(path, to_pandas_kwargs=options)
-    except (
-        pa.ArrowException, shapely.errors.ShapelyError, CRSError, ValueError, OSError, TypeError, KeyError, AttributeError,
-    ) as error:  # fmt: skip
+    except (pa.ArrowException, shapely.errors.ShapelyError, CRSError, OSError, *_BROKEN) as error:
         raise RegistryError(f"{path.name}: not a readable Parquet file ({str(error)[:160]})") from error
 
 

@@ -14,6 +14,7 @@ import geopandas as gpd
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import shapely
 
 from overwatt.aoi.errors import ConfigError, OverwattError, RegistryError
 from overwatt.aoi.file_signatures import head_of, is_plain_vector
@@ -77,8 +78,10 @@ def _has_geoarrow(file: Path) -> bool:
 
 def _geoarrow(file: Path) -> gpd.GeoDataFrame:
     try:
-        frame = gpd.GeoDataFrame.from_arrow(pq.read_table(file))
-    except (pa.ArrowException, ValueError, TypeError, OSError) as error:
+        table = pq.read_table(file)
+        table.validate(full=True)
+        frame = gpd.GeoDataFrame.from_arrow(table)
+    except (pa.ArrowException, shapely.errors.ShapelyError, ValueError, TypeError, OSError) as error:
         raise RegistryError(f"{file.name}: its GeoArrow columns cannot be read ({str(error)[:120]})") from error
     if frame.geometry.name != "geometry":
         frame = frame.drop(columns="geometry", errors="ignore").rename_geometry("geometry")
