@@ -27,7 +27,7 @@ def latest_coverage(items: Iterable[pystac.Item], area: Area) -> list[pystac.Ite
     flown every few years (NAIP): the newest image at each place.
 
     Returns:
-        Items, newest first, for `load(..., mosaic=True)`. `covered_share` says how much of the area
+        Items, newest first, for `workflows.io.scenes.mosaic`. `covered_share` says how much of the area
         they cover.
     """
     chosen: list[pystac.Item] = []

@@ -3,8 +3,8 @@
 In: 8-bit display pixels as read, and what the file itself masks. Out: which pixels count as looked at. A pixel counts
 only if no band that the weights need is masked there and it does not lie in a void. Mosaics have black or white
 collars, sparse files black blocks, and most of them state no nodata. A void is a solid square of `BLACK_M` in which
-every pixel is masked, black, or in some band 0 or nodata; or one of `WHITE_M` in which every pixel is masked
-or white. Smaller dark or white things are ground: water, shadows, and the overexposed roofs of data centers.
+every pixel is masked, black, or without data in one and the same band; or one of `WHITE_M` in which every pixel is
+masked or white. Smaller dark or white things are ground: water, shadows, and the overexposed roofs of data centers.
 
 A square of a fixed side is a local rule: the answer for a pixel depends on its surroundings and not on the window that
 is read, so results stay independent of the tiling.
@@ -29,7 +29,7 @@ DARKEST, BRIGHTEST = 3, 252
 inside a collar. Own choice."""
 
 Raw = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Pixels (band, y, x) uint8; masked (y, x) bool; empty (y, x) uint8: number of bands with their nodata value."""
+"""Pixels (band, y, x) uint8; masked (y, x) bool; empty (band, y, x) bool: where a band may hold no data."""
 
 
 Reader = Callable[[int, int, int, int], Raw]
@@ -55,34 +55,36 @@ def looked_at(
         Pixels (band, y, x) uint8, zero where not looked at; (y, x) bool.
     """
     pixels, masked, empty = read(*window)
-    masked = masked | (empty == len(pixels))  # nodata in one band only may be a dark or a saturated colour
     y0, x0, y1, x1 = window
     hidden = masked.copy()
-    for shade, side_m in ((_black, BLACK_M), (_white, WHITE_M)):
+    for shades, side_m in ((_black, BLACK_M), (_white, WHITE_M)):
         side = void_px(side_m, gsd_m)
-        found = shade(pixels, empty) & ~masked
-        if not found.any():
+        found = [shade & ~masked for shade in shades(pixels, empty)]
+        if not any(f.any() for f in found):
             continue
-        edge = found | masked
+        edge = np.logical_or.reduce([masked, *found])
         # a square that reaches beyond the window crosses its edge
         if edge[[0, -1]].any() or edge[:, [0, -1]].any():
             around, off, without = (beyond or read)(y0 - side + 1, x0 - side + 1, y1 + side - 1, x1 + side - 1)
-            off = off | (without == len(around)) | shade(around, without)
             inner = slice(side - 1, 1 - side)
-            hidden |= solid(off, side)[inner, inner]
+            for shade in shades(around, without):
+                hidden |= solid(off | shade, side)[inner, inner]
         else:
-            hidden |= solid(edge, side)
+            for shade in found:
+                hidden |= solid(masked | shade, side)
     pixels[:, hidden] = 0
     return pixels, ~hidden
 
 
-def _black(pixels: np.ndarray, empty: np.ndarray) -> np.ndarray:
-    # a band that is 0 throughout a square was not written there
-    return np.asarray((empty > 0) | (pixels == 0).any(0) | (pixels <= DARKEST).all(0))
+def _black(pixels: np.ndarray, empty: np.ndarray) -> list[np.ndarray]:
+    """Return, for each band that may hold no data somewhere, where it holds none or the pixel is black."""
+    black = np.asarray((pixels <= DARKEST).all(0))
+    # band by band: zeros of different bands side by side are colours, one band without data throughout is a void
+    return [black | band for band in empty if band.any()] or [black]
 
 
-def _white(pixels: np.ndarray, empty: np.ndarray) -> np.ndarray:
-    return np.asarray((pixels >= BRIGHTEST).all(0))
+def _white(pixels: np.ndarray, empty: np.ndarray) -> list[np.ndarray]:
+    return [np.asarray((pixels >= BRIGHTEST).all(0))]
 
 
 def solid(mask: np.ndarray, side: int) -> np.ndarray:

@@ -6,13 +6,15 @@ tagged alpha is a mask only if it holds one: near-infrared is often tagged alpha
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import rasterio
-from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.enums import ColorInterp, Interleaving, MaskFlags
+from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 _ALIASES = {
@@ -36,6 +38,7 @@ class Marks:
         measured_alpha: whether a band is tagged alpha but holds measured values.
         mask: whether it has an internal mask or a .msk file.
         nodata: nodata value of each band that is read, None where there is none.
+        separate: whether bands are stored apart, so that blocks of one of them may not have been written.
     """
 
     valid: int
@@ -43,6 +46,7 @@ class Marks:
     measured_alpha: bool
     mask: bool
     nodata: tuple[float | None, ...]
+    separate: bool
 
 
 def names_of(source: rasterio.DatasetReader) -> list[str]:
@@ -68,7 +72,8 @@ def marks_of(source: rasterio.DatasetReader, names: Sequence[str], indexes: Sequ
     flags = source.mask_flag_enums[indexes[0] - 1]
     own = MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags and MaskFlags.nodata not in flags
     nodata = tuple(_in_range(source.nodatavals[i - 1], source.dtypes[i - 1]) for i in indexes)
-    return Marks(valid, 0 if measured else tagged, measured, own, nodata)
+    separate = len(indexes) > 1 and source.interleaving == Interleaving.band
+    return Marks(valid, 0 if measured else tagged, measured, own, nodata, separate)
 
 
 def hint(source: rasterio.DatasetReader, name: str) -> str:
@@ -106,7 +111,10 @@ def _is_picture(source: rasterio.DatasetReader, band: int) -> bool:
     for y in np.linspace(0, max(source.height - _SAMPLE_PX, 0), _SAMPLES).astype(int):
         for x in np.linspace(0, max(source.width - _SAMPLE_PX, 0), _SAMPLES).astype(int):
             size = (min(_SAMPLE_PX, source.width), min(_SAMPLE_PX, source.height))
-            seen.append(source.read(band, window=Window(int(x), int(y), *size)).ravel())
+            with contextlib.suppress(RasterioError):  # a damaged block; its reads fail by name
+                seen.append(source.read(band, window=Window(int(x), int(y), *size)).ravel())
+    if not seen:
+        return False
     values = np.concatenate(seen)
     full = np.iinfo(values.dtype).max if np.issubdtype(values.dtype, np.integer) else values.max()
     between = values[(values > 0) & (values < full)]

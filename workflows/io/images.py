@@ -106,12 +106,12 @@ class Image:
             return self.raster.read(y0, x0, y1, x1)
         except (RasterioError, OSError):
             pixels = np.zeros((len(self.raster.indexes), y1 - y0, x1 - x0), np.uint8)
-            masked, empty = np.ones((y1 - y0, x1 - x0), bool), np.zeros((y1 - y0, x1 - x0), np.uint8)
+            masked, empty = np.ones((y1 - y0, x1 - x0), bool), np.zeros(pixels.shape, bool)
             for a0, b0, a1, b1 in _pieces((y0 // 64 * 64, x0 // 64 * 64, y1, x1), 64):
                 a0, b0 = max(a0, y0), max(b0, x0)
                 piece = (slice(a0 - y0, a1 - y0), slice(b0 - x0, b1 - x0))
                 with contextlib.suppress(RasterioError, OSError):
-                    pixels[:, *piece], masked[piece], empty[piece] = self.raster.read(a0, b0, a1, b1)
+                    pixels[:, *piece], masked[piece], empty[:, *piece] = self.raster.read(a0, b0, a1, b1)
             return pixels, masked, empty
 
 
@@ -140,22 +140,22 @@ def open_image(path: Path, card: ModelCard, *, gsd_m: float | None = None, requi
             own, gsd = place.gsd_m, working_gsd(place, card, f"image {path.name}")
             box = place.lattice(gsd)
             shape = int(box.shape[0]), int(box.shape[1])
+        check_complete(source, path)
         marks = bands.marks_of(source, bands.names_of(source), indexes)
         raster = Raster(
             str(path.resolve()), source.driver, indexes, marks, (source.height, source.width), box, shape, place,
             coarser=own < gsd,
         )  # fmt: skip
-        if marks.measured_alpha and not raster.native and box is not None:
+        if marks.measured_alpha and not raster.native:
             raise ModelContractError(
                 f"image {path.name}: a band is tagged alpha but holds measured values, so it cannot be warped; say "
                 f"so: rio edit-info {path.name} --colorinterp {bands.without_alpha(source)}"
             )
-        if marks.alpha and marks.mask and not raster.native and box is not None:
+        if marks.alpha and marks.mask and not raster.native:
             raise ModelContractError(
                 f"image {path.name}: it has an alpha band and a mask, of which only one can be warped; warp it first: "
-                f"rio warp {path.name} warped.tif --dst-crs {box.crs}"
+                f"rio warp {path.name} warped.tif --dst-crs {box.crs if box is not None else 'EPSG:…'}"
             )
-        check_complete(source, path)
     return Image(path.resolve(), raster, gsd, own)
 
 

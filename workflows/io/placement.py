@@ -40,7 +40,7 @@ class Placement:
         width, height: pixels.
         changed: whether crs or transform differ from those that GDAL takes from the file.
         gsd_m: metres per pixel on the ground, in the middle.
-        gsd_range_m: smallest and largest in the middle and the corners.
+        gsd_range_m: shortest and longest side of a pixel in the middle and the corners, on the ground.
         metric: whether a metre of the map is a metre on the ground within 1%, and pixels are square and not rotated.
     """
 
@@ -52,11 +52,6 @@ class Placement:
     gsd_m: float
     gsd_range_m: tuple[float, float]
     metric: bool
-
-    @property
-    def upright(self) -> bool:
-        """Whether rows run south and columns east."""
-        return self.transform.e < 0 < self.transform.a
 
     def lattice(self, gsd_m: float) -> GeoBox:
         """Return a north-up lattice over the raster.
@@ -243,12 +238,12 @@ def _measured(crs: str, transform: Affine, source: rasterio.DatasetReader, name:
     if not (dx > 0 and dy > 0):
         raise GridError(f"image {name}: its georeference is not on Earth; check its CRS {_short(source.crs)}")
     middle = math.sqrt(dx * dy)  # geometric mean of the two sides
-    sizes = [math.sqrt(x * y) for x, y in gsd if x > 0 and y > 0]
+    sides = [side for pair in gsd if min(pair) > 0 for side in pair]
     a = transform
     square = abs(dx / dy - 1) < 0.01 and a.b == 0 and a.d == 0
     metric = square and CRS.from_user_input(crs).is_projected and abs(middle / abs(a.a) - 1) < 0.01
     changed = crs != str(source.crs) or transform != source.transform
-    return Placement(crs, transform, width, height, changed, middle, (min(sizes), max(sizes)), bool(metric))
+    return Placement(crs, transform, width, height, changed, middle, (min(sides), max(sides)), bool(metric))
 
 
 def _lonlat(crs: str, points: list[tuple[float, float]]) -> np.ndarray:

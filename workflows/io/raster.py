@@ -24,6 +24,7 @@ from overwatt.workflows.io.bands import OPAQUE, Marks
 from overwatt.workflows.io.placement import Placement
 from overwatt.workflows.io.raster_checks import quiet
 
+_ANY_METRES = "EPSG:32631"
 _NO_VALUE = 256  # outside of uint8: switches the nodata value of a file off, so that its mask counts
 
 
@@ -89,24 +90,19 @@ class Raster:
         ny, nx = self.shape
         pixels = np.zeros((len(self.indexes), y1 - y0, x1 - x0), np.uint8)
         masked = np.ones((y1 - y0, x1 - x0), bool)
-        empty = np.zeros((y1 - y0, x1 - x0), np.uint8)
+        empty = np.zeros(pixels.shape, bool)
         a0, b0, a1, b1 = max(y0, 0), max(x0, 0), min(y1, ny), min(x1, nx)
         if a0 < a1 and b0 < b1:
             inner = (slice(a0 - y0, a1 - y0), slice(b0 - x0, b1 - x0))
-            pixels[:, *inner], masked[inner], empty[inner] = self._inside(dataset, a0, b0, a1, b1)
+            pixels[:, *inner], masked[inner], empty[:, *inner] = self._inside(dataset, a0, b0, a1, b1)
         return pixels, masked, empty
 
     def _inside(self, dataset: rasterio.DatasetReader | WarpedVRT, y0: int, x0: int, y1: int, x1: int) -> Raw:
         window, out, marks = Window(x0, y0, x1 - x0, y1 - y0), (y1 - y0, x1 - x0), self.marks
-        if self.geobox is None and not self.native:
-            sy, sx = dataset.height / self.shape[0], dataset.width / self.shape[1]
-            window = Window(x0 * sx, y0 * sy, (x1 - x0) * sx, (y1 - y0) * sy)
-        pixels = dataset.read(
-            self.indexes, window=window, out_shape=(len(self.indexes), *out), resampling=Resampling.average
-        )
+        pixels = dataset.read(self.indexes, window=window)
 
         def mark(band: int) -> np.ndarray:
-            return dataset.read(band, window=window, out_shape=out, resampling=Resampling.nearest)
+            return dataset.read(band, window=window)
 
         masked = np.zeros(out, bool)
         if marks.valid:
@@ -116,12 +112,12 @@ class Raster:
         elif marks.alpha:
             masked |= mark(marks.alpha) < OPAQUE
         if marks.mask and not isinstance(dataset, WarpedVRT):
-            masked |= dataset.read_masks(self.indexes[0], window=window, out_shape=out) == 0
-        empty = np.zeros(out, np.uint8)
-        for values, nodata in zip(pixels, marks.nodata, strict=True):
-            if nodata is not None:
-                empty += values == nodata
-        return pixels, masked, empty
+            masked |= dataset.read_masks(self.indexes[0], window=window) == 0
+        empty = np.stack(
+            [np.zeros(out, bool) if v is None else band == v for band, v in zip(pixels, marks.nodata, strict=True)]
+        )
+        masked |= empty.all(0)  # nodata in one band only may be a dark or a saturated colour
+        return pixels, masked, empty | (pixels == 0) if marks.separate else empty
 
     def _dataset(self) -> rasterio.DatasetReader | WarpedVRT:
         if "dataset" not in self._open:
@@ -131,17 +127,24 @@ class Raster:
     def _warped(self, address: str) -> rasterio.DatasetReader | WarpedVRT:
         with quiet():
             dataset = rasterio.open(address, driver=self.driver)
-        if self.geobox is None or self.placement is None or self.native:
+        if self.native:
             return dataset
         place: dict[str, object] = {}
-        if self.placement.changed:
-            place = {"src_crs": self.placement.crs, "src_transform": self.placement.transform}
+        if self.geobox is None or self.placement is None:
+            # without a place on Earth: the file in pixels of any grid in metres, the lattice over it
+            crs, (ny, nx) = _ANY_METRES, self.shape
+            transform = Affine(dataset.width / nx, 0, 0, 0, -dataset.height / ny, 0)
+            place = {"src_crs": crs, "src_transform": Affine(1, 0, 0, 0, -1, 0)}
+        else:
+            crs, transform = str(self.geobox.crs), self.geobox.affine
+            if self.placement.changed:
+                place = {"src_crs": self.placement.crs, "src_transform": self.placement.transform}
         if self.marks.mask and any(v is not None for v in self.marks.nodata):
             place["src_nodata"] = _NO_VALUE  # else GDAL would look at the value alone
         return WarpedVRT(
             dataset,
-            crs=str(self.geobox.crs),
-            transform=self.geobox.affine,
+            crs=crs,
+            transform=transform,
             height=self.shape[0],
             width=self.shape[1],
             resampling=Resampling.average if self.coarser else Resampling.bilinear,

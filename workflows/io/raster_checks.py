@@ -33,9 +33,25 @@ def content_sha256(path: Path) -> str:
     """
     digest = _hashed(hashlib.sha256(), path)
     for beside in sidecars(path):
+        if beside.suffix == ".xml" and _facts(path, pam=True) == _facts(path, pam=False):
+            continue  # statistics that a viewer wrote there do not change what is read
         digest.update(beside.name.encode())
         _hashed(digest, beside)
     return digest.hexdigest()
+
+
+def _facts(path: Path, *, pam: bool) -> str:
+    """Return what decides how a raster is read, with or without the metadata in its .aux.xml (GDAL's PAM)."""
+    try:
+        with (
+            quiet(),
+            rasterio.Env(GDAL_PAM_ENABLED="YES" if pam else "NO"),
+            rasterio.open(path, driver=raster_driver(path), sharing=False) as s,
+        ):
+            return repr((s.crs, s.transform, s.gcps, s.rpcs, s.nodatavals, s.mask_flag_enums, s.colorinterp,
+                         s.descriptions, s.scales, s.offsets, s.units))  # fmt: skip
+    except (RasterioError, OSError):
+        return str(pam)  # cannot be told: the file counts
 
 
 def _hashed(digest: hashlib._Hash, path: Path) -> hashlib._Hash:
@@ -77,8 +93,10 @@ def open_raster(path: Path, what: str = "image") -> rasterio.DatasetReader:
     for suffix in _RASTER_SIDECARS:
         beside = path.with_name(path.name + suffix)
         if beside.is_file() and raster_driver(beside) != "GTiff":
+            helps = "without it hidden ground would count as seen: get it again"
+            helps = helps if suffix == ".msk" else "GDAL would read it instead of the image: remove it"
             raise AssetReadError(
-                f"{what} {path.name}: {beside.name} beside it is not a GeoTIFF by its first bytes; remove it", str(path)
+                f"{what} {path.name}: {beside.name} beside it is not a GeoTIFF by its first bytes; {helps}", str(path)
             )
     try:
         with quiet():

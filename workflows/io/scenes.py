@@ -74,12 +74,13 @@ class Scene:
         """
         count = sum(len(at) for at, _ in self.parts)
         pixels = np.zeros((count, y1 - y0, x1 - x0), np.uint8)
-        masked, empty = np.zeros(pixels.shape[1:], bool), np.zeros(pixels.shape[1:], np.uint8)
+        masked, empty = np.zeros(pixels.shape[1:], bool), np.zeros(pixels.shape, bool)
         for at, raster in self.parts:
             with reading(self.name, raster.address, (y0, x0, y1, x1)):
-                pixels[list(at)], off, without = raster.read_signed((y0, x0, y1, x1), addresser(self.sign))
-            masked |= off
-            empty += without
+                found, off, without = raster.read_signed((y0, x0, y1, x1), addresser(self.sign))
+            pixels[list(at)], masked = found, masked | off
+            # blocks of one file among several may not have been written
+            empty[list(at)] = without | (found == 0) if len(self.parts) > 1 else without
         return pixels, masked, empty
 
 

@@ -177,3 +177,31 @@ def test_a_mask_beside_the_image_is_opened_as_a_geotiff_only(card, tmp_path):
     (tmp_path / "a.tif.msk").write_text("<VRTDataset rasterXSize='80' rasterYSize='60'></VRTDataset>")
     with pytest.raises(AssetReadError, match=naming("a.tif", "a.tif.msk", "GeoTIFF")):
         open_image(path, card)
+
+
+def test_statistics_that_a_viewer_wrote_do_not_change_the_hash(tmp_path):
+    path = write_image(tmp_path / "a.tif", PIXELS)
+    alone = content_sha256(path)
+    beside = tmp_path / "a.tif.aux.xml"
+    band = "<PAMDataset><PAMRasterBand band='1'>{}</PAMRasterBand></PAMDataset>"
+    beside.write_text(band.format("<Metadata><MDI key='STATISTICS_MAXIMUM'>9</MDI></Metadata>"))
+    assert content_sha256(path) == alone
+    beside.write_text(band.format("<NoDataValue>7</NoDataValue>"))
+    assert content_sha256(path) != alone
+
+
+@pytest.mark.parametrize("interleave", ["band", "pixel"])
+def test_an_unwritten_block_of_one_band_is_told_where_bands_are_stored_apart(interleave, card, tmp_path):
+    pixels = PIXELS.copy()
+    pixels[2, :, :40] = 0
+    path = write_image(tmp_path / "a.tif", pixels, interleave=interleave)
+    valid = valid_of(path, card)[1]
+    assert valid[:, 40:].all()
+    assert valid[:, :40].any() == (interleave == "pixel")  # there every pixel has all bands: a lake without blue
+
+
+def test_a_damaged_image_with_an_alpha_band_is_refused_in_one_line(card, tmp_path):
+    path = write_image(tmp_path / "a.tif", np.concatenate([PIXELS, ALPHA]), names=(), photometric="RGB", alpha="yes")
+    path.write_bytes(path.read_bytes()[:-300])
+    with pytest.raises(AssetReadError, match=naming("a.tif", "truncated")):
+        open_image(path, card)

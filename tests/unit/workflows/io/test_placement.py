@@ -13,7 +13,7 @@ from pyproj import Transformer
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 
-from overwatt.aoi.errors import GridError
+from overwatt.aoi.errors import GridError, ModelContractError
 from overwatt.aoi.geodesy import outline_m2, to_lonlat
 from overwatt.models.detector.card import load_card
 from overwatt.workflows.io.images import open_image
@@ -195,3 +195,24 @@ def test_feet_are_not_metres(card, tmp_path):
     assert image.source_gsd_m == pytest.approx(2.0, rel=0.01)
     assert str(image.geobox.crs).startswith("EPSG:326")
     assert whole(image)[1].mean() > 0.9
+
+
+def test_both_sides_of_a_pixel_must_fit_the_weights(card, tmp_path):
+    path = write_image(tmp_path / "a.tif", PIXELS, transform=Affine(0.5, 0, 500_000, 0, -8, 4_984_000))
+    with pytest.raises(ModelContractError, match=naming("a.tif", "0.25-2.9")):
+        open_image(path, card)  # 2 m on average, and 8 m one way
+
+
+@pytest.mark.parametrize("gsd_m", [0.31, 0.47, 1.1])
+def test_without_a_place_a_window_is_a_piece_of_the_whole_too(gsd_m, card, tmp_path):
+    image = open_image(write_image(tmp_path / "a.tif", np.tile(PIXELS, (1, 4, 4)), crs=None), card, gsd_m=gsd_m)
+    values, valid = image.read(0, 0, *image.shape)
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        y0, x0 = (int(rng.integers(0, n - 1)) for n in image.shape)
+        y1, x1 = (int(rng.integers(a + 1, n + 1)) for a, n in zip((y0, x0), image.shape, strict=True))
+        part, ok = image.read(y0, x0, y1, x1)
+        np.testing.assert_array_equal(part, values[:, y0:y1, x0:x1])
+        np.testing.assert_array_equal(ok, valid[y0:y1, x0:x1])
+    assert valid.mean() > 0.95
+    assert values[:, valid].mean() == pytest.approx(PIXELS.mean() / 255, rel=0.03)
