@@ -105,6 +105,10 @@ def points(bend_m=0.0, crs=CRS.from_epsg(32626)):  # noqa: B008  # never changed
     return [GroundControlPoint(row=r, col=c, x=x + bend_m * (c / NX) ** 2, y=y) for r, c, x, y in found], crs
 
 
+def by_points(bend_m):
+    return lambda d: FLAT.seen(change(FLAT.stored(d / "a.tif", crs=None, transform=None), points=points(bend_m)))
+
+
 def on(crs, transform, **options):
     """A picture on another grid, stored as it is, and read."""
     return lambda d: (p := Picture(crs, transform)).seen(p.stored(d / "a.tif"), **options)
@@ -127,11 +131,6 @@ def holed(value, where, pixels=None, share=0.5, picture=FLAT, **profile):
 def turned(folder):
     mirror = UTM @ Affine(-1, 0, NX, 0, -1, NY)
     return FLAT.seen(FLAT.stored(folder / "a.tif", FLAT.pixels[:, ::-1, ::-1], transform=mirror))
-
-
-def across_180(folder):
-    picture = Picture("EPSG:4326", Affine(STEP, 0, 180 - 80 * STEP, 0, -STEP, 0.01))
-    return picture.seen(picture.stored(folder / "a.tif"))
 
 
 def picture_file(driver, suffix, read=True, **options):
@@ -300,49 +299,44 @@ def photo(folder):
 
 RGBA = np.concatenate([FLAT.pixels, ALPHA])
 CHECKS = {
-    "8-bit GeoTIFF with red, green, blue in UTM": on(UTM_26N, UTM),
-    "the same in degrees, longitudes from -180 to 180 or from 0 to 360": each(
-        on("EPSG:4326", Affine(STEP, 0, -27, 0, -STEP, 0.01)), on("EPSG:4326", Affine(STEP, 0, 333, 0, -STEP, 0.01))
+    "8-bit GeoTIFF with red, green, blue in UTM, or in degrees: -180 to 180, 0 to 360, across 180° E": each(
+        on(UTM_26N, UTM),
+        on("EPSG:4326", Affine(STEP, 0, -27, 0, -STEP, 0.01)),
+        on("EPSG:4326", Affine(STEP, 0, 333, 0, -STEP, 0.01)),
+        on("EPSG:4326", Affine(STEP, 0, 180 - 80 * STEP, 0, -STEP, 0.01)),
     ),
-    "in degrees across 180° E": across_180,
-    "in feet (State Plane), or in Web Mercator far from the equator": each(
+    "in feet (State Plane), in Web Mercator far from the equator, with a height in its CRS": each(
         on("EPSG:2283", Affine(6.56168, 0, 11_800_000, 0, -6.56168, 7_000_000)),
         on("EPSG:3857", Affine(4, 0, 0, 0, -4, 8_399_738)),  # 60 N: a metre of the map is half a metre
+        on("EPSG:32626+5773", UTM),
     ),
-    "rows that run north, columns that run west": turned,
-    "rotated or sheared grid": each(
-        on(UTM_26N, UTM @ Affine.rotation(30)),
-        on(UTM_26N, UTM @ Affine.shear(10, 0)),
+    "rows that run north, columns that run west, rotated or sheared grid": each(
+        turned, on(UTM_26N, UTM @ Affine.rotation(30)), on(UTM_26N, UTM @ Affine.shear(10, 0))
     ),
-    "CRS with a height (compound or 3D)": on("EPSG:32626+5773", UTM),
-    "ground control points on a regular grid, with their CRS": lambda d: FLAT.seen(
-        change(FLAT.stored(d / "a.tif", crs=None, transform=None), points=points())
-    ),
-    "ground control points that bend the image": lambda d: FLAT.seen(
-        change(FLAT.stored(d / "a.tif", crs=None, transform=None), points=points(80.0))
-    ),
-    "rational polynomials (RPC) only": lambda d: FLAT.seen(
-        change(FLAT.stored(d / "a.tif", crs=None, transform=None), rpc=RPC)
-    ),
-    "position without CRS": placed(None, UTM),
-    "PNG or JPEG with a world file": each(world_file("PNG", "png", "pgw"), world_file("JPEG", "jpg", "jgw")),
-    "CRS without position": placed(UTM_26N, None),
-    "no georeference, in a run": placed(None, None),
-    "no georeference, in `overwatt tiles --gsd METRES`": photo,
-    "engineering CRS (LOCAL_CS)": placed(ENGINEERING, UTM),
-    "CRS of the Moon or another body": placed(MOON, Affine(STEP, 0, 1, 0, -STEP, 1)),
-    "latitudes beyond 90°, also by exchanged axes": placed("EPSG:4326", Affine(STEP, 0, 39, 0, -STEP, 139)),
-    "PNG, JPEG 2000 that state their CRS": each(
+    "PNG or JPEG 2000 that states its CRS": each(
         picture_file("PNG", ".png", crs=UTM_26N, transform=UTM),
         picture_file("JP2OpenJPEG", ".jp2", crs=UTM_26N, transform=UTM, QUALITY=100, REVERSIBLE="YES"),
     ),
-    "bands in another order, named blue, green, red, near infrared": other_bands,
-    "palette": palette,
-    "grey image, with or without alpha": each(
-        *(lambda d, k=k: FLAT.seen(FLAT.stored(d / "a.tif", RGBA[2 : 2 + k], names=())) for k in (1, 2))
+    "ground control points on a regular grid, with their CRS": by_points(0.0),
+    "ground control points that bend the image": by_points(80.0),
+    "rational polynomials (RPC) only": lambda d: FLAT.seen(
+        change(FLAT.stored(d / "a.tif", crs=None, transform=None), rpc=RPC)
     ),
-    "bands without names and colours": lambda d: FLAT.seen(
-        FLAT.stored(d / "a.tif", names=(), photometric="MINISBLACK")
+    "position without CRS, also a PNG or JPEG with a world file": each(
+        placed(None, UTM), world_file("PNG", "png", "pgw"), world_file("JPEG", "jpg", "jgw")
+    ),
+    "CRS without position, or no georeference, in a run": each(placed(UTM_26N, None), placed(None, None)),
+    "no georeference, in `overwatt tiles --gsd METRES`": photo,
+    "engineering CRS, CRS of another body, latitudes beyond 90° (also by exchanged axes)": each(
+        placed(ENGINEERING, UTM),
+        placed(MOON, Affine(STEP, 0, 1, 0, -STEP, 1)),
+        placed("EPSG:4326", Affine(STEP, 0, 39, 0, -STEP, 139)),
+    ),
+    "bands in another order, named blue, green, red, near infrared": other_bands,
+    "palette, grey image, bands without names and colours": each(
+        palette,
+        *(lambda d, k=k: FLAT.seen(FLAT.stored(d / "a.tif", RGBA[2 : 2 + k], names=())) for k in (1, 2)),
+        lambda d: FLAT.seen(FLAT.stored(d / "a.tif", names=(), photometric="MINISBLACK")),
     ),
     "16-bit or float pixels": each(
         *(
@@ -350,35 +344,30 @@ CHECKS = {
             for t in ("uint16", "int16", "float32")
         )
     ),
-    "transparent ground (alpha below 128), also where the image must be warped": each(
-        with_alpha(ALPHA), in_degrees(ALPHA)
+    "transparent ground (alpha below 128), internal mask, .msk file, nodata value in all bands": each(
+        with_alpha(ALPHA), in_degrees(ALPHA), masked(True), masked(False), holed(7, WEST, nodata=7)
     ),
+    ".msk file that is no GeoTIFF": not_a_mask,
     "near infrared tagged as alpha, on its own pixels": with_alpha(NIR),
     "near infrared tagged as alpha, where the image must be warped": in_degrees(NIR),
     "alpha and a mask, where the image must be warped": in_degrees(ALPHA, WEST),
-    "internal mask, or .msk file beside the image": each(masked(True), masked(False)),
-    ".msk file that is no GeoTIFF": not_a_mask,
-    "nodata value in all bands": holed(7, WEST, nodata=7),
-    "nodata value in single pixels of one band": scattered_nodata,
-    "black collar without nodata, also with the noise of JPEG (0 to 3)": each(
-        holed(0, WEST), holed(np.random.default_rng(1).integers(0, 4, (3, NY, NX)), WEST)
+    "black collar without nodata (0 to 3), blocks that were not written, one band that is 0: from 32 m by 32 m": each(
+        holed(0, WEST), holed(np.random.default_rng(1).integers(0, 4, (3, NY, NX)), WEST), sparse, blue_block
     ),
-    "blocks that were not written (sparse file)": sparse,
-    "one band that is 0 over 32 m by 32 m or more": blue_block,
-    "dark ground under 32 m by 32 m": small_dark,
-    "white collar of 256 m by 256 m or more": holed(255, FAR_WEST, picture=WIDE),
-    "white void under 256 m by 256 m": overexposed,
-    "image clipped to one overexposed roof of 256 m or more": clipped_to_a_roof,
+    "smaller dark ground, nodata in single pixels of one band": each(small_dark, scattered_nodata),
+    "white collar without nodata from 256 m by 256 m": holed(255, FAR_WEST, picture=WIDE),
+    "smaller white void": overexposed,
     "pixels of 0.1 to 0.5 m": fine,
     "pixels above 4 m or below 0.1 m": each(
         *(placed(UTM_26N, Affine(m, 0, 500_000, 0, -m, 4_984_000)) for m in (4.6, 0.09))
     ),
-    "truncated file": truncated,
-    "file with a damaged block": damaged,
-    "nothing but nodata, black or white": each(
+    "nothing but nodata, black or white, also one overexposed roof from 256 m by 256 m": each(
         lambda d: FLAT.seen(FLAT.stored(d / "a.tif", FLAT.pixels * 0)),
         lambda d: FLAT.seen(FLAT.stored(d / "a.tif", FLAT.pixels * 0 + 9, nodata=9)),
+        clipped_to_a_roof,
     ),
+    "truncated file": truncated,
+    "file with a damaged block": damaged,
     "VRT, HDF, netCDF, ECW, ENVI and other formats": each(
         *map(other_format, (b"<VRTDataset rasterXSize='9'/>", b"\x89HDF\r\n\x1a\n", b"CDF\x01", b"ENVI\n"))
     ),

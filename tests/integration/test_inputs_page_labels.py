@@ -78,12 +78,9 @@ def annotations(*fields):
     return {"annotations": [{"id": k, **TYPES, **f} for k, f in enumerate(fields)]}
 
 
-def kml_file(name="a.kml"):
-    def check(folder):
-        return labelled(LabelFile(kml(folder / name, data_center=[WHOLE[0]], unknown=[WHOLE[1]])),
-                        classes=["data_center", "unknown"])  # fmt: skip
-
-    return check
+def kml_file(folder):
+    path = kml(folder / "a.kml", data_center=WHOLE[:1], unknown=WHOLE[1:])
+    return labelled(LabelFile(path), classes=["data_center", "unknown"])
 
 
 def folders_mapped(folder):
@@ -149,61 +146,59 @@ NULLS = {
 TWO_IMAGES = [{"id": 1, "file_name": "small.tif"}, {"id": 2, "file_name": "other.tif"}]
 HALL = on_map(CORNERS)
 CHECKS = {
-    "polygons in GeoJSON, GeoPackage, GeoParquet with a property class": each(
-        *(lambda d, n=n: labelled(vector(d / n)) for n in ("a.geojson", "a.gpkg", "a.parquet"))
+    "polygons in GeoJSON, GeoPackage, GeoParquet with a property class, also in a GeometryCollection": each(
+        *(lambda d, n=n: labelled(vector(d / n)) for n in ("a.geojson", "a.gpkg", "a.parquet")),
+        with_shapes(
+            shapely.GeometryCollection([on_map([50, 40, 70, 40, 70, 50, 50, 50]), HALL.centroid]), bounds=WHOLE
+        ),
     ),
-    "KML whose folders are named by classes": kml_file(),
-    "COCO with polygons or boxes in pixels of the image": changed_coco(**BOTH),
-    "COCO with null bbox, area, segmentation, licence, width": changed_coco(**NULLS),
-    "COCO with ids as text in one list and as numbers in the other": changed_coco(
-        images=[{"id": "1", "file_name": "small.tif"}], categories=[{"id": "7", "name": "data_center"}], **BOTH
+    "several layers, folders of KML: named by classes, or with one class for all (FILE=CLASS)": each(
+        kml_file, folders_mapped
     ),
-    "COCO file names with folders of another machine, or as URL": each(
+    "COCO with polygons or boxes; null fields; ids as text and as numbers; file names of another machine": each(
+        changed_coco(**BOTH),
+        changed_coco(**NULLS),
+        changed_coco(
+            images=[{"id": "1", "file_name": "small.tif"}], categories=[{"id": "7", "name": "data_center"}], **BOTH
+        ),
         *(
             changed_coco(images=[{"id": 1, "file_name": n}])
             for n in ("C:\\photos\\small.tif", "file:///a%20b/small.tif")
-        )
+        ),
     ),
-    "several layers or folders, with one class for all (FILE=CLASS)": folders_mapped,
-    "several layers, one of them chosen (FILE:LAYER=CLASS)": folder_chosen,
-    "a GeometryCollection with a polygon, as repair tools write": with_shapes(
-        shapely.GeometryCollection([on_map([50, 40, 70, 40, 70, 50, 50, 50]), HALL.centroid]), bounds=WHOLE
+    "one of several layers chosen (FILE:LAYER=CLASS)": folder_chosen,
+    "a label without class, a point or line, a box without area, a label outside every image, beside others": each(
+        with_shapes(HALL, classes=["data_center", None]),
+        with_shapes(HALL.centroid, HALL.exterior),
+        changed_coco(WHOLE[:1], **annotations({"segmentation": [CORNERS]}, {"bbox": [50, 40, 0, 10]})),
+        one_outside,
     ),
-    "file or layer without class": each(
+    "a label without geometry, or an empty one": each(
+        with_shapes(None),
+        with_shapes(shapely.Polygon()),
+        changed_coco(WHOLE[:1], **annotations({"segmentation": [CORNERS]}, {})),
+    ),
+    "file or layer without class, a class that is not known": each(
         lambda d: labelled(LabelFile(kml(d / "a.kml", **BOXES))),
-        lambda d: labelled(vector(d / "a.geojson", classes=(None, None))),
-    ),
-    "a class that is not known": lambda d: labelled(vector(d / "a.geojson", classes=("data_center", "colo"))),
-    "a label without class beside others": with_shapes(HALL, classes=["data_center", None]),
-    "points and lines beside polygons": with_shapes(HALL.centroid, HALL.exterior),
-    "a label without geometry, or an empty one": each(with_shapes(None), with_shapes(shapely.Polygon())),
-    "a COCO annotation without outline and box": changed_coco(
-        WHOLE[:1], **annotations({"segmentation": [CORNERS]}, {})
-    ),
-    "a COCO box without area": changed_coco(
-        WHOLE[:1], **annotations({"segmentation": [CORNERS]}, {"bbox": [50, 40, 0, 10]})
+        lambda d: labelled(vector(d / "a.geojson", classes=("data_center", "colo"))),
     ),
     "COCO of several images, not all of them given": changed_coco(WHOLE, images=TWO_IMAGES),
-    "COCO annotation of an image that the file does not list": changed_coco(
-        **{"annotations": [{"id": 1, "image_id": 9, "category_id": 7, "bbox": [50, 40, 20, 10]}]}
-    ),
-    "COCO of other images, or of another size": each(
+    "COCO of other images, of another size, or with an annotation of an image that it does not list": each(
         changed_coco(images=[{"id": 1, "file_name": "smal.tif"}]),
         changed_coco(images=[{"id": 1, "file_name": "small.tif", "width": 45, "height": 35}]),
+        changed_coco(annotations=[{"id": 1, "image_id": 9, "category_id": 7, "bbox": [50, 40, 20, 10]}]),
     ),
-    "run-length masks (RLE)": changed_coco(**annotations({"segmentation": {"counts": "a", "size": [9, 9]}})),
-    "list of COCO results": results,
+    "run-length masks (RLE), list of COCO results": each(
+        changed_coco(**annotations({"segmentation": {"counts": "a", "size": [9, 9]}})), results
+    ),
     "COCO with an empty list of annotations": lambda d: tiles(coco(d / "a.json", annotations=[])),
     "file that says that it is not complete": each(
         json_changed(exceededTransferLimit=True),
         json_changed(numberMatched=900),
         json_changed(links=[{"rel": "next", "href": "x"}]),
     ),
-    "truncated GeoJSON": cut_short,
-    "GeoPackage without CRS": without_crs,
-    "Shapefile": shapefile,
-    "some labels outside every image": one_outside,
-    "all labels outside every image: axes swapped, longitudes of 0 to 360, pixels": each(
+    "truncated GeoJSON, GeoPackage without CRS, Shapefile": each(cut_short, without_crs, shapefile),
+    "no label on any image: axes swapped, longitudes of 0 to 360, pixels": each(
         moved(lambda xy: xy[:, ::-1]), moved(lambda xy: xy + [360, 0]), moved(lambda xy: xy - xy.min(0) + [10, 12])
     ),
 }

@@ -121,11 +121,11 @@ def parquet_ids(folder):
     return table(folder / "r.parquet", columns={"declared_id": [str(LONG), "2"]})
 
 
-def cells(name, *values):
+def cells(*values):
     """Geometries as text in a CSV."""
 
     def check(folder):
-        pd.DataFrame({"id": range(len(values)), name: values}).to_csv(folder / "r.csv", index=False)
+        pd.DataFrame({"id": range(len(values)), "geom": values}).to_csv(folder / "r.csv", index=False)
         return table(folder / "r.csv", rows=len(values))
 
     return check
@@ -187,61 +187,54 @@ def odd_file(name, head):
     return lambda d: ((d / name).write_bytes(head), table(d / name))[1]
 
 
-PARTS = {
-    "exceededTransferLimit of ArcGIS": features({"id": "a"}, exceededTransferLimit=True),
-    "remark of Overpass about a time-out or an error": REMARK,
-    "numberMatched, totalFeatures or another total above the number of rows": features({"id": "a"}, numberMatched=1853),
-    "link to a next page, without a total": features({"id": "a"}, links=[{"rel": "next", "href": "x"}]),
-}
+PARTS = (
+    features({"id": "a"}, exceededTransferLimit=True), features({"id": "a"}, numberMatched=1853),
+    features({"id": "a"}, links=[{"rel": "next", "href": "x"}]), REMARK,
+)  # fmt: skip
 CHECKS = {
-    "CSV with commas, semicolons, tabs or bars; line ends of Windows, Unix, Mac": each(
-        *(csv(separator=s, end=e) for s in ",;\t|" for e in ("\n", "\r\n", "\r"))
-    ),
-    "UTF-8 with or without byte-order mark, UTF-16, code pages of Windows": each(
+    "CSV with commas, semicolons, tabs or bars; line ends of Windows, Unix, Mac; UTF-8, UTF-16, code pages": each(
+        *(csv(separator=s, end=e) for s in ",;\t|" for e in ("\n", "\r\n", "\r")),
         *(text("name;lon;lat\nZürich Süd – Größe;-77.46012;39.02012\n", rows=1, encoding=e,
                columns={"name": ["Zürich Süd – Größe"]})
-          for e in ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "cp1252"))
+          for e in ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "cp1252")),
     ),
-    "line `sep=;`, title and comment lines before the header": each(
-        csv(";", before="sep=;\n"), csv(before="List of permits\n\n"), csv(before="# Source: A, B\n")
+    "line `sep=;`, title and comment lines; line breaks and commas in header cells; decimal commas, thousands": each(
+        csv(";", before="sep=;\n"), csv(before="List of permits\n\n"), csv(before="# Source: A, B\n"),
+        text('"id\n(own, local)","Longitude",lat\n"a,\nb",-77.46012,39.02012\n', rows=1),
+        text("id;lon;lat;it_mw\na;-77,46012;39,02012;1.234,5\nb;-77,47012;39,03012;51,5\n",
+             columns={"it_mw": [1234.5, 51.5]}),
     ),
     "line of two or more cells before the header": csv(before="By county, 2026\n"),
-    "line breaks and commas in header cells and cells": text(
-        '"id\n(own, local)","Longitude",lat\n"a,\nb",-77.46012,39.02012\n', rows=1
-    ),
-    "decimal commas, thousands": text(
-        "id;lon;lat;it_mw\na;-77,46012;39,02012;1.234,5\nb;-77,47012;39,03012;51,5\n", columns={"it_mw": [1234.5, 51.5]}
-    ),
     "a line with more or fewer fields than the header, or a broken quote": each(
         kept("c,-77.48"), kept("c,-77.48,39,1,9"), kept('c,"-77.48,39,1')
     ),
-    "CSV that ends within a row": text("id,lon,lat\na,-77.46012,39.02012\nb,-77.4", rows=1),
-    "two columns that differ by case or blanks": each(
+    "CSV that ends within a row, JSON cut short": each(
+        text("id,lon,lat\na,-77.46012,39.02012\nb,-77.4", rows=1), text(json.dumps(AB)[:-9], "r.geojson"),
+        text(json.dumps({"elements": [NODE]})[:-9], "r.json"),
+    ),
+    "two columns that differ by case or blanks, lat and latitude with different values": each(
         text("id,lon,lat,it_mw,IT_MW\na,-77.46012,39.02012,3,300\n", rows=1),
         text("id,lon,lat,it mw,itmw\na,-77.46012,39.02012,3,300\n", rows=1),
         text(features({"id": "a", "it_mw": 3, "IT_MW": 300}), "r.geojson", rows=1),
+        text("id,lon,lat,latitude\na,-77.46012,39.02012,3\n", rows=1),
     ),
-    "lat and latitude with different values": text("id,lon,lat,latitude\na,-77.46012,39.02012,3\n", rows=1),
-    "GeoJSON, GeoPackage, GeoParquet, with their CRS": each(
-        vector("r.geojson"), vector("r.gpkg", 32618), vector("r.parquet", 3857)
-    ),
-    "one feature per line, a list of features, Esri JSON": each(
+    "GeoJSON, GeoPackage, GeoParquet in any CRS that they state; one feature per line; Esri JSON": each(
+        vector("r.geojson"), vector("r.gpkg", 32618), vector("r.parquet", 3857),
         text("\n".join(map(json.dumps, AB["features"])), "r.geojsonl", columns={"declared_id": ["a", "b"]}),
         text(AB["features"], "r.json", columns={"declared_id": ["a", "b"]}), text(ESRI, "r.json"),
     ),
-    "Parquet with GeoArrow, or WKB without metadata": each(*map(arrow, ("geoarrow", "WKB", "plain WKB"))),
-    "CSV with WKT, EWKT, WKB in hexadecimal, GeoJSON": each(
-        cells("geom", POINTS[0].wkt, f"SRID=4326;{POINTS[1].wkt}"),
-        cells("geom", POINTS[0].wkb_hex, json.dumps(shapely.geometry.mapping(POINTS[1]))),
+    "Parquet with GeoArrow or plain WKB; CSV with WKT, EWKT, WKB in hexadecimal, GeoJSON": each(
+        *map(arrow, ("geoarrow", "WKB", "plain WKB")), cells(POINTS[0].wkt, f"SRID=4326;{POINTS[1].wkt}"),
+        cells(POINTS[0].wkb_hex, json.dumps(shapely.geometry.mapping(POINTS[1]))),
     ),
-    "several layers of a GeoPackage": layers,
-    "folders of KML, also in folders": each(
-        text(FOLDERS, "r.kml", columns={"status": ["operational", "planned"]}),
+    "several layers of a GeoPackage, folders of KML, also in folders": each(
+        layers, text(FOLDERS, "r.kml", columns={"status": ["operational", "planned"]}),
         text(KML.format(kml_folder("A", placemark("Ash"), kml_folder("B", placemark("Beech")))), "r.kml"),
     ),
-    "layer without geometries beside others": layer_without_places,
-    "network link of KML beside places": text(
-        KML.format("<NetworkLink><Link><href>x.kml</href></Link></NetworkLink>" + placemark("Ash")), "r.kml", rows=1
+    "layer without geometries, or network link of KML, beside places": each(
+        layer_without_places,
+        text(KML.format("<NetworkLink><Link><href>x.kml</href></Link></NetworkLink>" + placemark("Ash")), "r.kml",
+             rows=1),
     ),
     "KML with a network link only": text(KML.format("<NetworkLink/>"), "r.kml"),
     "ids of 18 and more digits beside an empty id, leading zeros": each(
@@ -249,24 +242,23 @@ CHECKS = {
         text("id,lon,lat\n0042,-77.46012,39.02012\n7,-77.47012,39.03012\n", columns={"declared_id": ["0042", "7"]}),
     ),
     "an id that comes twice": kept("a,-77.47012,39.03012,7"),
-    "degrees, minutes, seconds with N, S, E, W": text(
-        "id\tlon\tlat\na\t77°27'36.43\"W\t39°1'12.43\"N\nb\tW 77 28 12.43\tN 39 01 48.43\n"
+    "degrees, minutes, seconds with N, S, E, W; longitudes of 0 to 360": each(
+        text("id\tlon\tlat\na\t77°27'36.43\"W\t39°1'12.43\"N\nb\tW 77 28 12.43\tN 39 01 48.43\n"),
+        text("id,lon,lat\na,282.53988,39.02012\nb,282.52988,39.03012\n"),
     ),
-    "degrees, minutes, seconds without letter or sign, or with O": each(
-        kept("c,77°27'36\",39.02,1"), kept("c,77.46 O,39.02,1")
+    "degrees, minutes, seconds without letter or sign, or with O; a geometry in another SRID": each(
+        kept("c,77°27'36\",39.02,1"), kept("c,77.46 O,39.02,1"),
+        text(f"id,geom\na,{POINTS[0].wkt}\nb,SRID=32618;POINT(1 2)\n", rows=1),
     ),
-    "longitudes of 0 to 360": text("id,lon,lat\na,282.53988,39.02012\nb,282.52988,39.03012\n"),
+    "no coordinates, null geometry, 0, 0, or longitude and latitude swapped out of their range": each(
+        kept("c,,,1"), kept("c,0,0,1"), drawn(None), kept("c,39.02,-120,1")
+    ),
+    "swapped within the range, alone; a place in the sea": each(
+        text("id,lon,lat\na,39.02012,-77.46012\n", rows=1, places=False),
+        text("id,lon,lat\na,-40.5,35.5\n", rows=1, places=False),
+    ),
     "coordinates in metres without CRS": text("id,x,y\na,285000,4322000\nb,285100,4322300\n"),
-    "geometry in another SRID than longitude and latitude": text(
-        f"id,geom\na,{POINTS[0].wkt}\nb,SRID=32618;POINT(1 2)\n", rows=1
-    ),
-    "no coordinates, null geometry, or 0, 0": each(kept("c,,,1"), kept("c,0,0,1"), drawn(None)),
-    "latitude out of range, longitude and latitude swapped": kept("c,39.02,-120,1"),
-    "swapped within the range, alone": text("id,lon,lat\na,39.02012,-77.46012\n", rows=1, places=False),
-    "a place in the sea": text("id,lon,lat\na,-40.5,35.5\n", rows=1, places=False),
-    "MultiPoint within 1.5 km, closed line": drawn(
-        NEAR, shapely.LineString(OUTLINE.exterior.coords), rows=2
-    ),
+    "MultiPoint within 1.5 km, closed line": drawn(NEAR, shapely.LineString(OUTLINE.exterior.coords), rows=2),
     "MultiPoint over more than 1.5 km, open line": each(drawn(FAR), drawn(LINE)),
     "power that is no number (approx. 20-30), total rows": each(
         kept("c,-77.48,39,approx. 20-30"), kept("Total,,,11")
@@ -274,33 +266,31 @@ CHECKS = {
     "Overpass JSON: out center, out geom, out body with its nodes": each(
         text({"elements": [NODE]}, "o.json", rows=1), *map(overpass, ("geom", "body and skel", "relation, geom"))
     ),
-    "Overpass JSON of out ids or out tags, or of out skel alone": each(
+    "Overpass JSON of out ids, out tags, or out skel alone; OpenStreetMap XML": each(
         text({"elements": VERTICES}, "o.json"), text({"elements": [{"type": "way", "id": 1, "tags": TAGS}]}, "o.json"),
         text({"elements": [{"type": "way", "id": 1}]}, "o.json"),
+        text('<?xml version="1.0"?><osm version="0.6"/>', "r.osm"),
     ),
-    "OpenStreetMap XML": text('<?xml version="1.0"?><osm version="0.6"/>', "r.osm"),
-    **{name: text(content, "r.json", rows=1) for name, content in PARTS.items()},
-    "one of these four with --partial (declared.partial: true)": each(
-        *(text(content, "r.json", rows=1, partial=True) for content in PARTS.values())
+    "a page, or an answer that was cut: exceededTransferLimit, numberMatched or another total, next link, remark": each(
+        *(text(content, "r.json", rows=1) for content in PARTS)
+    ),
+    "the same with --partial (declared.partial: true)": each(
+        *(text(content, "r.json", rows=1, partial=True) for content in PARTS)
     ),
     "a page of a service that says nothing of further pages": text(features({"id": "a"}), "r.json", rows=1),
-    "JSON or GeoJSON cut short": each(
-        text(json.dumps(AB)[:-9], "r.geojson"), text(json.dumps({"elements": [NODE]})[:-9], "r.json")
+    "status words of registries: Operating, Phase 1 operational, in Betrieb, Withdrawn, Shelved - inferred 2 y": each(
+        words("operational", "Operating", "Phase 1 operational", "Expanding", "in Betrieb"),
+        words("cancelled", "Cancelled", "Withdrawn", "Blocked", "Shelved - inferred 2 y"),
     ),
-    "status: Operating, Phase 1 operational, Expanding, in Betrieb": words(
-        "operational", "Operating", "Phase 1 operational", "Expanding", "in Betrieb"
+    "status words that are not known: TBD, Status 7, decommissioning planned": words(
+        "unknown", "TBD", "Status 7", "decommissioning planned"
     ),
-    "status: Cancelled, Withdrawn, Blocked, Shelved - inferred 2 y": words(
-        "cancelled", "Cancelled", "Withdrawn", "Blocked", "Shelved - inferred 2 y"
-    ),
-    "status: TBD, Status 7, decommissioning planned": words("unknown", "TBD", "Status 7", "decommissioning planned"),
-    "Excel workbook, ZIP, gzip, PDF, also named .csv": each(
+    "Excel workbook, ZIP, gzip, PDF, also named .csv; KMZ": each(
         *(odd_file(name, head) for name in ("r.csv", "r.xlsx") for head in (b"PK\3\4", b"\xd0\xcf\x11\xe0")),
-        odd_file("r.csv", b"\x1f\x8b.."), odd_file("r.csv", b"%PDF-1.7"),
+        odd_file("r.csv", b"\x1f\x8b.."), odd_file("r.csv", b"%PDF-1.7"), odd_file("r.kmz", b"PK\3\4"),
     ),
     "web page, for example a login or error page": odd_file("r.json", b"<html><body>504</body></html>"),
     "Shapefile": odd_file("r.shp", b"\0\0\x27\x0a" + bytes(96)),
-    "KMZ": odd_file("r.kmz", b"PK\3\4"),
 }  # fmt: skip
 
 

@@ -93,27 +93,32 @@ def too_large(folder):
 
 
 AREAS = {
-    "[west, south, east, north] in degrees": inline(list(BBOX)),
-    "GeoJSON in the workflow file, or as a file": each(inline(feature(BOX)), file(features(BOX))),
-    "several features, layers of a GeoPackage or folders of KML": each(file(features(NORTH, SOUTH)), geopackage, kml),
-    "GeoPackage in UTM, GeoJSON with the old member crs": each(geopackage, old_crs),
-    "west greater than east": inline([179, -18, -179, -16], (179, -18, -179, -16)),
-    "outline that crosses 180°": inline(
-        feature(shapely.Polygon([(179, 0), (-179, 0), (-179, 1), (179, 1)])), (179, 0, -179, 1)
+    "[west, south, east, north] in degrees, GeoJSON in the workflow file or as a file": each(
+        inline(list(BBOX)), inline(feature(BOX)), file(features(BOX))
+    ),
+    "several features, layers of a GeoPackage in any CRS, folders of KML, GeoJSON with the old member crs": each(
+        file(features(NORTH, SOUTH)), geopackage, kml, old_crs
+    ),
+    "west greater than east, or an outline that crosses 180°": each(
+        inline([179, -18, -179, -16], (179, -18, -179, -16)),
+        inline(feature(shapely.Polygon([(179, 0), (-179, 0), (-179, 1), (179, 1)])), (179, 0, -179, 1)),
     ),
     "points and lines beside polygons": inline(features(BOX, POINT, BOX.exterior)),
     "points or lines only, or nothing": each(inline(features(POINT)), inline(features()), inline(features(None))),
-    "an outline that crosses itself": inline(feature(shapely.Polygon([(0, 0), (1, 1), (1, 0), (0, 1)]))),
-    "south that is not less than north, west equal to east": each(inline([0, 2, 1, 1]), inline([1, 0, 1, 1])),
-    "latitudes beyond 90°, longitudes beyond 180°": each(inline([0, 0, 1, 91]), inline([0, 0, 181, 1])),
-    "coordinates in metres, without CRS": inline(feature(shapely.box(5e5, 4e6, 5.1e5, 4.1e6))),
-    "an outline around a pole": inline(feature(shapely.Polygon([(-120, 80), (0, 80), (120, 80)]))),
-    "GeoPackage without CRS": without_crs,
-    "Shapefile, CSV, KMZ": each(*(file(b"x", n) for n in ("a.shp", "a.csv", "a.kmz"))),
-    "truncated GeoJSON": file(json.dumps(features(BOX)).encode()[:-9]),
-    "an area away from the image": away,
-    "more than 10,000,000,000 pixels": too_large,
-}
+    "an outline that crosses itself, or that goes around a pole": each(
+        inline(feature(shapely.Polygon([(0, 0), (1, 1), (1, 0), (0, 1)]))),
+        inline(feature(shapely.Polygon([(-120, 80), (0, 80), (120, 80)]))),
+    ),
+    "numbers in the wrong order, beyond 90° or 180°, or in metres without CRS": each(
+        inline([0, 2, 1, 1]), inline([1, 0, 1, 1]), inline([0, 0, 1, 91]), inline([0, 0, 181, 1]),
+        inline(feature(shapely.box(5e5, 4e6, 5.1e5, 4.1e6))),
+    ),
+    "Shapefile, CSV, KMZ, GeoPackage without CRS, truncated GeoJSON": each(
+        *(file(b"x", n) for n in ("a.shp", "a.csv", "a.kmz")), without_crs,
+        file(json.dumps(features(BOX)).encode()[:-9]),
+    ),
+    "an area away from the image, or of more than 10,000,000,000 pixels": each(away, too_large),
+}  # fmt: skip
 
 
 def setting(line, key, expected):
@@ -144,11 +149,9 @@ def paths(folder):
 
 
 WORKFLOWS = {
-    "dates without quotes, with a time, or as 20230601": each(
+    "dates without quotes, with a time, as 20230601; of a catalogue also as an interval or a list": each(
         *(setting(f"{HEAD}  date: {d}\n", "imagery.date", "2023-06-01")
-          for d in ("2023-06-01", "'2023-06-01'", "2023-06-01T10:30:00Z", "20230601"))
-    ),
-    "dates of a catalogue as a date, an interval or a list": each(
+          for d in ("2023-06-01", "'2023-06-01'", "2023-06-01T10:30:00Z", "20230601")),
         setting(STAC.format("2023-06-01"), "imagery.stac.datetime", "2023-06-01"),
         setting(STAC.format("[2023-06-01, 2023-12-31]"), "imagery.stac.datetime", "2023-06-01/2023-12-31"),
     ),
@@ -160,28 +163,30 @@ WORKFLOWS = {
         setting("name: 2024", "name", "2024"), setting("name: 1.10", "name", "1.10"), setting("name: no", "name", "no"),
         setting("name: w\ntitle: 12:30", "title", "12:30"), setting("name: 2023-06-01", "name", "2023-06-01"),
     ),
-    "a group with nothing in it": setting("name: w\nthermal:\ndeclared:", "thermal.unit", "kelvin"),
-    "byte-order mark, line ends of Windows": setting("\ufeff" + HEAD.replace("\n", "\r\n"), "name", "w"),
+    "a group with nothing in it; byte-order mark, line ends of Windows": each(
+        setting("name: w\nthermal:\ndeclared:", "thermal.unit", "kelvin"),
+        setting("\ufeff" + HEAD.replace("\n", "\r\n"), "name", "w"),
+    ),
     "~, $NAME and ${NAME} in paths; relative paths": paths,
-    "a variable that is not set": refused(HEAD.replace("a.tif", "$OVERWATT_NONE/a.tif")),
-    "a URL or a Windows drive as a path": each(
-        refused(HEAD.replace("a.tif", "https://host/a.tif")), refused(HEAD.replace("a.tif", "C:\\data\\a.tif"))
+    "a variable that is not set, a URL or a Windows drive as a path": each(
+        *(refused(HEAD.replace("a.tif", p)) for p in ("$OVERWATT_NONE/a.tif", "https://host/a.tif", "C:\\data\\a.tif"))
     ),
-    "unknown key": refused(HEAD + "prioor: 0.5\n"),
-    "a key given twice": refused(HEAD + "prior: 0.1\nprior: 0.2\n"),
-    "a decimal comma": refused(HEAD + "prior: 0,5\n"),
-    "a day that does not exist, 01.06.2023": each(
-        refused(HEAD + "  date: 2023-02-30\n"), refused(HEAD + "  date: 01.06.2023\n")
+    "unknown key, or a key given twice": each(
+        refused(HEAD + "prioor: 0.5\n"), refused(HEAD + "prior: 0.1\nprior: 0.2\n")
     ),
-    "a tab": refused(HEAD + "thermal:\n\tunit: kelvin\n"),
-    "backslashes in double quotes": refused(HEAD + 'title: "C:\\data"\n'),
+    "a decimal comma, a day that does not exist, 01.06.2023": each(
+        refused(HEAD + "prior: 0,5\n"), refused(HEAD + "  date: 2023-02-30\n"), refused(HEAD + "  date: 01.06.2023\n")
+    ),
+    "a tab, or backslashes in double quotes": each(
+        refused(HEAD + "thermal:\n\tunit: kelvin\n"), refused(HEAD + 'title: "C:\\data"\n')
+    ),
     "aliases, tags such as !!python/object": each(
         refused(HEAD + "title: &x a\nattribution: [*x]\n"), refused(HEAD + "title: !!python/object:os.system x\n")
     ),
-    "UTF-16, Latin-1": each(
-        refused(HEAD.encode("utf-16")), refused(HEAD.encode() + b"title: M\xfcnster\n")
+    "UTF-16, Latin-1, no mapping, or more than 1 MB": each(
+        refused(HEAD.encode("utf-16")), refused(HEAD.encode() + b"title: M\xfcnster\n"), refused("- a\n"),
+        refused(HEAD + "#" * 1_000_001),
     ),
-    "no mapping, or more than 1 MB": each(refused("- a\n"), refused(HEAD + "#" * 1_000_001)),
 }  # fmt: skip
 SECTIONS = {"Areas": AREAS, "Workflow files": WORKFLOWS}
 

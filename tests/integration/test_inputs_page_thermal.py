@@ -104,23 +104,22 @@ def truncated(folder):
 GCPS = [GroundControlPoint(0, 0, -77, 39), GroundControlPoint(0, 8, -76.9, 39), GroundControlPoint(6, 0, -77, 38.9)]
 STEM = "LC08_L2SP_196024_20240626_20220427_02_T1"
 CHECKS = {
-    "GeoTIFF in kelvin, or in °C with thermal.unit: celsius": each(read(KELVIN), read(CELSIUS, "celsius")),
-    "unit stated by the file (K, degC, degF), another one by thermal.unit": each(
-        read(KELVIN, "celsius", unit="K"), read(CELSIUS, unit="degC"), read(FAHRENHEIT, "celsius", unit="degF")
+    "GeoTIFF in K, °C or °F by its metadata, else in the unit of thermal.unit": each(
+        read(KELVIN), read(CELSIUS, "celsius"), read(KELVIN, "celsius", unit="K"), read(CELSIUS, unit="degC"),
+        read(FAHRENHEIT, "celsius", unit="degF"),
     ),
-    "integers with scale and offset, in the file or in the metadata of netCDF": each(
-        read(HUNDREDTHS, scale=0.01, offset=273.15), read(HUNDREDTHS, "celsius", scale=0.01),
+    "integers with scale and offset, for each band, in the file or in the metadata of netCDF": each(
+        read(HUNDREDTHS, scale=0.01, offset=273.15), read(HUNDREDTHS, "celsius", scale=0.01), two_offsets,
         read(HUNDREDTHS, tags={"scale_factor": "0.01", "add_offset": "273.15", "units": "K"}),
     ),
-    "bands with different offsets": two_offsets,
     "Landsat Collection 2 ST_B10, MODIS LST as distributed": each(
         read(LANDSAT, name=f"{STEM}_ST_B10.TIF"),
         read((KELVIN / 0.02).round().astype(np.uint16), name="MOD11A1.061_LST_Day_1km_doy2023152_aid0001.tif"),
         read(LANDSAT, "landsat_dn"),
     ),
-    "internal mask, .msk file, alpha band": each(masked(True), masked(False), with_alpha),
-    "nodata stated, NaN or infinite": each(
-        filled(-9999, nodata=-9999), filled(np.nan), filled(0, CELSIUS, "celsius", nodata=0), filled(np.inf)
+    "internal mask, .msk file, alpha band, nodata, NaN": each(
+        masked(True), masked(False), with_alpha, filled(-9999, nodata=-9999), filled(np.nan), filled(np.inf),
+        filled(0, CELSIUS, "celsius", nodata=0),
     ),
     "fill values that are not stated: 0 K, -9999, -273.15 °C, 1e36, 900 K": each(
         filled(0), filled(-9999), filled(-273.15, CELSIUS, "celsius"), filled(9.96921e36, CELSIUS, "celsius"),
@@ -128,29 +127,31 @@ CHECKS = {
     ),
     "0 °C in clouds of a summer scene, not stated": filled(0, CELSIUS, "celsius"),
     "0 °C in a winter scene": winter,
-    "°F without a unit in the file": read(FAHRENHEIT, "celsius"),
+    "°F without a unit in the file, digital numbers of an unknown product": each(
+        read(FAHRENHEIT, "celsius"), read(FAHRENHEIT), read(LANDSAT)
+    ),
     "°F of a cold day without a unit in the file": cold_fahrenheit,
-    "digital numbers of an unknown product": read(LANDSAT),
-    "a unit that is no temperature (W m-2 sr-1)": read(KELVIN, unit="W m-2 sr-1"),
-    "values that contradict the unit of the file": read(CELSIUS, unit="K"),
+    "a unit that is no temperature, values that contradict the unit of the file": each(
+        read(KELVIN, unit="W m-2 sr-1"), read(CELSIUS, unit="K")
+    ),
     "one file for each acquisition, on one grid": two_files,
     "files on different grids": lambda d: two_files(d, transform=PLACE @ Affine.translation(0.5, 0)),
     "the same acquisition twice": lambda d: two_files(d, KELVIN),
     "rows that run north, columns that run west": turned,
-    "rotated grid": read(KELVIN, transform=PLACE @ Affine.rotation(20)),
-    "ground control points only": read(KELVIN, crs="EPSG:4326", transform=None, gcps=GCPS),
-    "no CRS": read(KELVIN, crs=None),
+    "rotated grid, ground control points only, no CRS": each(
+        read(KELVIN, transform=PLACE @ Affine.rotation(20)), read(KELVIN, crs=None),
+        read(KELVIN, crs="EPSG:4326", transform=None, gcps=GCPS),
+    ),
     "file or folder name with brackets, blanks or *": each(
         found("lst [2023-06-01].tif", "lst 2.tif", ask="lst [2023-06-01].tif", wanted=["lst [2023-06-01].tif"]),
         found("day*night.tif", "day-night.tif", ask="day*night.tif", wanted=["day*night.tif"]),
     ),
     "pattern that also matches .TIF, masks, overviews, metadata or other bands": found(
         f"{STEM}_ST_B10.TIF", f"{STEM}_ST_B10.TIF.msk", f"{STEM}_QA_PIXEL.TIF", f"{STEM}_MTL.txt",
-        ask="LC08*", wanted=[f"{STEM}_ST_B10.TIF"],
+        ask="LC08*.*", wanted=[f"{STEM}_ST_B10.TIF"],
     ),
     "pattern that matches nothing": lambda d: (str(stack_files(f"{d}/*.tif")), ""),
-    "netCDF, HDF, PNG": other_format,
-    "truncated file": truncated,
+    "netCDF, HDF, PNG, truncated GeoTIFF": each(other_format, truncated),
 }  # fmt: skip
 
 
