@@ -273,6 +273,12 @@ def overexposed(folder):
     return "read", ""
 
 
+def grey_collar(folder):
+    image = open_image(FLAT.stored(folder / "a.tif", np.where(WEST, np.uint8(128), FLAT.pixels)), CARD)
+    assert image.read(0, 0, NY, NX)[1].all()
+    return "read", ""
+
+
 def clipped_to_a_roof(folder):
     picture = Picture(shape=(140, 140))
     return picture.seen(picture.stored(folder / "a.tif", np.full((3, 140, 140), 254, np.uint8)))
@@ -357,6 +363,7 @@ CHECKS = {
     "smaller dark ground, nodata in single pixels of one band": each(small_dark, scattered_nodata),
     "white collar without nodata from 256 m by 256 m": holed(255, FAR_WEST, picture=WIDE),
     "smaller white void": overexposed,
+    "collar of another colour without nodata, for example grey": grey_collar,
     "pixels of 0.1 to 0.5 m": fine,
     "pixels above 4 m or below 0.1 m": each(
         *(placed(UTM_26N, Affine(m, 0, 500_000, 0, -m, 4_984_000)) for m in (4.6, 0.09))
