@@ -3,7 +3,7 @@
 In: 8-bit display pixels as read, and what the file itself masks. Out: which pixels count as looked at. A pixel counts
 only if no band that the weights need is masked there and it does not lie in a void. Mosaics have black or white
 collars, sparse files black blocks, and most of them state no nodata. A void is a solid square of `BLACK_M` in which
-every pixel is masked, black, or without data in one and the same band; or one of `WHITE_M` in which every pixel is
+every pixel is masked, black, or 0 or nodata in one and the same band; or one of `WHITE_M` in which every pixel is
 masked or white. Smaller dark or white things are ground: water, shadows, and the overexposed roofs of data centers.
 
 A square of a fixed side is a local rule: the answer for a pixel depends on its surroundings and not on the window that
@@ -20,7 +20,7 @@ from scipy.ndimage import maximum_filter, minimum_filter
 
 BLACK_M = 32.0
 """Side of the smallest black void, m. Own choice: in 300 NAIP images at 0.6 m of shops, warehouses and car parks no
-square of 10 m is black throughout."""
+square of 10 m is black throughout, or 0 in one band."""
 WHITE_M = 256.0
 """Side of the smallest white void, m. Own choice: two of 61 pictures of known data centers hold overexposed halls,
 white over 145 m, which must not be taken for a collar."""
@@ -79,8 +79,9 @@ def looked_at(
 def _black(pixels: np.ndarray, empty: np.ndarray) -> list[np.ndarray]:
     """Return, for each band that may hold no data somewhere, where it holds none or the pixel is black."""
     black = np.asarray((pixels <= DARKEST).all(0))
-    # band by band: zeros of different bands side by side are colours, one band without data throughout is a void
-    return [black | band for band in empty if band.any()] or [black]
+    # band by band: zeros of different bands side by side are colours; a band that is 0 or nodata throughout is missing
+    missing = empty | (pixels == 0)
+    return [black | band for band in missing if band.any()] or [black]
 
 
 def _white(pixels: np.ndarray, empty: np.ndarray) -> list[np.ndarray]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import rasterio
-from rasterio.enums import ColorInterp, Interleaving, MaskFlags
+from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
@@ -38,7 +38,6 @@ class Marks:
         measured_alpha: whether a band is tagged alpha but holds measured values.
         mask: whether it has an internal mask or a .msk file.
         nodata: nodata value of each band that is read, None where there is none.
-        separate: whether bands are stored apart, so that blocks of one of them may not have been written.
     """
 
     valid: int
@@ -46,7 +45,6 @@ class Marks:
     measured_alpha: bool
     mask: bool
     nodata: tuple[float | None, ...]
-    separate: bool
 
 
 def names_of(source: rasterio.DatasetReader) -> list[str]:
@@ -72,8 +70,7 @@ def marks_of(source: rasterio.DatasetReader, names: Sequence[str], indexes: Sequ
     flags = source.mask_flag_enums[indexes[0] - 1]
     own = MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags and MaskFlags.nodata not in flags
     nodata = tuple(_in_range(source.nodatavals[i - 1], source.dtypes[i - 1]) for i in indexes)
-    separate = len(indexes) > 1 and source.interleaving == Interleaving.band
-    return Marks(valid, 0 if measured else tagged, measured, own, nodata, separate)
+    return Marks(valid, 0 if measured else tagged, measured, own, nodata)
 
 
 def hint(source: rasterio.DatasetReader, name: str) -> str:

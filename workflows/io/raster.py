@@ -117,7 +117,7 @@ class Raster:
             [np.zeros(out, bool) if v is None else band == v for band, v in zip(pixels, marks.nodata, strict=True)]
         )
         masked |= empty.all(0)  # nodata in one band only may be a dark or a saturated colour
-        return pixels, masked, empty | (pixels == 0) if marks.separate else empty
+        return pixels, masked, empty
 
     def _dataset(self) -> rasterio.DatasetReader | WarpedVRT:
         if "dataset" not in self._open:

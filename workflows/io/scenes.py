@@ -78,9 +78,7 @@ class Scene:
         for at, raster in self.parts:
             with reading(self.name, raster.address, (y0, x0, y1, x1)):
                 found, off, without = raster.read_signed((y0, x0, y1, x1), addresser(self.sign))
-            pixels[list(at)], masked = found, masked | off
-            # blocks of one file among several may not have been written
-            empty[list(at)] = without | (found == 0) if len(self.parts) > 1 else without
+            pixels[list(at)], masked, empty[list(at)] = found, masked | off, without
         return pixels, masked, empty
 
 

@@ -82,10 +82,10 @@ def test_a_colour_of_one_band_is_ground_and_a_block_without_a_band_is_not():
     pixels = PHOTO.copy()
     pixels[1:, 5:9, 5:9] = 0  # red
     pixels[0, 60:, 60:] = 0
-    valid = seen(pixels, nodata=0)
-    assert valid[:60].all()
-    assert not valid[60:, 60:].any()
-    assert seen(pixels).all()  # without a word a band may be 0: a lake without red
+    for nodata in (0, None):  # stated or not
+        valid = seen(pixels, nodata=nodata)
+        assert valid[:60].all()
+        assert not valid[60:, 60:].any()
 
 
 def test_zeros_of_different_bands_side_by_side_are_colours():
@@ -94,6 +94,7 @@ def test_zeros_of_different_bands_side_by_side_are_colours():
     for band in range(3):
         pixels[band, 50:250, 50:250][which == band] = 0
     assert seen(pixels, nodata=0).all()
+    assert seen(pixels).all()
 
 
 def test_a_strip_between_masked_ground_and_the_edge_is_void():
