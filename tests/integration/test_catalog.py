@@ -1,5 +1,6 @@
 """The search of a catalogue against a real STAC API over loopback: paging, retries, selection, signatures."""
 
+import logging
 import socket
 from datetime import UTC, datetime
 
@@ -271,6 +272,24 @@ def test_a_search_that_stops_short_of_its_own_count_is_not_the_whole(server, cou
     else:
         with pytest.raises(CatalogError, match=naming("counts 5", "gave 3")):
             search(area(), source(server))
+
+
+def test_an_item_that_is_none_is_left_out_and_named(server, caplog):
+    for name, day in (("good", 1), ("broken", 2)):
+        add(server, name, f"2023-06-0{day}T10:00:00Z")
+    server.items[1]["assets"] = "none"
+    with caplog.at_level(logging.WARNING):
+        assert [item.id for item in search(area(), source(server))] == ["good"]
+    assert "broken" in caplog.text
+    server.items.pop(0)
+    with pytest.raises(CatalogError, match=naming("'broken'", "no STAC item")):
+        search(area(), source(server))
+
+
+def test_a_number_is_a_name_too(server):
+    add(server, "i", "2023-06-01T10:00:00Z")
+    server.items[0]["id"] = 20230601
+    assert [item.id for item in search(area(), source(server))] == ["20230601"]
 
 
 def test_items_come_back_as_pystac_items(server):

@@ -9,6 +9,7 @@ not bring all items that the catalogue counts is an error, since scenes would be
 from __future__ import annotations
 
 import json
+import logging
 import re
 import warnings
 from collections.abc import Callable, Iterable
@@ -32,6 +33,8 @@ from shapely.geometry.base import BaseGeometry
 from overwatt.aoi.area import Area, from_bbox
 from overwatt.aoi.errors import CatalogError
 from overwatt.pipeline.imagery.scenes import footprint_of, time_then_id
+
+log = logging.getLogger(__name__)
 
 Sign = Literal["none", "planetary_computer"]
 
@@ -104,7 +107,7 @@ def search(area: Area, sensor: SensorSource) -> list[pystac.Item]:
                 max_items=_MAX_ITEMS,
                 **request,
             )
-            found = [pystac.Item.from_dict(d, root=client) for d in _all_pages(asked.pages_as_dicts(), str(sensor))]
+            found = _parsed(_all_pages(asked.pages_as_dicts(), str(sensor)), client, str(sensor))
     except CatalogError:
         raise
     except APIError as exc:
@@ -123,6 +126,27 @@ def search(area: Area, sensor: SensorSource) -> list[pystac.Item]:
             "check the collection, widen the dates or raise max_cloud"
         )
     return sorted(items, key=time_then_id)
+
+
+def _parsed(listed: list[dict[str, Any]], client: Client, what: str) -> list[pystac.Item]:
+    """Return items that are valid; others are named in the log.
+
+    Raises:
+        CatalogError: items are listed, and none is valid.
+    """
+    items, bad = [], []
+    for given in listed:
+        try:
+            items.append(pystac.Item.from_dict({**given, "id": str(given.get("id"))}, root=client))
+            time_then_id(items[-1])
+        except Exception as exc:  # pystac raises many types on malformed items
+            bad.append(f"item '{str(given.get('id'))[:60]}' is no STAC item ({_short(exc)})")
+            items = [i for i in items if i.id != str(given.get("id"))]
+    if bad and not items:
+        raise CatalogError(f"{what}: {bad[0]}; report it to the operator")
+    for text in bad:
+        log.warning("left out: %s", text)
+    return items
 
 
 def _all_pages(pages: Iterable[dict[str, Any]], what: str) -> list[dict[str, Any]]:
