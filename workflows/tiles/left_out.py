@@ -55,7 +55,7 @@ class Notes:
     Attributes:
         left_out: labels that are not used.
         cut_short: files that do not hold all labels, with the sign of it.
-        not_read: what else the files hold or name: tables, images that are not given.
+        not_read: what else the files hold or name: tables beside chosen layers, images that are not given.
         listed: images that a COCO file lists.
         by_image: whether some file says which images its labels were drawn on.
     """
@@ -73,7 +73,10 @@ def check_background(notes: Notes) -> None:
     Raises:
         ConfigError: a file was cut short, or a label has no place.
     """
-    advice = "so ground without a label may hold one: mend the file, or give --unlabelled ignore and no --empty"
+    advice = (
+        "so ground without a label may hold one: mend the file, name the layers that hold labels (FILE:LAYER), or give "
+        "--unlabelled ignore and no --empty"
+    )
     if notes.cut_short:
         raise ConfigError(f"{notes.cut_short[0]}, {advice}")
     lost = [k for k in notes.left_out if k.shape is None and not k.elsewhere]

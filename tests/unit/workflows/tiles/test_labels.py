@@ -4,6 +4,8 @@ import json
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
+import pyogrio
 import pytest
 import shapely
 from affine import Affine
@@ -305,6 +307,32 @@ def test_a_file_that_says_it_is_not_complete_is_noted(tmp_path, placed):
     read_labels(file, [placed], {}, notes)
     with pytest.raises(ConfigError, match=naming("a.geojson", "exceededTransferLimit", "--unlabelled ignore")):
         check_background(notes)
+
+
+def test_a_link_to_further_labels_is_no_background(tmp_path, placed):
+    path = kml(tmp_path / "a.kml", data_center=[(1, 1, 9, 9)])
+    link = "<NetworkLink><name>rest</name><Link><href>http://x/y.kml</href></Link></NetworkLink></Document>"
+    path.write_text(path.read_text().replace("</Document>", link))
+    notes = Notes()
+    read_labels(LabelFile(path), [placed], {}, notes)
+    with pytest.raises(ConfigError, match=naming("a.kml", "1 network link", "--unlabelled ignore")):
+        check_background(notes)
+
+
+def test_rows_of_tables_without_geometries_are_labels_without_a_place(tmp_path, placed):
+    file = vector(tmp_path / "a.gpkg")
+    table = pd.DataFrame({"class": ["data_center"] * 3, "wkt": ["POLYGON((1 2,1 3,2 3,1 2))"] * 3})
+    pyogrio.write_dataframe(table, file.path, layer="drawn")
+    notes = Notes()
+    assert len(read_labels(file, [placed], {}, notes)) == 2
+    assert summary(notes)["by_cause"] == {"has no geometry": 3}
+    with pytest.raises(ConfigError, match=naming("a.gpkg", "'drawn'", "3 labels have no place")):
+        check_background(notes)
+    # the user may say that a table holds no labels
+    notes = Notes()
+    read_labels(parse_label_file(f"{file.path}:a"), [placed], {}, notes)
+    check_background(notes)
+    assert summary(notes)["total"] == 0
 
 
 def test_nan_in_coco_is_refused(tmp_path, placed):
