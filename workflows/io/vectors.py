@@ -12,6 +12,7 @@ from pyproj import CRS, Transformer
 
 from overwatt.aoi.errors import RegistryError, nearest
 from overwatt.aoi.geodesy import WGS84
+from overwatt.aoi.outline import TANGLED, repaired
 from overwatt.models.evaluation.metrics import Outline
 from overwatt.pipeline.detection.footprints import merge_footprints
 from overwatt.pipeline.detection.vectorization import DetectSettings, near_void, vectorize_tile
@@ -84,7 +85,9 @@ def outlines_px(path: Path, image: Image) -> list[Outline]:
     if not frame.geometry.geom_type.isin(["Polygon", "MultiPolygon"]).all():
         found = sorted(set(frame.geometry.geom_type.fillna("no geometry")))
         raise RegistryError(f"{path.name}: labels are polygons; found {found}")
-    shapes = [shapely.make_valid(g) for g in to_pixels(frame.geometry, image)]
+    shapes = [repaired(g) for g in to_pixels(frame.geometry, image)]
+    if None in shapes:
+        raise RegistryError(f"{path.name}: label {shapes.index(None) + 1}: {TANGLED}")
     return [Outline(str(k), g) for k, g in zip(frame["class"], shapes, strict=True) if not g.is_empty]
 
 

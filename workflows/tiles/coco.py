@@ -21,6 +21,7 @@ import shapely
 
 from overwatt.aoi.errors import ConfigError, RegistryError, nearest
 from overwatt.aoi.geodesy import WGS84, pixels_to_lonlat
+from overwatt.aoi.outline import TANGLED, repaired
 from overwatt.workflows.io.images import Image
 from overwatt.workflows.tiles.left_out import WHERE, LeftOut, Notes
 from overwatt.workflows.tiles.outlines import polygons_of
@@ -111,9 +112,12 @@ def read_coco(
         if drawn is None:
             notes.left_out.append(LeftOut(where, "has neither polygon nor box"))
             continue
-        outline, place = polygons_of(drawn, where), shapely.transform(drawn, move)
+        outline = polygons_of(drawn, where)
+        if outline is None:
+            notes.left_out.append(LeftOut(where, TANGLED, shapely.transform(shapely.convex_hull(drawn), move), own))
+            continue
         if outline.is_empty:
-            notes.left_out.append(LeftOut(where, f"has no area{_size(a)}", place, own))
+            notes.left_out.append(LeftOut(where, f"has no area{_size(a)}", shapely.transform(drawn, move), own))
             continue
         rows.append(
             {
@@ -220,9 +224,12 @@ def _shape_of(annotation: dict[str, Any], where: str) -> shapely.Geometry | None
         if not flat and isinstance(flat, list):
             continue
         ring = np.reshape(_numbers(flat, where, "segmentation", lambda n: n >= 2 and n % 2 == 0), (-1, 2))
-        parts.append(shapely.make_valid(shapely.Polygon(ring) if len(ring) > 2 else shapely.MultiPoint(ring)))
+        parts.append(shapely.Polygon(ring) if len(ring) > 2 else shapely.MultiPoint(ring))
     if parts:
-        return shapely.union_all(parts)
+        valid = [repaired(p) for p in parts]
+        # what cannot be repaired, or has no area, still has a place
+        whole = any(v is None or v.is_empty for v in valid)
+        return shapely.GeometryCollection(parts) if whole else shapely.union_all(valid)
     if annotation.get("bbox") in (None, []):
         return None
     x, y, w, h = _numbers(annotation["bbox"], where, "bbox", lambda n: n == 4)

@@ -20,6 +20,7 @@ import pandas as pd
 import shapely
 
 from overwatt.aoi.errors import ConfigError, RegistryError, nearest
+from overwatt.aoi.outline import TANGLED
 from overwatt.workflows.io.images import Image
 from overwatt.workflows.io.layers import layer_names, read_layers
 from overwatt.workflows.tiles.coco import coco_content, read_coco
@@ -196,6 +197,8 @@ def _usable(shape: shapely.Geometry | None, where: str) -> tuple[str, shapely.Ge
         placed = bool(np.isfinite(shape.bounds).all())
         return f"a '{shape.geom_type}', labels are polygons", shape if placed else None
     outline = polygons_of(shape, where)
+    if outline is None:
+        return TANGLED, shapely.convex_hull(shape)
     return ("has no area", shape) if outline.is_empty else ("", outline)
 
 

@@ -73,15 +73,15 @@ def check_background(notes: Notes) -> None:
     Raises:
         ConfigError: a file was cut short, or a label has no place.
     """
-    advice = (
-        "so ground without a label may hold one: mend the file, name the layers that hold labels (FILE:LAYER), or give "
-        "--unlabelled ignore and no --empty"
-    )
+    advice = "so ground without a label may hold one: mend the file, or give --unlabelled ignore and no --empty"
     if notes.cut_short:
         raise ConfigError(f"{notes.cut_short[0]}, {advice}")
     lost = [k for k in notes.left_out if k.shape is None and not k.elsewhere]
     if lost:
-        raise ConfigError(f"{lost[0].label}: {lost[0].cause}; {len(lost)} labels have no place, {advice}")
+        layers = (
+            "; if a layer holds no labels, name those that do (--labels FILE:LAYER)" if "layer" in lost[0].label else ""
+        )
+        raise ConfigError(f"{lost[0].label}: {lost[0].cause}; {len(lost)} labels have no place, {advice}{layers}")
 
 
 def unknown_ground(left_out: Sequence[LeftOut], images: Sequence[Image]) -> gpd.GeoDataFrame:

@@ -18,7 +18,7 @@ from overwatt.workflows.io.vectors import to_pixels
 from overwatt.workflows.tiles.labels import LabelFile, merged, parse_class_map, parse_label_file, read_labels
 from overwatt.workflows.tiles.left_out import POINT_M, Notes, check_background, summary, unknown_ground
 from overwatt.workflows.tiles.splits import TileSettings, open_images
-from tests.support import NORTH_M, UTM_26N, WEST_M, naming
+from tests.support import NORTH_M, UTM_26N, WEST_M, naming, random_ring
 
 CORNERS = [10, 10, 40, 10, 40, 30, 10, 30]
 TO_MAP = Affine(2, 0, WEST_M, 0, -2, NORTH_M)
@@ -333,6 +333,25 @@ def test_rows_of_tables_without_geometries_are_labels_without_a_place(tmp_path, 
     read_labels(parse_label_file(f"{file.path}:a"), [placed], {}, notes)
     check_background(notes)
     assert summary(notes)["total"] == 0
+
+
+@pytest.mark.parametrize("kind", ["coco", "gpkg"])
+def test_an_outline_that_crosses_itself_everywhere_is_left_out_with_its_ground(tmp_path, placed, kind):
+    ring = shapely.transform(random_ring(1500), lambda xy: xy * 30 + 10)
+    corners = shapely.get_coordinates(ring)
+    if kind == "coco":
+        first = {"id": 1, "image_id": 1, "category_id": 7, "segmentation": [corners.ravel().tolist()]}
+        second = {**first, "segmentation": [CORNERS]}
+        file = coco(tmp_path / "a.json", annotations=[first, second])
+    else:
+        file = LabelFile(tmp_path / "a.gpkg")
+        shapes = [on_map(corners), on_map(CORNERS)]
+        gpd.GeoDataFrame({"class": ["data_center"] * 2}, geometry=shapes, crs=UTM_26N).to_file(file.path)
+    notes = Notes()
+    assert len(read_labels(file, [placed], {}, notes)) == 1
+    assert "crosses itself too often" in notes.left_out[0].cause
+    ground = to_pixels(unknown_ground(notes.left_out, [placed]).geometry, placed)[0]
+    assert ground.area == pytest.approx(shapely.convex_hull(ring).area, rel=1e-3)
 
 
 def test_nan_in_coco_is_refused(tmp_path, placed):
