@@ -85,9 +85,11 @@ def outlines_px(path: Path, image: Image) -> list[Outline]:
     if not frame.geometry.geom_type.isin(["Polygon", "MultiPolygon"]).all():
         found = sorted(set(frame.geometry.geom_type.fillna("no geometry")))
         raise RegistryError(f"{path.name}: labels are polygons; found {found}")
-    shapes = [repaired(g) for g in to_pixels(frame.geometry, image)]
-    if None in shapes:
-        raise RegistryError(f"{path.name}: label {shapes.index(None) + 1}: {TANGLED}")
+    shapes = []
+    for n, drawn in enumerate(to_pixels(frame.geometry, image), start=1):
+        if (valid := repaired(drawn)) is None:
+            raise RegistryError(f"{path.name}: label {n}: {TANGLED}")
+        shapes.append(valid)
     return [Outline(str(k), g) for k, g in zip(frame["class"], shapes, strict=True) if not g.is_empty]
 
 
