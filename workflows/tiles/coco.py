@@ -8,7 +8,7 @@ not bounded, and every tool can export polygons.
 from __future__ import annotations
 
 import json
-import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from overwatt.workflows.tiles.left_out import WHERE, LeftOut, Notes
 from overwatt.workflows.tiles.outlines import polygons_of
 
 MAX_COCO_BYTES = 200_000_000  # parsed as a whole, about ten times that in memory; own choice
+_MAX_FLOAT = sys.float_info.max
 _PEEK = 65_536  # bytes read to detect the format
 
 
@@ -208,7 +209,7 @@ def _to_working(image: Image, entry: dict[str, Any], name: str) -> Any:  # noqa:
 def _is_number(value: Any, number: int) -> bool:  # noqa: ANN401  # JSON is anything
     try:
         return float(value) == number
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return False
 
 
@@ -241,7 +242,8 @@ def _size(annotation: dict[str, Any]) -> str:
 
 
 def _numbers(values: Any, where: str, what: str, fits: Any) -> list[float]:  # noqa: ANN401  # JSON is anything
-    good = isinstance(values, list) and all(isinstance(v, int | float) and math.isfinite(v) for v in values)
+    # the comparison also holds for integers beyond the range of a float
+    good = isinstance(values, list) and all(isinstance(v, int | float) and abs(v) <= _MAX_FLOAT for v in values)
     if not good or not fits(len(values)):
         raise RegistryError(f"{where}: {what} is not a list of pixel coordinates: {str(values)[:60]}")
     return [float(v) for v in values]
