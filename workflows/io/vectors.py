@@ -68,6 +68,9 @@ def read_vector(path: Path) -> gpd.GeoDataFrame:
         raise RegistryError(f"{path.name}: holds no geometries; give polygons")
     if sign := frame.attrs["cut_short"]:
         raise RegistryError(f"{path.name}: is not complete: {sign}; download all of it")
+    if links := frame.attrs["links"]:
+        what = f"{links} network link{'s' * (links > 1)}"
+        raise RegistryError(f"{path.name}: has {what} to further places, not followed; save all in one file")
     return frame
 
 

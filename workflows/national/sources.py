@@ -226,9 +226,6 @@ def _valid(shape: BaseGeometry | None, name: str) -> BaseGeometry:
 def _vector_rows(path: Path, layout: RegistryFormat) -> list[tuple[BaseGeometry, str]]:
     """Geometries of a vector file with their kind: building, campus or point."""
     frame = read_vector(path)
-    if links := frame.attrs["links"]:
-        what = f"{links} network link{'s' * (links > 1)}"
-        raise RegistryError(f"{path.name}: has {what} to further places, not followed; save these in one file")
     if lost := int((frame.geometry.isna() | frame.geometry.is_empty).sum()):
         log.warning("%s: %d of %d rows have no geometry and are left out", path.name, lost, len(frame))
     column = {"im3": "type", "osm": "building", "own": "class"}.get(layout)
