@@ -16,6 +16,7 @@ from shapely.geometry.base import BaseGeometry
 
 from overwatt.aoi.errors import RegistryError
 from overwatt.aoi.geodesy import GEOD
+from overwatt.aoi.outline import repaired
 from overwatt.pipeline.declared.parsing import decimal_mark, standard_number, texts
 from overwatt.pipeline.vocabulary import POSITION_ERROR_M
 
@@ -142,7 +143,7 @@ def one_place(geometry: BaseGeometry) -> BaseGeometry:
         parts = [p for g in shapely.get_parts(geometry) for p in shapely.get_parts(g)]
         kinds = {kind: [p for p in parts if p.geom_type == kind] for kind in ("Polygon", "Point")}
         if found := kinds["Polygon"]:
-            return shapely.union_all(found) if len(found) > 1 else found[0]
+            return shapely.multipolygons(found) if len(found) > 1 else found[0]
         geometry = shapely.multipoints(kinds["Point"]) if len(kinds["Point"]) == len(parts) else geometry
     if geometry.geom_type == "LineString" and geometry.is_closed and len(geometry.coords) > 3:
         return shapely.Polygon(geometry.coords)  # an outline drawn as a path
@@ -186,7 +187,9 @@ def wrapped(shape: np.ndarray) -> np.ndarray:
         whole = shapely.transform(shape[k], lambda xy: np.column_stack([xy[:, 0] % 360.0, xy[:, 1]]))
         if jumps[k] and np.ptp(shapely.bounds(whole)[[0, 2]]) > 180:
             continue  # it is that wide
-        whole = shapely.make_valid(whole)
+        whole = repaired(whole)
+        if whole is None:
+            continue  # the caller checks outlines, and says so
         halves = [shapely.intersection(whole, shapely.box(0, -90, 180, 90)),
                   shapely.transform(shapely.intersection(whole, shapely.box(180, -90, 360, 90)),
                                     lambda xy: xy - [360.0, 0.0])]  # fmt: skip

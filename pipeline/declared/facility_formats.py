@@ -20,6 +20,7 @@ import shapely
 
 from overwatt.aoi.errors import RegistryError
 from overwatt.aoi.geodesy import outline_m2
+from overwatt.aoi.outline import repaired
 from overwatt.pipeline.declared.osm import LICENCE as OSM_LICENCE
 from overwatt.pipeline.declared.parsing import CAMPUS_ERROR_SHARE, as_number, as_text, digits_error_m
 from overwatt.pipeline.declared.received import FAULT, Received, require
@@ -60,7 +61,7 @@ def im3(given: Received) -> pd.DataFrame:
             f"registry '{given.name}' is not IM3: column '{min(missing)}' is missing; use format generic"
         )
     whole = frame["geometry"].to_numpy(object)
-    geometry = shapely.make_valid(whole)
+    geometry = np.array([g if g is None else repaired(g) for g in whole], dtype=object)
     campus = (frame["type"] == "campus").to_numpy(bool)
     inside = shapely.point_on_surface(geometry[(frame["type"] == "building").to_numpy(bool)])
     holders = shapely.STRtree(geometry[campus]).query(inside, predicate="within")[1]

@@ -55,7 +55,8 @@ def read_layers(path: Path, layer: str | None = None) -> gpd.GeoDataFrame | pd.D
         The rows of all layers in the order of the file, geometry in WGS84 (x, y). Text column `layer` names the layer
         of each row, unless the file has a column of that name, which is kept. Columns keep their names; those of
         different case are different columns. A plain frame if no layer has geometries.
-        `attrs["not_read"]`, tuple of text, names what the file holds besides (tables without geometries, links).
+        `attrs["not_read"]`, tuple of text, names what the file holds besides: tables without geometries, in
+        `attrs["tables"]` with their numbers of rows, and network links, counted in `attrs["links"]`.
         `attrs["cut_short"]` says what the file itself says is missing (see `completeness.part_of`), '' if nothing.
 
     Raises:
@@ -75,12 +76,14 @@ def read_layers(path: Path, layer: str | None = None) -> gpd.GeoDataFrame | pd.D
             f"{path.name}: {rows} of {found['rows']} {found['what']} could be read; repair the file or export it again"
         )
     not_read = [f"{found['links']} network links, which are not followed"] if found.get("links") else []
+    tables: dict[str, int] = {}
     if any(isinstance(f, gpd.GeoDataFrame) for f in frames.values()):
-        tables = [k for k, f in frames.items() if not isinstance(f, gpd.GeoDataFrame)]
-        not_read += [f"layer '{k}': {len(frames[k])} rows without geometries" for k in tables]
+        tables = {k: len(f) for k, f in frames.items() if not isinstance(f, gpd.GeoDataFrame)}
+        not_read += [f"layer '{k}': {n} rows without geometries" for k, n in tables.items()]
         frames = {k: f for k, f in frames.items() if k not in tables}
     out = _joined(path, frames)
-    out.attrs |= {"not_read": tuple(not_read), "cut_short": found.get("cut_short", "")}
+    out.attrs |= {"not_read": tuple(not_read), "cut_short": found.get("cut_short", ""), "tables": tables}
+    out.attrs["links"] = found.get("links", 0)
     return out
 
 

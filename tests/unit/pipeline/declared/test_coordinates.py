@@ -17,7 +17,7 @@ from overwatt.aoi.geodesy import WGS84
 from overwatt.pipeline.declared.coordinates import degrees, wrapped
 from overwatt.pipeline.declared.parsing import standard_number
 from overwatt.workflows.io import registries
-from tests.support import naming
+from tests.support import naming, random_ring
 
 
 def read(tmp_path, text, aside=None):
@@ -52,6 +52,18 @@ def test_notations_of_one_place(tmp_path, lon, lat):
     table = read(tmp_path, f"id\tlon\tlat\na\t{lon}\t{lat}\nb\t-77.5\t39.5\n", aside=[])
     assert (table.geometry.x[0], table.geometry.y[0]) == pytest.approx((-77.46, 39.02), abs=1e-9)
     assert 200 <= table["position_error_m"][0] < 1200
+
+
+def test_an_outline_that_crosses_itself_everywhere_is_kept_aside(tmp_path):
+    rings = [random_ring(1500), shapely.transform(random_ring(1500), lambda xy: xy * [359, 1])]
+    rings.append(shapely.GeometryCollection([random_ring(1500), shapely.box(5, 5, 6, 6)]))
+    rows = "".join(f'{k}\t"{g.wkt}"\n' for k, g in enumerate([*rings, shapely.box(1, 1, 1.001, 1.001)]))
+    aside = []
+    table = read(tmp_path, "id\tgeometry\n" + rows, aside)
+    assert table["declared_id"].tolist() == ["3"]
+    reasons = [reason for _, _, reason in aside]
+    assert ["crosses itself too often" in k for k in reasons] == [True, False, True]
+    assert "outside -180 to 180" in reasons[1]  # neither can it be moved
 
 
 @pytest.mark.parametrize("lon", ["77°27'36\"", "77.46 O", "39.02 N", "-77.46 W", "W 77.46 W", "77°72'W", "77.5°30'W"])
