@@ -31,7 +31,8 @@ STATUS_WORDS = {
         "operational|operating|operative|in operation|operation|in service|in use|active|open|opened|running|live"
         "|online|on line|built|existing|completed|complete|commissioned|energized|energised"
         "|certificate of occupancy issued|permit finaled|finaled|finalled|partially operational|partly operational"
-        "|partially operating|partly operating|initial operation|expanding|under expansion|expansion planned"
+        "|partially operating|partly operating|operating partial|operational partial|partial operation"
+        "|initial operation|expanding|under expansion|expansion planned"
         "|expansion proposed|expansion announced|expansion approved|expansion permitted|expansion under construction"
         "|in betrieb|im betrieb|aktiv|bestehend|bestand|fertiggestellt|en service|en exploitation|en activite"
         "|en fonctionnement|operationnel|operationnelle|en operacion|operativo|operativa|operando|en funcionamiento"
@@ -61,7 +62,9 @@ STATUS_WORDS = {
     ),
     "closed": (
         "closed|decommissioned|decommissioning|retired|shut down|shutdown|shuttered|inactive|demolished|disused"
-        "|abandoned|dismantled|mothballed|idle|idled|suspended|offline|deactivated|ceased|ceased operation"
+        "|abandoned|dismantled|mothballed|idle|idled|suspended|offline|deactivated|halted|construction halted"
+        "|construction suspended|construction stopped"
+        "|construction abandoned|construction ceased|ceased|ceased operation"
         "|out of service|out of operation|out of use|not operational|not operating|not in operation|not in use"
         "|non operational|nonoperational|non operating|inoperative|formerly operational|previously operational|former"
         "|razed|removed|stillgelegt|ausser betrieb|geschlossen|abgerissen|ruckgebaut|eingestellt|ferme|fermee|arrete"
@@ -70,7 +73,8 @@ STATUS_WORDS = {
     ),
     "cancelled": (
         "cancelled|canceled|withdrawn|rejected|refused|denied|dismissed|shelved|blocked|scrapped|terminated|revoked"
-        "|rescinded|expired|lapsed|void|voided|dropped|never built|abandoned before construction"
+        "|rescinded|expired|lapsed|void|voided|dropped|voted down|turned down|defeated|never built"
+        "|abandoned before construction"
         "|application withdrawn|application refused|application rejected|permit denied|permit expired|permit revoked"
         "|permission refused|planning permission refused|planning permission expired|planning application withdrawn"
         "|planning application refused|appeal refused|appeal withdrawn|appeal dismissed|abgesagt|abgelehnt|storniert"
