@@ -171,13 +171,14 @@ def spread_m(geometry: BaseGeometry | None) -> float:
 def wrapped(shape: np.ndarray) -> np.ndarray:
     """Return geometries with longitudes from -180 to 180, (n,) object.
 
-    Longitudes of 0 to 360 are told by the whole table: some are above 180 and none is negative. An outline that
-    crosses 180 degrees, in whatever way it is written, becomes one of two parts.
+    Longitudes of 0 to 360 are told by the whole table: at least half are above 180 and none is negative; a single one is
+    an error of its row. An outline that crosses 180 degrees, in whatever way it is written, becomes one of two parts.
     """
     west, _, east, _ = shapely.bounds(shape).T
     known = np.isfinite(west)
-    to_360 = known.any() and west[known].min() >= 0 and east[known].max() <= 360
-    turned = known & (east > 180) & to_360
+    beyond = known & (east > 180) & (east <= 360)
+    to_360 = known.any() and west[known].min() >= 0 and 2 * beyond.sum() >= known.sum()
+    turned = beyond & (to_360 | ((west <= 180) & (east - west < 180)))
     jumps = known & (east - west > 180) & (east <= 180) & (west >= -180)
     out = shape.copy()
     points = np.flatnonzero(turned & (shapely.get_type_id(shape) == 0))

@@ -17,7 +17,7 @@ from overwatt.aoi.geodesy import WGS84
 from overwatt.pipeline.declared.coordinates import degrees, wrapped
 from overwatt.pipeline.declared.parsing import standard_number
 from overwatt.workflows.io import registries
-from tests.support import naming
+from tests.support import names, naming
 
 
 def read(tmp_path, text, aside=None):
@@ -179,6 +179,15 @@ def test_longitudes_to_360_and_outlines_across_180(tmp_path):
         assert shape.bounds == pytest.approx((-180, 2, 180, 2.1)), k
         assert [p.area for p in shape.geoms] == pytest.approx([0.01, 0.01])
         assert point.x == -77.5
+
+
+def test_one_longitude_beyond_180_among_others_is_an_error_of_its_row(tmp_path):
+    aside = []
+    table = read(tmp_path, "id,lon,lat\na,8.5,47\nb,9.5,48\nc,200,49\n", aside)
+    assert table["declared_id"].tolist() == ["a", "b"]
+    assert names(aside[0][2], "row 3", "'lon'", 200, "outside")
+    fiji = [shapely.Point(178.5, -18), shapely.Point(178.6, -18), shapely.box(179.9, -17, 180.1, -16.9)]
+    assert registries.read(collection(tmp_path, *fiji)).geometry[2].bounds == pytest.approx((-180, -17, 180, -16.9))
 
 
 @given(st.lists(st.floats(-179, 179), min_size=1, max_size=5))
