@@ -1,13 +1,16 @@
 """Vector files with all their layers: GeoJSON, GeoPackage, KML, GeoParquet. The files are not trusted.
 
 In: a path. Out: one frame in WGS84 with the rows of every layer (in KML: of every folder), and what was not read.
-Integers stay integers, also beside empty cells, so that ids keep their digits. GDAL leaves some faults to a warning or
+Integers stay integers, also beside empty cells; those that a double cannot hold become text, so that ids keep their
+digits. GDAL leaves some faults to a warning or
 says nothing (an unknown CRS, an unreadable feature or placemark), so text formats are parsed a second time and counted.
 """
 
 from __future__ import annotations
 
 import json
+import re
+import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Iterator
@@ -35,8 +38,9 @@ MAX_BYTES = 500_000_000  # read as a whole; own choice
 MAX_LAYERS = 1000  # each layer is a pass over a KML file; own choice
 _UNPACKED = 8 * MAX_BYTES  # GeoParquet is compressed; own choice
 _BROKEN = (ValueError, TypeError, KeyError, AttributeError)  # of pyarrow and geopandas on damaged metadata
-_EXACT = 2.0**53  # from here on a double no longer holds every integer
-_CLAMPED = (-(2**63), 2**63 - 1)  # where GDAL puts integers beyond 64 bits
+_EXACT = 2**53  # from here on a double no longer holds every integer
+_LONG = re.compile(rb"(?<![\d.eE+-])-?\d{16,}(?![\d.eE])")  # 2**53 has 16 digits
+_TEXT_OR_LONG = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|' + _LONG.pattern, re.DOTALL)
 _TABLES_OF_QGIS = ("layer_styles", "qgis_projects")  # stored beside the data in a GeoPackage
 # nullable integers: an empty cell must not turn its column into floats
 _INTEGERS: dict[Any, Any] = {
@@ -64,11 +68,12 @@ def read_layers(path: Path, layer: str | None = None) -> gpd.GeoDataFrame | pd.D
     """
     _check_format(path)
     found = _checked(path)
-    names = layer_names(path)
-    if layer is not None and layer not in names:
-        raise RegistryError(f"{path.name}: no layer '{layer}'; {nearest(layer, names)}")
-    chosen = names if layer is None else [layer]
-    frames = {name: _parquet(path) if _is_parquet(path) else _layer(path, name) for name in chosen}
+    with _long_integers_as_text(path) as source:
+        names = _names(source)
+        if layer is not None and layer not in names:
+            raise RegistryError(f"{path.name}: no layer '{layer}'; {nearest(layer, names)}")
+        chosen = names if layer is None else [layer]
+        frames = {name: _parquet(source) if _is_parquet(source) else _layer(source, name) for name in chosen}
     rows = sum(map(len, frames.values()))
     if layer is None and rows < found.get("rows", 0):
         raise RegistryError(
@@ -91,6 +96,11 @@ def layer_names(path: Path) -> list[str]:
         RegistryError: the file is missing, of another format, too large or unreadable.
     """
     _check_format(path)
+    with _long_integers_as_text(path) as source:
+        return _names(source)
+
+
+def _names(path: Path) -> list[str]:
     if _is_parquet(path):
         return [path.stem]
     try:
@@ -220,32 +230,37 @@ def _layer(path: Path, name: str) -> pd.DataFrame:
         return frame
     # `id` beside `properties`: text becomes a column, an integer only a row number, which GDAL alters if it repeats
     if "id" not in frame and not np.array_equal(ids, np.arange(len(frame))):
-        features = _features(path)
-        if len(features) == len(frame):
-            frame.insert(0, "id", pd.array([f.get("id") for f in features], dtype="Int64"))
-    return _digits(path, frame)
-
-
-def _digits(path: Path, frame: pd.DataFrame) -> pd.DataFrame:
-    """Replace numbers that a double cannot hold by the text of the file: ids beyond 64 bits, or among decimals."""
-    wide = [c for c in frame.select_dtypes("float") if (frame[c].abs() >= _EXACT).any()]
-    wide += [c for c in frame.select_dtypes("Int64") if frame[c].isin(_CLAMPED).any()]
-    features = _features(path) if wide else []
-    if len(features) != len(frame):
-        return frame  # nothing to do, or a feature was not read, which the caller refuses
-    for column in wide:
-        values = [(f.get("properties") or {}).get(column) for f in features]
-        frame[column] = pd.Series([None if v is None else str(v) for v in values], frame.index, dtype=object)
+        stated = [f.get("id") for f in _features(path)]
+        if len(stated) == len(frame):
+            frame.insert(0, "id", pd.array([k if type(k) is int else pd.NA for k in stated], dtype="Int64"))
     return frame
 
 
+@contextmanager
+def _long_integers_as_text(path: Path) -> Iterator[Path]:
+    """Yield the file, or a copy of JSON with quotes around integers from 2**53, which GDAL rounds, alters or refuses."""
+    content = path.read_bytes() if head_of(path).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[") else b""
+    if not _LONG.search(content):
+        yield path
+        return
+
+    def quoted(match: re.Match[bytes]) -> bytes:
+        found = match[0]
+        return found if found.startswith(b'"') or (len(found) < 18 and abs(int(found)) < _EXACT) else b'"%b"' % found
+
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / path.name  # GDAL names the layer by the file
+        copy.write_bytes(_TEXT_OR_LONG.sub(quoted, content))
+        yield copy
+
+
 def _features(path: Path) -> list[dict[str, Any]]:
-    """Return the features of a GeoJSON file with the digits of its numbers."""
+    """Return the features of a GeoJSON file."""
     text = path.read_text(encoding="utf-8-sig")
     try:
-        content = json.loads(text, parse_float=str)
+        content = json.loads(text)
     except ValueError:  # one feature per line
-        content = {"features": [json.loads(k, parse_float=str) for k in text.split("\n") if k.strip()]}
+        content = {"features": [json.loads(k) for k in text.split("\n") if k.strip()]}
     features: list[dict[str, Any]] = content.get("features", [content])
     return features
 
