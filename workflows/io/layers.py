@@ -238,7 +238,7 @@ def _layer(path: Path, name: str) -> pd.DataFrame:
 
 @contextmanager
 def _long_integers_as_text(path: Path) -> Iterator[Path]:
-    """Yield the file, or a copy of JSON with quotes around integers from 2**53, which GDAL rounds, alters or refuses."""
+    """Yield the file, or a copy of JSON with quotes around integers from 2**53, which GDAL does not keep."""
     content = path.read_bytes() if head_of(path).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[") else b""
     if not _LONG.search(content):
         yield path

@@ -188,11 +188,13 @@ def open_registry(file: Path, layout: str = "generic", layer: str | None = None)
         beside = {other.name: read_csv(other) for other in _other_epoch_files(file, layout)}
         cut = {name: t for name, t in {file.name: frame, **beside}.items() if t.attrs["cut_off"]}
         part = "; ".join(f"'{name}' ends within row {len(table):,}; download it again" for name, table in cut.items())
+        said = {name: str(t.attrs["encoding"]) for name, t in {file.name: frame, **beside}.items()}
         lost = {name: int(t[FAULT].notna().sum()) for name, t in beside.items() if layout != "epoch"}  # told by site
-        notes = tuple(
+        notes = [f"registry '{name}': {text}" for name, text in said.items() if text]
+        notes += [
             f"registry '{file.name}': {n} rows of '{name}' cannot be read, not used" for name, n in lost.items() if n
-        )
-        return Received(file.name, frame=frame, beside=beside, part=part, notes=notes)
+        ]
+        return Received(file.name, frame=frame, beside=beside, part=part, notes=tuple(notes))
     if not is_vector(file):
         content = read_json(file)
         return Received(file.name, frame=table_of(file, content), part=part_of(content))
