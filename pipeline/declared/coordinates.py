@@ -172,7 +172,8 @@ def wrapped(shape: np.ndarray) -> np.ndarray:
     """Return geometries with longitudes from -180 to 180, (n,) object.
 
     Longitudes of 0 to 360 are told by the whole table: at least half are above 180 and none is negative; otherwise one
-    above 180 stays, an error of its row. An outline that crosses 180 degrees, in whatever way it is written, becomes one of two parts.
+    above 180 stays, an error of its row. An outline that crosses 180 degrees, in whatever way it is written, becomes one
+    of two parts.
     """
     west, _, east, _ = shapely.bounds(shape).T
     known = np.isfinite(west)

@@ -123,7 +123,7 @@ def json_members(path: Path) -> dict[str, Any] | None:
         RegistryError: it is truncated or broken JSON.
     """
     # features are dropped as they are parsed, so that the memory stays that of the text
-    lean = json.JSONDecoder(object_hook=lambda o: None if o.get("type") == "Feature" or "attributes" in o else o)
+    lean = json.JSONDecoder(object_hook=lambda o: None if _is_feature(o) else o)
     try:
         text = path.read_text(encoding="utf-8-sig").strip()
         content, end = lean.raw_decode(text)
@@ -134,6 +134,11 @@ def json_members(path: Path) -> dict[str, Any] | None:
     except (ValueError, RecursionError) as error:
         raise RegistryError(f"{path.name}: truncated or broken JSON ({error}); export it again") from error
     return content if isinstance(content, dict) else None
+
+
+def _is_feature(found: dict[str, Any]) -> bool:
+    """Whether a JSON object is a feature of GeoJSON or of Esri, and no collection of features."""
+    return "features" not in found and (found.get("type") == "Feature" or "attributes" in found)
 
 
 def _check_format(path: Path) -> None:
