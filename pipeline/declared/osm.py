@@ -165,7 +165,7 @@ def _place(element: Element, nodes: dict[str, Any], ways: dict[str, Element], wh
     if isinstance(box, dict) and fault is None:
         try:
             west, south, east, north = (float(box[k]) for k in ("minlon", "minlat", "maxlon", "maxlat"))
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             return {"fault": f"{where}: its bounds are not four numbers"}
         # the facility is somewhere in the box: half its diagonal is taken as the error
         half_m = np.hypot(east - west, north - south) * DEGREE_EQUATOR_M / 2
@@ -254,7 +254,7 @@ def _row(element: Element, n: int, where: str) -> dict[str, Any]:
         return row | {"fault": fault}
     if element.get("type") not in _TYPES:
         return row | {"fault": f"{where}: not a node, way or relation of OpenStreetMap"}
-    if tags.get("power") in _POWER_GRID and "telecom" not in tags and "data" not in str(tags.get("building")):
+    if str(tags.get("power")) in _POWER_GRID and "telecom" not in tags and "data" not in str(tags.get("building")):
         return row | {"fault": f"{where}: a {as_text(tags['power'])} of the power grid, not a data center"}
     return row
 

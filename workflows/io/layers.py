@@ -172,10 +172,11 @@ def _checked(path: Path) -> dict[str, Any]:
     if members is None:
         return {}
     crs = members.get("crs")
-    named = crs.get("properties", {}).get("name") if isinstance(crs, dict) else None
+    stated = crs.get("properties") if isinstance(crs, dict) else None
+    named = stated.get("name") if isinstance(stated, dict) else None
     try:
         # GDAL takes an unknown CRS for longitude and latitude
-        named is None or CRS.from_user_input(named)
+        named is None or CRS.from_user_input(str(named))
     except CRSError as error:
         raise GridError(f"{path.name}: its CRS '{str(named)[:60]}' is unknown; store the file in WGS84") from error
     features = members.get("features")
@@ -235,7 +236,7 @@ def _layer(path: Path, name: str) -> pd.DataFrame:
         return frame
     # `id` beside `properties`: text becomes a column, an integer only a row number, which GDAL alters if it repeats
     if "id" not in frame and not np.array_equal(ids, np.arange(len(frame))):
-        stated = [f.get("id") for f in _features(path)]
+        stated = [f.get("id") if isinstance(f, dict) else None for f in _features(path)]
         if len(stated) == len(frame):
             frame.insert(0, "id", pd.array([k if type(k) is int else pd.NA for k in stated], dtype="Int64"))
     return frame
@@ -259,15 +260,14 @@ def _long_integers_as_text(path: Path) -> Iterator[Path]:
         yield copy
 
 
-def _features(path: Path) -> list[dict[str, Any]]:
-    """Return the features of a GeoJSON file."""
+def _features(path: Path) -> list[Any]:
     text = path.read_text(encoding="utf-8-sig")
     try:
         content = json.loads(text)
     except ValueError:  # one feature per line
-        content = {"features": [json.loads(k) for k in text.split("\n") if k.strip()]}
-    features: list[dict[str, Any]] = content.get("features", [content])
-    return features
+        return [json.loads(k) for k in text.split("\n") if k.strip()]
+    features = content.get("features") if isinstance(content, dict) else None
+    return features if isinstance(features, list) else [content]
 
 
 def _parquet(path: Path) -> pd.DataFrame:

@@ -110,6 +110,16 @@ def test_geometry_cells_of_databases(tmp_path):
     assert ["SRID 32618" in aside[0][2], "WKT" in aside[1][2]] == [True, True]
 
 
+def test_points_of_two_members_are_read_or_kept_aside(tmp_path):
+    good = {"x": 1.5, "y": "2.5"}
+    bad = [{"x": "abc", "y": 1}, {"x": 10**400, "y": 1}, {"x": [1], "y": 1}, {"x": None, "y": None}]
+    rows = [{"id": str(k), "geometry": g} for k, g in enumerate([good, *bad])]
+    (tmp_path / "r.json").write_text(json.dumps(rows))
+    aside = []
+    assert registries.read(tmp_path / "r.json", aside=aside)["declared_id"].tolist() == ["0"]
+    assert [row for row, _, _ in aside] == [2, 3, 4, 5]
+
+
 @pytest.mark.parametrize("encoding", ["geoarrow", "WKB", "plain WKB", "geo metadata"])
 @pytest.mark.parametrize("crs", [WGS84, 32618])
 def test_parquet_in_every_encoding_of_geometries(tmp_path, encoding, crs):

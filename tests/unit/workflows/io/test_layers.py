@@ -199,6 +199,13 @@ def test_coordinates_that_do_not_fit_are_refused(tmp_path: Path, members: Any, x
         read_layers(write(tmp_path / "a.geojson", [feature({}, xy)], **members))
 
 
+@pytest.mark.parametrize("crs", [{"properties": "x"}, {"properties": None}, {"type": "name"}, "x", None])
+@pytest.mark.parametrize("properties", [{}, [1, 2], None])
+def test_members_of_another_type_do_not_end_reading(tmp_path: Path, crs: Any, properties: Any) -> None:
+    features = [feature({"mw": 2.0**53 + 2}, id=3), feature(properties, id=3)]
+    assert len(read_layers(write(tmp_path / "a.geojson", features, crs=crs))) == 2
+
+
 def test_geojson_in_metres_with_its_crs_is_read(tmp_path: Path) -> None:
     crs = {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32618"}}
     frame = read_layers(write(tmp_path / "a.geojson", [feature({}, (286360, 4322267))], crs=crs))
