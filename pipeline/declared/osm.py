@@ -33,6 +33,8 @@ _TYPES = ("node", "way", "relation")
 _GONE = frozenset({"abandoned", "disused", "demolished", "razed", "removed", "destroyed", "dismantled", "ruins", "was",
                    "end_date"})  # fmt: skip
 """Keys, prefixes of keys and values of what no longer stands or runs."""
+_FACILITY = frozenset({"telecom", "building", "man_made", "landuse", "office"})
+"""Keys that say what a place is; a prefix before another key ('was:name') says nothing about it."""
 Element = dict[str, Any]
 
 
@@ -266,10 +268,19 @@ def _zone(tags: dict[str, Any]) -> str | None:
 
 def _status(tags: dict[str, Any]) -> str:
     """Return the status by the life-cycle tags (wiki.openstreetmap.org/wiki/Lifecycle_prefix), else operational."""
-    keys = {str(k).split(":")[0] for k, v in tags.items() if str(v).lower() not in ("no", "never")}
-    main = {str(tags.get(k)) for k in ("building", "landuse", "telecom", "man_made")}
+    live = {k for k in _FACILITY if "data_cent" in str(tags.get(k))}
+    keys = set()
+    for tag, value in tags.items():
+        key, _, of = str(tag).partition(":")
+        # 'demolished:building=barn' is of another building than the data center that the other tags name
+        own = "data_cent" in str(value) or (of in live and value == "yes")
+        if str(value).lower() not in ("no", "never") and (not of or (of in _FACILITY and (own or not live))):
+            keys.add(key)
+    main = {str(tags.get(k)) for k in _FACILITY}
     if keys & _GONE or main & _GONE:
         return "closed"
+    if "cancelled" in keys:
+        return "cancelled"
     if "construction" in keys | main:
         return "construction"
     if keys & {"planned", "proposed"} or main & {"planned", "proposed"}:

@@ -89,6 +89,15 @@ def test_decimal_marks_are_told_by_the_column(tmp_path, cells, values):
     assert all("decimal point" in reason for _, _, reason in aside)
 
 
+@pytest.mark.parametrize("cell", ["NaN", "nan", "N/A", "NULL", "-"])
+def test_words_for_an_empty_cell_are_no_numbers_and_no_faults(tmp_path, cell):
+    aside = []
+    table = read(tmp_path, f"id,lon,lat,it_mw,status\na,-77.4,39,{cell},{cell}\nb,-77.5,39,12,Planned\n", aside)
+    assert table["it_mw"].fillna(0).tolist() == [0, 12]
+    assert table["status"].fillna("").tolist() == ["", "planned"]
+    assert aside == []
+
+
 @given(st.integers(0, 10**9), st.integers(0, 99), st.sampled_from([(".", ","), (",", "."), (" ", ","), ("'", ".")]))
 def test_grouped_numbers_are_read_as_written(whole, cents, marks):
     group, mark = marks

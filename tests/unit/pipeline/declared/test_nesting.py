@@ -44,7 +44,6 @@ boxes = st.tuples(st.floats(-170, 170), st.floats(-80, 80)).map(lambda p: shapel
 @given(st.lists(boxes, min_size=1, max_size=120), st.booleans(), st.booleans())
 def test_many_parts_are_not_deep(parts, collected, ordered):
     shape = (shapely.geometrycollections if collected else shapely.multipolygons)(parts)
-    order = int(ordered)
-    for cell in (shape.wkt, shapely.to_wkb(shape, byte_order=order), shapely.to_wkb(shape, hex=True),
-                 shapely.to_wkb(shapely.force_3d(shape), flavor="iso"), json.dumps(shapely.geometry.mapping(shape))):  # fmt: skip
+    bare, high = (shapely.to_wkb(g, byte_order=int(ordered), flavor="iso") for g in (shape, shapely.force_3d(shape)))
+    for cell in (shape.wkt, bare, bare.hex(), high, json.dumps(shapely.geometry.mapping(shape))):
         assert not too_deep(cell)
