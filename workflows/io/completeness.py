@@ -22,8 +22,6 @@ _PAGING = frozenset({"limit", "offset", "page", "pages", "next", "previous", "pr
 _NEXT = ("next", "nextLink", "@odata.nextLink", "next_page", "nextPageToken", "next_page_token", "meta.next",
          "pagination.next", "paging.next")  # fmt: skip
 """Members that lead to a further page."""
-MARKS = re.compile(rb"exceededTransferLimit|numberMatched|total|matched|[nN]ext|remark|QueryRows", re.IGNORECASE)
-"""A file without any of these says nothing about further rows."""
 _PAGES = "fetch the further pages (limit and offset, or the next link) into one file"
 
 

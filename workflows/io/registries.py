@@ -21,9 +21,8 @@ from overwatt.pipeline.declared.received import FAULT, Received
 from overwatt.pipeline.reconcile import observed_sites
 from overwatt.pipeline.vocabulary import UNKNOWN_STATUS
 from overwatt.workflows.io import run_folder
-from overwatt.workflows.io.completeness import MARKS, part_of
+from overwatt.workflows.io.completeness import part_of
 from overwatt.workflows.io.delimited import header_of, read_csv
-from overwatt.workflows.io.layers import json_members
 from overwatt.workflows.io.tabular import (
     JSON_SUFFIXES,
     TABLE_SUFFIXES,
@@ -199,11 +198,8 @@ def open_registry(file: Path, layout: str = "generic", layer: str | None = None)
         content = read_json(file)
         return Received(file.name, frame=table_of(file, content), part=part_of(content))
     frame = read_vector(file, layer)
-    part = ""
-    if suffix in JSON_SUFFIXES and MARKS.search(file.read_bytes()):
-        part = part_of(json_members(file))
     missed = tuple(f"registry '{file.name}': {what}, not read" for what in frame.attrs.get("not_read", ()))
-    return Received(file.name, frame=frame, part=part, notes=missed)
+    return Received(file.name, frame=frame, part=frame.attrs.get("cut_short", ""), notes=missed)
 
 
 def _other_epoch_files(file: Path, layout: str) -> list[Path]:
