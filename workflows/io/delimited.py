@@ -25,6 +25,7 @@ import pyarrow.csv
 from overwatt.aoi.errors import RegistryError
 from overwatt.pipeline.declared.parsing import as_text
 from overwatt.pipeline.declared.received import FAULT
+from overwatt.workflows.io.limits import MAX_COLUMNS, MAX_ROWS
 
 _CHUNK = 50_000  # records parsed at once
 _FIELD_LIMIT = 16 * 2**20  # characters per cell: outlines as WKT are long; own choice
@@ -89,6 +90,10 @@ def _opened(file: Path) -> Iterator[tuple[_Lines, str, list[str], str]]:
                 raise RegistryError(f"registry '{file.name}', header: {problem}")
             header = header.removeprefix("#")  # a header written as a comment
             names = _unique(file, (as_text(c) or "" for c in next(csv.reader([header], delimiter=separator), [])))
+            if len(names) > MAX_COLUMNS:
+                raise RegistryError(
+                    f"registry '{file.name}' has {len(names):,} columns, the limit is {MAX_COLUMNS:,}; drop some"
+                )
             if all(n.startswith("\0") for n in names):
                 raise RegistryError(f"registry '{file.name}' is empty")
             yield lines, separator, names, said
@@ -124,6 +129,8 @@ def _table(file: Path, lines: _Lines, separator: str, names: list[str]) -> pd.Da
     while chunk := list(islice(records, _CHUNK)):
         parts.append(_parsed([text for text, _ in chunk], separator, len(names)))
         start = len(faults)
+        if start + len(chunk) > MAX_ROWS:
+            raise RegistryError(f"registry '{file.name}' has more than {MAX_ROWS:,} rows; reduce it to the area")
         faults += [f and f"registry '{file.name}', row {start + k}: {f}" for k, (_, f) in enumerate(chunk, start=1)]
     data = pa.concat_tables(parts) if parts else _parsed([], separator, len(names))
     columns = {n: pd.Series(pd.arrays.ArrowStringArray(data.column(k))) for k, n in enumerate(names)}

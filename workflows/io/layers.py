@@ -23,7 +23,6 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pyogrio
 import shapely
 from pyproj import CRS
@@ -33,19 +32,15 @@ from overwatt.aoi.errors import GridError, RegistryError, nearest
 from overwatt.aoi.file_signatures import head_of, is_plain_vector
 from overwatt.aoi.geodesy import WGS84
 from overwatt.workflows.io.completeness import part_of
+from overwatt.workflows.io.limits import MAX_COLUMNS, MAX_PASSES, MAX_ROWS
+from overwatt.workflows.io.parquet import INTEGERS, read_parquet
 
 MAX_BYTES = 500_000_000  # read as a whole; own choice
 MAX_LAYERS = 1000  # each layer is a pass over a KML file; own choice
-_UNPACKED = 8 * MAX_BYTES  # GeoParquet is compressed; own choice
-_BROKEN = (ValueError, TypeError, KeyError, AttributeError)  # of pyarrow and geopandas on damaged metadata
 _EXACT = 2**53  # from here on a double no longer holds every integer
 _LONG = re.compile(rb"(?<![\d.eE+-])-?\d{16,}(?![\d.eE])")  # 2**53 has 16 digits
 _TEXT_OR_LONG = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|' + _LONG.pattern, re.DOTALL)
 _TABLES_OF_QGIS = ("layer_styles", "qgis_projects")  # stored beside the data in a GeoPackage
-# nullable integers: an empty cell must not turn its column into floats
-_INTEGERS: dict[Any, Any] = {
-    t: pd.Int64Dtype() for t in (pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32())
-}
 
 
 def read_layers(path: Path, layer: str | None = None) -> gpd.GeoDataFrame | pd.DataFrame:
@@ -73,7 +68,12 @@ def read_layers(path: Path, layer: str | None = None) -> gpd.GeoDataFrame | pd.D
         if layer is not None and layer not in names:
             raise RegistryError(f"{path.name}: no layer '{layer}'; {nearest(layer, names)}")
         chosen = names if layer is None else [layer]
-        frames = {name: _parquet(source) if _is_parquet(source) else _layer(source, name) for name in chosen}
+        if _is_kml(path) and len(chosen) > 1 and len(chosen) * path.stat().st_size > MAX_PASSES:
+            raise RegistryError(
+                f"{path.name}: {len(chosen)} folders in {path.stat().st_size / 1e6:.0f} MB of KML take too long; "
+                f"convert it: ogr2ogr -f GPKG {path.stem}.gpkg {path.name}"
+            )
+        frames = {name: read_parquet(source) if _is_parquet(source) else _layer(source, name) for name in chosen}
     rows = sum(map(len, frames.values()))
     if layer is None and rows < found.get("rows", 0):
         raise RegistryError(
@@ -157,6 +157,10 @@ def _is_parquet(path: Path) -> bool:
     return head_of(path).startswith(b"PAR1")
 
 
+def _is_kml(path: Path) -> bool:
+    return head_of(path).removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<")
+
+
 def _unreadable(path: Path, error: Exception) -> RegistryError:
     return RegistryError(f"{path.name}: not a readable vector file ({str(error)[:160]}); repair it or export it again")
 
@@ -218,13 +222,20 @@ def _quiet() -> Iterator[None]:
 def _layer(path: Path, name: str) -> pd.DataFrame:
     try:
         with _quiet():
-            is_geojson = pyogrio.read_info(path, layer=name)["driver"] in ("GeoJSON", "GeoJSONSeq")
-            meta, table = pyogrio.read_arrow(path, layer=name, return_fids=is_geojson, datetime_as_string=True)
+            info = {} if _is_kml(path) else pyogrio.read_info(path, layer=name)  # of KML it is a pass over the file
+            if len(info.get("fields", ())) > MAX_COLUMNS:
+                raise RegistryError(f"{path.name}: more than {MAX_COLUMNS:,} columns; reduce it to the needed ones")
+            is_geojson = info.get("driver") in ("GeoJSON", "GeoJSONSeq")
+            meta, table = pyogrio.read_arrow(
+                path, layer=name, return_fids=is_geojson, datetime_as_string=True, max_features=MAX_ROWS + 1
+            )
+        if len(table) > MAX_ROWS:
+            raise RegistryError(f"{path.name}: more than {MAX_ROWS:,} rows; reduce it to the area")
         ids = table.column(0).to_numpy() if is_geojson else None
         table = table.remove_column(0) if is_geojson else table
         own = meta["geometry_name"] or "wkb_geometry"
         values = table.column(own) if meta["geometry_type"] is not None else None
-        frame = table.drop_columns([own] if values is not None else []).to_pandas(types_mapper=_INTEGERS.get)
+        frame = table.drop_columns([own] if values is not None else []).to_pandas(types_mapper=INTEGERS.get)
         if values is not None:
             outlines = shapely.force_2d(shapely.from_wkb(values.to_numpy()))
             frame = gpd.GeoDataFrame(frame, geometry=outlines, crs=meta["crs"])
@@ -268,22 +279,6 @@ def _features(path: Path) -> list[Any]:
         return [json.loads(k) for k in text.split("\n") if k.strip()]
     features = content.get("features") if isinstance(content, dict) else None
     return features if isinstance(features, list) else [content]
-
-
-def _parquet(path: Path) -> pd.DataFrame:
-    try:
-        table = pq.ParquetFile(path)
-        groups = [table.metadata.row_group(k).total_byte_size for k in range(table.metadata.num_row_groups)]
-        if sum(groups) > _UNPACKED:
-            raise RegistryError(f"{path.name}: more than {_UNPACKED / 1e9:g} GB uncompressed; reduce it to the area")
-        options = {"types_mapper": _INTEGERS.get}
-        content = table.read()
-        content.validate(full=True)  # text that is no UTF-8 would fail later, wherever it is first looked at
-        if b"geo" not in (table.schema_arrow.metadata or {}):
-            return content.to_pandas(**options)
-        return gpd.read_parquet(path, to_pandas_kwargs=options)
-    except (pa.ArrowException, shapely.errors.ShapelyError, CRSError, OSError, *_BROKEN) as error:
-        raise RegistryError(f"{path.name}: not a readable Parquet file ({str(error)[:160]})") from error
 
 
 def _joined(path: Path, frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
