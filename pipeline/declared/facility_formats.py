@@ -185,12 +185,12 @@ def _same_names(
     own = {_name(site) for site in sites}
     for file, lone, other, lack in (
         (place_file, [s["Name"] for s in sites if _name(s) not in named], power_file, "power and status are unknown"),
-        (power_file, [p["Name"] for p in powers if _name(p) not in own], place_file, "they are not declared"),
+        (power_file, [p["Name"] for p in powers if _name(p) not in own], place_file, "nothing is declared there"),
     ):
         if lone:
             listed = ", ".join(f"'{str(name)[:60]}'" for name in lone[:5])
             notes.append(
-                f"registry '{file}': {len(lone)} sites have no row of their name in '{other}', so {lack}: {listed}"
+                f"registry '{file}': {len(lone)} site{' has' if len(lone) == 1 else 's have'} no row of that name in '{other}', so {lack}: {listed}"
             )
     return out
 

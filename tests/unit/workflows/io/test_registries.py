@@ -174,5 +174,5 @@ def test_sites_of_epoch_in_one_file_only_are_told(tmp_path):
     found = epoch(tmp_path, "Ash,100,1\nBeech,0,1\nOak,9,1\n", notes)
     assert found[0]["Ash"] == 100
     assert len(found[0]) == 3
-    assert names(notes[0], "'epoch_site_coordinates.csv'", "1 sites", "'Elm'", "'epoch_data_centers.csv'")
-    assert names(notes[1], "'epoch_data_centers.csv'", "1 sites", "'Oak'", "not declared")
+    assert names(notes[0], "'epoch_site_coordinates.csv'", "1 site has", "'Elm'", "'epoch_data_centers.csv'")
+    assert names(notes[1], "'epoch_data_centers.csv'", "1 site has", "'Oak'", "nothing is declared")
