@@ -189,9 +189,8 @@ def _same_names(
     ):
         if lone:
             listed = ", ".join(f"'{str(name)[:60]}'" for name in lone[:5])
-            notes.append(
-                f"registry '{file}': {len(lone)} site{' has' if len(lone) == 1 else 's have'} no row of that name in '{other}', so {lack}: {listed}"
-            )
+            n = f"{len(lone)} site{' has' if len(lone) == 1 else 's have'}"
+            notes.append(f"registry '{file}': {n} no row of that name in '{other}', so {lack}: {listed}")
     return out
 
 

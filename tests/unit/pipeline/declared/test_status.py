@@ -32,7 +32,8 @@ REAL = {
         "Closed", "Retired", "Decommissioned", "Mothballed", "Suspended", "Inactive", "inoperative", "non-operational",
         "Not operational", "formerly operational", "out of service", "Retired 2020", "stillgelegt", "außer Betrieb",
         "fermé", "cerrado", "disused", "Abandoned", "Under construction (suspended)", "Construction, abandoned",
-        "construction/closed", "halted", "construction halted", "No longer in use", "Temporarily closed", "Planned - closed", "not in operation, retired",
+        "construction/closed", "halted", "construction halted", "No longer in use", "Temporarily closed",
+        "Planned - closed", "not in operation, retired",
     ),
     "cancelled": (
         "Cancelled", "Canceled", "Cancelled - inferred 4 y", "Shelved", "Shelved - inferred 2 y", "Withdrawn",
