@@ -26,7 +26,7 @@ from overwatt.aoi.outline import TANGLED, repaired
 from overwatt.pipeline.vocabulary import POSITION_ERROR_M
 
 NO_VALUE = frozenset(
-    {"n/a", "#n/a", "na", "n.a.", "null", "none", "-", "--", "–", "—", "not available", "k. a.", "k.a."}
+    {"n/a", "#n/a", "na", "n.a.", "null", "none", "-", "--", "–", "—", "nan", "not available", "k. a.", "k.a."}
 )
 """Words for an empty cell, in lower case; they may be names, so they count in numbers, dates and statuses only."""
 CAMPUS_ERROR_SHARE = 0.1

@@ -12,15 +12,16 @@ from typing import Any
 _LISTS = ("features", "elements", "data", "results", "records", "items", "rows", "value", "regions", "facilities",
           "result.records", "result.results", "Results.Facilities")  # fmt: skip
 """Where services put their rows: GeoJSON, Overpass, PeeringDB, Django, CKAN, OData, EPA ECHO and others."""
-_TOTALS = ("numberMatched", "totalFeatures", "totalResults", "total_count", "totalCount", "total", "context.matched",
+_TOTALS = ("numberMatched", "totalFeatures", "totalResults", "total_count", "totalCount", "context.matched",
            "meta.total", "meta.total_count", "meta.numberMatched", "result.total", "pagination.total", "page.total",
            "Results.QueryRows")  # fmt: skip
 """Members that state how many rows there are in all: OGC API, WFS, STAC, CKAN and others."""
+_PAGING = frozenset({"limit", "offset", "page", "pages", "next", "previous", "prev", "skip", "start", "per_page",
+                     "page_size", "pageSize", "size", "returned", "numberReturned", "has_more", "hasMore"})  # fmt: skip
+"""Members beside which `total` and `count` are numbers of rows; alone in GeoJSON they may be megawatts."""
 _NEXT = ("next", "nextLink", "@odata.nextLink", "next_page", "nextPageToken", "next_page_token", "meta.next",
          "pagination.next", "paging.next")  # fmt: skip
 """Members that lead to a further page."""
-MARKS = re.compile(rb"exceededTransferLimit|numberMatched|total|matched|[nN]ext|remark|QueryRows", re.IGNORECASE)
-"""A file without any of these says nothing about further rows."""
 _PAGES = "fetch the further pages (limit and offset, or the next link) into one file"
 
 
@@ -63,8 +64,9 @@ def part_of(content: object) -> str:
 
 def _total(content: dict[str, Any]) -> int | None:
     """Return the stated number of rows in all, None if there is none."""
-    paths = (*_TOTALS, "count") if {"next", "previous"} & content.keys() else _TOTALS
-    for path in paths:
+    paged = bool(_PAGING & content.keys())
+    plain = content.get("type") != "FeatureCollection"  # the answer of another service, whose rows it counts
+    for path in (*_TOTALS, *(["total"] if paged or plain else []), *(["count"] if paged else [])):
         value = _at(content, path)
         if isinstance(value, bool):
             continue

@@ -129,33 +129,36 @@ def open_image(path: Path, card: ModelCard, *, gsd_m: float | None = None, requi
         GridError: no usable georeference although it is required, or neither georeference nor `gsd_m`.
         ModelContractError: bands, ground sampling distance or units do not fit the weights.
     """
-    with open_raster(path) as source:
-        unplaced = source.crs is None or source.transform.is_identity
-        place = None if gsd_m is not None and unplaced else placement_of(source, path.name)
-        indexes = fitting_bands(source, card, f"image {path.name}", path.name)
-        if place is None:
-            shape, own, gsd = _unplaced(source, path.name, card, gsd_m, require_crs)
-            box = None
-        else:
-            own, gsd = place.gsd_m, working_gsd(place, card, f"image {path.name}")
-            box = place.lattice(gsd)
-            shape = int(box.shape[0]), int(box.shape[1])
-        check_complete(source, path)
-        marks = bands.marks_of(source, bands.names_of(source), indexes)
-        raster = Raster(
-            str(path.resolve()), source.driver, indexes, marks, (source.height, source.width), box, shape, place,
-            coarser=own < gsd,
-        )  # fmt: skip
-        if marks.measured_alpha and not raster.native:
-            raise ModelContractError(
-                f"image {path.name}: a band is tagged alpha but holds measured values, so it cannot be warped; say "
-                f"so: rio edit-info {path.name} --colorinterp {bands.without_alpha(source)}"
-            )
-        if marks.alpha and marks.mask and not raster.native:
-            raise ModelContractError(
-                f"image {path.name}: it has an alpha band and a mask, of which only one can be warped; warp it first: "
-                f"rio warp {path.name} warped.tif --dst-crs {box.crs if box is not None else 'EPSG:…'}"
-            )
+    try:
+        with open_raster(path) as source:
+            unplaced = source.crs is None or source.transform.is_identity
+            place = None if gsd_m is not None and unplaced else placement_of(source, path.name)
+            indexes = fitting_bands(source, card, f"image {path.name}", path.name)
+            if place is None:
+                shape, own, gsd = _unplaced(source, path.name, card, gsd_m, require_crs)
+                box = None
+            else:
+                own, gsd = place.gsd_m, working_gsd(place, card, f"image {path.name}")
+                box = place.lattice(gsd)
+                shape = int(box.shape[0]), int(box.shape[1])
+            check_complete(source, path)
+            marks = bands.marks_of(source, bands.names_of(source), indexes)
+            raster = Raster(
+                str(path.resolve()), source.driver, indexes, marks, (source.height, source.width), box, shape, place,
+                coarser=own < gsd,
+            )  # fmt: skip
+            if marks.measured_alpha and not raster.native:
+                raise ModelContractError(
+                    f"image {path.name}: a band is tagged alpha but holds measured values, so it cannot be warped; say "
+                    f"so: rio edit-info {path.name} --colorinterp {bands.without_alpha(source)}"
+                )
+            if marks.alpha and marks.mask and not raster.native:
+                raise ModelContractError(
+                    f"image {path.name}: it has an alpha band and a mask, of which only one can be warped; warp it first: "
+                    f"rio warp {path.name} warped.tif --dst-crs {box.crs if box is not None else 'EPSG:…'}"
+                )
+    except UnicodeDecodeError as error:  # names of bands or tags that are no text
+        raise AssetReadError(f"image {path.name}: its metadata are no text; it is damaged", str(path)) from error
     return Image(path.resolve(), raster, gsd, own)
 
 

@@ -37,6 +37,10 @@ PARTS = {
                  ("timed out", "[timeout:]")),
     "Django": ({"count": 3, "next": "http://x", "previous": None, "results": ROWS}, ("1 of 3 rows",)),
     "CKAN": ({"result": {"total": 5, "records": ROWS}}, ("1 of 5 rows",)),
+    "attributes at the root": (FEATURES | {"attributes": {"a": 1}, "numberMatched": 9}, ("1 of 9 rows",)),
+    "total of pages": (FEATURES | {"total": 9, "limit": 1}, ("1 of 9 rows",)),
+    "total of rows": ({"total": 9, "data": ROWS}, ("1 of 9 rows",)),
+    "count of pages": ({"count": 9, "offset": 0, "data": ROWS}, ("1 of 9 rows",)),
     "OData": ({"value": ROWS, "@odata.nextLink": "x"}, ("link to more",)),
 }  # fmt: skip
 WHOLE = {
@@ -44,6 +48,7 @@ WHOLE = {
     "limit not reached": FEATURES | {"exceededTransferLimit": False},
     "last page": {"count": 1, "next": None, "previous": None, "results": ROWS},
     "no error": {"elements": [NODE], "remark": "data of yesterday"},
+    "total of something else": FEATURES | {"total": 5000, "count": 9},
     "property of that name": {"type": "FeatureCollection", "features": [
         {"type": "Feature", "properties": {"id": "a", "next": "b", "total": 12}, "geometry": POINT}]},
 }  # fmt: skip
