@@ -258,7 +258,7 @@ CHECKS = {
         text("id,lon,lat\na,-40.5,35.5\n", rows=1, places=False),
     ),
     "coordinates in metres without CRS": text("id,x,y\na,285000,4322000\nb,285100,4322300\n"),
-    "MultiPoint within 200 m of its middle, closed line": drawn(NEAR, shapely.LineString(OUTLINE.exterior.coords), rows=2),
+    "MultiPoint within 200 m, closed line": drawn(NEAR, shapely.LineString(OUTLINE.exterior.coords), rows=2),
     "MultiPoint with points farther away, open line": each(drawn(FAR), drawn(LINE)),
     "power that is no number (approx. 20-30), total rows": each(
         kept("c,-77.48,39,approx. 20-30"), kept("Total,,,11")
