@@ -28,10 +28,10 @@ import shapely
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 
+from overwatt.aoi.completeness import part_of
 from overwatt.aoi.errors import GridError, RegistryError, nearest
 from overwatt.aoi.file_signatures import head_of, is_plain_vector
 from overwatt.aoi.geodesy import WGS84
-from overwatt.workflows.io.completeness import part_of
 from overwatt.workflows.io.limits import MAX_COLUMNS, MAX_PASSES, MAX_ROWS
 from overwatt.workflows.io.parquet import INTEGERS, read_parquet
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import geopandas as gpd
 import pandas as pd
 
+from overwatt.aoi.completeness import part_of
 from overwatt.aoi.errors import RegistryError
 from overwatt.pipeline.declared import deduplication, registry
 from overwatt.pipeline.declared.facility_formats import EPOCH_FILES
@@ -21,7 +22,6 @@ from overwatt.pipeline.declared.received import FAULT, Received
 from overwatt.pipeline.reconcile import observed_sites
 from overwatt.pipeline.vocabulary import UNKNOWN_STATUS
 from overwatt.workflows.io import run_folder
-from overwatt.workflows.io.completeness import part_of
 from overwatt.workflows.io.delimited import header_of, read_csv
 from overwatt.workflows.io.tabular import (
     JSON_SUFFIXES,

@@ -12,11 +12,11 @@ from typing import Any
 
 import pandas as pd
 
+from overwatt.aoi.completeness import rows_of
 from overwatt.aoi.errors import ConfigError, OverwattError, RegistryError
 from overwatt.aoi.file_signatures import head_of, is_plain_vector
 from overwatt.pipeline.compute.ai_models import MAX_ROWS, normalize_models
 from overwatt.workflows.io import limits
-from overwatt.workflows.io.completeness import rows_of
 from overwatt.workflows.io.layers import read_layers
 
 TABLE_SUFFIXES = (".csv", ".txt", ".tsv")

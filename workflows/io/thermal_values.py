@@ -7,6 +7,7 @@ those of the band, else of the metadata of netCDF conversions, else those that t
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections.abc import Iterator
@@ -127,6 +128,10 @@ def stored_values(
     nodata = file.nodatavals[band - 1]
     if nodata is not None and not np.isnan(nodata):
         valid &= values != np.dtype(file.dtypes[band - 1]).type(nodata)
+    tags = _tags(file, band)
+    for key in ("_fillvalue", "missing_value"):  # of netCDF conversions, in stored numbers
+        with contextlib.suppress(KeyError, ValueError):
+            valid &= values != float(tags[key])
     for alpha in set(file.indexes) - set(value_bands(file)):
         valid &= file.read(alpha, window=window) > 0
     return values, valid

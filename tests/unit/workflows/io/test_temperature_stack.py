@@ -93,6 +93,14 @@ def test_a_fill_value_that_is_not_declared_is_nodata(tmp_path, fill):
     check(read(write(tmp_path / "a.tif", np.where(CLOUD, np.float32(fill), KELVIN))))
 
 
+@pytest.mark.parametrize("tag", ["_FillValue", "missing_value", "lst#_FillValue"])
+def test_a_fill_value_in_the_metadata_of_netcdf_is_nodata(tmp_path, tag):
+    """A fill that could be a temperature is known by its tag alone."""
+    values = np.where(CLOUD, np.float32(280.5), KELVIN)
+    tags = {"file_tags": {tag: "280.5"}} if "#" in tag else {"tags": {tag: "280.5"}}
+    check(read(write(tmp_path / "a.tif", values, **tags)))
+
+
 def test_zeros_among_degrees_are_nodata_where_nothing_is_near_zero(tmp_path):
     check(read(write(tmp_path / "a.tif", HIDDEN), "celsius"))
     winter = np.where(CLOUD, np.float32(0), CELSIUS - 25)
