@@ -83,7 +83,11 @@ def repaired(geometry: BaseGeometry) -> BaseGeometry | None:
     """
     if geometry.is_valid:
         return geometry
-    return None if _tangled(geometry) else shapely.make_valid(geometry, method="structure", keep_collapsed=False)
+    if _tangled(geometry):
+        return None
+    mended = shapely.make_valid(geometry, method="structure", keep_collapsed=False)
+    # GEOS 3.14 leaves parts that share an edge apart, which is not valid
+    return mended if mended.is_valid else shapely.union_all(shapely.get_parts(mended))
 
 
 def _tangled(geometry: BaseGeometry) -> bool:

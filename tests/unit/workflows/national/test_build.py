@@ -26,7 +26,7 @@ from overwatt.models.training.sampling_design import (  # fmt: skip
     without_leaks,
 )
 from overwatt.models.training.spatial_splits import pairs_within
-from overwatt.workflows.io import layers
+from overwatt.workflows.io import parquet
 from overwatt.workflows.national import plan as training_plan
 from overwatt.workflows.national.sources import apart, in_zone, not_outlined, read_counties, read_registry, read_roofs
 from overwatt.workflows.national.tile import burn
@@ -217,8 +217,8 @@ def test_parquet_is_read_in_any_crs_and_within_limits(tmp_path, monkeypatch):
     gpd.GeoDataFrame({"class": ["data_center"]}, geometry=[roof(0, 0)], crs=4326).to_crs(32618).to_parquet(path)
     outlines = read_registry(path, "own", point_zone_m=100).outlines
     assert outlines[0].symmetric_difference(roof(0, 0)).area < 1e-3 * roof(0, 0).area
-    monkeypatch.setattr(layers, "_UNPACKED", 10)
-    with pytest.raises(RegistryError, match=naming("r.parquet", "uncompressed")):
+    monkeypatch.setattr(parquet, "MAX_ROWS", 0)
+    with pytest.raises(RegistryError, match=naming("r.parquet", "rows")):
         read_registry(path, "own", point_zone_m=100)
 
 
