@@ -10,8 +10,8 @@ which may also stand in `benchmarks/cases/NAME/`:
 
 `exit` is the status of the last call of `overwatt`; `output` and `absent` are searched in all that the command prints,
 `error` in the one line of that last call. An outcome is right (status 0 and as expected), clear_error (refused with the
-cause), traceback (of overwatt), hang (longer than `LIMIT_S`), or what `if_not` says. A case without `expected.json`
-that ends without a traceback is a clear_error if it was refused in one line, else unjudged.
+cause), traceback (of overwatt), hang (longer than `LIMIT_S`), or what `if_not` says. A case without these
+expectations that ends without a traceback is a clear_error if it was refused in one line, else unjudged.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def judge(expected: dict[str, Any] | None, calls: list[list[Any]], printed: str,
         return "traceback"
     status, text = calls[-1] if calls else (None, "")
     lines = _ONE_LINE.findall(text)
-    if expected is None:
+    if expected is None or not isinstance(expected.get("any_of"), list):
         return "clear_error" if status == 2 and len(lines) == 1 else "unjudged"
     for wanted in expected["any_of"]:
         if status != wanted.get("exit", 0):
@@ -120,7 +120,7 @@ def judge(expected: dict[str, Any] | None, calls: list[list[Any]], printed: str,
                 return "right"
         elif len(lines) == 1 and all(re.search(p, lines[0], re.IGNORECASE) for p in wanted.get("error", ())):
             return "clear_error"
-    return str(expected["if_not"])
+    return str(expected.get("if_not", "wrong"))
 
 
 def main() -> None:
