@@ -20,6 +20,7 @@ from odc.geo.geobox import GeoBox
 
 from overwatt.aoi.errors import AssetReadError, CatalogError, redact
 from overwatt.pipeline import coverage
+from overwatt.pipeline.declared import registry
 from overwatt.pipeline.inspection import rank_stability
 from overwatt.pipeline.report import page, rasters, wording
 from overwatt.pipeline.report.page import ReportData
@@ -27,7 +28,7 @@ from overwatt.workflows.config.run import Workflow
 from overwatt.workflows.io import registries, run_folder
 from overwatt.workflows.io.source import Source
 from overwatt.workflows.io.vectors import lonlat_to_pixels
-from overwatt.workflows.run.analysis import Tables
+from overwatt.workflows.run.analysis import DECLARED_MARGIN_M, Tables, asked_ground
 from overwatt.workflows.run.inputs import Inputs
 
 log = logging.getLogger(__name__)
@@ -86,6 +87,7 @@ def report_data(workflow: Workflow, inputs: Inputs, tables: Tables, outcomes: li
                 margin_m=1000.0,
                 declared=tables.declared,
             )
+    inside = len(registry.within(tables.declared, asked_ground(inputs))) if source else None
     looked_km2 = coverage.looked_area_km2(tables.looked_at) if len(tables.looked_at) else 0.0
     failed = [o for o in outcomes if o["outcome"] == "failed"]
     facts = {
@@ -98,7 +100,8 @@ def report_data(workflow: Workflow, inputs: Inputs, tables: Tables, outcomes: li
         "Prior": f"{workflow.prior:g} of the large roofs in the area are assumed to be data centers",
         "Year of chips and power density": str(workflow.year),
         "Declared": f"{workflow.declared.path.name if workflow.declared.path else 'no registry given'}, "
-        f"{len(tables.declared)} facilities in or near the area"
+        f"{len(tables.declared)} facilities within {DECLARED_MARGIN_M / 1e3:g} km of the area"
+        + (f", {inside} of them in it" if inside is not None else "")
         + (f", {len(inputs.kept_aside)} rows rejected (reasons in kept_aside.csv)" if len(inputs.kept_aside) else ""),
         **({"Notes on the registry": "; ".join(inputs.notes)} if inputs.notes else {}),
         "Stability of the ranking": str(
@@ -119,6 +122,7 @@ def report_data(workflow: Workflow, inputs: Inputs, tables: Tables, outcomes: li
         sites=tables.sites,
         footprints=tables.footprints,
         declared=tables.declared,
+        declared_inside=inside,
         ledger=tables.ledger,
         looked_at=tables.looked_at,
         thermal=tables.thermal,
