@@ -10,6 +10,7 @@ import logging
 from dataclasses import dataclass
 
 import geopandas as gpd
+import numpy as np
 import pandas as pd
 import shapely
 
@@ -20,6 +21,7 @@ from overwatt.pipeline.declared import registry
 from overwatt.pipeline.inspection import ranking
 from overwatt.pipeline.power.sites import draw_power
 from overwatt.pipeline.reconcile import ledger
+from overwatt.pipeline.reconcile.buildings import with_buildings
 from overwatt.pipeline.sites import clustering, thermal_anomaly
 from overwatt.pipeline.tables import empty
 from overwatt.workflows.config.run import Workflow
@@ -86,11 +88,21 @@ def analyse(workflow: Workflow, inputs: Inputs, footprints: gpd.GeoDataFrame, lo
         near = registry.within(near, asked_ground(inputs), DECLARED_MARGIN_M)
     near = coverage.looked_at_share(near, looked) if len(near) else near
     entries = ledger.reconcile(table, near, looked, settings=workflow.reconcile)
+    if len(near):
+        entries = with_buildings(entries, near, footprints, _p_center(workflow, inputs, footprints))
     ranked = ranking.rank_discrepancies(entries, table, near, workflow.stakes)
     log.debug("%d footprints, %d sites, %d declared in reach, %d ledger entries",
               len(footprints), len(table), len(near), len(ranked))  # fmt: skip
     unseen = ledger.not_looked_at(near, looked, ledger=ranked) if len(near) else near
     return Tables(footprints, table, heat, looks, near, ranked, looked, unseen)
+
+
+def _p_center(workflow: Workflow, inputs: Inputs, footprints: gpd.GeoDataFrame) -> np.ndarray:
+    """Return the probability of each footprint that it is a data center, (n,)."""
+    score = footprints["score"].to_numpy(float)
+    center = (footprints["class"] == "data_center").to_numpy(bool)
+    # the score is that of the footprint's own class
+    return clustering.p_data_center(np.where(center, score, 1 - score), inputs.card.calibration, workflow.prior)
 
 
 def asked_ground(inputs: Inputs) -> shapely.Geometry:
