@@ -25,6 +25,7 @@ from pyproj.exceptions import CRSError
 from shapely.geometry import MultiPolygon, Polygon, box
 from shapely.geometry.base import BaseGeometry
 
+from overwatt.aoi.completeness import part_of
 from overwatt.aoi.errors import GridError, nearest
 from overwatt.aoi.file_signatures import is_plain_vector
 from overwatt.aoi.geodesy import WGS84
@@ -147,6 +148,8 @@ def from_geojson(source: Mapping[str, Any] | str | Path, name: str | None = None
         default = path.stem
         if not isinstance(source, Mapping):
             raise GridError(f"{label} holds a {type(source).__name__}, not a GeoJSON object")
+    if missing := part_of(dict(source)):
+        raise GridError(f"{label} is not whole: {missing}")
     geometries, names = _geojson_geometries(source, label)
     return _area(geometries, names, _geojson_crs(source, label), (name, default), label)
 

@@ -1,7 +1,8 @@
 """Outlines of an area: check each polygon, bring it to longitude/latitude within ±180, unite all of them.
 
 In: geometries of a file with their names and CRS. Out: valid polygons in WGS84 longitude/latitude, split at the
-antimeridian. `united` is what `overwatt.aoi.area` calls; `project` takes a lon/lat geometry to another CRS.
+antimeridian. `united` is what `overwatt.aoi.area` calls; `project` takes a lon/lat geometry to another CRS. The outline
+of an area is refused if it crosses itself; those of registries and labels are `repaired`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,10 @@ from overwatt.aoi.geodesy import WGS84
 _DENSE_DEG = 0.05
 # Own choice: 1 km keeps an edge of a projected CRS straight after it is moved to longitude/latitude.
 _DENSE_M = 1000.0
+# Pairs of edges whose boxes meet. A random ring of 500 vertices has 90,000 and is repaired in 0.5 s; own choice.
+_MAX_MEETINGS = 100_000
+TANGLED = "the outline crosses itself too often to be repaired; draw it anew"
+"""What is wrong with an outline for which `repaired` has no answer."""
 
 
 def united(
@@ -69,6 +74,39 @@ def project(geometry: BaseGeometry, transformer: Transformer) -> BaseGeometry:
     west, south, east, north = geometry.bounds
     step = max(_DENSE_DEG, max(east - west, north - south) / 5000.0)  # at most 5000 vertices per edge of the bbox
     return _transform(shapely.segmentize(geometry, step), transformer)
+
+
+def repaired(geometry: BaseGeometry) -> BaseGeometry | None:
+    """Return a valid geometry: parts without extent are dropped, parts that overlap united.
+
+    None if it crosses itself so often that the repair could take hours.
+    """
+    if geometry.is_valid:
+        return geometry
+    if _tangled(geometry):
+        return None
+    mended = shapely.make_valid(geometry, method="structure", keep_collapsed=False)
+    # GEOS 3.14 leaves parts that share an edge apart, which is not valid
+    return mended if mended.is_valid else shapely.union_all(shapely.get_parts(mended))
+
+
+def _tangled(geometry: BaseGeometry) -> bool:
+    """Whether the edges meet so often that an overlay, whose cost grows with the crossings, would not end."""
+    parts = shapely.get_parts(geometry)
+    while (shapely.get_type_id(parts) > 3).any():  # collections, also in others
+        parts = shapely.get_parts(parts)
+    xy, line = shapely.get_coordinates(shapely.get_parts(shapely.boundary(parts)), return_index=True)
+    same = line[1:] == line[:-1]
+    low, high = np.minimum(xy[1:], xy[:-1])[same], np.maximum(xy[1:], xy[:-1])[same]
+    boxes = shapely.box(*low.T, *high.T)
+    tree = shapely.STRtree(boxes)
+    allowed = _MAX_MEETINGS + 6 * len(boxes)  # each meets itself and its neighbours, and some edges are long
+    step = max(1, 10_000_000 // max(len(boxes), 1))  # all pairs at once could fill the memory
+    for start in range(0, len(boxes), step):
+        allowed -= tree.query(boxes[start : start + step]).shape[1]
+        if allowed < 0:
+            return True
+    return False
 
 
 def _transform(geometry: BaseGeometry, transformer: Transformer) -> BaseGeometry:

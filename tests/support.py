@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
+import shapely
 import torch
 from affine import Affine
 from rasterio.errors import NotGeoreferencedWarning
@@ -113,6 +114,11 @@ def registry_file(path: Path, features: list[tuple[float, float, dict[str, objec
     ]
     path.write_text(json.dumps({"type": "FeatureCollection", "features": rows}), encoding="utf-8")
     return path
+
+
+def random_ring(vertices: int) -> shapely.Polygon:
+    """A ring of random vertices in the unit square: its edges cross about vertices² / 9 times."""
+    return shapely.Polygon(np.random.default_rng(0).random((vertices, 2)))
 
 
 def command(*args: object) -> list[str]:

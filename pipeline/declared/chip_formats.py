@@ -175,12 +175,13 @@ def notable_models(given: Received) -> pd.DataFrame:
 
 
 def _sites(given: Received) -> _Sites:
-    """Return the rows of Epoch's site coordinates, none if the file is not in the folder of the registry."""
+    """Return the readable rows of Epoch's site coordinates, none if the file is not in the folder of the registry."""
     name = EPOCH_FILES["where"]
     if name not in given.beside:
         return []
     frame = require(name, given.beside[name], ("Name", "lon", "lat", "coord_precision"), ("Address", "Country"))
-    return [{str(k): v for k, v in r.items()} for r in frame.to_dict("records")]
+    rows = [{str(k): v for k, v in r.items()} for r in frame.to_dict("records")]
+    return [r for r in rows if not isinstance(r.get(FAULT), str)]
 
 
 def _place(location: str | None, name: str | None, sites: _Sites) -> tuple[str | None, str | None, float]:

@@ -16,6 +16,8 @@ from shapely.geometry.base import BaseGeometry
 
 from overwatt.aoi.errors import RegistryError
 from overwatt.aoi.geodesy import GEOD
+from overwatt.aoi.outline import repaired
+from overwatt.pipeline.declared.nesting import MAX_DEPTH, too_deep
 from overwatt.pipeline.declared.parsing import decimal_mark, standard_number, texts
 from overwatt.pipeline.vocabulary import POSITION_ERROR_M
 
@@ -88,10 +90,13 @@ def drawn(cells: np.ndarray) -> tuple[np.ndarray, dict[int, str]]:
     faults: dict[int, str] = {}
     written: dict[int, str] = {}
     for k, cell in enumerate(cells.tolist()):
+        if isinstance(cell, (str, bytes)) and too_deep(cell):
+            faults[k] = f"nested deeper than {MAX_DEPTH} levels"
+            continue
         if isinstance(cell, BaseGeometry):
             shape[k] = cell
-        elif isinstance(cell, (bytes, bytearray)):
-            shape[k] = shapely.from_wkb(bytes(cell), on_invalid="ignore")
+        elif isinstance(cell, bytes):
+            shape[k] = shapely.from_wkb(cell, on_invalid="ignore")
         elif isinstance(cell, dict):
             shape[k] = _of_dict(cell)
         elif isinstance(cell, str) and cell.strip():
@@ -121,11 +126,11 @@ def drawn(cells: np.ndarray) -> tuple[np.ndarray, dict[int, str]]:
 
 
 def _of_dict(cell: dict[str, Any]) -> BaseGeometry | None:
-    if cell.keys() == {"x", "y"}:  # a native point of GeoArrow
-        return shapely.Point(cell["x"], cell["y"]) if None not in cell.values() else shapely.Point()
     try:
+        if cell.keys() == {"x", "y"}:  # a native point of GeoArrow
+            return shapely.Point(*map(float, cell.values())) if None not in cell.values() else shapely.Point()
         return shapely.from_geojson(json.dumps(cell), on_invalid="ignore")
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError, RecursionError):
         return None
 
 
@@ -142,7 +147,7 @@ def one_place(geometry: BaseGeometry) -> BaseGeometry:
         parts = [p for g in shapely.get_parts(geometry) for p in shapely.get_parts(g)]
         kinds = {kind: [p for p in parts if p.geom_type == kind] for kind in ("Polygon", "Point")}
         if found := kinds["Polygon"]:
-            return shapely.union_all(found) if len(found) > 1 else found[0]
+            return shapely.multipolygons(found) if len(found) > 1 else found[0]
         geometry = shapely.multipoints(kinds["Point"]) if len(kinds["Point"]) == len(parts) else geometry
     if geometry.geom_type == "LineString" and geometry.is_closed and len(geometry.coords) > 3:
         return shapely.Polygon(geometry.coords)  # an outline drawn as a path
@@ -171,13 +176,15 @@ def spread_m(geometry: BaseGeometry | None) -> float:
 def wrapped(shape: np.ndarray) -> np.ndarray:
     """Return geometries with longitudes from -180 to 180, (n,) object.
 
-    Longitudes of 0 to 360 are told by the whole table: some are above 180 and none is negative. An outline that
-    crosses 180 degrees, in whatever way it is written, becomes one of two parts.
+    Longitudes of 0 to 360 are told by the whole table: at least half are above 180 and none is negative; otherwise one
+    above 180 stays, an error of its row. An outline that crosses 180 degrees, in whatever way it is written, becomes
+    one of two parts.
     """
     west, _, east, _ = shapely.bounds(shape).T
     known = np.isfinite(west)
-    to_360 = known.any() and west[known].min() >= 0 and east[known].max() <= 360
-    turned = known & (east > 180) & to_360
+    beyond = known & (east > 180) & (east <= 360)
+    to_360 = known.any() and west[known].min() >= 0 and 2 * beyond.sum() >= known.sum()
+    turned = beyond & (to_360 | ((west <= 180) & (east - west < 180)))
     jumps = known & (east - west > 180) & (east <= 180) & (west >= -180)
     out = shape.copy()
     points = np.flatnonzero(turned & (shapely.get_type_id(shape) == 0))
@@ -186,7 +193,9 @@ def wrapped(shape: np.ndarray) -> np.ndarray:
         whole = shapely.transform(shape[k], lambda xy: np.column_stack([xy[:, 0] % 360.0, xy[:, 1]]))
         if jumps[k] and np.ptp(shapely.bounds(whole)[[0, 2]]) > 180:
             continue  # it is that wide
-        whole = shapely.make_valid(whole)
+        whole = repaired(whole)
+        if whole is None:
+            continue  # the caller checks outlines, and says so
         halves = [shapely.intersection(whole, shapely.box(0, -90, 180, 90)),
                   shapely.transform(shapely.intersection(whole, shapely.box(180, -90, 360, 90)),
                                     lambda xy: xy - [360.0, 0.0])]  # fmt: skip

@@ -20,6 +20,7 @@ import shapely
 
 from overwatt.aoi.errors import RegistryError
 from overwatt.aoi.geodesy import outline_m2
+from overwatt.aoi.outline import repaired
 from overwatt.pipeline.declared.osm import LICENCE as OSM_LICENCE
 from overwatt.pipeline.declared.parsing import CAMPUS_ERROR_SHARE, as_number, as_text, digits_error_m
 from overwatt.pipeline.declared.received import FAULT, Received, require
@@ -60,7 +61,7 @@ def im3(given: Received) -> pd.DataFrame:
             f"registry '{given.name}' is not IM3: column '{min(missing)}' is missing; use format generic"
         )
     whole = frame["geometry"].to_numpy(object)
-    geometry = shapely.make_valid(whole)
+    geometry = np.array([g if g is None else repaired(g) for g in whole], dtype=object)
     campus = (frame["type"] == "campus").to_numpy(bool)
     inside = shapely.point_on_surface(geometry[(frame["type"] == "building").to_numpy(bool)])
     holders = shapely.STRtree(geometry[campus]).query(inside, predicate="within")[1]
@@ -154,17 +155,56 @@ def epoch(given: Received) -> pd.DataFrame:
             f"registry '{given.name}': '{place_file if places is None else power_file}' must be in the same folder "
             "(coordinates and power are in two files)"
         )
-    sites = require(place_file, places, ("Name", "lon", "lat"), ("coord_precision", "Owner", "Country"))
-    what = require(power_file, powers, ("Name", "Current power (MW)"))
-    power = dict(zip(what["Name"], what["Current power (MW)"], strict=True))
-    return pd.DataFrame([_epoch_site(r, n, power, given.name) for n, r in enumerate(_records(sites), start=1)])
+    sites = _records(require(place_file, places, ("Name", "lon", "lat"), ("coord_precision", "Owner", "Country")))
+    what = _records(require(power_file, powers, ("Name", "Current power (MW)")))
+    notes: list[str] = []
+    if places is not powers:
+        what = _same_names(sites, what, (place_file, power_file), notes)
+    out = pd.DataFrame(
+        [_epoch_site(r, n, p, given.name) for n, (r, p) in enumerate(zip(sites, what, strict=True), start=1)]
+    )
+    out.attrs["notes"] = tuple(notes)
+    return out
+
+
+def _same_names(
+    sites: list[dict[str, Any]], powers: list[dict[str, Any]], files: tuple[str, str], notes: list[str]
+) -> list[dict[str, Any]]:
+    """Return for each site the row of the same name in the file of powers, with a fault if there are several.
+
+    Names are compared without case and outer blanks. Rows without a partner are told in `notes`.
+    """
+    place_file, power_file = files
+    named: dict[str | None, list[dict[str, Any]]] = {}
+    for row in powers:
+        named.setdefault(_name(row), []).append(row)
+    out = []
+    for site in sites:
+        found = named.get(_name(site)) or [{}]
+        several = f"registry '{power_file}': {len(found)} rows are named '{str(site['Name'])[:60]}'; keep one"
+        out.append(found[0] if len(found) == 1 else {FAULT: several})
+    own = {_name(site) for site in sites}
+    for file, lone, other, lack in (
+        (place_file, [s["Name"] for s in sites if _name(s) not in named], power_file, "power and status are unknown"),
+        (power_file, [p["Name"] for p in powers if _name(p) not in own], place_file, "nothing is declared there"),
+    ):
+        if lone:
+            listed = ", ".join(f"'{str(name)[:60]}'" for name in lone[:5])
+            n = f"{len(lone)} site{' has' if len(lone) == 1 else 's have'}"
+            notes.append(f"registry '{file}': {n} no row of that name in '{other}', so {lack}: {listed}")
+    return out
+
+
+def _name(row: dict[str, Any]) -> str | None:
+    text = as_text(row["Name"])
+    return text and text.casefold()
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(k): v for k, v in r.items()} for r in frame.to_dict("records")]
 
 
-def _epoch_site(row: dict[str, Any], n: int, power: dict[str, str], source: str) -> dict[str, Any]:
+def _epoch_site(row: dict[str, Any], n: int, power: dict[str, Any], source: str) -> dict[str, Any]:
     out = {
         "row": n,
         "declared_id": row["Name"],
@@ -180,10 +220,10 @@ def _epoch_site(row: dict[str, Any], n: int, power: dict[str, str], source: str)
         "source": "Epoch AI, frontier data centers",
         "licence": EPOCH_LICENCE,
         "reliability": RELIABILITY["epoch"],
-        "fault": row.get(FAULT),
+        "fault": next((f for f in (row.get(FAULT), power.get(FAULT)) if isinstance(f, str)), None),
     }
     try:
-        mw = as_number(power.get(row["Name"]), source, n, "Current power (MW)")
+        mw = as_number(power.get("Current power (MW)"), source, n, "Current power (MW)")
     except RegistryError as error:
         return out | {"fault": out["fault"] or str(error)}
     return out | {"it_mw": mw or None, "status": None if mw is None else "construction" if mw == 0 else "operational"}

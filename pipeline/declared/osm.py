@@ -33,6 +33,8 @@ _TYPES = ("node", "way", "relation")
 _GONE = frozenset({"abandoned", "disused", "demolished", "razed", "removed", "destroyed", "dismantled", "ruins", "was",
                    "end_date"})  # fmt: skip
 """Keys, prefixes of keys and values of what no longer stands or runs."""
+_FACILITY = frozenset({"telecom", "building", "man_made", "landuse", "office"})
+"""Keys that say what a place is; a prefix before another key ('was:name') says nothing about it."""
 Element = dict[str, Any]
 
 
@@ -165,7 +167,7 @@ def _place(element: Element, nodes: dict[str, Any], ways: dict[str, Element], wh
     if isinstance(box, dict) and fault is None:
         try:
             west, south, east, north = (float(box[k]) for k in ("minlon", "minlat", "maxlon", "maxlat"))
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             return {"fault": f"{where}: its bounds are not four numbers"}
         # the facility is somewhere in the box: half its diagonal is taken as the error
         half_m = np.hypot(east - west, north - south) * DEGREE_EQUATOR_M / 2
@@ -254,7 +256,7 @@ def _row(element: Element, n: int, where: str) -> dict[str, Any]:
         return row | {"fault": fault}
     if element.get("type") not in _TYPES:
         return row | {"fault": f"{where}: not a node, way or relation of OpenStreetMap"}
-    if tags.get("power") in _POWER_GRID and "telecom" not in tags and "data" not in str(tags.get("building")):
+    if str(tags.get("power")) in _POWER_GRID and "telecom" not in tags and "data" not in str(tags.get("building")):
         return row | {"fault": f"{where}: a {as_text(tags['power'])} of the power grid, not a data center"}
     return row
 
@@ -266,10 +268,19 @@ def _zone(tags: dict[str, Any]) -> str | None:
 
 def _status(tags: dict[str, Any]) -> str:
     """Return the status by the life-cycle tags (wiki.openstreetmap.org/wiki/Lifecycle_prefix), else operational."""
-    keys = {str(k).split(":")[0] for k, v in tags.items() if str(v).lower() not in ("no", "never")}
-    main = {str(tags.get(k)) for k in ("building", "landuse", "telecom", "man_made")}
+    live = {k for k in _FACILITY if "data_cent" in str(tags.get(k))}
+    keys = set()
+    for tag, value in tags.items():
+        key, _, of = str(tag).partition(":")
+        # 'demolished:building=barn' is of another building than the data center that the other tags name
+        own = "data_cent" in str(value) or (of in live and value == "yes")
+        if str(value).lower() not in ("no", "never") and (not of or (of in _FACILITY and (own or not live))):
+            keys.add(key)
+    main = {str(tags.get(k)) for k in _FACILITY}
     if keys & _GONE or main & _GONE:
         return "closed"
+    if "cancelled" in keys:
+        return "cancelled"
     if "construction" in keys | main:
         return "construction"
     if keys & {"planned", "proposed"} or main & {"planned", "proposed"}:

@@ -22,10 +22,11 @@ from shapely.geometry.base import BaseGeometry
 
 from overwatt.aoi.errors import RegistryError
 from overwatt.aoi.geodesy import DEGREE_EQUATOR_M
+from overwatt.aoi.outline import TANGLED, repaired
 from overwatt.pipeline.vocabulary import POSITION_ERROR_M
 
 NO_VALUE = frozenset(
-    {"n/a", "#n/a", "na", "n.a.", "null", "none", "-", "--", "–", "—", "not available", "k. a.", "k.a."}
+    {"n/a", "#n/a", "na", "n.a.", "null", "none", "-", "--", "–", "—", "nan", "not available", "k. a.", "k.a."}
 )
 """Words for an empty cell, in lower case; they may be names, so they count in numbers, dates and statuses only."""
 CAMPUS_ERROR_SHARE = 0.1
@@ -197,7 +198,9 @@ def as_geometry(record: _Record, source: str, n: int) -> BaseGeometry:
                 f"{where}, column '{name}': {value:g} lies outside -{limit:g} to {limit:g} degrees{hint}"
             )
     if geometry.geom_type != "Point" and not geometry.is_valid:
-        parts = shapely.get_parts(shapely.make_valid(geometry)).tolist()
+        if (valid := repaired(geometry)) is None:
+            raise RegistryError(f"{where}, column 'geometry': {TANGLED}")
+        parts = shapely.get_parts(valid).tolist()
         polygons = [p for part in parts for p in shapely.get_parts(part).tolist() if p.geom_type == "Polygon"]
         geometry = shapely.union_all(polygons)
         if geometry.is_empty:

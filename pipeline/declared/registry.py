@@ -66,6 +66,7 @@ def normalize_registry(
     default_position_error_m: float | None = None,
     rejected: list[tuple[int, str, str]] | None = None,
     columns: Mapping[str, str] | None = None,
+    notes: list[str] | None = None,
 ) -> gpd.GeoDataFrame:
     """Return a received registry as the table `declared`.
 
@@ -77,6 +78,7 @@ def normalize_registry(
         rejected: list to which rows that cannot be used are added as (row, id, reason); without it the first such row
             raises an error.
         columns: column map {name in Overwatt: column of the file} for the layout `generic`, any case.
+        notes: list to which the reader of the layout adds what its rows do not show.
 
     Chips and workloads without a place get an empty point and an error of 25 km; they count in balances only.
 
@@ -88,6 +90,8 @@ def normalize_registry(
     frame = generic.table(given, columns) if layout == "generic" else LAYOUTS[layout](given)
     if not len(frame):
         raise RegistryError(f"registry '{given.name}' has no rows: nothing is declared in it")
+    if notes is not None:
+        notes.extend(frame.attrs.get("notes", ()))
     return _table(frame, given.name, default_position_error_m, rejected)
 
 

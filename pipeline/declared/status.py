@@ -11,7 +11,7 @@ import re
 import unicodedata
 from functools import lru_cache
 
-from overwatt.pipeline.vocabulary import STATUS_WORDS, UNKNOWN_STATUS
+from overwatt.pipeline.vocabulary import NOTHING_DECLARED, STATUS_WORDS, UNKNOWN_STATUS
 
 _STATUS_OF = {word: status for status, words in STATUS_WORDS.items() for word in words.split("|")}
 _PARTS = re.compile(r"[,;/|()\[\]+&:]|\s[-–—]+\s|\b(?:and|but|with|und|et)\b")
@@ -21,6 +21,15 @@ _PHASE = re.compile(
 _INFERRED = re.compile(r"\binferred(?: \d+ y(?:ears?|rs?)?)?\b")  # Global Energy Monitor: 'shelved - inferred 2 y'
 _FILLERS = re.compile(r"^(?:status|currently|now|fully|is|the)\b|\bsince(?: \w+)? (?:19|20)\d\d\b")
 _YEAR = re.compile(r"\b(?:(?:in|by|from|until|for) )?(?:19|20)\d\d\b")
+_WITH = re.compile(r"\bw/(?!o\b)")
+_BY = re.compile(r"\bby (?:the )?(?:applicant|owner|developer|operator|court|voters|staff"
+                 r"|(?:city |county |town |planning |zoning )*(?:council|commission|board|supervisors))\b")  # fmt: skip
+_DECISION = re.compile(
+    r"(?:rezoning|zoning|(?:special|conditional) use permit|sup|cup|site plan"
+    r"|building permit|permit|variance|application)(?: application| request)? (?=.)"
+)
+"""What is decided on: 'rezoning denied' has the status of 'denied', but 'permit active' is not operation."""
+_NOT_RUNNING = re.compile(r"(?:not|non) ?(?:operati|in ).*")  # of a plan: not yet
 _ORDER = ("operational", "construction", "planned", "closed", "cancelled")
 
 
@@ -28,31 +37,45 @@ _ORDER = ("operational", "construction", "planned", "closed", "cancelled")
 def status_of(text: str) -> str:
     """Return the status that a phrase states, `UNKNOWN_STATUS` if it is not a known one.
 
-    A phrase with several parts has the status of what exists: operational before construction before planned. Parts
-    that contradict each other ('operating, retired 2023') are unknown unless they are of different phases.
+    A phrase with several parts has the status of what exists if each is of a phase ('phase 1 operational, phase 2
+    cancelled'): operational before construction before planned. Otherwise an ending counts before what ended ('planned,
+    cancelled'); together with operation ('operating, retired 2023') it is unknown.
     """
-    words = _plain(text)
+    words = _WITH.sub("with ", _plain(text))
     if "?" in words:
         return UNKNOWN_STATUS
     if found := _STATUS_OF.get(_joined(words)):
         return found
-    found_all, phased = set[str](), True
+    found_all, phases, parts, not_running = set[str](), 0, 0, False
     for part in _PARTS.split(words):
-        bare = _PHASE.sub(" ", _joined(part))
-        phased = phased and bare != _joined(part)
-        bare = _joined(_FILLERS.sub(" ", _joined(_INFERRED.sub(" ", bare))))
+        phases += len(_PHASE.findall(_joined(part)))
+        bare = _INFERRED.sub(" ", _joined(_PHASE.sub(" ", _joined(part))))
+        bare = _joined(_FILLERS.sub(" ", _joined(_BY.sub(" ", _joined(bare)))))
         if not bare:
             continue
-        status = _STATUS_OF.get(bare)
-        if status is None:  # a year beside 'operational' may be one to come
-            status = _STATUS_OF.get(_joined(_YEAR.sub(" ", bare)))
-            status = None if status == "operational" else status
+        status = _known(bare)
         if status is None and not (bare.isdigit() and found_all and "operational" not in found_all):
             return UNKNOWN_STATUS
-        found_all |= {status} if status else set()
-    if "operational" in found_all and found_all & {"closed", "cancelled"} and not phased:
-        return UNKNOWN_STATUS
+        parts += status is not None
+        if status == "closed" and _NOT_RUNNING.fullmatch(bare):
+            not_running = True
+        elif status:
+            found_all.add(status)
+    if not_running and (not found_all or "operational" in found_all):
+        found_all.add("closed")
+    if found_all & NOTHING_DECLARED and phases < parts:
+        return UNKNOWN_STATUS if "operational" in found_all else "closed" if "closed" in found_all else "cancelled"
     return next((s for s in _ORDER if s in found_all), UNKNOWN_STATUS)
+
+
+def _known(bare: str) -> str | None:
+    """Return the status of a part of a phrase, None if it is not known."""
+    undated = _joined(_YEAR.sub(" ", bare))
+    status = _STATUS_OF.get(bare) or _STATUS_OF.get(undated)
+    if status and (status != "operational" or undated == bare):  # a year beside 'operational' may be one to come
+        return status
+    decided = _STATUS_OF.get(_DECISION.sub("", undated, count=1))
+    return decided if decided in ("planned", "cancelled") else None
 
 
 def _plain(text: str) -> str:

@@ -76,13 +76,13 @@ PROFILES: dict[str, SensorProfile] = {
         SensorProfile("landsat_st_celsius", ("lst",), "celsius", 1.0, 0.0, -9999.0, 30.0, 100.0),
     )
 }
-# (K1 in W m-2 sr-1 um-1, K2 in K) of band 10, from MTL files (Landsat 9: USGS handbook); docs/methods.md, section 3.1.
 _UNIT_WORDS = {
     "kelvin": ("k", "kelvin", "kelvins", "degk", "degreekelvin", "degreeskelvin"),
     "celsius": ("c", "celsius", "celcius", "centigrade", "degc", "degcelsius", "degreecelsius", "degreescelsius",
                 "degreec", "degreesc"),
     "fahrenheit": ("f", "fahrenheit", "degf", "degreefahrenheit", "degreesfahrenheit", "degreef", "degreesf"),
 }  # fmt: skip
+# (K1 in W m-2 sr-1 um-1, K2 in K) of band 10, from MTL files (Landsat 9: USGS handbook); docs/methods.md, section 3.1.
 THERMAL_CONSTANTS: dict[str, tuple[float, float]] = {
     "landsat8_b10": (774.8853, 1321.0789),
     "landsat9_b10": (799.0284, 1329.2405),

@@ -15,6 +15,7 @@ from shapely.geometry.base import BaseGeometry
 
 from overwatt.aoi.area import Area, from_geojson
 from overwatt.aoi.errors import GridError
+from overwatt.aoi.outline import repaired
 
 # Differences of footprints leave slivers; 1e-6 of the area is one pixel in a million. Own choice.
 _SLIVER_SHARE = 1e-6
@@ -66,7 +67,9 @@ def footprint_of(item: pystac.Item) -> BaseGeometry:
         try:
             return from_geojson(item.geometry).geometry
         except GridError:  # it crosses itself, or has longitudes beyond 180: no reason to search less ground
-            shape = shapely.make_valid(shapely.geometry.shape(item.geometry))
+            drawn = shapely.geometry.shape(item.geometry)
+            valid = repaired(drawn)
+            shape = shapely.convex_hull(drawn) if valid is None else valid
     elif item.bbox:
         west, south, east, north = (*item.bbox[:2], *item.bbox[len(item.bbox) // 2 :][:2])
         shape = box(west, south, east + 360.0 * (west > east), north)

@@ -36,6 +36,8 @@ KML = """<?xml version="1.0" encoding="UTF-8"?><kml xmlns="http://www.opengis.ne
 </outerBoundaryIs></Polygon></Placemark></Folder></Document></kml>"""
 OVERPASS = {"version": 0.6, "elements": [
     {"type": "way", "id": 1, "nodes": [1, 2, 3, 1], "tags": {"building": "data_center", "name": "Ash"}},
+    {"type": "way", "id": 2, "tags": {"telecom": "data_center", "power": "line"},
+     "bounds": {"minlon": -27, "minlat": 45, "maxlon": -26.9, "maxlat": 45.1}},
     *({"type": "node", "id": k, "lon": -27 + k / 100, "lat": 45 + k % 2 / 100} for k in (1, 2, 3)),
 ]}  # fmt: skip
 COCO = {
@@ -48,6 +50,13 @@ COCO = {
 WORKFLOW = {"name": "t", "area": [-27.0, 45.0, -26.9, 45.1], "imagery": {"path": "photo.tif", "date": "2024-05-01"},
             "prior": 0.003, "declared": {"path": "r.csv", "columns": {"it_mw": "Leistung"}}}  # fmt: skip
 
+FEATURES = {"type": "FeatureCollection", "total": 2, "crs": {"type": "name", "properties": {"name": "EPSG:4326"}},
+            "features": [{"type": "Feature", "id": k, "properties": {"it_mw": 2**53 + k, "class": "data_center"},
+                          "geometry": shapely.geometry.mapping(s)} for k, s in enumerate(SQUARES, 7)]}  # fmt: skip
+ESRI = {"geometryType": "esriGeometryPoint", "spatialReference": {"wkid": 4326},
+        "fields": [{"name": "id", "type": "esriFieldTypeString"}],
+        "features": [{"attributes": {"id": "a"}, "geometry": {"x": -27, "y": 45}}]}  # fmt: skip
+
 NAMES = ("r.geojson", "r.gpkg", "r.parquet", "r.csv", "wkt.csv", "r.json", "r.kml", "overpass.json", "coco.json",
          "wf.yaml", "lst.tif")  # fmt: skip
 KINDS = ("byte", "byte", "word", "cut", "double", "move", "end")
@@ -59,6 +68,8 @@ WORDS = (
     b'"',
     b"NaN",
     b"9" * 40,
+    b"9" * 400,
+    b'["x"]',
     b",",
     b"\n",
     b"\0",
@@ -95,6 +106,10 @@ def originals(folder):
     (made / "r.json").write_text(table.to_json(orient="records"))
     (made / "r.kml").write_text(KML)
     (made / "overpass.json").write_text(json.dumps(OVERPASS))
+    (made / "ids.geojson").write_text(json.dumps(FEATURES))
+    (made / "esri.json").write_text(json.dumps(ESRI))
+    points = [{"id": k, "geometry": {"x": -27.0 + k, "y": 45.0}} for k in range(2)]
+    (made / "points.json").write_text(json.dumps(points))
     (made / "coco.json").write_text(json.dumps(COCO))
     (made / "wf.yaml").write_text(yaml.safe_dump(WORKFLOW))
     with rasterio.open(
@@ -167,6 +182,9 @@ def damage(draw):
         "r.json",
         "r.kml",
         "overpass.json",
+        "ids.geojson",
+        "esri.json",
+        "points.json",
         "coco.json",
         "wf.yaml",
         "lst.tif",

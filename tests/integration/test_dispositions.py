@@ -18,7 +18,7 @@ from overwatt.workflows.io.dispositions import FINDINGS, latest, read_dispositio
 from overwatt.workflows.io.raster_checks import content_sha256
 from overwatt.workflows.tiles.from_dispositions import cut_dispositions
 from overwatt.workflows.tiles.splits import TileSettings
-from tests.support import NORTH_M, UTM_26N, WEST_M, names, naming, write_image
+from tests.support import NORTH_M, UTM_26N, WEST_M, names, naming, random_ring, write_image
 
 # column, row, side in pixels of 2 m, and what the run thought of the site
 SITES = {"S1": (20, 20, 24, 0.6), "S2": (120, 20, 24, 0.9), "S3": (220, 20, 24, 0.7), "S4": (20, 220, 24, 0.8)}
@@ -137,6 +137,7 @@ def test_a_site_larger_than_a_tile_takes_several(tmp_path, run_folder):
         ([row(1, None, "AI")], ("'d1'", "site_id", "outline")),
         ([row(1, "S1", "AI", outline_="POINT (1 2)")], ("'d1'", "outline", "Point", "polygon")),
         ([row(1, "S1", "AI", outline_="POLYGON ((")], ("'outline'", "WKT")),
+        ([row(1, "S1", "AI", outline_=random_ring(1500).wkt)], ("'d1'", "outline", "crosses itself")),
         ([row(1, "S1", "AI", outline_="POLYGON ((0 0, 900 0, 900 900, 0 0))")], ("'d1'", "outline", "degrees")),
         ([{"site_id": "S1"}], ("'disposition_id'", "'site_id'")),
     ],

@@ -14,7 +14,8 @@ from overwatt.workflows.tiles.left_out import Notes, check_background
 from overwatt.workflows.tiles.splits import TileSettings, open_images
 from tests.inputs_page import each, holds, same_rows
 from tests.support import UTM_26N, write_image
-from tests.unit.workflows.tiles.test_labels import BOXES, CORNERS, coco, kml, on_map, vector
+from tests.unit.workflows.tiles.label_files import CORNERS, coco, on_map, vector
+from tests.unit.workflows.tiles.test_left_out import BOXES, kml
 
 SECTION = "Labels"
 WHOLE = [(10, 10, 40, 30), (50, 40, 70, 50)]  # bounds of the outlines, pixels

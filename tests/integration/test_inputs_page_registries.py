@@ -169,8 +169,8 @@ def drawn(*shapes, rows=0):
     return text(content, "r.geojson", rows=2 + rows, places=not rows)
 
 
-NEAR = shapely.MultiPoint([(1, 2), (1.01, 2)])
-FAR = shapely.MultiPoint([(1, 2), (5, 2)])
+NEAR = shapely.MultiPoint([(1, 2), (1.002, 2)])
+FAR = shapely.MultiPoint([(1, 2), (1.01, 2)])
 LINE = shapely.LineString([(1, 2), (3, 4)])
 OUTLINE = shapely.box(1, 2, 1.001, 2.001)
 TURNED = shapely.box(282.53, 39.02, 282.55, 39.0202)
@@ -258,8 +258,8 @@ CHECKS = {
         text("id,lon,lat\na,-40.5,35.5\n", rows=1, places=False),
     ),
     "coordinates in metres without CRS": text("id,x,y\na,285000,4322000\nb,285100,4322300\n"),
-    "MultiPoint within 1.5 km, closed line": drawn(NEAR, shapely.LineString(OUTLINE.exterior.coords), rows=2),
-    "MultiPoint over more than 1.5 km, open line": each(drawn(FAR), drawn(LINE)),
+    "MultiPoint within 200 m, closed line": drawn(NEAR, shapely.LineString(OUTLINE.exterior.coords), rows=2),
+    "MultiPoint with points farther away, open line": each(drawn(FAR), drawn(LINE)),
     "power that is no number (approx. 20-30), total rows": each(
         kept("c,-77.48,39,approx. 20-30"), kept("Total,,,11")
     ),

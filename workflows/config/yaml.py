@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -21,6 +21,10 @@ from pydantic import BaseModel, ValidationError
 from overwatt.aoi.errors import ConfigError, nearest
 
 MAX_BYTES = 1_000_000
+MAX_DEPTH = 50  # groups and lists in each other; settings have 5; own choice
+_OPENING = (yaml.FlowSequenceStartToken, yaml.FlowMappingStartToken, yaml.BlockSequenceStartToken,
+            yaml.BlockMappingStartToken)  # fmt: skip
+_CLOSING = (yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken, yaml.BlockEndToken)
 Model = TypeVar("Model", bound=BaseModel)
 Keys = tuple[str | int, ...]  # position of a value: keys of mappings, indexes of lists
 
@@ -194,8 +198,7 @@ def _parsed(text: str, name: str, places: Places | None, *, in_file: bool = True
         return f"{name}:{mark.line + 1}" if in_file and mark is not None else name
 
     try:
-        if any(isinstance(e, yaml.AliasEvent) for e in yaml.parse(text, Loader=_Loader)):
-            raise ConfigError(f"{name}: YAML aliases are not accepted; write the value out")
+        _check_tokens(text, name, at)
         loader = _Loader(text)
         try:
             node = loader.get_single_node()
@@ -218,6 +221,17 @@ def _parsed(text: str, name: str, places: Places | None, *, in_file: bool = True
         raise ConfigError(f"{name}: a value cannot be read ({error})") from error
     except RecursionError as error:
         raise ConfigError(f"{name}: nested too deeply for a settings file") from error
+
+
+def _check_tokens(text: str, name: str, at: Callable[[yaml.Mark | None], str]) -> None:
+    """Refuse aliases and deep nesting, whose cost grows with its square, before the text is parsed."""
+    depth = 0
+    for token in yaml.scan(text, Loader=_Loader):
+        if isinstance(token, yaml.AliasToken):
+            raise ConfigError(f"{name}: YAML aliases are not accepted; write the value out")
+        depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
+        if depth > MAX_DEPTH:
+            raise ConfigError(f"{at(token.start_mark)}: nested too deeply for a settings file, more than {MAX_DEPTH}")
 
 
 def _value(loader: _Loader, node: yaml.Node, keys: Keys, at: Any, places: Places) -> Any:  # noqa: ANN401

@@ -25,6 +25,7 @@ import pyarrow.csv
 from overwatt.aoi.errors import RegistryError
 from overwatt.pipeline.declared.parsing import as_text
 from overwatt.pipeline.declared.received import FAULT
+from overwatt.workflows.io.limits import MAX_COLUMNS, MAX_ROWS
 
 _CHUNK = 50_000  # records parsed at once
 _FIELD_LIMIT = 16 * 2**20  # characters per cell: outlines as WKT are long; own choice
@@ -37,6 +38,8 @@ _SAMPLE = 65_536  # bytes from which an encoding is told
 # code pages of spreadsheets; among all 90 that the detector knows, short texts are often mistaken
 _CODE_PAGES = ["cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp932", "gb18030", "big5", "euc_kr", "koi8_r",
                "mac_roman", "cp850"]  # fmt: skip
+_BAD_UTF8 = "overwatt-cp1252"  # name of the handler of bytes that are not UTF-8
+_NOT_CP1252 = b"\x81\x8d\x8f\x90\x9d"  # bytes without a character there
 _OTHERS = {
     b"PK\x03\x04": "an Excel workbook or another ZIP file; save the sheet as CSV (UTF-8)",
     b"\xd0\xcf\x11\xe0": "an Excel workbook (XLS); save the sheet as CSV (UTF-8)",
@@ -51,29 +54,34 @@ def read_csv(file: Path) -> pd.DataFrame:
     """Return a CSV as text columns, '' in empty cells, with a column `FAULT` that describes unreadable lines.
 
     Separators are comma, semicolon, tab and |; a line `sep=;` and title lines before the header are skipped. Lines of
-    nothing but separators are no rows. `attrs["cut_off"]` is true if the file ends within a row.
+    nothing but separators are no rows. `attrs["cut_off"]` is true if the file ends within a row; `attrs["encoding"]`
+    says how characters were read if the file does not tell, else ''.
 
     Raises:
         RegistryError: the file is unreadable, empty or of another format, a column name occurs twice, or it is unclear
             which line is the header.
     """
-    with _opened(file) as (lines, separator, names):
-        return _table(file, lines, separator, names)
+    with _opened(file) as (lines, separator, names, said):
+        frame = _table(file, lines, separator, names)
+    frame.attrs["encoding"] = said
+    return frame
 
 
 def header_of(file: Path) -> list[str]:
     """Return the column names of a CSV; errors as of `read_csv`."""
-    with _opened(file) as (_, _, names):
+    with _opened(file) as (_, _, names, _):
         return names
 
 
 @contextmanager
-def _opened(file: Path) -> Iterator[tuple[_Lines, str, list[str]]]:
-    """Yield the lines after the header, the separator and the column names."""
+def _opened(file: Path) -> Iterator[tuple[_Lines, str, list[str], str]]:
+    """Yield the lines after the header, the separator, the column names and what is to be said of the encoding."""
     limit = csv.field_size_limit(_FIELD_LIMIT)
     try:
         _refuse_others(file)
-        with file.open(encoding=_encoding(file), newline=None) as stream:
+        encoding, said = _encoding(file)
+        errors = _BAD_UTF8 if encoding.startswith("utf-8") else "strict"
+        with file.open(encoding=encoding, errors=errors, newline=None) as stream:
             head = list(islice(stream, _HEAD_LINES))
             separator, first = _start(file, head)
             lines = _Lines(chain(head[first:], stream))
@@ -82,9 +90,13 @@ def _opened(file: Path) -> Iterator[tuple[_Lines, str, list[str]]]:
                 raise RegistryError(f"registry '{file.name}', header: {problem}")
             header = header.removeprefix("#")  # a header written as a comment
             names = _unique(file, (as_text(c) or "" for c in next(csv.reader([header], delimiter=separator), [])))
+            if len(names) > MAX_COLUMNS:
+                raise RegistryError(
+                    f"registry '{file.name}' has {len(names):,} columns, the limit is {MAX_COLUMNS:,}; drop some"
+                )
             if all(n.startswith("\0") for n in names):
                 raise RegistryError(f"registry '{file.name}' is empty")
-            yield lines, separator, names
+            yield lines, separator, names, said
     except (OSError, ValueError, csv.Error, pa.ArrowException) as error:
         cause = next(iter(str(error).strip().splitlines()), "unknown cause")[:200]
         raise RegistryError(f"registry '{file.name}' cannot be read: {cause}") from error
@@ -117,6 +129,8 @@ def _table(file: Path, lines: _Lines, separator: str, names: list[str]) -> pd.Da
     while chunk := list(islice(records, _CHUNK)):
         parts.append(_parsed([text for text, _ in chunk], separator, len(names)))
         start = len(faults)
+        if start + len(chunk) > MAX_ROWS:
+            raise RegistryError(f"registry '{file.name}' has more than {MAX_ROWS:,} rows; reduce it to the area")
         faults += [f and f"registry '{file.name}', row {start + k}: {f}" for k, (_, f) in enumerate(chunk, start=1)]
     data = pa.concat_tables(parts) if parts else _parsed([], separator, len(names))
     columns = {n: pd.Series(pd.arrays.ArrowStringArray(data.column(k))) for k, n in enumerate(names)}
@@ -267,36 +281,54 @@ def _refuse_others(file: Path) -> None:
         raise RegistryError(f"registry '{file.name}' is named as a table, but is {kind}")
 
 
-def _encoding(file: Path) -> str:
-    """Return the encoding: by byte-order mark, UTF-16 by its zero bytes, UTF-8 if valid, else the likeliest page."""
-    decoder, sample = codecs.getincrementaldecoder("utf-8")(), b""
+def _encoding(file: Path) -> tuple[str, str]:
+    """Return the encoding, and what is to be said of it: by byte-order mark, UTF-16 by its zero bytes, UTF-8 if most
+    lines are valid, else the likeliest code page.
+    """
+    sample, lines = b"", Counter[bool]()
     with file.open("rb") as stream:
         head = stream.read(_SAMPLE)
         for bom, name in _BOMS.items():
-            if head.startswith(bom):
-                return name
+            if head.startswith(bom) and name != "utf-8-sig":
+                return name, ""
         for name, zeros in (("utf-16-le", head[1::2]), ("utf-16-be", head[::2])):
             if zeros and zeros.count(0) > 0.4 * len(zeros):
-                return name
-        utf8, part = True, head
-        while part:
-            if utf8:
-                try:
-                    decoder.decode(part)
-                except UnicodeDecodeError:
-                    utf8 = False
-            if not utf8 and len(sample) < _SAMPLE:
-                # only the lines that are not ASCII tell the code page
-                sample += b"\n".join(line for line in part.splitlines() if not line.isascii())
-            part = stream.read(2**20)
-    try:
-        decoder.decode(b"", final=utf8)
-    except UnicodeDecodeError:
-        utf8 = False
-    if utf8:
-        return "utf-8"
+                return name, ""
+        stream.seek(0)
+        while part := stream.read(2**20) + stream.readline():
+            if part.isascii():
+                continue
+            # only the lines that are not ASCII tell the code page
+            special = [line for line in part.splitlines() if not line.isascii()]
+            lines.update(map(_is_utf8, special))
+            if len(sample) < _SAMPLE and lines[False]:
+                sample += b"\n".join(special)
+    utf8 = "utf-8-sig" if head.startswith(codecs.BOM_UTF8) else "utf-8"
+    if not lines[False]:
+        return utf8, ""
+    if lines[True] > lines[False] or utf8 == "utf-8-sig":
+        of = f"{lines[False]:,} of its {lines.total():,} lines with characters beyond ASCII"
+        return utf8, f"{of} are not UTF-8, their characters were read as cp1252"
     best = charset_normalizer.from_bytes(sample[:_SAMPLE], cp_isolation=_CODE_PAGES).best()
-    return "latin-1" if best is None or not _decodes(file, best.encoding) else best.encoding
+    page = "latin-1" if best is None or not _decodes(file, best.encoding) else best.encoding
+    return page, f"states no encoding, {page} is the likeliest; if names look wrong, save it as UTF-8"
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _as_cp1252(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeDecodeError)
+    bad = error.object[error.start : error.end]
+    return "".join(bytes([b]).decode("cp1252" if b not in _NOT_CP1252 else "latin-1") for b in bad), error.end
+
+
+codecs.register_error(_BAD_UTF8, _as_cp1252)
 
 
 def _decodes(file: Path, encoding: str) -> bool:

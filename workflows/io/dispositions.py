@@ -19,6 +19,7 @@ import shapely
 
 from overwatt.aoi.errors import RegistryError, nearest
 from overwatt.aoi.geodesy import WGS84
+from overwatt.aoi.outline import TANGLED, repaired
 from overwatt.pipeline.declared.received import FAULT
 from overwatt.workflows.io.delimited import read_csv
 from overwatt.workflows.io.vectors import read_vector
@@ -116,7 +117,10 @@ def _outline(shape: shapely.Geometry | None, disposition: str, name: str) -> sha
     west, south, east, north = shape.bounds
     if not (-180 <= west <= east <= 180 and -90 <= south <= north <= 90):
         raise RegistryError(f"{name}: disposition '{disposition}': the outline is not in degrees; give WGS84, lon lat")
-    return shape if shape.is_valid else shapely.make_valid(shape)
+    valid = repaired(shape)
+    if valid is None:
+        raise RegistryError(f"{name}: disposition '{disposition}': {TANGLED}")
+    return valid
 
 
 def _table(path: Path) -> gpd.GeoDataFrame:

@@ -130,33 +130,51 @@ def open_image(path: Path, card: ModelCard, *, gsd_m: float | None = None, requi
         ModelContractError: bands, ground sampling distance or units do not fit the weights.
     """
     with open_raster(path) as source:
-        unplaced = source.crs is None or source.transform.is_identity
-        place = None if gsd_m is not None and unplaced else placement_of(source, path.name)
-        indexes = fitting_bands(source, card, f"image {path.name}", path.name)
-        if place is None:
-            shape, own, gsd = _unplaced(source, path.name, card, gsd_m, require_crs)
-            box = None
-        else:
-            own, gsd = place.gsd_m, working_gsd(place, card, f"image {path.name}")
-            box = place.lattice(gsd)
-            shape = int(box.shape[0]), int(box.shape[1])
-        check_complete(source, path)
-        marks = bands.marks_of(source, bands.names_of(source), indexes)
-        raster = Raster(
-            str(path.resolve()), source.driver, indexes, marks, (source.height, source.width), box, shape, place,
-            coarser=own < gsd,
-        )  # fmt: skip
-        if marks.measured_alpha and not raster.native:
-            raise ModelContractError(
-                f"image {path.name}: a band is tagged alpha but holds measured values, so it cannot be warped; say "
-                f"so: rio edit-info {path.name} --colorinterp {bands.without_alpha(source)}"
-            )
-        if marks.alpha and marks.mask and not raster.native:
-            raise ModelContractError(
-                f"image {path.name}: it has an alpha band and a mask, of which only one can be warped; warp it first: "
-                f"rio warp {path.name} warped.tif --dst-crs {box.crs if box is not None else 'EPSG:…'}"
-            )
+        try:
+            raster, gsd, own = _fitted(source, path, card, gsd_m, require_crs)
+        except UnicodeDecodeError as error:  # names of bands or tags
+            raise AssetReadError(f"image {path.name}: its metadata are no text; it is damaged", str(path)) from error
     return Image(path.resolve(), raster, gsd, own)
+
+
+def _fitted(
+    source: rasterio.DatasetReader, path: Path, card: ModelCard, gsd_m: float | None, require_crs: bool
+) -> tuple[Raster, float, float]:
+    """Return an opened image on its lattice, and metres per pixel of the lattice and of the file."""
+    unplaced = source.crs is None or source.transform.is_identity
+    place = None if gsd_m is not None and unplaced else placement_of(source, path.name)
+    indexes = fitting_bands(source, card, f"image {path.name}", path.name)
+    box = None
+    if place is None:
+        shape, own, gsd = _unplaced(source, path.name, card, gsd_m, require_crs)
+    else:
+        own, gsd = place.gsd_m, working_gsd(place, card, f"image {path.name}")
+        box = place.lattice(gsd)
+        shape = int(box.shape[0]), int(box.shape[1])
+    check_complete(source, path)
+    marks = bands.marks_of(source, bands.names_of(source), indexes)
+    raster = Raster(
+        str(path.resolve()), source.driver, indexes, marks, (source.height, source.width), box, shape, place,
+        coarser=own < gsd,
+    )  # fmt: skip
+    if not raster.native:
+        _check_warp(raster, source, path.name)
+    return raster, gsd, own
+
+
+def _check_warp(raster: Raster, source: rasterio.DatasetReader, name: str) -> None:
+    """Refuse an image whose masks would not survive the warp to its lattice."""
+    if raster.marks.measured_alpha:
+        raise ModelContractError(
+            f"image {name}: a band is tagged alpha but holds measured values, so it cannot be warped; say "
+            f"so: rio edit-info {name} --colorinterp {bands.without_alpha(source)}"
+        )
+    if raster.marks.alpha and raster.marks.mask:
+        target = raster.geobox.crs if raster.geobox is not None else "EPSG:…"
+        raise ModelContractError(
+            f"image {name}: it has an alpha band and a mask, of which only one can be warped; warp it first: "
+            f"rio warp {name} warped.tif --dst-crs {target}"
+        )
 
 
 def fitting_bands(source: rasterio.DatasetReader, card: ModelCard, what: str, name: str) -> tuple[int, ...]:

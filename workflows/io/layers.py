@@ -1,13 +1,16 @@
 """Vector files with all their layers: GeoJSON, GeoPackage, KML, GeoParquet. The files are not trusted.
 
 In: a path. Out: one frame in WGS84 with the rows of every layer (in KML: of every folder), and what was not read.
-Integers stay integers, also beside empty cells, so that ids keep their digits. GDAL leaves some faults to a warning or
+Integers stay integers, also beside empty cells; those that a double cannot hold become text, so that ids keep their
+digits. GDAL leaves some faults to a warning or
 says nothing (an unknown CRS, an unreadable feature or placemark), so text formats are parsed a second time and counted.
 """
 
 from __future__ import annotations
 
 import json
+import re
+import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Iterator
@@ -20,28 +23,24 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pyogrio
 import shapely
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 
+from overwatt.aoi.completeness import part_of
 from overwatt.aoi.errors import GridError, RegistryError, nearest
 from overwatt.aoi.file_signatures import head_of, is_plain_vector
 from overwatt.aoi.geodesy import WGS84
-from overwatt.workflows.io.completeness import part_of
+from overwatt.workflows.io.limits import MAX_COLUMNS, MAX_PASSES, MAX_ROWS
+from overwatt.workflows.io.parquet import INTEGERS, read_parquet
 
 MAX_BYTES = 500_000_000  # read as a whole; own choice
 MAX_LAYERS = 1000  # each layer is a pass over a KML file; own choice
-_UNPACKED = 8 * MAX_BYTES  # GeoParquet is compressed; own choice
-_BROKEN = (ValueError, TypeError, KeyError, AttributeError)  # of pyarrow and geopandas on damaged metadata
-_EXACT = 2.0**53  # from here on a double no longer holds every integer
-_CLAMPED = (-(2**63), 2**63 - 1)  # where GDAL puts integers beyond 64 bits
+_EXACT = 2**53  # from here on a double no longer holds every integer
+_LONG = re.compile(rb"(?<![\d.eE+-])-?\d{16,}(?![\d.eE])")  # 2**53 has 16 digits
+_TEXT_OR_LONG = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|' + _LONG.pattern, re.DOTALL)
 _TABLES_OF_QGIS = ("layer_styles", "qgis_projects")  # stored beside the data in a GeoPackage
-# nullable integers: an empty cell must not turn its column into floats
-_INTEGERS: dict[Any, Any] = {
-    t: pd.Int64Dtype() for t in (pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32())
-}
 
 
 def read_layers(path: Path, layer: str | None = None) -> gpd.GeoDataFrame | pd.DataFrame:
@@ -55,7 +54,8 @@ def read_layers(path: Path, layer: str | None = None) -> gpd.GeoDataFrame | pd.D
         The rows of all layers in the order of the file, geometry in WGS84 (x, y). Text column `layer` names the layer
         of each row, unless the file has a column of that name, which is kept. Columns keep their names; those of
         different case are different columns. A plain frame if no layer has geometries.
-        `attrs["not_read"]`, tuple of text, names what the file holds besides (tables without geometries, links).
+        `attrs["not_read"]`, tuple of text, names what the file holds besides: tables without geometries, in
+        `attrs["tables"]` with their numbers of rows, and network links, counted in `attrs["links"]`.
         `attrs["cut_short"]` says what the file itself says is missing (see `completeness.part_of`), '' if nothing.
 
     Raises:
@@ -64,23 +64,31 @@ def read_layers(path: Path, layer: str | None = None) -> gpd.GeoDataFrame | pd.D
     """
     _check_format(path)
     found = _checked(path)
-    names = layer_names(path)
-    if layer is not None and layer not in names:
-        raise RegistryError(f"{path.name}: no layer '{layer}'; {nearest(layer, names)}")
-    chosen = names if layer is None else [layer]
-    frames = {name: _parquet(path) if _is_parquet(path) else _layer(path, name) for name in chosen}
+    with _long_integers_as_text(path) as source:
+        names = _names(source)
+        if layer is not None and layer not in names:
+            raise RegistryError(f"{path.name}: no layer '{layer}'; {nearest(layer, names)}")
+        chosen = names if layer is None else [layer]
+        if _is_kml(path) and len(chosen) > 1 and len(chosen) * path.stat().st_size > MAX_PASSES:
+            raise RegistryError(
+                f"{path.name}: {len(chosen)} folders in {path.stat().st_size / 1e6:.0f} MB of KML take too long; "
+                f"convert it: ogr2ogr -f GPKG {path.stem}.gpkg {path.name}"
+            )
+        frames = {name: read_parquet(source) if _is_parquet(source) else _layer(source, name) for name in chosen}
     rows = sum(map(len, frames.values()))
     if layer is None and rows < found.get("rows", 0):
         raise RegistryError(
             f"{path.name}: {rows} of {found['rows']} {found['what']} could be read; repair the file or export it again"
         )
     not_read = [f"{found['links']} network links, which are not followed"] if found.get("links") else []
+    tables: dict[str, int] = {}
     if any(isinstance(f, gpd.GeoDataFrame) for f in frames.values()):
-        tables = [k for k, f in frames.items() if not isinstance(f, gpd.GeoDataFrame)]
-        not_read += [f"layer '{k}': {len(frames[k])} rows without geometries" for k in tables]
+        tables = {k: len(f) for k, f in frames.items() if not isinstance(f, gpd.GeoDataFrame)}
+        not_read += [f"layer '{k}': {n} rows without geometries" for k, n in tables.items()]
         frames = {k: f for k, f in frames.items() if k not in tables}
     out = _joined(path, frames)
-    out.attrs |= {"not_read": tuple(not_read), "cut_short": found.get("cut_short", "")}
+    out.attrs |= {"not_read": tuple(not_read), "cut_short": found.get("cut_short", ""), "tables": tables}
+    out.attrs["links"] = found.get("links", 0)
     return out
 
 
@@ -91,6 +99,11 @@ def layer_names(path: Path) -> list[str]:
         RegistryError: the file is missing, of another format, too large or unreadable.
     """
     _check_format(path)
+    with _long_integers_as_text(path) as source:
+        return _names(source)
+
+
+def _names(path: Path) -> list[str]:
     if _is_parquet(path):
         return [path.stem]
     try:
@@ -113,7 +126,7 @@ def json_members(path: Path) -> dict[str, Any] | None:
         RegistryError: it is truncated or broken JSON.
     """
     # features are dropped as they are parsed, so that the memory stays that of the text
-    lean = json.JSONDecoder(object_hook=lambda o: None if o.get("type") == "Feature" or "attributes" in o else o)
+    lean = json.JSONDecoder(object_hook=lambda o: None if _is_feature(o) else o)
     try:
         text = path.read_text(encoding="utf-8-sig").strip()
         content, end = lean.raw_decode(text)
@@ -124,6 +137,11 @@ def json_members(path: Path) -> dict[str, Any] | None:
     except (ValueError, RecursionError) as error:
         raise RegistryError(f"{path.name}: truncated or broken JSON ({error}); export it again") from error
     return content if isinstance(content, dict) else None
+
+
+def _is_feature(found: dict[str, Any]) -> bool:
+    """Whether a JSON object is a feature of GeoJSON or of Esri, and no collection of features."""
+    return "features" not in found and (found.get("type") == "Feature" or "attributes" in found)
 
 
 def _check_format(path: Path) -> None:
@@ -142,6 +160,10 @@ def _is_parquet(path: Path) -> bool:
     return head_of(path).startswith(b"PAR1")
 
 
+def _is_kml(path: Path) -> bool:
+    return head_of(path).removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<")
+
+
 def _unreadable(path: Path, error: Exception) -> RegistryError:
     return RegistryError(f"{path.name}: not a readable vector file ({str(error)[:160]}); repair it or export it again")
 
@@ -157,10 +179,11 @@ def _checked(path: Path) -> dict[str, Any]:
     if members is None:
         return {}
     crs = members.get("crs")
-    named = crs.get("properties", {}).get("name") if isinstance(crs, dict) else None
+    stated = crs.get("properties") if isinstance(crs, dict) else None
+    named = stated.get("name") if isinstance(stated, dict) else None
     try:
         # GDAL takes an unknown CRS for longitude and latitude
-        named is None or CRS.from_user_input(named)
+        named is None or CRS.from_user_input(str(named))
     except CRSError as error:
         raise GridError(f"{path.name}: its CRS '{str(named)[:60]}' is unknown; store the file in WGS84") from error
     features = members.get("features")
@@ -202,13 +225,20 @@ def _quiet() -> Iterator[None]:
 def _layer(path: Path, name: str) -> pd.DataFrame:
     try:
         with _quiet():
-            is_geojson = pyogrio.read_info(path, layer=name)["driver"] in ("GeoJSON", "GeoJSONSeq")
-            meta, table = pyogrio.read_arrow(path, layer=name, return_fids=is_geojson, datetime_as_string=True)
+            info = {} if _is_kml(path) else pyogrio.read_info(path, layer=name)  # of KML it is a pass over the file
+            if len(info.get("fields", ())) > MAX_COLUMNS:
+                raise RegistryError(f"{path.name}: more than {MAX_COLUMNS:,} columns; reduce it to the needed ones")
+            is_geojson = info.get("driver") in ("GeoJSON", "GeoJSONSeq")
+            meta, table = pyogrio.read_arrow(
+                path, layer=name, return_fids=is_geojson, datetime_as_string=True, max_features=MAX_ROWS + 1
+            )
+        if len(table) > MAX_ROWS:
+            raise RegistryError(f"{path.name}: more than {MAX_ROWS:,} rows; reduce it to the area")
         ids = table.column(0).to_numpy() if is_geojson else None
         table = table.remove_column(0) if is_geojson else table
         own = meta["geometry_name"] or "wkb_geometry"
         values = table.column(own) if meta["geometry_type"] is not None else None
-        frame = table.drop_columns([own] if values is not None else []).to_pandas(types_mapper=_INTEGERS.get)
+        frame = table.drop_columns([own] if values is not None else []).to_pandas(types_mapper=INTEGERS.get)
         if values is not None:
             outlines = shapely.force_2d(shapely.from_wkb(values.to_numpy()))
             frame = gpd.GeoDataFrame(frame, geometry=outlines, crs=meta["crs"])
@@ -220,50 +250,38 @@ def _layer(path: Path, name: str) -> pd.DataFrame:
         return frame
     # `id` beside `properties`: text becomes a column, an integer only a row number, which GDAL alters if it repeats
     if "id" not in frame and not np.array_equal(ids, np.arange(len(frame))):
-        features = _features(path)
-        if len(features) == len(frame):
-            frame.insert(0, "id", pd.array([f.get("id") for f in features], dtype="Int64"))
-    return _digits(path, frame)
-
-
-def _digits(path: Path, frame: pd.DataFrame) -> pd.DataFrame:
-    """Replace numbers that a double cannot hold by the text of the file: ids beyond 64 bits, or among decimals."""
-    wide = [c for c in frame.select_dtypes("float") if (frame[c].abs() >= _EXACT).any()]
-    wide += [c for c in frame.select_dtypes("Int64") if frame[c].isin(_CLAMPED).any()]
-    features = _features(path) if wide else []
-    if len(features) != len(frame):
-        return frame  # nothing to do, or a feature was not read, which the caller refuses
-    for column in wide:
-        values = [(f.get("properties") or {}).get(column) for f in features]
-        frame[column] = pd.Series([None if v is None else str(v) for v in values], frame.index, dtype=object)
+        stated = [f.get("id") if isinstance(f, dict) else None for f in _features(path)]
+        if len(stated) == len(frame):
+            frame.insert(0, "id", pd.array([k if type(k) is int else pd.NA for k in stated], dtype="Int64"))
     return frame
 
 
-def _features(path: Path) -> list[dict[str, Any]]:
-    """Return the features of a GeoJSON file with the digits of its numbers."""
+@contextmanager
+def _long_integers_as_text(path: Path) -> Iterator[Path]:
+    """Yield the file, or a copy of JSON with quotes around integers from 2**53, which GDAL does not keep."""
+    content = path.read_bytes() if head_of(path).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[") else b""
+    if not _LONG.search(content):
+        yield path
+        return
+
+    def quoted(match: re.Match[bytes]) -> bytes:
+        found = match[0]
+        return found if found.startswith(b'"') or (len(found) < 18 and abs(int(found)) < _EXACT) else b'"%b"' % found
+
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / path.name  # GDAL names the layer by the file
+        copy.write_bytes(_TEXT_OR_LONG.sub(quoted, content))
+        yield copy
+
+
+def _features(path: Path) -> list[Any]:
     text = path.read_text(encoding="utf-8-sig")
     try:
-        content = json.loads(text, parse_float=str)
+        content = json.loads(text)
     except ValueError:  # one feature per line
-        content = {"features": [json.loads(k, parse_float=str) for k in text.split("\n") if k.strip()]}
-    features: list[dict[str, Any]] = content.get("features", [content])
-    return features
-
-
-def _parquet(path: Path) -> pd.DataFrame:
-    try:
-        table = pq.ParquetFile(path)
-        groups = [table.metadata.row_group(k).total_byte_size for k in range(table.metadata.num_row_groups)]
-        if sum(groups) > _UNPACKED:
-            raise RegistryError(f"{path.name}: more than {_UNPACKED / 1e9:g} GB uncompressed; reduce it to the area")
-        options = {"types_mapper": _INTEGERS.get}
-        content = table.read()
-        content.validate(full=True)  # text that is no UTF-8 would fail later, wherever it is first looked at
-        if b"geo" not in (table.schema_arrow.metadata or {}):
-            return content.to_pandas(**options)
-        return gpd.read_parquet(path, to_pandas_kwargs=options)
-    except (pa.ArrowException, shapely.errors.ShapelyError, CRSError, OSError, *_BROKEN) as error:
-        raise RegistryError(f"{path.name}: not a readable Parquet file ({str(error)[:160]})") from error
+        return [json.loads(k) for k in text.split("\n") if k.strip()]
+    features = content.get("features") if isinstance(content, dict) else None
+    return features if isinstance(features, list) else [content]
 
 
 def _joined(path: Path, frames: dict[str, pd.DataFrame]) -> pd.DataFrame:

@@ -98,7 +98,7 @@ class Placement:
         return f"EPSG:{(32600 if lat >= 0 else 32700) + zone}"
 
 
-def placement_of(source: rasterio.DatasetReader, name: str) -> Placement | None:
+def placement_of(source: rasterio.DatasetReader, name: str, what: str = "image") -> Placement | None:
     """Return where the pixels of an open dataset lie; None if the file says nothing at all.
 
     Raises:
@@ -111,9 +111,11 @@ def placement_of(source: rasterio.DatasetReader, name: str) -> Placement | None:
         crs, transform = found
         text, transform = _unwrapped(_horizontal(crs, name), crs, transform, source.width, source.height)
         return _measured(text, transform, source, name)
+    except GridError as error:
+        raise GridError(what + str(error).removeprefix("image")) from error
     except (CRSError, ProjError, RasterioError, OverflowError, ValueError) as error:
         raise GridError(
-            f"image {name}: its georeference cannot be used ({_first_line(error)}); store it anew"
+            f"{what} {name}: its georeference cannot be used ({_first_line(error)}); store it anew"
         ) from error
 
 

@@ -50,7 +50,7 @@ def _facts(path: Path, *, pam: bool) -> str:
         ):
             return repr((s.crs, s.transform, s.gcps, s.rpcs, s.nodatavals, s.mask_flag_enums, s.colorinterp,
                          s.descriptions, s.scales, s.offsets, s.units))  # fmt: skip
-    except (RasterioError, OSError):
+    except (RasterioError, OSError, ValueError):
         return str(pam)  # cannot be told: the file counts
 
 
@@ -68,7 +68,7 @@ def sidecars(path: Path) -> list[Path]:
     try:
         with quiet(), rasterio.open(path, driver=raster_driver(path)) as source:
             found = {Path(name) for name in source.files}
-    except (RasterioError, OSError):
+    except (RasterioError, OSError, ValueError):  # ValueError: metadata that are no text
         return []  # the reader says why
     return sorted(f for f in found if f.is_file() and f.resolve() != path.resolve())
 

@@ -14,16 +14,15 @@ from pathlib import Path
 import geopandas as gpd
 import pandas as pd
 
+from overwatt.aoi.completeness import part_of
 from overwatt.aoi.errors import RegistryError
 from overwatt.pipeline.declared import deduplication, registry
 from overwatt.pipeline.declared.facility_formats import EPOCH_FILES
-from overwatt.pipeline.declared.received import Received
+from overwatt.pipeline.declared.received import FAULT, Received
 from overwatt.pipeline.reconcile import observed_sites
 from overwatt.pipeline.vocabulary import UNKNOWN_STATUS
 from overwatt.workflows.io import run_folder
-from overwatt.workflows.io.completeness import MARKS, part_of
 from overwatt.workflows.io.delimited import header_of, read_csv
-from overwatt.workflows.io.layers import json_members
 from overwatt.workflows.io.tabular import (
     JSON_SUFFIXES,
     TABLE_SUFFIXES,
@@ -139,7 +138,7 @@ def read(
     given = _whole(open_registry(file, layout, layer), partial)
     if notes is not None:
         notes.extend(given.notes)
-    return registry.normalize_registry(given, layout, default_position_error_m, aside, columns)
+    return registry.normalize_registry(given, layout, default_position_error_m, aside, columns, notes)
 
 
 def read_observed(path: Path, *, partial: bool = False) -> tuple[gpd.GeoDataFrame, pd.DataFrame, pd.DataFrame]:
@@ -185,24 +184,28 @@ def open_registry(file: Path, layout: str = "generic", layer: str | None = None)
         return Received(file.name, content=content, part=part_of(content))
     if suffix in TABLE_SUFFIXES or layout in _EPOCH or layout == "workloads":
         frame = read_csv(file)
-        cut = f"the file ends within row {len(frame):,}; download it again" if frame.attrs["cut_off"] else ""
-        beside = _other_epoch_tables(file) if layout in _EPOCH else {}
-        return Received(file.name, frame=frame, beside=beside, part=cut)
+        beside = {other.name: read_csv(other) for other in _other_epoch_files(file, layout)}
+        cut = {name: t for name, t in {file.name: frame, **beside}.items() if t.attrs["cut_off"]}
+        part = "; ".join(f"'{name}' ends within row {len(table):,}; download it again" for name, table in cut.items())
+        said = {name: str(t.attrs["encoding"]) for name, t in {file.name: frame, **beside}.items()}
+        lost = {name: int(t[FAULT].notna().sum()) for name, t in beside.items() if layout != "epoch"}  # told by site
+        notes = [f"registry '{name}': {text}" for name, text in said.items() if text]
+        notes += [
+            f"registry '{file.name}': {n} rows of '{name}' cannot be read, not used" for name, n in lost.items() if n
+        ]
+        return Received(file.name, frame=frame, beside=beside, part=part, notes=tuple(notes))
     if not is_vector(file):
         content = read_json(file)
         return Received(file.name, frame=table_of(file, content), part=part_of(content))
     frame = read_vector(file, layer)
-    part = ""
-    if suffix in JSON_SUFFIXES and MARKS.search(file.read_bytes()):
-        part = part_of(json_members(file))
     missed = tuple(f"registry '{file.name}': {what}, not read" for what in frame.attrs.get("not_read", ()))
-    return Received(file.name, frame=frame, part=part, notes=missed)
+    return Received(file.name, frame=frame, part=frame.attrs.get("cut_short", ""), notes=missed)
 
 
-def _other_epoch_tables(file: Path) -> dict[str, pd.DataFrame]:
-    """Return Epoch's other tables in the same folder, by file name."""
-    others = [file.with_name(name) for name in EPOCH_FILES.values() if name != file.name]
-    return {other.name: read_csv(other) for other in others if other.is_file()}
+def _other_epoch_files(file: Path, layout: str) -> list[Path]:
+    """Return Epoch's files in the same folder that belong to a file: coordinates, and for its sites their power."""
+    wanted = {"epoch": tuple(EPOCH_FILES.values())}.get(layout, (EPOCH_FILES["where"],)) if layout in _EPOCH else ()
+    return [other for name in wanted if name != file.name and (other := file.with_name(name)).is_file()]
 
 
 def _check_size(file: Path) -> None:

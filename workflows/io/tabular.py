@@ -10,17 +10,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-import geopandas as gpd
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
-import shapely
 
+from overwatt.aoi.completeness import rows_of
 from overwatt.aoi.errors import ConfigError, OverwattError, RegistryError
 from overwatt.aoi.file_signatures import head_of, is_plain_vector
-from overwatt.aoi.geodesy import WGS84
 from overwatt.pipeline.compute.ai_models import MAX_ROWS, normalize_models
-from overwatt.workflows.io.completeness import rows_of
+from overwatt.workflows.io import limits
 from overwatt.workflows.io.layers import read_layers
 
 TABLE_SUFFIXES = (".csv", ".txt", ".tsv")
@@ -50,7 +46,7 @@ def read_vector(file: Path, layer: str | None = None) -> pd.DataFrame:
             f"ogr2ogr -f GPKG {file.stem}.gpkg {file.name}"
         )
     try:
-        return _geoarrow(file) if _has_geoarrow(file) else read_layers(file, layer)
+        return read_layers(file, layer)
     except OverwattError as error:
         raise RegistryError(f"registry '{file.name}'{str(error).removeprefix(file.name)}") from error
 
@@ -62,30 +58,6 @@ def refuse_markup(file: Path) -> None:
         raise RegistryError(f"registry '{file.name}' is a web page, perhaps an error page; download the data itself")
     if head.startswith(b"<") and b"<osm" in head:
         raise RegistryError(f"registry '{file.name}' is OpenStreetMap XML; ask Overpass for [out:json]")
-
-
-def _has_geoarrow(file: Path) -> bool:
-    """Whether a file is Parquet whose geometries are marked in the schema of Arrow, and not as GeoParquet."""
-    if not head_of(file).startswith(b"PAR1"):
-        return False
-    try:
-        schema = pq.read_schema(file)
-    except (pa.ArrowException, OSError):
-        return False  # `read_layers` says why
-    marks = [(f.metadata or {}).get(b"ARROW:extension:name", b"") for f in schema]
-    return b"geo" not in (schema.metadata or {}) and any(m.startswith(b"geoarrow.") for m in marks)
-
-
-def _geoarrow(file: Path) -> gpd.GeoDataFrame:
-    try:
-        table = pq.read_table(file)
-        table.validate(full=True)
-        frame = gpd.GeoDataFrame.from_arrow(table)
-    except (pa.ArrowException, shapely.errors.ShapelyError, ValueError, TypeError, OSError) as error:
-        raise RegistryError(f"{file.name}: its GeoArrow columns cannot be read ({str(error)[:120]})") from error
-    if frame.geometry.name != "geometry":
-        frame = frame.drop(columns="geometry", errors="ignore").rename_geometry("geometry")
-    return frame.set_crs(WGS84) if frame.crs is None else frame.to_crs(WGS84)
 
 
 def read_json(file: Path) -> object:
@@ -126,6 +98,12 @@ def table_of(file: Path, content: object) -> pd.DataFrame:
         raise RegistryError(f"registry '{file.name}' holds an error of the service, no rows: {said}; ask it again")
     if rows is None or not all(isinstance(r, dict) for r in rows):
         raise RegistryError(f"registry '{file.name}' is not a list of objects, nor an object that holds one")
+    width = len({key for row in rows for key in row}) if rows else 0
+    if len(rows) > limits.MAX_ROWS or width > limits.MAX_COLUMNS:
+        raise RegistryError(
+            f"registry '{file.name}' has {len(rows):,} rows and {width:,} columns; the limits are "
+            f"{limits.MAX_ROWS:,} and {limits.MAX_COLUMNS:,}; reduce it to the area"
+        )
     # as objects: beside an empty cell integers would become floats and lose digits
     return pd.DataFrame([_feature(r) if r.get("type") == "Feature" else r for r in rows], dtype=object)
 

@@ -113,7 +113,7 @@ def load_stack(paths: Sequence[Path | str], *, unit: Unit) -> tuple[xr.DataArray
     """
     files = [Path(p) for p in paths]
     if not files:
-        raise ConfigError("no temperature file matched; check thermal.path")
+        raise ConfigError("no temperature file matched; check thermal.stack")
     if unit not in _PROFILES:
         raise ConfigError(f"thermal unit '{unit}' is unknown; use one of {', '.join(_PROFILES)}")
     geobox, bands = _headers(files)

@@ -27,7 +27,6 @@ from rasterio.windows import Window
 from overwatt.aoi.errors import AssetReadError, GridError, ModelContractError
 from overwatt.models.detector.card import ModelCard
 from overwatt.pipeline.imagery.radiometry import is_fill
-from overwatt.workflows.io.placement import placement_of
 from overwatt.workflows.io.raster_checks import DECODE_ROWS, check_complete, check_size, reason
 from overwatt.workflows.io.thermal_values import check_georeference, meaning_of, opened, stored_values, value_bands
 
@@ -199,7 +198,7 @@ def _check_header(file: rasterio.DatasetReader, path: Path, source: Source, card
         )
     bands = value_bands(file)
     for band in bands:
-        meaning, dtype = meaning_of(file, band, f"thermal {path.name}"), file.dtypes[band - 1]
+        meaning, dtype = meaning_of(file, band, path.name), file.dtypes[band - 1]
         if np.issubdtype(np.dtype(dtype), np.integer) and not meaning.origin:
             raise AssetReadError(
                 f"thermal {path.name}: holds {dtype}; give floating-point kelvin above the surroundings, not counts"
@@ -210,9 +209,8 @@ def _check_header(file: rasterio.DatasetReader, path: Path, source: Source, card
         raise ModelContractError(
             f"thermal {path.name}: {len(bands)} bands; weights '{card.name}' take {', '.join(card.thermal_bands)}"
         )
-    check_georeference(file, f"thermal {path.name}")
-    place = placement_of(file, path.name)
-    if place is not None and place.gsd_m > MAX_GSD_M:
+    place = check_georeference(file, path.name)
+    if place.gsd_m > MAX_GSD_M:
         raise ModelContractError(
             f"thermal {path.name}: {place.gsd_m:.0f} m per pixel, the limit is {MAX_GSD_M:g} m; public thermal "
             "satellites are too coarse for the detector: give their acquisitions as thermal.stack"

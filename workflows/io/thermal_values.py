@@ -7,6 +7,7 @@ those of the band, else of the metadata of netCDF conversions, else those that t
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from rasterio.windows import Window
 from overwatt.aoi.errors import AssetReadError, GridError
 from overwatt.aoi.file_signatures import raster_driver
 from overwatt.pipeline.imagery.radiometry import PROFILES, temperature_unit
+from overwatt.workflows.io.placement import Placement, placement_of
 from overwatt.workflows.io.raster_checks import open_raster
 
 _LANDSAT_ST = PROFILES["landsat_st"]
@@ -64,21 +66,21 @@ def opened(path: Path) -> Iterator[rasterio.DatasetReader]:
         yield file
 
 
-def check_georeference(file: rasterio.DatasetReader, name: str) -> None:
-    """Refuse a file whose pixels have no known place on Earth.
+def check_georeference(file: rasterio.DatasetReader, name: str) -> Placement:
+    """Return where the pixels of a file lie on the Earth by its own CRS and geotransform.
 
     Raises:
         GridError: control points only, no CRS, a CRS that is not of the Earth, or no transform.
     """
-    warp = "warp it into a new file (gdalwarp -t_srs EPSG:… IN OUT.tif)"
-    if file.crs is None and (file.gcps[0] or file.rpcs is not None):
-        raise GridError(f"{name}: placed by control points (GCP, RPC) only; {warp}")
-    if file.crs is None:
-        raise GridError(f"{name}: no CRS; give it one (gdal_edit.py -a_srs EPSG:…)")
-    if not (file.crs.is_projected or file.crs.is_geographic):
-        raise GridError(f"{name}: its CRS is a local grid without a place on Earth; give it in UTM or WGS84")
-    if file.transform.is_identity:
-        raise GridError(f"{name}: has a CRS but no corner and pixel size; give a georeferenced GeoTIFF")
+    place = placement_of(file, name, what="thermal")
+    if place is None:
+        raise GridError(f"thermal {name}: no CRS and no position; give a georeferenced GeoTIFF")
+    if file.crs is None or file.transform.is_identity:
+        raise GridError(
+            f"thermal {name}: placed by control points only; warp it into a new file: "
+            f"gdalwarp -t_srs EPSG:… {name} warped.tif"
+        )
+    return place
 
 
 def value_bands(file: rasterio.DatasetReader) -> list[int]:
@@ -126,6 +128,10 @@ def stored_values(
     nodata = file.nodatavals[band - 1]
     if nodata is not None and not np.isnan(nodata):
         valid &= values != np.dtype(file.dtypes[band - 1]).type(nodata)
+    tags = _tags(file, band)
+    for key in ("_fillvalue", "missing_value"):  # of netCDF conversions, in stored numbers
+        with contextlib.suppress(KeyError, ValueError):
+            valid &= values != float(tags[key])
     for alpha in set(file.indexes) - set(value_bands(file)):
         valid &= file.read(alpha, window=window) > 0
     return values, valid

@@ -12,6 +12,7 @@ from pyproj import CRS, Transformer
 
 from overwatt.aoi.errors import RegistryError, nearest
 from overwatt.aoi.geodesy import WGS84
+from overwatt.aoi.outline import TANGLED, repaired
 from overwatt.models.evaluation.metrics import Outline
 from overwatt.pipeline.detection.footprints import merge_footprints
 from overwatt.pipeline.detection.vectorization import DetectSettings, near_void, vectorize_tile
@@ -67,6 +68,9 @@ def read_vector(path: Path) -> gpd.GeoDataFrame:
         raise RegistryError(f"{path.name}: holds no geometries; give polygons")
     if sign := frame.attrs["cut_short"]:
         raise RegistryError(f"{path.name}: is not complete: {sign}; download all of it")
+    if links := frame.attrs["links"]:
+        what = f"{links} network link{'s' * (links > 1)}"
+        raise RegistryError(f"{path.name}: has {what} to further places, not followed; save all in one file")
     return frame
 
 
@@ -84,7 +88,11 @@ def outlines_px(path: Path, image: Image) -> list[Outline]:
     if not frame.geometry.geom_type.isin(["Polygon", "MultiPolygon"]).all():
         found = sorted(set(frame.geometry.geom_type.fillna("no geometry")))
         raise RegistryError(f"{path.name}: labels are polygons; found {found}")
-    shapes = [shapely.make_valid(g) for g in to_pixels(frame.geometry, image)]
+    shapes = []
+    for n, drawn in enumerate(to_pixels(frame.geometry, image), start=1):
+        if (valid := repaired(drawn)) is None:
+            raise RegistryError(f"{path.name}: label {n}: {TANGLED}")
+        shapes.append(valid)
     return [Outline(str(k), g) for k, g in zip(frame["class"], shapes, strict=True) if not g.is_empty]
 
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import geopandas as gpd
 import numpy as np
 import pyarrow
 import pyarrow.dataset
@@ -22,13 +21,16 @@ import pyarrow.parquet
 import pyogrio
 import shapely
 from pyproj import CRS
-from shapely.geometry import LineString, Point, Polygon
+from shapely.geometry import Point, Polygon
 from shapely.geometry.base import BaseGeometry
 
 from overwatt.aoi.errors import GridError, RegistryError, nearest
 from overwatt.aoi.file_signatures import head_of, is_plain_vector
-from overwatt.aoi.geodesy import WGS84
+from overwatt.aoi.outline import TANGLED, repaired
 from overwatt.models.training.sampling_design import areas_m2, county_of, grown, roof_ids
+from overwatt.pipeline.declared.osm import osm
+from overwatt.pipeline.declared.parsing import as_geometry
+from overwatt.workflows.io.registries import open_registry
 from overwatt.workflows.io.vectors import read_vector
 
 log = logging.getLogger(__name__)
@@ -36,7 +38,6 @@ log = logging.getLogger(__name__)
 RegistryFormat = Literal["auto", "im3", "osm", "own"]
 Batches = Iterator[np.ndarray]
 
-MAX_REGISTRY_BYTES = 500 * 2**20  # own choice: registries are read whole, at several times this size in memory
 MAX_ROOFS = 5_000_000
 """Largest number of roofs in memory at once, about 5 GB (own choice)."""
 _BATCH = 65_536  # buildings read at once (own choice)
@@ -74,21 +75,24 @@ def read_registry(path: Path, layout: RegistryFormat, *, point_zone_m: float) ->
     unless an outline contains it.
 
     Args:
-        path: IM3 footprints, an Overpass response (`out geom`), or the user's own file of polygons and points,
-            which may have a column `class`: data_center or unknown.
+        path: IM3 footprints, an Overpass response (`out geom`, or `out body; >; out skel`), or the user's own file of
+            polygons and points, which may have a column `class`: data_center or unknown.
         layout: layout of the file; 'auto' recognises it by its keys.
         point_zone_m: radius of the zone around a point, metres.
 
     Raises:
-        RegistryError: the file is unreadable, or not in that layout.
+        RegistryError: the file is unreadable, not whole or not in that layout, or an element has no usable place.
     """
-    elements = _overpass(path)
+    faults: list[str] = []
+    elements = _overpass(path, faults)
+    if faults:
+        raise RegistryError(f"{faults[0]} ({len(faults)} of its elements have no usable place)")
     if layout == "osm" and elements is None and not is_plain_vector(path):
         raise RegistryError(f"{path.name}: is neither Overpass JSON nor a vector file")
     known = None if elements is None else [(g, _osm_kind(g, tags)) for g, tags in elements]
     rows = _vector_rows(path, layout) if known is None else known
-    outlines = [_valid(g) for g, kind in rows if kind == "building"]
-    campuses = [_valid(g) for g, kind in rows if kind == "campus"]
+    outlines = [_valid(g, path.name) for g, kind in rows if kind == "building"]
+    campuses = [_valid(g, path.name) for g, kind in rows if kind == "campus"]
     points = [g for g, kind in rows if kind == "point"]
     tree = shapely.STRtree(outlines)
     campus_zones = [c for c in campuses if not c.is_empty]
@@ -112,13 +116,13 @@ def read_counties(path: Path, key: str) -> dict[str, BaseGeometry]:
     Raises:
         RegistryError: the file is unreadable, has no such column, or has a county without identifier or polygon.
     """
-    frame = _parquet_frame(path) if _is_parquet(path) else read_vector(path)
+    frame = read_vector(path)
     if key not in frame:
         known = [str(c) for c in frame.columns if c != "geometry"]
         raise RegistryError(f"{path.name}: no column '{key}'; {nearest(key, known)}")
     if frame[key].isna().any():
         raise RegistryError(f"{path.name}: a county has no value in column '{key}'")
-    shapes = [_valid(g) for g in frame.geometry]
+    shapes = [_valid(g, path.name) for g in frame.geometry]
     if any(g.is_empty or g.area == 0 for g in shapes):
         raise RegistryError(f"{path.name}: counties must be polygons; one is empty, a point or a line")
     parts: dict[str, list[BaseGeometry]] = {}
@@ -155,7 +159,7 @@ def read_roofs(
             near = large[np.unique(tree.query(shapes[large], predicate="intersects")[0])]
             for i, name in zip(near.tolist(), roof_ids(shapes[near]), strict=True):
                 # ids follow from the geometry, so a building that two files contain is stored once
-                found.setdefault(name, (_valid(shapes[i]), float(area[i])))
+                found.setdefault(name, (_valid(shapes[i], path.name), float(area[i])))
             if len(found) > MAX_ROOFS:
                 raise RegistryError(
                     f"{path.name}: more than {MAX_ROOFS:,} roofs remain; raise sampling.min_area_m2 "
@@ -206,19 +210,24 @@ def _disjoint(shapes: np.ndarray, around: Sequence[BaseGeometry]) -> np.ndarray:
     return free
 
 
-def _valid(shape: BaseGeometry | None) -> BaseGeometry:
+def _valid(shape: BaseGeometry | None, name: str) -> BaseGeometry:
     """The polygonal part of a shape, made valid; an empty polygon if there is none."""
     if shape is None or shape.is_empty:
         return Polygon()
-    if shape.is_valid and shape.geom_type in ("Polygon", "MultiPolygon"):
-        return shape
-    parts = shapely.get_parts(shapely.make_valid(shape, method="structure"))
+    valid = repaired(shape)
+    if valid is None:
+        raise RegistryError(f"{name}: {TANGLED}")
+    if valid.geom_type in ("Polygon", "MultiPolygon"):
+        return valid
+    parts = shapely.get_parts(valid)
     return shapely.union_all([p for p in parts if p.geom_type in ("Polygon", "MultiPolygon")] or [Polygon()])
 
 
 def _vector_rows(path: Path, layout: RegistryFormat) -> list[tuple[BaseGeometry, str]]:
     """Geometries of a vector file with their kind: building, campus or point."""
-    frame = _parquet_frame(path) if _is_parquet(path) else read_vector(path)
+    frame = read_vector(path)
+    if lost := int((frame.geometry.isna() | frame.geometry.is_empty).sum()):
+        log.warning("%s: %d of %d rows have no geometry and are left out", path.name, lost, len(frame))
     column = {"im3": "type", "osm": "building", "own": "class"}.get(layout)
     if layout == "auto":
         column = next((c for c in ("type", "class") if c in frame), None)
@@ -238,42 +247,42 @@ def _vector_rows(path: Path, layout: RegistryFormat) -> list[tuple[BaseGeometry,
     return [(g if kind != "point" else shapely.point_on_surface(g), kind) for g, kind in rows]
 
 
-def _overpass(path: Path) -> list[tuple[BaseGeometry, dict[str, Any]]] | None:
-    """Elements of an Overpass response as (geometry, tags); None if the file is something else."""
+def _overpass(path: Path, faults: list[str]) -> list[tuple[BaseGeometry, dict[str, Any]]] | None:
+    """Elements of an Overpass response as (geometry, tags); None if the file is something else.
+
+    `faults` receives why an element has no usable place; the power grid is no data center and left out.
+    """
     if not path.is_file():
         raise RegistryError(f"{path}: no such file")
     if path.suffix.lower() != ".json" or b'"elements"' not in head_of(path):
         return None
-    if path.stat().st_size > MAX_REGISTRY_BYTES:
-        raise RegistryError(f"{path.name}: larger than {MAX_REGISTRY_BYTES // 2**20} MiB; split the extract")
-    try:
-        elements = json.loads(path.read_text(encoding="utf-8"))["elements"]
-        return [(g, dict(e.get("tags") or {})) for e in elements if (g := _osm_shape(e)) is not None]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise RegistryError(f"{path.name}: not an Overpass answer ({type(error).__name__})") from None
+    given = open_registry(path, "osm")
+    if given.part:
+        raise RegistryError(f"{path.name}: is not whole: {given.part}")
+    elements: list[Any] = given.content["elements"] if isinstance(given.content, dict) else []
+    found = []
+    for row in osm(given).to_dict("records"):
+        tags = dict(elements[row["row"] - 1].get("tags") or {}) if "declared_id" in row else {}
+        if isinstance(row.get("left_out"), str):
+            continue
+        try:
+            found.append((as_geometry(_placed(row), path.name, row["row"]), tags))
+        except RegistryError as error:
+            if "power" not in tags or "telecom" in tags:
+                faults.append(str(error))
+    return found
 
 
-def _osm_shape(element: dict[str, Any]) -> BaseGeometry | None:
-    """Polygon of a closed way or of the outer and inner ways of a relation, else a point; None without coordinates."""
-    if line := _osm_line(element.get("geometry")):
-        return Polygon(line) if len(line) >= 4 and line[0] == line[-1] else LineString(line).centroid
-    members = [m for m in element.get("members") or [] if m.get("geometry")]
-    if members:
-        rings = {
-            role: shapely.get_parts(
-                shapely.polygonize([LineString(_osm_line(m["geometry"])) for m in members if m.get("role") == role])
-            )
-            for role in ("outer", "inner")
-        }
-        shape = shapely.difference(shapely.union_all(rings["outer"]), shapely.union_all(rings["inner"]))
-        if not shape.is_empty:
-            return shape
-    place = element.get("center") or element
-    return Point(float(place["lon"]), float(place["lat"])) if "lon" in place else None
-
-
-def _osm_line(points: Any) -> list[tuple[float, float]]:  # noqa: ANN401  # JSON is anything
-    return [(float(p["lon"]), float(p["lat"])) for p in points or [] if p]
+def _placed(row: dict[Any, Any]) -> dict[str, Any]:
+    """Fault and geometry of a row, a point if it has lon and lat alone."""
+    shape = row.get("geometry")
+    if not isinstance(shape, BaseGeometry):
+        try:
+            lon, lat = float(row["lon"]), float(row["lat"])
+        except (KeyError, TypeError, ValueError, OverflowError):
+            lon = lat = np.nan
+        shape = Point(lon, lat) if np.isfinite([lon, lat]).all() else None
+    return {"geometry": shape, "fault": row["fault"] if isinstance(row.get("fault"), str) else None}
 
 
 def _osm_kind(shape: BaseGeometry, tags: dict[str, Any]) -> str:
@@ -288,7 +297,10 @@ def _batches(path: Path, places: np.ndarray) -> Batches:
     if not path.is_file():
         raise RegistryError(f"{path}: no such file")
     bounds = tuple(float(v) for v in shapely.total_bounds(places))
-    elements = _overpass(path)
+    faults: list[str] = []
+    elements = _overpass(path, faults)
+    if faults:
+        log.warning("%s: %d elements have no usable place and are left out: %s", path.name, len(faults), faults[0])
     try:
         if elements is not None:
             found = [g for g, tags in elements if _osm_kind(g, tags) == "building"]
@@ -339,16 +351,6 @@ def _parquet_batches(path: Path, bounds: tuple[float, ...]) -> Batches:
         where = (box[0] <= east) & (box[1] <= north) & (box[2] >= west) & (box[3] >= south)
     for batch in pyarrow.dataset.dataset(path).to_batches(columns=[name], filter=where, batch_size=_BATCH):
         yield from _polygons(shapely.from_wkb(batch.column(name).to_numpy(zero_copy_only=False)))
-
-
-def _parquet_frame(path: Path) -> gpd.GeoDataFrame:
-    if path.stat().st_size > MAX_REGISTRY_BYTES:
-        raise RegistryError(f"{path.name}: larger than {MAX_REGISTRY_BYTES // 2**20} MiB")
-    try:
-        frame = gpd.read_parquet(path)
-    except (ValueError, pyarrow.ArrowException, OSError) as error:
-        raise RegistryError(f"{path.name}: not GeoParquet: {' '.join(str(error).split())[:200]}") from None
-    return frame.to_crs(WGS84)
 
 
 def _is_parquet(path: Path) -> bool:

@@ -141,6 +141,19 @@ def _known_sites(workflow: Workflow) -> gpd.GeoDataFrame:
         raise ConfigError(f"{workflow.sites.name}: contains no sites")
     own = next((frame[k] for k in ("name", "Name") if k in frame), pd.Series(None, frame.index))  # KML: Name
     names = [f"site {i + 1}" if pd.isna(n) or not str(n).strip() else str(n) for i, n in enumerate(own)]
-    # results are told apart by the name, so that of the second of two equal ones gets a number
-    ids = [n if (k := names[:i].count(n)) == 0 else f"{n} ({k + 1})" for i, n in enumerate(names)]
-    return gpd.GeoDataFrame({"site_id": ids}, geometry=frame.geometry.values, crs=WGS84)
+    return gpd.GeoDataFrame({"site_id": _told_apart(names)}, geometry=frame.geometry.values, crs=WGS84)
+
+
+def _told_apart(names: list[str]) -> list[str]:
+    """Return the names, with a number at the second and further ones of a name: results are told apart by them."""
+    own, used = set(names), set[str]()
+    number: dict[str, int] = {}
+    out = []
+    for name in names:
+        text = name
+        while text in used or (text in own and text != name):
+            number[name] = number.get(name, 1) + 1
+            text = f"{name} ({number[name]})"
+        used.add(text)
+        out.append(text)
+    return out

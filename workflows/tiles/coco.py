@@ -8,7 +8,7 @@ not bounded, and every tool can export polygons.
 from __future__ import annotations
 
 import json
-import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,13 @@ import shapely
 
 from overwatt.aoi.errors import ConfigError, RegistryError, nearest
 from overwatt.aoi.geodesy import WGS84, pixels_to_lonlat
+from overwatt.aoi.outline import TANGLED, repaired
 from overwatt.workflows.io.images import Image
 from overwatt.workflows.tiles.left_out import WHERE, LeftOut, Notes
 from overwatt.workflows.tiles.outlines import polygons_of
 
 MAX_COCO_BYTES = 200_000_000  # parsed as a whole, about ten times that in memory; own choice
+_MAX_FLOAT = sys.float_info.max
 _PEEK = 65_536  # bytes read to detect the format
 
 
@@ -111,9 +113,12 @@ def read_coco(
         if drawn is None:
             notes.left_out.append(LeftOut(where, "has neither polygon nor box"))
             continue
-        outline, place = polygons_of(drawn, where), shapely.transform(drawn, move)
+        outline = polygons_of(drawn, where)
+        if outline is None:
+            notes.left_out.append(LeftOut(where, TANGLED, shapely.transform(shapely.convex_hull(drawn), move), own))
+            continue
         if outline.is_empty:
-            notes.left_out.append(LeftOut(where, f"has no area{_size(a)}", place, own))
+            notes.left_out.append(LeftOut(where, f"has no area{_size(a)}", shapely.transform(drawn, move), own))
             continue
         rows.append(
             {
@@ -204,7 +209,7 @@ def _to_working(image: Image, entry: dict[str, Any], name: str) -> Any:  # noqa:
 def _is_number(value: Any, number: int) -> bool:  # noqa: ANN401  # JSON is anything
     try:
         return float(value) == number
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return False
 
 
@@ -220,9 +225,12 @@ def _shape_of(annotation: dict[str, Any], where: str) -> shapely.Geometry | None
         if not flat and isinstance(flat, list):
             continue
         ring = np.reshape(_numbers(flat, where, "segmentation", lambda n: n >= 2 and n % 2 == 0), (-1, 2))
-        parts.append(shapely.make_valid(shapely.Polygon(ring) if len(ring) > 2 else shapely.MultiPoint(ring)))
+        parts.append(shapely.Polygon(ring) if len(ring) > 2 else shapely.MultiPoint(ring))
     if parts:
-        return shapely.union_all(parts)
+        valid = [repaired(p) for p in parts]
+        # what cannot be repaired, or has no area, still has a place
+        whole = any(v is None or v.is_empty for v in valid)
+        return shapely.GeometryCollection(parts) if whole else shapely.union_all(valid)
     if annotation.get("bbox") in (None, []):
         return None
     x, y, w, h = _numbers(annotation["bbox"], where, "bbox", lambda n: n == 4)
@@ -234,7 +242,8 @@ def _size(annotation: dict[str, Any]) -> str:
 
 
 def _numbers(values: Any, where: str, what: str, fits: Any) -> list[float]:  # noqa: ANN401  # JSON is anything
-    good = isinstance(values, list) and all(isinstance(v, int | float) and math.isfinite(v) for v in values)
+    # the comparison also holds for integers beyond the range of a float
+    good = isinstance(values, list) and all(isinstance(v, int | float) and abs(v) <= _MAX_FLOAT for v in values)
     if not good or not fits(len(values)):
         raise RegistryError(f"{where}: {what} is not a list of pixel coordinates: {str(values)[:60]}")
     return [float(v) for v in values]

@@ -20,6 +20,7 @@ import pandas as pd
 import shapely
 
 from overwatt.aoi.errors import ConfigError, RegistryError, nearest
+from overwatt.aoi.outline import TANGLED
 from overwatt.workflows.io.images import Image
 from overwatt.workflows.io.layers import layer_names, read_layers
 from overwatt.workflows.tiles.coco import coco_content, read_coco
@@ -158,9 +159,16 @@ def _from_vector(file: LabelFile, class_map: Mapping[str, str], notes: Notes) ->
     frame = read_layers(file.path)
     if not isinstance(frame, gpd.GeoDataFrame):
         raise RegistryError(f"{name}: holds no geometries; give polygons")
-    notes.not_read += [f"{name}: {text}" for text in frame.attrs["not_read"]]
     if sign := frame.attrs["cut_short"]:
         notes.cut_short.append(f"{name}: is not complete: {sign}")
+    if links := frame.attrs["links"]:
+        notes.cut_short.append(f"{name}: has {links} network link{'s' * (links > 1)} to further places, not followed")
+    for table, rows in frame.attrs["tables"].items():
+        if file.layers:
+            notes.not_read.append(f"{name}: layer '{table}': {rows} rows without geometries")
+        else:  # a list of labels, unless the user names the layers that hold them
+            texts = [f"{name}: layer '{table}', label {n}" for n in range(1, rows + 1)]
+            notes.left_out += [LeftOut(text, "has no geometry") for text in texts]
     layers = _layers_of(file, frame)
     numbers = frame.groupby(layers.to_numpy(), sort=False).cumcount() + 1
     where = [f"{name}: " + (f"layer '{k}', " if layers.nunique() > 1 else "") + f"label {n}"
@@ -189,6 +197,8 @@ def _usable(shape: shapely.Geometry | None, where: str) -> tuple[str, shapely.Ge
         placed = bool(np.isfinite(shape.bounds).all())
         return f"a '{shape.geom_type}', labels are polygons", shape if placed else None
     outline = polygons_of(shape, where)
+    if outline is None:
+        return TANGLED, shapely.convex_hull(shape)
     return ("has no area", shape) if outline.is_empty else ("", outline)
 
 

@@ -55,7 +55,7 @@ class Notes:
     Attributes:
         left_out: labels that are not used.
         cut_short: files that do not hold all labels, with the sign of it.
-        not_read: what else the files hold or name: tables, images that are not given.
+        not_read: what else the files hold or name: tables beside chosen layers, images that are not given.
         listed: images that a COCO file lists.
         by_image: whether some file says which images its labels were drawn on.
     """
@@ -78,7 +78,10 @@ def check_background(notes: Notes) -> None:
         raise ConfigError(f"{notes.cut_short[0]}, {advice}")
     lost = [k for k in notes.left_out if k.shape is None and not k.elsewhere]
     if lost:
-        raise ConfigError(f"{lost[0].label}: {lost[0].cause}; {len(lost)} labels have no place, {advice}")
+        layers = (
+            "; if a layer holds no labels, name those that do (--labels FILE:LAYER)" if "layer" in lost[0].label else ""
+        )
+        raise ConfigError(f"{lost[0].label}: {lost[0].cause}; {len(lost)} labels have no place, {advice}{layers}")
 
 
 def unknown_ground(left_out: Sequence[LeftOut], images: Sequence[Image]) -> gpd.GeoDataFrame:

@@ -6,12 +6,15 @@ import numpy as np
 import shapely
 
 from overwatt.aoi.errors import RegistryError
+from overwatt.aoi.outline import repaired
 
 MAX_VERTICES = 1_000_000  # per outline; own choice
 
 
-def polygons_of(shape: shapely.Geometry, where: str) -> shapely.Geometry:
+def polygons_of(shape: shapely.Geometry, where: str) -> shapely.Geometry | None:
     """Return the valid polygons of an outline, empty if it has no area; lines and points in it are dropped.
+
+    None if it crosses itself too often to be repaired.
 
     Raises:
         RegistryError: too many vertices, or a coordinate that is no number.
@@ -20,6 +23,8 @@ def polygons_of(shape: shapely.Geometry, where: str) -> shapely.Geometry:
         raise RegistryError(f"{where}: an outline has more than {MAX_VERTICES:,} vertices; simplify it")
     if not np.isfinite(shapely.get_coordinates(shape)).all():
         raise RegistryError(f"{where}: an outline has a non-numeric coordinate, or lies outside its CRS")
-    valid = shape if shape.is_valid else shapely.make_valid(shape)
+    valid = repaired(shape)
+    if valid is None:
+        return None
     parts = [p for p in shapely.get_parts(valid) if p.geom_type in ("Polygon", "MultiPolygon") and p.area > 0]
     return shapely.union_all(parts) if len(parts) != 1 else parts[0]

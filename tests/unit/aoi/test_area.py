@@ -344,3 +344,15 @@ def test_any_ring_gives_a_sound_area_or_a_grid_error(ring):
     assert area.geometry.is_valid
     assert area.geometry.area > 0
     assert np.abs(area.geometry.bounds).max() <= 180
+
+
+@pytest.mark.parametrize("sign", [{"exceededTransferLimit": True}, {"numberMatched": 5}])
+def test_a_part_of_an_area_is_not_taken_for_the_whole(tmp_path, sign):
+    geometry = {"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [1, 1], [0, 0]]]}
+    whole = {"type": "FeatureCollection", "features": [{"type": "Feature", "properties": {}, "geometry": geometry}]}
+    path = tmp_path / "a.geojson"
+    path.write_text(json.dumps(whole | sign))
+    with pytest.raises(GridError, match=naming("a.geojson", "not whole")):
+        from_file(path)
+    path.write_text(json.dumps(whole | {"numberMatched": 1}))
+    assert from_file(path).area_km2 > 0

@@ -17,7 +17,7 @@ from overwatt.aoi.geodesy import WGS84
 from overwatt.pipeline.declared.coordinates import degrees, wrapped
 from overwatt.pipeline.declared.parsing import standard_number
 from overwatt.workflows.io import registries
-from tests.support import naming
+from tests.support import names, naming, random_ring
 
 
 def read(tmp_path, text, aside=None):
@@ -52,6 +52,18 @@ def test_notations_of_one_place(tmp_path, lon, lat):
     table = read(tmp_path, f"id\tlon\tlat\na\t{lon}\t{lat}\nb\t-77.5\t39.5\n", aside=[])
     assert (table.geometry.x[0], table.geometry.y[0]) == pytest.approx((-77.46, 39.02), abs=1e-9)
     assert 200 <= table["position_error_m"][0] < 1200
+
+
+def test_an_outline_that_crosses_itself_everywhere_is_kept_aside(tmp_path):
+    rings = [random_ring(1500), shapely.transform(random_ring(1500), lambda xy: xy * [359, 1])]
+    rings.append(shapely.GeometryCollection([random_ring(1500), shapely.box(5, 5, 6, 6)]))
+    rows = "".join(f'{k}\t"{g.wkt}"\n' for k, g in enumerate([*rings, shapely.box(1, 1, 1.001, 1.001)]))
+    aside = []
+    table = read(tmp_path, "id\tgeometry\n" + rows, aside)
+    assert table["declared_id"].tolist() == ["3"]
+    reasons = [reason for _, _, reason in aside]
+    assert ["crosses itself too often" in k for k in reasons] == [True, False, True]
+    assert "outside -180 to 180" in reasons[1]  # neither can it be moved
 
 
 @pytest.mark.parametrize("lon", ["77°27'36\"", "77.46 O", "39.02 N", "-77.46 W", "W 77.46 W", "77°72'W", "77.5°30'W"])
@@ -89,6 +101,15 @@ def test_decimal_marks_are_told_by_the_column(tmp_path, cells, values):
     assert all("decimal point" in reason for _, _, reason in aside)
 
 
+@pytest.mark.parametrize("cell", ["NaN", "nan", "N/A", "NULL", "-"])
+def test_words_for_an_empty_cell_are_no_numbers_and_no_faults(tmp_path, cell):
+    aside = []
+    table = read(tmp_path, f"id,lon,lat,it_mw,status\na,-77.4,39,{cell},{cell}\nb,-77.5,39,12,Planned\n", aside)
+    assert table["it_mw"].fillna(0).tolist() == [0, 12]
+    assert table["status"].fillna("").tolist() == ["", "planned"]
+    assert aside == []
+
+
 @given(st.integers(0, 10**9), st.integers(0, 99), st.sampled_from([(".", ","), (",", "."), (" ", ","), ("'", ".")]))
 def test_grouped_numbers_are_read_as_written(whole, cents, marks):
     group, mark = marks
@@ -108,6 +129,16 @@ def test_geometry_cells_of_databases(tmp_path):
     assert table["declared_id"].tolist() == ["ewkt", "hex", "ewkb", "geojson"]
     assert set(table.geometry.to_wkt()) == {"POINT (1.5 2.5)"}
     assert ["SRID 32618" in aside[0][2], "WKT" in aside[1][2]] == [True, True]
+
+
+def test_points_of_two_members_are_read_or_kept_aside(tmp_path):
+    good = {"x": 1.5, "y": "2.5"}
+    bad = [{"x": "abc", "y": 1}, {"x": 10**400, "y": 1}, {"x": [1], "y": 1}, {"x": None, "y": None}]
+    rows = [{"id": str(k), "geometry": g} for k, g in enumerate([good, *bad])]
+    (tmp_path / "r.json").write_text(json.dumps(rows))
+    aside = []
+    assert registries.read(tmp_path / "r.json", aside=aside)["declared_id"].tolist() == ["0"]
+    assert [row for row, _, _ in aside] == [2, 3, 4, 5]
 
 
 @pytest.mark.parametrize("encoding", ["geoarrow", "WKB", "plain WKB", "geo metadata"])
@@ -179,6 +210,15 @@ def test_longitudes_to_360_and_outlines_across_180(tmp_path):
         assert shape.bounds == pytest.approx((-180, 2, 180, 2.1)), k
         assert [p.area for p in shape.geoms] == pytest.approx([0.01, 0.01])
         assert point.x == -77.5
+
+
+def test_one_longitude_beyond_180_among_others_is_an_error_of_its_row(tmp_path):
+    aside = []
+    table = read(tmp_path, "id,lon,lat\na,8.5,47\nb,9.5,48\nc,200,49\n", aside)
+    assert table["declared_id"].tolist() == ["a", "b"]
+    assert names(aside[0][2], "row 3", "'lon'", 200, "outside")
+    fiji = [shapely.Point(178.5, -18), shapely.Point(178.6, -18), shapely.box(179.9, -17, 180.1, -16.9)]
+    assert registries.read(collection(tmp_path, *fiji)).geometry[2].bounds == pytest.approx((-180, -17, 180, -16.9))
 
 
 @given(st.lists(st.floats(-179, 179), min_size=1, max_size=5))

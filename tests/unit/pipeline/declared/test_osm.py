@@ -100,14 +100,23 @@ def test_what_is_not_used_has_its_reason(tmp_path):
         {"type": "way", "id": 12, "tags": TAGS, "bounds": {"minlat": 2, "minlon": 1, "maxlat": 2.01, "maxlon": 1.01}},
         {"type": "relation", "id": 13, "tags": TAGS, "members": HALVES[:1]},
         {"type": "way", "id": [1], "tags": "x"}, 5,
+        {"type": "way", "id": 14, "tags": TAGS | {"power": ["line"]}, "bounds": {"minlon": 10**400}},
+        {"type": "way", "id": 15, "tags": TAGS, "bounds": {"minlat": 2, "minlon": 10**400, "maxlat": 2, "maxlon": 1}},
     ]  # fmt: skip
     aside = []
     table = read(tmp_path, {"elements": elements}, aside)
     assert table["declared_id"].tolist() == ["node/7", "way/12"]
     assert table["position_error_m"][1] > 700  # half the diagonal of its box
     reasons = {row: reason for row, _, reason in aside}
-    assert sorted(reasons) == [2, 3, 4, 5, 7, 8, 9]
-    for row, word in {2: "row 1", 3: "vertices", 4: "open line", 5: "no coordinates", 7: "closed ring"}.items():
+    assert sorted(reasons) == [2, 3, 4, 5, 7, 8, 9, 10, 11]
+    for row, word in {
+        2: "row 1",
+        3: "vertices",
+        4: "open line",
+        5: "no coordinates",
+        7: "closed ring",
+        11: "bounds",
+    }.items():
         assert word in reasons[row]
 
 
@@ -133,6 +142,12 @@ def test_answers_without_places_or_tags_say_what_to_ask(tmp_path, elements, word
         ({"building": "ruins", "telecom": "data_center"}, "closed"),
         ({"building": "data_center", "disused": "yes"}, "closed"),
         ({"building": "data_center", "disused": "no"}, "operational"),
+        ({"telecom": "data_center", "demolished:building": "barn"}, "operational"),
+        ({"building": "data_centre", "construction:name": "Ash 2"}, "operational"),
+        ({"office": "it", "was:name": "Elm", "old_name": "x"}, "operational"),
+        ({"cancelled:telecom": "data_center"}, "cancelled"),
+        ({"construction:building": "data_center", "landuse": "industrial"}, "construction"),
+        ({"telecom": "data_center", "building": "construction"}, "construction"),
         ({"building": "data_center", "end_date": "2019"}, "closed"),
         ({"building": "construction", "construction": "data_center"}, "construction"),
         ({"proposed:building": "data_center"}, "planned"),

@@ -111,7 +111,7 @@ def test_other_coordinate_systems_are_brought_to_lon_lat_and_wkt_is_read(tmp_pat
         ("lon,lat\n39,-77\n-77,120\n", ("row 2", "'lat'", 120, "-90", 90)),
         ("lon,lat\n181,2\n-5,2\n", ("row 1", "'lon'", 181, "-180", 180)),
         ("lon,lat\nabc,2\n", ("row 1", "'lon'", "'abc'")),
-        ("lon,lat\nnan,2\n", ("row 1", "'lon'", "'nan'")),
+        ("lon,lat\nnan,2\n", ("row 1", "no coordinates")),
         ("lon,lat\n,2\n", ("row 1", "coordinates")),
         ("lon,lat,id\n1,2,a\n3,4,a\n", ("row 2", "'a'", "row 1")),
         ("lon,lat,it_mw\n1,2,many\n", ("row 1", "'it_mw'", "'many'")),

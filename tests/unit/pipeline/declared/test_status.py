@@ -14,6 +14,7 @@ REAL = {
         "Operational, expansion under construction", "phase 1 operational, phase 2 planned", "Operating since 2019",
         "Phase 1 operational and phase 2 cancelled", "Certificate of occupancy issued", "in Betrieb", "En service",
         "Opérationnel", "en operación", "Operativo", "fully operational", "operating/planned", "in_operation",
+        "Operating (partial)", "Phase 1: operational; phase 2: cancelled", "operational (phase 1), cancelled (phase 2)",
     ),
     "construction": (
         "Under construction", "Under-Construction", "under_construction", "Construction", "Commenced", "Topped out",
@@ -24,22 +25,29 @@ REAL = {
         "Announced", "Pre-permit", "Permitted", "Proposed", "Planned", "Application submitted", "Under review",
         "Approved", "Appealed", "Conditions discharged", "Pre-construction", "Permitted (2025)", "In planning",
         "not yet operational", "Planning Permission Granted", "Delayed", "on hold", "geplant", "prévu", "Planificado",
-        "announced, not operational", "approved with conditions",
+        "announced, not operational", "approved with conditions", "Approved w/ conditions", "approved by council",
+        "Phase 1 cancelled, phase 2 planned", "Phase 1: cancelled, phase 2: planned", "special use permit approved",
     ),
     "closed": (
         "Closed", "Retired", "Decommissioned", "Mothballed", "Suspended", "Inactive", "inoperative", "non-operational",
         "Not operational", "formerly operational", "out of service", "Retired 2020", "stillgelegt", "außer Betrieb",
-        "fermé", "cerrado", "disused", "Abandoned",
+        "fermé", "cerrado", "disused", "Abandoned", "Under construction (suspended)", "Construction, abandoned",
+        "construction/closed", "halted", "construction halted", "No longer in use", "Temporarily closed",
+        "Planned - closed", "not in operation, retired",
     ),
     "cancelled": (
         "Cancelled", "Canceled", "Cancelled - inferred 4 y", "Shelved", "Shelved - inferred 2 y", "Withdrawn",
         "Refused", "Rejected", "Denied", "Expired", "Blocked", "Application withdrawn", "Planning Permission Refused",
-        "annulé", "Cancelado", "abgelehnt",
+        "annulé", "Cancelado", "abgelehnt", "Proposed (withdrawn)", "Planned / cancelled", "announced, cancelled",
+        "Approved (expired)", "permitted; revoked", "application submitted, withdrawn", "pending (denied)",
+        "on hold, cancelled", "Planned (shelved)", "Withdrawn by applicant", "Denied by the City Council",
+        "rezoning denied", "SUP denied", "construction and cancelled", "permit application withdrawn 2024",
     ),
     UNKNOWN_STATUS: (
         "decommissioning planned", "to be announced", "operating, retired 2023", "operational 2027", "Operational?",
         "operational: no", "pre-operational", "expected operational 2028", "TBD", "unknown", "n/a", "3", "-", "yes",
         "cooperative", "reactivation", "non-existing", "operational (cancelled)", "operational until retired",
+        "permit active", "application closed", "closed (partial)", "operational, not operational",
     ),
 }  # fmt: skip
 

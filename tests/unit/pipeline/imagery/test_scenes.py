@@ -6,6 +6,7 @@ import shapely
 from shapely.geometry import box, mapping
 
 from overwatt.pipeline.imagery.scenes import footprint_of
+from tests.support import random_ring
 
 SQUARE = box(-76.2, 36.1, -76.1, 36.2)
 FORMS = {
@@ -32,6 +33,11 @@ def test_the_ground_of_a_footprint(name):
     assert found.geom_type in ("Polygon", "MultiPolygon")
     assert found.intersection(box(-76.2, 36.1, -76.1, 36.3)).area == pytest.approx(0.01, rel=0.05)
     assert found.area == pytest.approx(0.01, rel=0.05)
+
+
+def test_ground_within_a_footprint_that_cannot_be_repaired_is_searched():
+    ring = random_ring(1500)
+    assert footprint_of(item(mapping(ring))).equals(ring.convex_hull)
 
 
 def test_a_box_alone_and_one_across_the_antimeridian():

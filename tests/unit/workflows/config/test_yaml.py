@@ -94,6 +94,20 @@ def test_an_alias_is_refused_before_it_is_expanded(tmp_path):
         read_yaml(write(tmp_path, f"k0: &k0 [x]\n{levels}\n"))
 
 
+@pytest.mark.parametrize("unit", ["[", "{a: ", "[{", "- ", "? "])
+def test_deep_nesting_is_refused_before_it_is_parsed(tmp_path, unit):
+    path = tmp_path / "w.yaml"
+    path.write_text("name: w\nx:\n  " + unit * (900_000 // len(unit)))
+    with pytest.raises(ConfigError, match=naming("w.yaml:3", "nested too deeply", 50)):
+        read_yaml(path)
+
+
+def test_twenty_levels_are_read(tmp_path):
+    path = tmp_path / "w.yaml"
+    path.write_text("x: " + "[" * 20 + "{a: 1}" + "]" * 20 + "\ny: [[1], [2]]\n")
+    assert read_yaml(path)["y"] == [[1], [2]]
+
+
 def test_a_file_of_a_megabyte_is_not_read(tmp_path):
     with pytest.raises(ConfigError, match=naming("w.yaml", 1000000)):
         read_yaml(write(tmp_path, "a: " + "x" * 1_000_001))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from overwatt.aoi.errors import RegistryError
 from overwatt.pipeline.declared.received import FAULT
 from overwatt.workflows.io.delimited import read_csv
-from tests.support import naming
+from tests.support import names, naming
 
 ROWS = [["1", "Ash", "-77.46", "39.02"], ["2", "Beech", "-77.47", "39.03"]]
 
@@ -48,6 +48,18 @@ def test_encodings(tmp_path, encoding):
     }.get(encoding, "Rechenzentrum Zürich Süd – Größe für München und Köln")  # fmt: skip
     text = "id;name\n" + "".join(f"{k};{words}\n" for k in range(3))
     assert cells(table(tmp_path, text, encoding))[0][1] == words
+
+
+def test_single_bytes_that_are_not_utf8_do_not_change_the_other_lines(tmp_path):
+    text = "id,name\n1,Zürich\n2,Genève\n3,日本\n".encode()
+    frame = table(tmp_path, text + b"4,caf\xe9\n5,\x93x\x94 \x81\n")
+    assert frame["name"].tolist() == ["Zürich", "Genève", "日本", "café", "“x” \x81"]
+    assert names(frame.attrs["encoding"], "2 of its 5 lines", "cp1252")
+    assert table(tmp_path, text).attrs["encoding"] == ""
+    assert cells(table(tmp_path, b"\xef\xbb\xbfid,name\n4,caf\xe9\n")) == [["4", "café"]]
+    assert (
+        "cp1250" in table(tmp_path, "id;name\n1;Łódź, żółty budynek przy ulicy Źródlanej\n", "cp1250").attrs["encoding"]
+    )
 
 
 def test_quotes_breaks_and_empty_columns(tmp_path):

@@ -144,19 +144,42 @@ def test_a_file_with_its_own_column_layer_keeps_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("features", "expected"),
     [
-        ([feature({"id": 900719925474099301}), feature({"id": None})], ["900719925474099301", "<NA>"]),
+        ([feature({"id": 900719925474099301}), feature({"id": None})], ["900719925474099301", None]),
         ([feature({"id": 900719925474099301}), feature({"id": 1.5})], ["900719925474099301", "1.5"]),
-        ([feature({"id": 99007199254740993011}), feature({"id": None})], ["99007199254740993011", "None"]),
+        ([feature({"id": 99007199254740993011}), feature({"id": None})], ["99007199254740993011", None]),
         ([feature({"id": 900719925474099301}), feature({"id": "A1"})], ["900719925474099301", "A1"]),
         ([feature({"id": "007"}), feature({"id": "8"})], ["007", "8"]),
         ([feature({}, id=900719925474099301), feature({}, id=5)], ["900719925474099301", "5"]),
         ([feature({}, id="way/1"), feature({}, id=5)], ["way/1", "5"]),
-        ([feature({}, id=3), feature({}, id=3), feature({})], ["3", "3", "<NA>"]),
+        ([feature({}, id=3), feature({}, id=3), feature({})], ["3", "3", None]),
+        ([feature({}, id=3), feature({}, id=True), feature({}, id=[1])], ["3", None, None]),
+        *(
+            ([feature(properties, **top) for properties, top in made], [str(k) for k in ids])
+            for ids in (
+                [2**70, 2**70 + 1],
+                [2**63, 5],
+                [2**63 - 1, 2**63 - 2],
+                [2**53 + 1, 4],
+                [-(2**63) - 1, -(2**80)],
+            )
+            for made in ([({}, {"id": k}) for k in ids], [({"id": k}, {}) for k in ids])
+        ),
     ],
 )
-def test_ids_of_geojson_keep_their_digits(tmp_path: Path, features: list[Any], expected: list[str]) -> None:
+def test_ids_of_geojson_keep_their_digits(tmp_path: Path, features: list[Any], expected: list[str | None]) -> None:
     frame = read_layers(write(tmp_path / "ids.geojson", features))
-    assert [str(v) for v in frame["id"]] == expected
+    assert [None if pd.isna(v) else str(v) for v in frame["id"]] == expected
+
+
+def test_only_long_integers_become_text(tmp_path: Path) -> None:
+    properties = {
+        "name": 'the "9007199254740993", 9007199254740993 \\',
+        "mw": 9007199254740991,
+        "x": 1234567890123456.5,
+    }
+    frame = read_layers(write(tmp_path / "a.geojson", [feature(properties | {"id": 2**64})]))
+    assert frame.drop(columns=["geometry", "layer"]).iloc[0].to_dict() == properties | {"id": str(2**64)}
+    assert list(frame["layer"]) == ["a"]
 
 
 def test_columns_of_different_case_stay_two_columns(tmp_path: Path) -> None:
@@ -174,6 +197,13 @@ def test_columns_of_different_case_stay_two_columns(tmp_path: Path) -> None:
 def test_coordinates_that_do_not_fit_are_refused(tmp_path: Path, members: Any, xy: Any, said: str) -> None:
     with pytest.raises(GridError, match=said):
         read_layers(write(tmp_path / "a.geojson", [feature({}, xy)], **members))
+
+
+@pytest.mark.parametrize("crs", [{"properties": "x"}, {"properties": None}, {"type": "name"}, "x", None])
+@pytest.mark.parametrize("properties", [{}, [1, 2], None])
+def test_members_of_another_type_do_not_end_reading(tmp_path: Path, crs: Any, properties: Any) -> None:
+    features = [feature({"mw": 2.0**53 + 2}, id=3), feature(properties, id=3)]
+    assert len(read_layers(write(tmp_path / "a.geojson", features, crs=crs))) == 2
 
 
 def test_geojson_in_metres_with_its_crs_is_read(tmp_path: Path) -> None:

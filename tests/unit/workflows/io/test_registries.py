@@ -140,3 +140,39 @@ def test_controls_that_cannot_be_used(files, text, words):
         (files / "c.csv").write_text(text)
     with pytest.raises(RegistryError, match=naming("c.csv", *words)):
         reconcile.read_controls(files / "c.csv")
+
+
+SITES = "Name,lon,lat,coord_precision\nAsh,-77.1,39.1,building\nBeech,-77.2,39.2,building\nElm,-77.3,39.3,building\n"
+POWER = "Name,Current power (MW),Current H100 equivalents\n"
+
+
+def epoch(tmp_path, power, notes=None, aside=None, partial=False):
+    (tmp_path / "epoch_site_coordinates.csv").write_text(SITES)
+    (tmp_path / "epoch_data_centers.csv").write_text(POWER + power)
+    given = [tmp_path / name for name in ("epoch_site_coordinates.csv", "epoch_data_centers.csv")]
+    tables = [registries.read(f, aside=aside, notes=notes, partial=partial) for f in given]
+    return [dict(t[["declared_id", "it_mw"]].to_numpy().tolist()) for t in tables]
+
+
+def test_either_file_of_epoch_that_ends_within_a_row_is_a_part(tmp_path):
+    with pytest.raises(RegistryError, match=naming("not whole", "'epoch_data_centers.csv' ends within row 2")):
+        epoch(tmp_path, "Ash,100,1\nBeech,20")
+
+
+def test_rows_of_power_are_found_by_name_and_their_faults_are_those_of_the_site(tmp_path):
+    notes, aside = [], []
+    found = epoch(tmp_path, 'ash ,100,1\nBeech,"2"00,1\nElm,1,1\nElm,900,1\n', notes, aside)
+    assert found == [{"Ash": 100.0}] * 2
+    assert [row for row, _, _ in aside] == [2, 3] * 2
+    assert names(aside[0][2], "'epoch_data_centers.csv'", "row 2", "cannot be read")
+    assert names(aside[1][2], "'epoch_data_centers.csv'", "2 rows are named 'Elm'")
+    assert notes == []
+
+
+def test_sites_of_epoch_in_one_file_only_are_told(tmp_path):
+    notes = []
+    found = epoch(tmp_path, "Ash,100,1\nBeech,0,1\nOak,9,1\n", notes)
+    assert found[0]["Ash"] == 100
+    assert len(found[0]) == 3
+    assert names(notes[0], "'epoch_site_coordinates.csv'", "1 site has", "'Elm'", "'epoch_data_centers.csv'")
+    assert names(notes[1], "'epoch_data_centers.csv'", "1 site has", "'Oak'", "nothing is declared")

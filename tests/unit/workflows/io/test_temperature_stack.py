@@ -93,6 +93,14 @@ def test_a_fill_value_that_is_not_declared_is_nodata(tmp_path, fill):
     check(read(write(tmp_path / "a.tif", np.where(CLOUD, np.float32(fill), KELVIN))))
 
 
+@pytest.mark.parametrize("tag", ["_FillValue", "missing_value", "lst#_FillValue"])
+def test_a_fill_value_in_the_metadata_of_netcdf_is_nodata(tmp_path, tag):
+    """A fill that could be a temperature is known by its tag alone."""
+    values = np.where(CLOUD, np.float32(280.5), KELVIN)
+    tags = {"file_tags": {tag: "280.5"}} if "#" in tag else {"tags": {tag: "280.5"}}
+    check(read(write(tmp_path / "a.tif", values, **tags)))
+
+
 def test_zeros_among_degrees_are_nodata_where_nothing_is_near_zero(tmp_path):
     check(read(write(tmp_path / "a.tif", HIDDEN), "celsius"))
     winter = np.where(CLOUD, np.float32(0), CELSIUS - 25)
@@ -192,8 +200,10 @@ def test_longitudes_beyond_180_become_negative(tmp_path):
     [
         ({"transform": PLACE @ Affine.rotation(20)}, ("rotated", "gdalwarp")),
         ({"crs": None, "transform": None}, ("no CRS",)),
-        ({"transform": None}, ("no corner and pixel size",)),
-        ({"crs": 'LOCAL_CS["site grid",UNIT["metre",1]]'}, ("local grid",)),
+        ({"crs": None}, ("thermal a.tif", "no CRS", "rio edit-info a.tif --crs")),
+        ({"transform": None}, ("thermal a.tif", "no position")),
+        ({"crs": 'LOCAL_CS["site grid",UNIT["metre",1]]'}, ("thermal a.tif", "'site grid'", "no place on the Earth")),
+        ({"crs": "+proj=eqc +R=1737400 +units=m"}, ("thermal a.tif", "not of the Earth")),
         (
             {"crs": "EPSG:4326", "transform": None, "gcps": [
                 GroundControlPoint(0, 0, -77, 39), GroundControlPoint(0, 8, -76.9, 39),
@@ -215,6 +225,11 @@ def test_the_same_acquisition_is_not_counted_twice(tmp_path):
     again = write(tmp_path / "copy.tif", KELVIN)
     with pytest.raises(AssetReadError, match=naming("copy.tif", "lst 2023-06-01.tif", "twice")):
         load_stack([first, again], unit="kelvin")
+
+
+def test_without_files_the_setting_is_named():
+    with pytest.raises(ConfigError, match=naming("thermal.stack")):
+        load_stack([], unit="kelvin")
 
 
 def test_a_truncated_file_is_named(tmp_path):

@@ -139,7 +139,8 @@ def test_the_raster_and_the_source_survive_a_pickle(rasters, image):
         ({"values": np.full_like(KELVIN, np.inf)}, AssetReadError, ("inf", "200 K")),
         ({"values": np.full_like(KELVIN, np.nan)}, AssetReadError, ("nodata",)),
         ({"values": np.repeat(KELVIN, 2, 0)}, ModelContractError, ("2 bands", "'hot'", "thermal_excess")),
-        ({"crs": None}, GridError, ("CRS", "gdal_edit.py")),
+        ({"crs": None}, GridError, ("thermal", "CRS", "rio edit-info")),
+        ({"crs": "+proj=eqc +R=1737400 +units=m"}, GridError, ("thermal", "not of the Earth")),
         ({"gsd_m": 70.0}, ModelContractError, ("70 m", "40 m", "thermal.stack")),
         ({"transform": Affine(5, 0, WEST_M + 9000, 0, -5, NORTH_M)}, GridError, ("image.tif",)),
     ],
@@ -148,6 +149,13 @@ def test_what_is_no_thermal_excess_is_refused(change, error, words, tmp_path, im
     values = change.pop("values", KELVIN)
     with pytest.raises(error, match=naming("heat.tif", *words)):
         open_excess(write_heat(tmp_path / "heat.tif", values, **change), image, card)
+
+
+def test_a_product_of_temperatures_is_known_by_its_name(tmp_path, image, card):
+    path = tmp_path / "LC09_L2SP_044034_20230601_20230603_02_T1_ST_B10.TIF"
+    counts = np.full(KELVIN.shape, 44_000, np.uint16)  # 299 K
+    with pytest.raises(AssetReadError, match=naming(path.name, "299.393", "200 K", "not temperatures")):
+        open_excess(write_heat(path, counts), image, card)
 
 
 def test_other_weights_files_and_images_are_refused(tmp_path, weights, image, card):

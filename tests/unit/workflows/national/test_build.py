@@ -26,10 +26,11 @@ from overwatt.models.training.sampling_design import (  # fmt: skip
     without_leaks,
 )
 from overwatt.models.training.spatial_splits import pairs_within
+from overwatt.workflows.io import parquet
 from overwatt.workflows.national import plan as training_plan
 from overwatt.workflows.national.sources import apart, in_zone, not_outlined, read_counties, read_registry, read_roofs
 from overwatt.workflows.national.tile import burn
-from tests.support import naming
+from tests.support import naming, random_ring
 
 LAT = 39.0
 DEG_M = 111_000.0
@@ -144,14 +145,14 @@ def test_im3_layout_gives_outlines_and_zones(tmp_path):
 
 
 def test_overpass_ways_relations_and_points(tmp_path):
-    ring = [{"lon": x, "lat": y} for x, y in roof(0, 0).exterior.coords]
     far = [{"lon": x, "lat": y} for x, y in roof(2000, 0).exterior.coords]
     elements = [
-        {"type": "way", "id": 1, "geometry": ring, "tags": {"building": "yes", "telecom": "data_center"}},
+        {"type": "way", "id": 1, "geometry": CORNERS, "tags": {"building": "yes", "telecom": "data_center"}},
         {"type": "way", "id": 2, "geometry": far, "tags": {"landuse": "industrial"}},
         {"type": "relation", "id": 3, "tags": {"building": "yes"},
-         "members": [{"role": "outer", "geometry": far[:3]}, {"role": "outer", "geometry": far[2:]}]},
-        {"type": "node", "id": 4, "lon": -77.0, "lat": 39.0},
+         "members": [{"type": "way", "ref": 1, "role": "outer", "geometry": far[:3]},
+                     {"type": "way", "ref": 2, "role": "outer", "geometry": far[2:]}]},
+        {"type": "node", "id": 4, "lon": -77.0, "lat": 39.0, "tags": {"telecom": "data_center"}},
         {"type": "way", "id": 5, "center": {"lon": -76.0, "lat": 39.0}, "tags": {"building": "yes"}},
     ]  # fmt: skip
     path = tmp_path / "o.json"
@@ -160,8 +161,71 @@ def test_overpass_ways_relations_and_points(tmp_path):
     assert len(registry.outlines) == 2
     assert len(registry.zones) == 3
     path.write_text('{"elements": [{"geometry": [{"lon": "x", "lat": 1}]}]}')
-    with pytest.raises(RegistryError, match=naming("o.json", "Overpass")):
+    with pytest.raises(RegistryError, match=naming("o.json", "row 1", "OpenStreetMap")):
         read_registry(path, "osm", point_zone_m=100)
+
+
+def overpass(path, *elements, **more):
+    path.write_text(json.dumps({"version": 0.6, "elements": list(elements), **more}))
+    return path
+
+
+CORNERS = [{"lon": x, "lat": y} for x, y in roof(0, 0).exterior.coords]
+BUILDING = {"type": "way", "id": 1, "tags": {"building": "data_center"}}
+
+
+def test_vertices_of_out_skel_are_parts_of_an_outline(tmp_path):
+    nodes = [{"type": "node", "id": k, **c} for k, c in enumerate(CORNERS[:4])]
+    path = overpass(tmp_path / "o.json", {**BUILDING, "nodes": [0, 1, 2, 3, 0]}, *nodes)
+    registry = read_registry(path, "auto", point_zone_m=100)
+    assert [g.equals(roof(0, 0)) for g in registry.outlines] == [True]
+    assert registry.zones == ()
+
+
+@pytest.mark.parametrize(
+    ("elements", "more", "words"),
+    [
+        ([{**BUILDING, "geometry": CORNERS}], {"remark": "runtime error: Query timed out after 26 s."}, ("timed out",)),
+        ([{**BUILDING, "geometry": [CORNERS[0], None, *CORNERS[2:]]}, {**BUILDING, "id": 2, "geometry": CORNERS}], {},
+         ("row 1", "1 of the 5 vertices")),
+        ([{**BUILDING, "geometry": CORNERS}, {**BUILDING, "id": 2}], {}, ("row 2", "no coordinates")),
+        ([{**BUILDING, "geometry": CORNERS}, {**BUILDING, "id": 2, "center": {"lon": [1], "lat": 10**400}}], {},
+         ("row 2", "no coordinates")),
+    ],
+)  # fmt: skip
+def test_an_overpass_answer_of_which_something_is_missing_is_refused(tmp_path, elements, more, words):
+    path = overpass(tmp_path / "o.json", *elements, **more)
+    with pytest.raises(RegistryError, match=naming("o.json", *words)):
+        read_registry(path, "auto", point_zone_m=100)
+
+
+def test_parts_of_vector_files_are_refused(tmp_path):
+    path = write(tmp_path / "r.geojson", [roof(0, 0)])
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"numberMatched": 1853}))
+    with pytest.raises(RegistryError, match=naming("r.geojson", "1 of 1,853")):
+        read_registry(path, "own", point_zone_m=100)
+    kml = (
+        '<kml xmlns="http://www.opengis.net/kml/2.2"><Document><Placemark><Point><coordinates>1,2</coordinates></Point>'
+    )
+    (tmp_path / "r.kml").write_text(f"{kml}</Placemark><NetworkLink/></Document></kml>")
+    with pytest.raises(RegistryError, match=naming("r.kml", "1 network link")):
+        read_registry(tmp_path / "r.kml", "own", point_zone_m=100)
+
+
+def test_parquet_is_read_in_any_crs_and_within_limits(tmp_path, monkeypatch):
+    path = tmp_path / "r.parquet"
+    gpd.GeoDataFrame({"class": ["data_center"]}, geometry=[roof(0, 0)], crs=4326).to_crs(32618).to_parquet(path)
+    outlines = read_registry(path, "own", point_zone_m=100).outlines
+    assert outlines[0].symmetric_difference(roof(0, 0)).area < 1e-3 * roof(0, 0).area
+    monkeypatch.setattr(parquet, "MAX_ROWS", 0)
+    with pytest.raises(RegistryError, match=naming("r.parquet", "rows")):
+        read_registry(path, "own", point_zone_m=100)
+
+
+def test_an_outline_that_crosses_itself_everywhere_is_refused(tmp_path):
+    path = write(tmp_path / "r.geojson", [random_ring(1500)])
+    with pytest.raises(RegistryError, match=naming("r.geojson", "crosses itself")):
+        read_registry(path, "own", point_zone_m=100)
 
 
 @pytest.mark.parametrize("kind", ["geojsonl", "geojson", "gpkg", "parquet"])

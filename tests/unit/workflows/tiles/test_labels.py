@@ -6,26 +6,17 @@ import geopandas as gpd
 import numpy as np
 import pytest
 import shapely
-from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 
 from overwatt.aoi.errors import ConfigError, OverwattError, RegistryError
 from overwatt.workflows.io.vectors import to_pixels
-from overwatt.workflows.tiles.labels import LabelFile, merged, parse_class_map, parse_label_file, read_labels
-from overwatt.workflows.tiles.left_out import POINT_M, Notes, check_background, summary, unknown_ground
+from overwatt.workflows.tiles.labels import LabelFile, parse_class_map, parse_label_file, read_labels
+from overwatt.workflows.tiles.left_out import Notes, summary
 from overwatt.workflows.tiles.splits import TileSettings, open_images
-from tests.support import NORTH_M, UTM_26N, WEST_M, naming
-
-CORNERS = [10, 10, 40, 10, 40, 30, 10, 30]
-TO_MAP = Affine(2, 0, WEST_M, 0, -2, NORTH_M)
-
-
-@pytest.fixture(scope="module")
-def placed(small_image):
-    (image,) = open_images([small_image], TileSettings())
-    return image
+from tests.support import UTM_26N, naming
+from tests.unit.workflows.tiles.label_files import CORNERS, coco, on_map, vector
 
 
 @pytest.fixture(scope="module")
@@ -35,34 +26,6 @@ def bare(tmp_path_factory):
     Pillow.fromarray(pixels).save(path)
     (image,) = open_images([path], TileSettings(gsd_m=1.0))
     return image
-
-
-def coco(path, name="small.tif", **changes):
-    data = {
-        "images": [{"id": 1, "file_name": name, "width": 90, "height": 70, "license": 4}],
-        "licenses": [{"id": 4, "name": "CC-BY-4.0"}],
-        "categories": [{"id": 7, "name": "data_center"}, {"id": 8, "name": "Chiller"}],
-        "annotations": [
-            {"id": 1, "image_id": 1, "category_id": 7, "segmentation": [CORNERS]},
-            {"id": 2, "image_id": 1, "category_id": 7, "bbox": [50, 40, 20, 10], "segmentation": []},
-        ],
-    }
-    path.write_text(json.dumps(data | changes))
-    return LabelFile(path)
-
-
-def on_map(corners):
-    return shapely.Polygon([TO_MAP @ (x, y) for x, y in np.reshape(corners, (-1, 2))])
-
-
-def vector(path, classes=("data_center", "data_center"), **more):
-    shapes = [on_map(CORNERS), on_map([50, 40, 70, 40, 70, 50, 50, 50])]
-    frame = gpd.GeoDataFrame({"class": list(classes), **more}, geometry=shapes, crs=UTM_26N)
-    if path.suffix == ".parquet":
-        frame.to_parquet(path)
-    else:
-        frame.to_crs(4326).to_file(path)
-    return LabelFile(path)
 
 
 @pytest.mark.parametrize("name", ["a.geojson", "a.gpkg", "a.parquet", "a.json"])
@@ -131,6 +94,9 @@ def annotation(**fields):
         (annotation(bbox=[0, 0, 0, 1]), ("annotation 5", "bbox", "0 x 1")),
         (annotation(bbox=[0, 0, 1]), ("annotation 5", "bbox", "[0, 0, 1]")),
         (annotation(segmentation=[[0, 1, 2]]), ("annotation 5", "segmentation", "[0, 1, 2]")),
+        (annotation(bbox=[10**400, 0, 1, 1]), ("annotation 5", "bbox")),
+        (annotation(segmentation=[[0, 0, 9, 0, 9, -(10**400)]]), ("annotation 5", "segmentation")),
+        ({"images": [{"id": 1, "file_name": "small.tif", "width": 10**400, "height": 70}]}, ("small.tif", "90 x 70")),
         (annotation(segmentation="0 1 2"), ("annotation 5", "segmentation", "polygons")),
         ({"annotations": {"id": 5}}, ("'annotations'",)),
         ({"annotations": [{"id": [5]}]}, ("annotations[0]", "'id'")),
@@ -221,90 +187,6 @@ def test_lists_of_results_and_halves_are_not_coco(tmp_path, placed):
         path.write_text(text)
         with pytest.raises(RegistryError, match=naming("a.json", *words)):
             read_labels(LabelFile(path), [placed], {})
-
-
-# --- layers and labels left out -------------------------------------------------------------------
-
-
-def kml(path, **folders):
-    """A KML file; of each folder its name and the outlines in it, in pixels."""
-
-    def placemark(box):
-        ring = gpd.GeoSeries([on_map(shapely.get_coordinates(shapely.box(*box)).ravel())], crs=UTM_26N).to_crs(4326)[0]
-        text = " ".join(f"{x},{y}" for x, y in ring.exterior.coords)
-        return (
-            "<Placemark><Polygon><outerBoundaryIs><LinearRing><coordinates>"
-            f"{text}</coordinates></LinearRing></outerBoundaryIs></Polygon></Placemark>"
-        )
-
-    inner = "".join(f"<Folder><name>{k}</name>{''.join(map(placemark, v))}</Folder>" for k, v in folders.items())
-    path.write_text(f'<kml xmlns="http://www.opengis.net/kml/2.2"><Document>{inner}</Document></kml>')
-    return path
-
-
-BOXES = {"done": [(1, 1, 9, 9)], "checked": [(20, 1, 29, 9), (40, 1, 49, 9)]}
-
-
-def test_all_folders_of_kml_are_read(tmp_path, placed):
-    path = kml(tmp_path / "a.kml", **BOXES)
-    assert list(read_labels(parse_label_file(f"{path}=data_center"), [placed], {})["class"]) == ["data_center"] * 3
-    with pytest.raises(RegistryError, match=naming("layer 'done'", "'class'", "--labels", "a.kml:done=data_center")):
-        read_labels(LabelFile(path), [placed], {})
-    mapped = read_labels(LabelFile(path), [placed], {"done": "data_center", "checked": "other_building"})
-    assert list(mapped["class"]) == ["data_center", "other_building", "other_building"]
-
-
-def test_layers_can_be_chosen_and_the_others_are_left_out(tmp_path, placed):
-    path = kml(tmp_path / "a.kml", **BOXES)
-    notes = Notes()
-    labels = read_labels(parse_label_file(f"{path}:done=data_center"), [placed], {}, notes)
-    assert list(labels["class"]) == ["data_center"]
-    assert [k.cause for k in notes.left_out] == ["its layer is not among those given"] * 2
-    assert all(k.shape is not None for k in notes.left_out)
-    both = merged([parse_label_file(f"{path}:done=data_center"), parse_label_file(f"{path}:checked=unknown")])
-    assert list(read_labels(both[0], [placed], {})["class"]) == ["data_center", "unknown", "unknown"]
-    with pytest.raises(RegistryError, match=naming("no layer 'don'", "'done'")):
-        read_labels(parse_label_file(f"{path}:don=data_center"), [placed], {})
-    with pytest.raises(ConfigError, match=naming("a.kml", "given twice")):
-        merged([LabelFile(path), parse_label_file(f"{path}:done=data_center")])
-
-
-def test_layers_of_a_geopackage_with_classes_are_read_together(tmp_path, placed):
-    file = vector(tmp_path / "two.gpkg")
-    frame = gpd.read_file(file.path)
-    frame.assign(**{"class": "unknown"}).to_file(file.path, layer="second")
-    frame.drop(columns="class").to_file(file.path, layer="other_building")
-    labels = read_labels(file, [placed], {})
-    assert list(labels["class"]) == ["data_center"] * 2 + ["unknown"] * 2 + ["other_building"] * 2
-
-
-def test_shapes_without_area_or_place_are_noted(tmp_path, placed):
-    inside = on_map(CORNERS)
-    shapes = [inside, inside.centroid, inside.exterior, None, shapely.Polygon(), inside]
-    classes = ["data_center"] * 5 + [None]
-    path = tmp_path / "a.gpkg"
-    gpd.GeoDataFrame({"class": classes}, geometry=shapes, crs=UTM_26N).to_file(path)
-    notes = Notes()
-    assert len(read_labels(LabelFile(path), [placed], {}, notes)) == 1
-    assert [(k.label, k.cause, k.shape is None) for k in notes.left_out] == [
-        ("a.gpkg: label 2", "a 'Point', labels are polygons", False),
-        ("a.gpkg: label 3", "a 'LineString', labels are polygons", False),
-        ("a.gpkg: label 4", "has no geometry", True),
-        ("a.gpkg: label 5", "has an empty geometry", True),
-        ("a.gpkg: label 6", "has no class", False),
-    ]
-    ground = unknown_ground(notes.left_out, [placed])
-    disc = to_pixels(ground.geometry, placed)[0]
-    assert disc.area == pytest.approx(np.pi * (POINT_M / 2) ** 2, rel=0.02)
-
-
-def test_a_file_that_says_it_is_not_complete_is_noted(tmp_path, placed):
-    file = vector(tmp_path / "a.geojson")
-    file.path.write_text(json.dumps(json.loads(file.path.read_text()) | {"exceededTransferLimit": True}))
-    notes = Notes()
-    read_labels(file, [placed], {}, notes)
-    with pytest.raises(ConfigError, match=naming("a.geojson", "exceededTransferLimit", "--unlabelled ignore")):
-        check_background(notes)
 
 
 def test_nan_in_coco_is_refused(tmp_path, placed):

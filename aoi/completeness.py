@@ -1,7 +1,7 @@
 """Whether the answer of a web service is whole, or one page of it, or cut by a limit of the server.
 
 In: parsed JSON. Out: its rows, and how it says that there are more. A part taken for the whole would make declared
-facilities undeclared and ground without labels background, so it is refused unless it is asked for.
+facilities undeclared, ground without labels background, and an area smaller, so it is refused unless it is asked for.
 """
 
 from __future__ import annotations
@@ -12,15 +12,22 @@ from typing import Any
 _LISTS = ("features", "elements", "data", "results", "records", "items", "rows", "value", "regions", "facilities",
           "result.records", "result.results", "Results.Facilities")  # fmt: skip
 """Where services put their rows: GeoJSON, Overpass, PeeringDB, Django, CKAN, OData, EPA ECHO and others."""
-_TOTALS = ("numberMatched", "totalFeatures", "totalResults", "total_count", "totalCount", "total", "context.matched",
+_TOTALS = ("numberMatched", "totalFeatures", "totalResults", "total_count", "totalCount", "context.matched",
            "meta.total", "meta.total_count", "meta.numberMatched", "result.total", "pagination.total", "page.total",
-           "Results.QueryRows")  # fmt: skip
+           "Results.QueryRows", "@odata.count", "recordsTotal", "totalElements",
+           "meta.pagination.total")  # fmt: skip
 """Members that state how many rows there are in all: OGC API, WFS, STAC, CKAN and others."""
+_PAGING = frozenset({"limit", "offset", "page", "pages", "next", "previous", "prev", "skip", "start", "per_page",
+                     "page_size", "pageSize", "size", "returned", "numberReturned", "has_more", "hasMore",
+                     "endOfRecords"})  # fmt: skip
+"""Members beside which `total` and `count` are numbers of rows; alone in GeoJSON they may be megawatts."""
 _NEXT = ("next", "nextLink", "@odata.nextLink", "next_page", "nextPageToken", "next_page_token", "meta.next",
-         "pagination.next", "paging.next")  # fmt: skip
+         "pagination.next", "paging.next", "links.next", "links.next.href", "_links.next.href", "nextUrl",
+         "next_url")  # fmt: skip
 """Members that lead to a further page."""
-MARKS = re.compile(rb"exceededTransferLimit|numberMatched|total|matched|[nN]ext|remark|QueryRows", re.IGNORECASE)
-"""A file without any of these says nothing about further rows."""
+_MORE = {"has_more": True, "hasMore": True, "endOfRecords": False, "meta.has_more": True}
+"""Members that say so without a link."""
+_PAGE_COUNTS = ("total_pages", "totalPages", "pages", "last_page", "meta.last_page", "meta.total_pages")
 _PAGES = "fetch the further pages (limit and offset, or the next link) into one file"
 
 
@@ -56,15 +63,20 @@ def part_of(content: object) -> str:
         return f"{len(rows):,} of {total:,} rows; {_PAGES}" if total > len(rows) else ""
     links = content.get("links")
     linked = isinstance(links, list) and any(isinstance(k, dict) and k.get("rel") == "next" for k in links)
-    if linked or any(isinstance(v := _at(content, path), str) and v for path in _NEXT):
-        return f"{count} and a link to more; {_PAGES}"
+    linked |= any(isinstance(v := _at(content, path), str) and bool(v) for path in _NEXT)
+    linked |= any(_at(content, path) is value for path, value in _MORE.items())
+    linked |= isinstance(content.get("records"), list) and isinstance(content.get("offset"), str)  # Airtable
+    page, pages = content.get("page"), next((v for p in _PAGE_COUNTS if isinstance(v := _at(content, p), int)), None)
+    if linked or (isinstance(page, int) and pages is not None and page < pages):
+        return f"{count}, and more pages; {_PAGES}"
     return ""
 
 
 def _total(content: dict[str, Any]) -> int | None:
     """Return the stated number of rows in all, None if there is none."""
-    paths = (*_TOTALS, "count") if {"next", "previous"} & content.keys() else _TOTALS
-    for path in paths:
+    paged = bool(_PAGING & content.keys())
+    plain = content.get("type") != "FeatureCollection"  # the answer of another service, whose rows it counts
+    for path in (*_TOTALS, *(["total"] if paged or plain else []), *(["count"] if paged else [])):
         value = _at(content, path)
         if isinstance(value, bool):
             continue
