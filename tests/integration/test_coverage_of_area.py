@@ -51,6 +51,9 @@ def test_declarations_near_the_area_are_not_counted_in_it(corner, workflow_file,
     runner.run(load(workflow_file, [f"area={area}", f"imagery.path={corner}"]), out)
     report = (out / "report.html").read_text()
     assert "3 facilities within 3 km of the area, 1 of them in it" in report
+    assert "2 m on the ground; WGS 84 / UTM zone 26N" in report
+    assert "not stated, so statuses are not compared" in report
+    assert "no training imagery whose place the card states overlaps it" in report
     assert "(<b>1</b> in the area, the rest near it)" in report
 
 
