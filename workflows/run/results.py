@@ -109,11 +109,7 @@ def report_data(workflow: Workflow, inputs: Inputs, tables: Tables, outcomes: li
         "Declared": f"{workflow.declared.path.name if workflow.declared.path else 'no registry given'}, "
         f"{len(tables.declared)} facilities within {DECLARED_MARGIN_M / 1e3:g} km of the area"
         + (f", {inside} of them in it" if inside is not None else "")
-        + (
-            "; none is near: does the registry cover this area?"
-            if workflow.declared.path and not len(tables.declared)
-            else ""
-        )
+        + ("" if len(tables.declared) or not workflow.declared.path else "; does the registry cover this area?")
         + (f", {len(inputs.kept_aside)} rows rejected (reasons in kept_aside.csv)" if len(inputs.kept_aside) else ""),
         **({"Notes on the registry": "; ".join(inputs.notes)} if inputs.notes else {}),
         "Stability of the ranking": str(
@@ -162,7 +158,7 @@ def _learned(inputs: Inputs, tables: Tables) -> str:
     names = [t.name for t in inputs.card.training if t.extent and shapely.box(*t.extent).intersection(ground).area > 0]
     if not names:
         return "no training imagery whose place the card states overlaps it"
-    return f"the weights learned from this very ground ({', '.join(names)}): how well they do here says nothing of elsewhere"
+    return f"the weights learned from this very ground ({', '.join(names)}); how they do here says nothing of elsewhere"
 
 
 def _heat_picture(stack: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
