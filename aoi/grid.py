@@ -33,6 +33,7 @@ Window = tuple[int, int, int, int]
 # An area that ends within this share of a pixel from a pixel edge does not take the next pixel:
 # float64 world coordinates of 1e7 m at 0.1 m pixels carry about 2e-8 pixels of noise.
 _EDGE_PX = 1e-6
+_SLIVER_PX = 16.0  # smaller ground beyond the image is rounding of its edge; as for pieces of `looked_at`
 # 12 degrees from the central meridian a UTM length is 2.2% too long at the equator.
 _UTM_REACH_DEG = 12.0
 
@@ -168,6 +169,36 @@ def crop_to_area(geobox: GeoBox, area: Area) -> Window:
     top, left = math.floor(y0 + _EDGE_PX), math.floor(x0 + _EDGE_PX)
     low, right = math.ceil(y1 - _EDGE_PX), math.ceil(x1 - _EDGE_PX)
     return _clip((top, left, max(low, top + 1), max(right, left + 1)), (ny, nx))
+
+
+def outside_cells(geobox: GeoBox, area: Area, side_px: int, most: int = 2000) -> list[tuple[str, BaseGeometry]]:
+    """Return the ground of the area that the grid does not cover, in named squares, pixel coordinates.
+
+    Args:
+        geobox: grid of the source.
+        area: the area.
+        side_px: side of the squares, which lie on the lattice of the tiles; doubled until there are at most `most`.
+        most: of squares.
+
+    Raises:
+        GridError: the grid has no CRS.
+    """
+    ny, nx = geobox.shape
+    outside = _in_pixels(geobox, area).difference(box(0.0, 0.0, nx, ny))
+    if outside.is_empty or outside.area < _SLIVER_PX:
+        return []
+    x0, y0, x1, y1 = outside.bounds
+    while ((x1 - x0) / side_px + 1) * ((y1 - y0) / side_px + 1) > most:
+        side_px *= 2
+    shapely.prepare(outside)
+    cells = []
+    for row in range(math.floor(y0 / side_px), math.ceil(y1 / side_px)):
+        for col in range(math.floor(x0 / side_px), math.ceil(x1 / side_px)):
+            square = box(col * side_px, row * side_px, (col + 1) * side_px, (row + 1) * side_px)
+            part = square if outside.contains(square) else outside.intersection(square)
+            if part.area >= _SLIVER_PX:
+                cells.append((f"outside r{row}c{col}", part))
+    return cells
 
 
 def area_mask(geobox: GeoBox, area: Area) -> np.ndarray:

@@ -111,6 +111,19 @@ def looked_at_share(declared: gpd.GeoDataFrame, looked_at: gpd.GeoDataFrame) -> 
     return declared.assign(looked_at=np.where(shapely.is_empty(places), np.nan, shares))
 
 
+def asked_share(looked_at: gpd.GeoDataFrame) -> float:
+    """Return the share of the ground asked for that was imaged and screened, 0 to 1; 0 without cells.
+
+    Cells weigh by the ground that was asked for in them; where a table does not say it, all cells weigh the same.
+    """
+    if not len(looked_at):
+        return 0.0
+    asked_km2 = looked_at["asked_km2"].to_numpy(float)
+    weight = asked_km2 if np.isfinite(asked_km2).all() and asked_km2.sum() > 0 else np.ones(len(looked_at))
+    seen = looked_at["screened"].to_numpy(bool) & ~looked_at["failed"].to_numpy(bool)
+    return float((looked_at["imaged"].to_numpy(float) * seen * weight).sum() / weight.sum())
+
+
 def looked_area_km2(looked_at: gpd.GeoDataFrame) -> float:
     """Return the area that was imaged and screened, km2; overlapping cells count once."""
     cells = _screened(looked_at)

@@ -198,7 +198,8 @@ SCHEMAS: dict[str, tuple[Column, ...]] = {
     ),
     "looked_at": (
         Column("cell", _S, "", "name of the tile"),
-        Column("imaged", _F, "1", "share of the cell with valid pixels"),
+        Column("imaged", _F, "1", "share of the ground asked for in the cell that was imaged"),
+        Column("asked_km2", _F, "km2", "ground of the cell that was asked for", True),
         Column("clear_looks", _I, "1", "clear acquisitions used"),
         Column("screened", _B, "", "the detector ran on it"),
         Column("failed", _B, "", "the tile failed: nothing is known about it"),

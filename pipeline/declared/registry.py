@@ -48,6 +48,8 @@ LAYOUTS: dict[str, Callable[[Received], pd.DataFrame]] = {
     "chip_quantities": chip_formats.chip_quantities,
     "workloads": chip_formats.notable_models,
 }
+MAX_MW = 100_000
+"""Largest power of one facility, MW: about ten times the largest announced campus; own choice."""
 _NUMBERS = (
     "it_mw",
     "facility_mw",
@@ -158,6 +160,10 @@ def _table(
     for k in np.flatnonzero(number["position_error_m"] == 0).tolist():
         check.note(k, f"registry '{source}', row {row[k]}, column 'position_error_m': 0 is not possible; "
                       "leave it empty if unknown")  # fmt: skip
+    for c in ("it_mw", "facility_mw"):
+        for k in np.flatnonzero(number[c] > MAX_MW).tolist():
+            check.note(k, f"registry '{source}', row {row[k]}, column '{c}': {number[c][k]:g} MW is more than any "
+                          f"facility could have ({MAX_MW:,} MW); is it in kW or W?")  # fmt: skip
     for k in np.flatnonzero(number["reliability"] > 1).tolist():
         check.note(k, f"registry '{source}', row {row[k]}, column 'reliability': "
                       f"{number['reliability'][k]:g} is above 1; give a share between 0 and 1")  # fmt: skip

@@ -19,7 +19,7 @@ from overwatt.pipeline.coverage import BASIS
 from overwatt.pipeline.reconcile.linkage import Matches, Pairs
 from overwatt.pipeline.reconcile.records import Declared, Sites, distances_m
 from overwatt.pipeline.reconcile.settings import MIN_MW, ReconcileSettings
-from overwatt.pipeline.reconcile.wording import above_or_below, alternatives, km, limits, status_checks
+from overwatt.pipeline.reconcile.wording import above_or_below, alternatives, compared, km, limits, status_checks
 from overwatt.pipeline.vocabulary import NOT_SAID_TO_OPERATE, UNKNOWN_STATUS
 
 _NOTHING = "Nothing to settle."
@@ -125,7 +125,7 @@ def matched(found: Matches, pairs: Pairs, sites: Sites, declared: Declared, sett
             reasons_against.append(
                 f"{of_sites[k]} observed sites lie within the declared outline and are taken together."
             )
-        evidence_for.append(" ".join(reasons_for) or "None: site and declaration agree.")
+        evidence_for.append(" ".join(reasons_for) or compared(km(away), p, stated_mw, status[k]))
         evidence_against.append(" ".join(reasons_against))
     return columns | {
         "class": klass, "p_match": found.p_match, "distance_m": distance_m, "evidence_for": evidence_for,
@@ -204,8 +204,8 @@ def not_seen(j: np.ndarray, pairs: Pairs, sites: Sites, declared: Declared) -> C
     for b in j.tolist():
         power = "no power" if np.isnan(declared.it_mw[b]) else f"{declared.it_mw[b]:.0f} MW of IT"
         evidence_for.append(
-            f"Declared with {power}; {declared.looked[b]:.0%} of its place was looked at ({BASIS}) "
-            "and no site there fits it."
+            f"Declared with {power}; {declared.looked[b]:.0%} of its place was looked at ({BASIS}) and "
+            + ("no site was matched to it." if best[b] >= 0 and p_match[b] >= 0.1 else "no site there fits it.")
         )
         reasons_against = ["Small, indoor or underground facilities are not seen even where everything was looked at."]
         if declared.status[b] in NOT_SAID_TO_OPERATE:

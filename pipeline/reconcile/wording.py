@@ -33,6 +33,29 @@ def above_or_below(
     )
 
 
+def compared(distance: str, p_match: float, stated_mw: float, status: str) -> str:
+    """Return what of a match was compared without a difference, and what could not be.
+
+    Args:
+        distance: between site and declared place, as text.
+        p_match: probability that they are the same facility.
+        stated_mw: declared IT power, MW; NaN if none is declared.
+        status: of `status_checks`.
+    """
+    done, not_done = [f"place ({distance} apart)"], []
+    if np.isnan(stated_mw):
+        not_done.append("power (none is declared)")
+    else:
+        done.append("power")
+    if status.startswith("agrees"):
+        done.append("status")
+    else:
+        not_done.append(f"status ({status.partition(': ')[2] or status})")
+    words = f"None: no difference in {' and '.join([', '.join(done[:-1]), done[-1]]) if len(done) > 1 else done[0]}."
+    words += f" Not compared: {', '.join(not_done)}." if not_done else ""
+    return words + (f" That they are one facility is uncertain (p_match {p_match:.2f})." if p_match < 0.5 else "")
+
+
 def limits(p: float, no_plant: bool, cut: bool) -> list[str]:
     """Return the reasons why the image alone does not settle what a site is, none if there are none."""
     words = []

@@ -21,7 +21,7 @@ import shapely
 
 from overwatt.aoi.errors import redact
 from overwatt.aoi.geodesy import centres
-from overwatt.pipeline.coverage import looked_area_km2
+from overwatt.pipeline.coverage import asked_share, looked_area_km2
 from overwatt.pipeline.report import rasters, wording
 from overwatt.pipeline.report.figures import power_intervals
 from overwatt.pipeline.tables import QUANTILE_NAMES
@@ -218,7 +218,8 @@ def _coverage(looked_at: gpd.GeoDataFrame) -> Row:
         "done": len(done),
         "failed": sum(bool(c["failed"]) for c in cells),
         "skipped": sum(not c["failed"] and not c["screened"] for c in cells),
-        "share": sum(c["imaged"] for c in done) / len(cells) if cells else 0.0,
+        "share": asked_share(looked_at),
+        "asked_km2": float(looked_at["asked_km2"].sum()) if looked_at["asked_km2"].notna().any() else None,
         "km2": looked_area_km2(looked_at),
         "looks": sorted({int(c["clear_looks"]) for c in done}),
         "open": open_[:_MAX_TILES_LISTED],

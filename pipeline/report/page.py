@@ -46,6 +46,7 @@ class ReportData:
         looked_at: table `looked_at`.
         thermal: table `thermal`; may be empty.
         thermal_looks: table `thermal_looks`; may be empty.
+        declared_inside: number of declared facilities in the area itself; the others lie near it. None if unknown.
         not_looked_at: rows of `declared` whose place was not looked at.
         basemap: image under the map.
         chips: site_id or declared_id -> JPEG, PNG or WebP bytes.
@@ -65,6 +66,7 @@ class ReportData:
     simulated: bool = False
     thermal: pd.DataFrame = field(default_factory=lambda: empty("thermal"))
     thermal_looks: pd.DataFrame = field(default_factory=lambda: empty("thermal_looks"))
+    declared_inside: int | None = None
     not_looked_at: gpd.GeoDataFrame = field(default_factory=lambda: empty("declared"))
     basemap: Basemap | None = None
     chips: Mapping[str, bytes] = field(default_factory=dict)

@@ -27,9 +27,9 @@ CLASS_MEANING = {
     "type_mismatch": "declared as something else than a data center",
     "status_mismatch": "built and equipped, but declared as planned, unfinished, closed or cancelled",
     "position_mismatch": "fits a declaration that states another place",
-    "not_seen": "declared, its place was looked at, nothing fitting was seen",
+    "not_seen": "declared, its place was looked at, no observed site was matched to it",
     "below_declared": "what was seen could carry less than was declared",
-    "matched": "site and declaration agree within their errors",
+    "matched": "a site was seen where one is declared; no difference in what could be compared",
 }
 
 QUANTITIES = (

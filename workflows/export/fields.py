@@ -126,7 +126,7 @@ OUTCOME: tuple[Field, ...] = (
 """Columns that the inspector fills in; in CSV and XLSX only."""
 
 WORDING = {
-    "none": "The tables agree within their errors; nothing is asked.",
+    "none": "No difference in what could be compared; nothing is asked.",
     "question": "The tables differ; ordinary causes (position, date, naming, size errors) are not excluded.",
     "inconsistency": "The tables differ past their errors, and the site is probably (0.9 or more) what the entry says. "
     "It is still no finding: only an answer or a visit gives one.",

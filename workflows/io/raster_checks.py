@@ -87,8 +87,11 @@ def open_raster(path: Path, what: str = "image") -> rasterio.DatasetReader:
     Raises:
         AssetReadError: the file is missing, in another format, damaged or too large, or a mask beside it is no GeoTIFF.
     """
+    if path.is_dir():
+        raise AssetReadError(f"{what} {path}: a folder; give one file in it", str(path))
     if not path.is_file():
-        raise AssetReadError(f"{what} {path}: no such file", str(path))
+        pattern = "; a pattern is read for thermal.stack only" if set("*?") & set(path.name) else ""
+        raise AssetReadError(f"{what} {path}: no such file{pattern}", str(path))
     driver = driver_of(path, what)
     for suffix in _RASTER_SIDECARS:
         beside = path.with_name(path.name + suffix)

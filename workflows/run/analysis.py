@@ -10,6 +10,7 @@ import logging
 from dataclasses import dataclass
 
 import geopandas as gpd
+import numpy as np
 import pandas as pd
 import shapely
 
@@ -20,10 +21,10 @@ from overwatt.pipeline.declared import registry
 from overwatt.pipeline.inspection import ranking
 from overwatt.pipeline.power.sites import draw_power
 from overwatt.pipeline.reconcile import ledger
+from overwatt.pipeline.reconcile.buildings import with_buildings
 from overwatt.pipeline.sites import clustering, thermal_anomaly
 from overwatt.pipeline.tables import empty
 from overwatt.workflows.config.run import Workflow
-from overwatt.workflows.io.source import Source
 from overwatt.workflows.run.inputs import Inputs
 
 log = logging.getLogger(__name__)
@@ -83,12 +84,12 @@ def analyse(workflow: Workflow, inputs: Inputs, footprints: gpd.GeoDataFrame, lo
             exclude=footprints,
         )  # fmt: skip
     near = inputs.declared
-    if inputs.area is not None and len(near):
-        near = registry.within(near, inputs.area.geometry, DECLARED_MARGIN_M)
-    elif len(near):
-        near = registry.within(near, _extent(inputs.source), DECLARED_MARGIN_M)
+    if len(near):
+        near = registry.within(near, asked_ground(inputs), DECLARED_MARGIN_M)
     near = coverage.looked_at_share(near, looked) if len(near) else near
     entries = ledger.reconcile(table, near, looked, settings=workflow.reconcile)
+    if len(near):
+        entries = with_buildings(entries, near, footprints, _p_center(workflow, inputs, footprints))
     ranked = ranking.rank_discrepancies(entries, table, near, workflow.stakes)
     log.debug("%d footprints, %d sites, %d declared in reach, %d ledger entries",
               len(footprints), len(table), len(near), len(ranked))  # fmt: skip
@@ -96,9 +97,20 @@ def analyse(workflow: Workflow, inputs: Inputs, footprints: gpd.GeoDataFrame, lo
     return Tables(footprints, table, heat, looks, near, ranked, looked, unseen)
 
 
-def _extent(source: Source) -> shapely.Geometry:
-    """Outline of the image in degrees, for a run without an area of interest."""
-    assert source.geobox is not None
+def _p_center(workflow: Workflow, inputs: Inputs, footprints: gpd.GeoDataFrame) -> np.ndarray:
+    """Return the probability of each footprint that it is a data center, (n,)."""
+    score = footprints["score"].to_numpy(float)
+    center = (footprints["class"] == "data_center").to_numpy(bool)
+    # the score is that of the footprint's own class
+    return clustering.p_data_center(np.where(center, score, 1 - score), inputs.card.calibration, workflow.prior)
+
+
+def asked_ground(inputs: Inputs) -> shapely.Geometry:
+    """Return the ground that a run is asked to look at, lon/lat: the area, else the outline of the image."""
+    if inputs.area is not None:
+        return inputs.area.geometry
+    source = inputs.source
+    assert source is not None and source.geobox is not None
     ny, nx = source.shape
     frame = shapely.segmentize(shapely.box(0, 0, nx, ny), max(nx, ny) / 16)  # edges may be curved in degrees
     return to_lonlat([frame], source.geobox.affine, str(source.geobox.crs))[0]

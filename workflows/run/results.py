@@ -17,17 +17,20 @@ import shapely
 import xarray as xr
 from affine import Affine
 from odc.geo.geobox import GeoBox
+from pyproj import CRS
 
 from overwatt.aoi.errors import AssetReadError, CatalogError, redact
 from overwatt.pipeline import coverage
+from overwatt.pipeline.declared import registry
 from overwatt.pipeline.inspection import rank_stability
 from overwatt.pipeline.report import page, rasters, wording
 from overwatt.pipeline.report.page import ReportData
 from overwatt.workflows.config.run import Workflow
 from overwatt.workflows.io import registries, run_folder
+from overwatt.workflows.io.images import Image
 from overwatt.workflows.io.source import Source
 from overwatt.workflows.io.vectors import lonlat_to_pixels
-from overwatt.workflows.run.analysis import Tables
+from overwatt.workflows.run.analysis import DECLARED_MARGIN_M, Tables, asked_ground
 from overwatt.workflows.run.inputs import Inputs
 
 log = logging.getLogger(__name__)
@@ -86,10 +89,16 @@ def report_data(workflow: Workflow, inputs: Inputs, tables: Tables, outcomes: li
                 margin_m=1000.0,
                 declared=tables.declared,
             )
+    inside = len(registry.within(tables.declared, asked_ground(inputs))) if source else None
     looked_km2 = coverage.looked_area_km2(tables.looked_at) if len(tables.looked_at) else 0.0
     failed = [o for o in outcomes if o["outcome"] == "failed"]
     facts = {
         "Imagery": source.name if source else "none; known sites were examined",
+        "Date of the imagery": workflow.imagery.date
+        or (source.date if source else None)
+        or "not stated, so statuses are not compared",
+        "Pixels": _pixels(source) if source else "none",
+        "Weights and this ground": _learned(inputs, tables) if source else "not used",
         "Scenes left out": "; ".join(source.left_out) if source and source.left_out else "none",
         "Area imaged and screened": f"{looked_km2:,.2f} km²" if source else "the surroundings of the known sites",
         "Tiles": f"{len(outcomes) - len(failed)} done, {len(failed)} failed" if source else "none",
@@ -98,7 +107,9 @@ def report_data(workflow: Workflow, inputs: Inputs, tables: Tables, outcomes: li
         "Prior": f"{workflow.prior:g} of the large roofs in the area are assumed to be data centers",
         "Year of chips and power density": str(workflow.year),
         "Declared": f"{workflow.declared.path.name if workflow.declared.path else 'no registry given'}, "
-        f"{len(tables.declared)} facilities in or near the area"
+        f"{len(tables.declared)} facilities within {DECLARED_MARGIN_M / 1e3:g} km of the area"
+        + (f", {inside} of them in it" if inside is not None else "")
+        + ("" if len(tables.declared) or not workflow.declared.path else "; does the registry cover this area?")
         + (f", {len(inputs.kept_aside)} rows rejected (reasons in kept_aside.csv)" if len(inputs.kept_aside) else ""),
         **({"Notes on the registry": "; ".join(inputs.notes)} if inputs.notes else {}),
         "Stability of the ranking": str(
@@ -119,6 +130,7 @@ def report_data(workflow: Workflow, inputs: Inputs, tables: Tables, outcomes: li
         sites=tables.sites,
         footprints=tables.footprints,
         declared=tables.declared,
+        declared_inside=inside,
         ledger=tables.ledger,
         looked_at=tables.looked_at,
         thermal=tables.thermal,
@@ -130,6 +142,23 @@ def report_data(workflow: Workflow, inputs: Inputs, tables: Tables, outcomes: li
         limits=[*wording.LIMITS, *inputs.card.limits],
         attribution=[*workflow.attribution, *sorted(credits), "Map display: Leaflet (BSD-2-Clause)"],
     )
+
+
+def _pixels(source: Source) -> str:
+    """Ground size and grid of the imagery, in words."""
+    own = source.source_gsd_m if isinstance(source, Image) else None
+    resampled = "" if own is None or abs(own - source.gsd_m) < 0.01 * own else f", averaged from {own:.3g} m"
+    crs = CRS.from_user_input(str(source.geobox.crs)).name if source.geobox is not None else "no place on Earth"
+    return f"{source.gsd_m:.3g} m on the ground{resampled}; {crs}"
+
+
+def _learned(inputs: Inputs, tables: Tables) -> str:
+    """Whether the weights learned from imagery of the ground that was looked at."""
+    ground = shapely.union_all(tables.looked_at.geometry[tables.looked_at["screened"]].to_numpy())
+    names = [t.name for t in inputs.card.training if t.extent and shapely.box(*t.extent).intersection(ground).area > 0]
+    if not names:
+        return "no training imagery whose place the card states overlaps it"
+    return f"the weights learned from this very ground ({', '.join(names)}); how they do here says nothing of elsewhere"
 
 
 def _heat_picture(stack: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:

@@ -18,6 +18,7 @@ from typing import Any
 import pandas as pd
 
 from overwatt.aoi.errors import redact
+from overwatt.pipeline import coverage
 from overwatt.pipeline.tables import empty
 from overwatt.workflows.config.run import Workflow
 from overwatt.workflows.io import run_folder
@@ -98,6 +99,11 @@ def run(
         "run": str(out),
         "report": str(out / "report.html"),
         "tiles": {"done": len(outcomes) - failed, "failed": failed},
+        "looked_at": {
+            "share": round(coverage.asked_share(tables.looked_at), 4),
+            "km2": round(coverage.looked_area_km2(tables.looked_at), 4),
+            "asked_km2": round(float(tables.looked_at["asked_km2"].sum()), 4),
+        },
         "sites": len(tables.sites) if inputs.known_sites is None else len(inputs.known_sites),
         "ledger": [
             {k: None if pd.isna(v) else (int(v) if k == "rank" else str(v)) for k, v in row.items()}

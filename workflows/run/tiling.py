@@ -16,12 +16,13 @@ import numpy as np
 import pandas as pd
 import shapely
 from affine import Affine
+from odc.geo.geobox import GeoBox
 from rasterio.features import shapes
 
 from overwatt.aoi.area import Area
 from overwatt.aoi.errors import OverwattError
 from overwatt.aoi.geodesy import to_lonlat
-from overwatt.aoi.grid import Tile, crop_to_area, tiles
+from overwatt.aoi.grid import Tile, area_mask, crop_to_area, outside_cells, tiles
 from overwatt.pipeline.detection import footprints as detection
 from overwatt.pipeline.detection.vectorization import DetectSettings
 from overwatt.pipeline.tables import conform
@@ -148,12 +149,15 @@ def detect(
                     raise OverwattError(
                         f"part {files[t.name].name} is damaged; run the same command again to compute it again"
                     )
-                cells.append(looked_at_row(t, source, None, outcome[t.name]["reason"]))
+                cells.append(looked_at_row(t, source, inputs.area, None, outcome[t.name]["reason"]))
                 continue
             probability, valid, part = cluster.unpack(arrays, t)
             raster.put(t.core, probability, valid)
             regions.append(part)
-            cells.append(looked_at_row(t, source, valid, ""))
+            cells.append(looked_at_row(t, source, inputs.area, valid, ""))
+    cells = [c for c in cells if c["asked_km2"] > 0]
+    if inputs.area is not None:
+        cells += outside_rows(source, inputs.area, workflow)
     footprints = detection.merge_footprints(
         regions, transform=source.geobox.affine, crs=str(source.geobox.crs), gsd_m=source.gsd_m,
         scene=source.name, settings=settings,
@@ -172,12 +176,29 @@ def _described_before(parts: Path) -> str:
     return file.read_text(encoding="utf-8") if file.is_file() else ""
 
 
-def looked_at_row(tile: Tile, source: Source, valid: np.ndarray | None, reason: str) -> dict[str, object]:
+def outside_rows(source: Source, area: Area, workflow: Workflow) -> list[dict[str, Any]]:
+    """Return the rows of `looked_at` for the ground of the area that the imagery does not cover."""
+    assert source.geobox is not None
+    named = outside_cells(source.geobox, area, workflow.detector.tile_px)
+    ground = to_lonlat([part for _, part in named], source.geobox.affine, str(source.geobox.crs))
+    return [
+        {
+            "cell": name, "imaged": 0.0, "asked_km2": part.area * source.gsd_m**2 / 1e6, "clear_looks": 0,
+            "screened": False, "failed": False, "reason": "outside the imagery", "geometry": shape,
+        }
+        for (name, part), shape in zip(named, ground, strict=True)
+    ]  # fmt: skip
+
+
+def looked_at_row(
+    tile: Tile, source: Source, area: Area | None, valid: np.ndarray | None, reason: str
+) -> dict[str, Any]:
     """Return a row of `looked_at`: its geometry is the part imaged and screened, or the whole cell if the tile failed.
 
     Args:
         tile: the cell.
         source: imagery, for the grid.
+        area: area of interest; None for all of the imagery.
         valid: (y, x) bool, pixels with imagery; None if the tile failed.
         reason: why it failed, or empty.
     """
@@ -192,10 +213,17 @@ def looked_at_row(tile: Tile, source: Source, valid: np.ndarray | None, reason: 
         seen = shapely.make_valid(shapely.simplify(shapely.union_all(big), 1.5)) if big else shapely.Polygon()
     assert source.geobox is not None
     mapped = to_lonlat([seen], source.geobox.affine, str(source.geobox.crs))[0]
-    imaged = 0.0 if valid is None else float(valid.mean())
+    asked = (y1 - y0) * (x1 - x0)
+    if area is not None:
+        box = source.geobox
+        shape = (y1 - y0, x1 - x0)
+        asked = int(area_mask(GeoBox(shape, box.affine * Affine.translation(x0, y0), box.crs), area).sum())
+    # valid pixels lie in the area: the tile task masked the others
+    imaged = 0.0 if valid is None or not asked else float(valid.sum() / asked)
     return {
         "cell": tile.name,
         "imaged": imaged,
+        "asked_km2": asked * source.gsd_m**2 / 1e6,
         "clear_looks": int(imaged > 0),
         "screened": valid is not None and imaged > 0,
         "failed": valid is None,

@@ -131,3 +131,16 @@ def test_a_cell_that_reaches_round_the_earth_counts_where_it_is():
     shares = coverage.looked_shares(places, np.full(len(places), 500.0), table)
     assert shares[:-1] == pytest.approx(1.0, abs=1e-3)
     assert shares[-1] == 0.0
+
+
+def test_the_share_weighs_cells_by_the_ground_asked_for_in_them():
+    rows = [
+        {"cell": "a", "imaged": 1.0, "asked_km2": 1.0, "screened": True, "failed": False},
+        {"cell": "b", "imaged": 0.5, "asked_km2": 2.0, "screened": True, "failed": False},
+        {"cell": "c", "imaged": 0.0, "asked_km2": 6.0, "screened": False, "failed": False},
+        {"cell": "d", "imaged": 0.0, "asked_km2": 1.0, "screened": False, "failed": True},
+    ]
+    frame = gpd.GeoDataFrame(rows, geometry=[shapely.box(0, 0, 1, 1)] * 4, crs=WGS84).assign(clear_looks=0, reason="")
+    assert coverage.asked_share(conform(frame, "looked_at")) == pytest.approx(0.2)
+    assert coverage.asked_share(conform(frame.drop(columns="asked_km2"), "looked_at")) == pytest.approx(1.5 / 4)
+    assert coverage.asked_share(empty("looked_at")) == 0.0

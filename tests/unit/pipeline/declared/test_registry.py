@@ -318,3 +318,10 @@ def test_real_registries_are_read_and_told_apart(name, rows, with_mw):
     assert table.geometry.is_valid.all()
     assert table["licence"].notna().all()
     assert table["position_error_m"].between(30, 25_000).all()
+
+
+def test_a_power_that_no_facility_has_is_kept_aside(tmp_path):
+    aside = []
+    table = registries.read(csv(tmp_path, "id,lon,lat,it_mw\na,1,2,1e9\nb,1,3,99000\n"), aside=aside)
+    assert table["declared_id"].tolist() == ["b"]
+    assert "kW or W" in aside[0][2]
