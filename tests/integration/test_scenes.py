@@ -230,6 +230,21 @@ def test_a_damaged_image_is_named(server):
             mosaic([at_source(server, name, grid(side=300))], (0, 0, 300, 300), GSD_M, 3)
 
 
+def test_an_image_with_a_mask_beside_it_is_left_out(server, card):
+    """GDAL does not read it over the network, and what it hides would count as seen."""
+    add(server, "masked", day=9)
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(server.folder / "masked.tif", "r+") as file:
+        file.write_mask(np.arange(SIDE_PX * SIDE_PX).reshape(SIDE_PX, SIDE_PX) % SIDE_PX > 40)
+    with pytest.raises(CatalogError, match=naming("'masked'", ".msk", "imagery.path")):
+        opened(server, card)
+    add(server, "plain", day=1)
+    source = opened(server, card)
+    assert [i["id"] for i in source.items] == ["plain"]
+    assert "masked" in source.left_out[0]
+    (server.folder / "masked.tif.msk").write_text("<html>a page for everything</html>")
+    assert [i["id"] for i in opened(server, card).items] == ["masked"]
+
+
 @pytest.mark.parametrize("href", ["/etc/passwd", "s3://bucket/i.tif", "file:///i.tif", "/vsicurl/http://x/i.tif"])
 def test_only_http_addresses_are_followed(server, card, href):
     add(server, "i")

@@ -7,7 +7,9 @@ since what an item states about type and pixel size need not be true. Addresses 
 
 from __future__ import annotations
 
+import http.client
 import logging
+import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,6 +22,7 @@ from odc.geo.geobox import GeoBox
 from rasterio.errors import RasterioError
 
 from overwatt.aoi.errors import AssetReadError, CatalogError, redact
+from overwatt.aoi.file_signatures import RASTERS
 from overwatt.aoi.grid import Window
 from overwatt.models.detector.card import ModelCard, check_fits
 from overwatt.pipeline.imagery.validity import Raw, looked_at
@@ -39,6 +42,7 @@ GDAL_ENV = {
     "GDAL_INGESTED_BYTES_AT_OPEN": "32768",
 }
 _DRIVERS = {"jp2": "JP2OpenJPEG", "png": "PNG", "jpeg": "JPEG", "jpg": "JPEG"}  # by media type; anything else: GeoTIFF
+_MASK_TIMEOUT_S = 10.0
 
 BandPlace = tuple[str, int | str]
 """Key of an asset, and the band in it: 1-based, or by the name that the file itself gives it."""
@@ -93,7 +97,7 @@ def scene_of(item: pystac.Item, places: Sequence[BandPlace], box: GeoBox, sign: 
 
     Raises:
         AssetReadError: a file cannot be opened.
-        CatalogError: a file lacks a band or a georeference, or an address is not http(s).
+        CatalogError: a file lacks a band or a georeference, has a mask beside it, or an address is not http(s).
     """
     parts, types, sizes, windows = [], set[str](), [], []
     for key in dict.fromkeys(asset for asset, _ in places):
@@ -111,6 +115,11 @@ def scene_of(item: pystac.Item, places: Sequence[BandPlace], box: GeoBox, sign: 
             nodata = tuple(own if own is not None else said for own, said in zip(marks.nodata, stated, strict=True))
             types |= {source.dtypes[i - 1] for i in indexes}
             size = source.height, source.width
+        if mask_beside(address, sign):
+            raise CatalogError(
+                f"item '{item.id}', asset '{key}': a mask lies beside its file (.msk), which is not read over the "
+                "network: what it hides would count as seen; download both and give imagery.path"
+            )
         shape = int(box.shape[0]), int(box.shape[1])
         coarser = place.gsd_m < float(abs(box.affine.a))
         marks = replace(marks, nodata=nodata)
@@ -203,6 +212,22 @@ def opened(address: str, asset: pystac.Asset, sign: Sign) -> Iterator[rasterio.D
     """Open the file of an asset from an address signed for this read."""
     with quiet(), rasterio.open(addresser(sign)(address), driver=driver_of(asset)) as source:
         yield source
+
+
+def mask_beside(address: str, sign: Sign) -> bool:
+    """Whether a mask lies beside a file of the catalogue (`x.tif.msk`); GDAL would not look for it over the network.
+
+    A server that answers anything with a page is told by the first bytes. No answer counts as no mask: if the server is
+    gone, the image itself cannot be read either.
+    """
+    path, query, rest = address.partition("?")
+    url = addresser(sign)(f"{path}.msk{query}{rest}")  # refuses what is not http(s)
+    try:
+        request = urllib.request.Request(url, headers={"Range": "bytes=0-3"})  # noqa: S310
+        with urllib.request.urlopen(request, timeout=_MASK_TIMEOUT_S) as answer:  # noqa: S310
+            return any(answer.read(4).startswith(signature[:4]) for signature in RASTERS)
+    except (OSError, http.client.HTTPException, ValueError):
+        return False
 
 
 def driver_of(asset: pystac.Asset) -> str:

@@ -13,7 +13,7 @@ import pystac
 from odc.geo.geobox import GeoBox
 
 from overwatt.aoi.area import Area, check_size
-from overwatt.aoi.errors import AssetReadError, CatalogError, ModelContractError, OverwattError
+from overwatt.aoi.errors import AssetReadError, OverwattError
 from overwatt.aoi.grid import grid_for
 from overwatt.models.detector.card import ModelCard, check_fits
 from overwatt.pipeline.imagery.scenes import covered_share, latest_coverage
@@ -91,7 +91,9 @@ class StacSource:
             parsed = pystac.Item.from_dict(item)
             try:
                 self._scenes[item["id"]] = _opened(parsed, self.settings, self.card, self.geobox)
-            except (CatalogError, ModelContractError) as error:
+            except AssetReadError:
+                raise
+            except OverwattError as error:
                 raise AssetReadError(str(error)) from error
         return self._scenes[item["id"]]
 
