@@ -1,5 +1,7 @@
 """Coverage is of the ground that was asked for, whatever the imagery covers."""
 
+import json
+
 import geopandas as gpd
 import pytest
 import shapely
@@ -27,13 +29,14 @@ def one_worker(monkeypatch):
 )
 def test_the_share_is_of_the_area(area, corner, workflow_file, tmp_path, one_worker):
     out = tmp_path / "run"
-    result = runner.run(load(workflow_file, [f"area={list(area)}", f"imagery.path={corner}"]), out)
+    runner.run(load(workflow_file, [f"area={list(area)}", f"imagery.path={corner}"]), out)
+    said = json.loads((out / "manifest.json").read_text())["looked_at"]
     asked = shapely.box(*area)
     looked = gpd.read_parquet(out / "looked_at.parquet")
     imaged = looked[looked["screened"]].union_all()
     truth = outline_m2(shapely.intersection(asked, imaged)) / outline_m2(asked)
-    assert result["looked_at"]["share"] == pytest.approx(truth, abs=0.01)
-    assert result["looked_at"]["asked_km2"] == pytest.approx(outline_m2(asked) / 1e6, rel=0.01)
+    assert said["share"] == pytest.approx(truth, abs=0.01)
+    assert said["asked_km2"] == pytest.approx(outline_m2(asked) / 1e6, rel=0.01)
     outside = looked[looked["reason"] == "outside the imagery"]
     assert (outside.empty) == (truth > 0.98)
     assert not outside["screened"].any()
@@ -66,6 +69,7 @@ def test_the_district_that_the_real_image_covers_in_part(realdata, weights, tmp_
         f"name: a\narea: [-77.4750, 39.0050, -77.4490, 39.0260]\nimagery: {{path: {image}}}\n"
         f"detector: {{weights: {weights}}}\nreport: {{chips: 0}}\n"
     )
-    looked = runner.run(load(path), tmp_path / "run")["looked_at"]
+    runner.run(load(path), tmp_path / "run")
+    looked = json.loads((tmp_path / "run" / "manifest.json").read_text())["looked_at"]
     assert looked["asked_km2"] == pytest.approx(5.25, abs=0.02)
     assert 1 - looked["share"] == pytest.approx(0.72, abs=0.01)

@@ -82,17 +82,15 @@ def _run(workflow_file: Path, out: Path | None, assignments: list[str], schedule
     start = time.monotonic()
     with TileBar() as bar:
         result = runner.run(workflow, folder, scheduler=scheduler, progress=progress.Progress(say=say, tile=bar))
-    seen, classes = result["looked_at"], dict[str, int]()
+    classes: dict[str, int] = {}
     for entry in result["ledger"]:
         classes[entry["class"]] = classes.get(entry["class"], 0) + 1
-    asked = [f"looked at {seen['share']:.0%} of {seen['asked_km2']:,.1f} km² asked for"]
     show(
         result,
         as_json,
         [
             f"{result['sites']} sites; ledger: "
             + (", ".join(f"{n} {c}" for c, n in sorted(classes.items())) or "empty"),
-            *(asked if seen["asked_km2"] else []),
             f"tiles: {result['tiles']['done']} done, {result['tiles']['failed']} failed",
             f"time: {time.monotonic() - start:.0f} s",
             f"report: {result['report']}",

@@ -73,6 +73,13 @@ def run(
 
         tables = analyse(workflow, inputs, footprints, looked)
         clock.lap("analyse")
+        seen = {
+            "share": round(coverage.asked_share(tables.looked_at), 4),
+            "km2": round(coverage.looked_area_km2(tables.looked_at), 4),
+            "asked_km2": round(float(tables.looked_at["asked_km2"].sum()), 4),
+        }
+        if seen["asked_km2"]:
+            progress.say(f"looked at {seen['share']:.0%} of {seen['asked_km2']:,.1f} km² asked for")
         progress.say("writing tables and report")
         results.write(out, workflow, inputs, tables, outcomes)
         clock.lap("write")
@@ -89,6 +96,7 @@ def run(
             "libraries": {n: version(n) for n in ("torch", "torchvision", "rasterio", "geopandas", "shapely", "dask")},
             "seconds": clock.laps,
             "scenes_left_out": list(inputs.source.left_out) if inputs.source is not None else [],
+            "looked_at": seen,
             "tiles": outcomes,
             "outputs": {p.name: content_sha256(p) for p in sorted(out.iterdir()) if p.suffix in {".parquet", ".tif"}},
         }
@@ -99,11 +107,6 @@ def run(
         "run": str(out),
         "report": str(out / "report.html"),
         "tiles": {"done": len(outcomes) - failed, "failed": failed},
-        "looked_at": {
-            "share": round(coverage.asked_share(tables.looked_at), 4),
-            "km2": round(coverage.looked_area_km2(tables.looked_at), 4),
-            "asked_km2": round(float(tables.looked_at["asked_km2"].sum()), 4),
-        },
         "sites": len(tables.sites) if inputs.known_sites is None else len(inputs.known_sites),
         "ledger": [
             {k: None if pd.isna(v) else (int(v) if k == "rank" else str(v)) for k, v in row.items()}

@@ -95,8 +95,8 @@ def test_degrees_minutes_seconds_give_back_the_degrees(value, axis):
 def test_decimal_marks_are_told_by_the_column(tmp_path, cells, values):
     rows = "".join(f"r{k}\t-77.4{k}\t39\t{c}\n" for k, c in enumerate(cells))
     aside = []
-    table = read(tmp_path, f"id\tlon\tlat\tit_mw\n{rows}", aside)
-    assert table["it_mw"].tolist() == [v for v in values if v is not None]
+    table = read(tmp_path, f"id\tlon\tlat\tfootprint_m2\n{rows}", aside)
+    assert table["footprint_m2"].tolist() == [v for v in values if v is not None]
     assert len(aside) == values.count(None)
     assert all("decimal point" in reason for _, _, reason in aside)
 
