@@ -12,7 +12,7 @@ demo: $(STAMP) ## environment, then the simulated sample area, offline: runs/dem
 	$(BIN)/overwatt demo --out runs/demo
 
 test: $(STAMP) ## environment, then all tests, in two processes
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder # slow files (integration, e2e) first
 
 check: $(STAMP) ## lint, format, types, import rules
 	$(BIN)/ruff check .

@@ -65,7 +65,7 @@ def rasters(draw):
     return values, profile, mask, draw(st.integers(0, 4)) if profile["transform"] is None else 0
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(made=rasters(), data=st.data())
 def test_it_is_read_or_refused_in_one_line(made, data, card, folder):
     values, profile, mask, points = made
