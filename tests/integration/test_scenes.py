@@ -1,6 +1,7 @@
 """Scenes of a catalogue, read over loopback: only what was seen in all bands counts, whatever items state."""
 
 import logging
+import socket
 
 import numpy as np
 import pystac
@@ -15,7 +16,7 @@ from overwatt.aoi.area import from_bbox
 from overwatt.aoi.errors import AssetReadError, CatalogError, ModelContractError
 from overwatt.models.detector.card import load_card
 from overwatt.workflows.config.catalogue import StacSettings
-from overwatt.workflows.io.scenes import mosaic, places_of, scene_of
+from overwatt.workflows.io.scenes import mask_beside, mosaic, places_of, scene_of
 from overwatt.workflows.io.stac_source import open_stac
 from tests.stac_server import serving
 from tests.support import naming
@@ -243,6 +244,16 @@ def test_an_image_with_a_mask_beside_it_is_left_out(server, card):
     assert "masked" in source.left_out[0]
     (server.folder / "masked.tif.msk").write_text("<html>a page for everything</html>")
     assert [i["id"] for i in opened(server, card).items] == ["masked"]
+
+
+def test_a_server_that_does_not_say_whether_a_mask_is_there_is_not_taken_for_a_no(server):
+    assert not mask_beside(f"{server.url}/nothing.tif?sig=SECRET", "none")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        closed = f"http://127.0.0.1:{free.getsockname()[1]}/x.tif?sig=SECRET"
+    with pytest.raises(AssetReadError, match=naming("x.tif.msk")) as info:
+        mask_beside(closed, "none")
+    assert "SECRET" not in str(info.value)
 
 
 @pytest.mark.parametrize("href", ["/etc/passwd", "s3://bucket/i.tif", "file:///i.tif", "/vsicurl/http://x/i.tif"])

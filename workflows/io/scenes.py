@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import http.client
 import logging
+import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -217,8 +218,10 @@ def opened(address: str, asset: pystac.Asset, sign: Sign) -> Iterator[rasterio.D
 def mask_beside(address: str, sign: Sign) -> bool:
     """Whether a mask lies beside a file of the catalogue (`x.tif.msk`); GDAL would not look for it over the network.
 
-    A server that answers anything with a page is told by the first bytes. No answer counts as no mask: if the server is
-    gone, the image itself cannot be read either.
+    A server that answers anything with a page is told by the first bytes; a refusal (403, 404) means no mask.
+
+    Raises:
+        AssetReadError: the server does not say.
     """
     path, query, rest = address.partition("?")
     url = addresser(sign)(f"{path}.msk{query}{rest}")  # refuses what is not http(s)
@@ -226,8 +229,11 @@ def mask_beside(address: str, sign: Sign) -> bool:
         request = urllib.request.Request(url, headers={"Range": "bytes=0-3"})  # noqa: S310
         with urllib.request.urlopen(request, timeout=_MASK_TIMEOUT_S) as answer:  # noqa: S310
             return any(answer.read(4).startswith(signature[:4]) for signature in RASTERS)
-    except (OSError, http.client.HTTPException, ValueError):
-        return False
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        code = error.code if isinstance(error, urllib.error.HTTPError) else 0
+        if 400 <= code < 500 and code != 429:  # 429: too many requests
+            return False
+        raise AssetReadError(f"{path}.msk: cannot be asked for ({redact(reason(error))})", href=address) from None
 
 
 def driver_of(asset: pystac.Asset) -> str:
