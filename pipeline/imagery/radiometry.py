@@ -76,7 +76,8 @@ PROFILES: dict[str, SensorProfile] = {
         SensorProfile("landsat_st_celsius", ("lst",), "celsius", 1.0, 0.0, -9999.0, 30.0, 100.0),
     )
 }
-_UNIT_WORDS = {
+TemperatureUnit = Literal["kelvin", "celsius", "fahrenheit"]
+_UNIT_WORDS: dict[TemperatureUnit, tuple[str, ...]] = {
     "kelvin": ("k", "kelvin", "kelvins", "degk", "degreekelvin", "degreeskelvin"),
     "celsius": ("c", "celsius", "celcius", "centigrade", "degc", "degcelsius", "degreecelsius", "degreescelsius",
                 "degreec", "degreesc"),
@@ -100,13 +101,13 @@ def profile_named(name: str) -> SensorProfile:
     return PROFILES[name]
 
 
-def temperature_unit(text: str) -> Literal["kelvin", "celsius", "fahrenheit"] | None:
+def temperature_unit(text: str) -> TemperatureUnit | None:
     """Return the unit that a text such as 'K', '°C', 'deg_C' or 'degrees Celsius' names, None for another."""
     word = text.strip().lower().replace("℃", "c").replace("°", "").replace("º", "")
     word = "".join(c for c in word if c not in " _.-")
     for unit, words in _UNIT_WORDS.items():
         if word in words:
-            return unit  # type: ignore[return-value]  # the keys are these three
+            return unit
     return None
 
 

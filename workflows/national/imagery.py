@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pystac
@@ -205,7 +205,7 @@ def _gsd_m(item: pystac.Item, source: ImagerySource) -> float:
     return float(stated) if isinstance(stated, int | float) and stated > 0 else source.source_gsd_m
 
 
-def _is_lattice(transform: Any) -> bool:  # noqa: ANN401  # JSON is anything
+def _is_lattice(transform: object) -> bool:
     """Whether a stated transform has square, north-up pixels."""
     if not isinstance(transform, list) or len(transform) < 6:
         return False
