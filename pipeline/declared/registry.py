@@ -49,7 +49,7 @@ LAYOUTS: dict[str, Callable[[Received], pd.DataFrame]] = {
     "workloads": chip_formats.notable_models,
 }
 MAX_MW = 100_000
-"""Largest power of one facility, MW: about ten times the largest announced campus; own choice."""
+"""Largest power of one facility that is believed, MW; own choice: kW and W given as MW exceed it."""
 _NUMBERS = (
     "it_mw",
     "facility_mw",

@@ -26,7 +26,10 @@ ALPHA[:, :, :80] = 0
 WEST = np.zeros((NY, NX), bool)
 WEST[:, :80] = True
 ENGINEERING = 'LOCAL_CS["RGF93 v1 / Lambert-93",UNIT["metre",1]]'
-MOON = 'GEOGCS["Moon 2000",DATUM["D_Moon_2000",SPHEROID["Moon_2000",1737400,0]],PRIMEM["Reference",0],UNIT["degree",0.0174532925199433]]'  # noqa: E501
+MOON = (
+    'GEOGCS["Moon 2000",DATUM["D_Moon_2000",SPHEROID["Moon_2000",1737400,0]],'
+    'PRIMEM["Reference",0],UNIT["degree",0.0174532925199433]]'
+)
 RPC = {
     "HEIGHT_OFF": "100", "HEIGHT_SCALE": "500", "LAT_OFF": "45", "LAT_SCALE": "0.1", "LINE_OFF": "30",
     "LINE_SCALE": "30", "LONG_OFF": "-27", "LONG_SCALE": "0.1", "SAMP_OFF": "40", "SAMP_SCALE": "40",
@@ -99,7 +102,10 @@ def change(path, mask=None, internal=True, points=None, rpc=None, colours=None):
     return path
 
 
-def points(bend_m=0.0, crs=CRS.from_epsg(32626)):  # noqa: B008  # never changed
+PLACE = CRS.from_epsg(32626)
+
+
+def points(bend_m=0.0, crs=PLACE):
     at = [(r, c) for r in (0, 60, 120) for c in (0, 80, 160)]
     found = [(r, c, *(UTM @ (c, r))) for r, c in at]
     return [GroundControlPoint(row=r, col=c, x=x + bend_m * (c / NX) ** 2, y=y) for r, c, x, y in found], crs

@@ -25,7 +25,10 @@ PIXELS = np.random.default_rng(11).integers(20, 220, (3, NY, NX), dtype=np.uint8
 SMOOTH = np.broadcast_to(np.linspace(40, 200, NX)[None, None], (3, NY, NX)).astype(np.uint8)
 UTM = Affine(2, 0, 500_000, 0, -2, 4_984_000)
 ENGINEERING = 'LOCAL_CS["RGF93 v1 / Lambert-93",UNIT["metre",1]]'
-MOON = 'GEOGCS["Moon 2000",DATUM["D_Moon_2000",SPHEROID["Moon_2000_IAU_IAG",1737400,0]],PRIMEM["Reference",0],UNIT["degree",0.0174532925199433]]'  # noqa: E501
+MOON = (
+    'GEOGCS["Moon 2000",DATUM["D_Moon_2000",SPHEROID["Moon_2000_IAU_IAG",1737400,0]],'
+    'PRIMEM["Reference",0],UNIT["degree",0.0174532925199433]]'
+)
 RIO = str(Path(sys.executable).parent / "rio")
 
 
