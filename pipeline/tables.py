@@ -213,7 +213,11 @@ RANKING = (
 )  # fmt: skip
 """Columns of the ledger that the ranking fills."""
 SCHEMAS["entries"] = tuple(c for c in SCHEMAS["ledger"] if c.name not in RANKING)
-WITH_GEOMETRY = frozenset({"footprints", "sites", "declared", "entries", "ledger", "looked_at"})
+SCHEMAS["almost_listed"] = (
+    *SCHEMAS["ledger"],
+    Column("left_out", _S, "", "why the site is not on the list: value or false_share"),
+)
+WITH_GEOMETRY = frozenset({"footprints", "sites", "declared", "entries", "ledger", "almost_listed", "looked_at"})
 
 
 def empty(table: str) -> gpd.GeoDataFrame | pd.DataFrame:

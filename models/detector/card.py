@@ -58,6 +58,20 @@ class Calibration(_Frozen):
     objects: int = Field(default=0, description="number of held-out objects of the fit")
 
 
+class SiteEvidence(_Frozen):
+    """What a whole site says beyond its most probable building, as a likelihood ratio of its counts.
+
+    ratio = buildings ** `per_building` * (1 + equipment objects) ** `per_equipment` / `ordinary`. Exponents below 1
+    because the errors on one site are not independent; `ordinary` is the mean of the numerator over sites that were
+    wrongly called, so that the ratio is 1 there on average, as that of a likelihood ratio must be.
+    """
+
+    per_building: float = Field(ge=0, le=1)
+    per_equipment: float = Field(ge=0, le=1)
+    ordinary: float = Field(ge=1)
+    false_sites: int = Field(default=0, ge=0, description="number of wrongly called sites that `ordinary` rests on")
+
+
 class ModelCard(_Frozen):
     """What a set of weights is, and what it may be used on."""
 
@@ -97,6 +111,9 @@ class ModelCard(_Frozen):
     calibration: Calibration = Field(default_factory=Calibration)
     calibration_thermal: Calibration | None = Field(
         default=None, description="for objects with measured thermal bands; if absent, `calibration` serves both"
+    )
+    site_evidence: SiteEvidence | None = Field(
+        default=None, description="evidence of a whole site; if absent, its most probable building alone counts"
     )
     scores: dict[str, object] = {}
     limits: tuple[str, ...] = Field(default=(), description="where not to use the weights, in words")

@@ -1,4 +1,4 @@
-"""What an inspection plan assumes about places; fields of the workflow file and of `overwatt inspect --set`."""
+"""What the list and an inspection plan assume; fields of the workflow file and of `--set`."""
 
 from __future__ import annotations
 
@@ -19,3 +19,15 @@ class InspectionSettings(BaseModel):
     year: int = Field(
         default=2026, ge=2020, le=2035, description="year of the chips at a place whose compute is in no table"
     )
+
+
+class ListSettings(BaseModel):
+    """From when on a site without a declaration is a question on the list."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    max_false_share: float = Field(
+        # at this share a list of visits is worth twice its cost: a find is worth 20 visits (stakes.find)
+        default=0.9, ge=0, lt=1,
+        description="largest expected share of false entries among the listed sites without a declaration",
+    )  # fmt: skip

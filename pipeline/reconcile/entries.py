@@ -156,7 +156,7 @@ def joined(found: Matches, pairs: Pairs, sites: Sites, declared: Declared) -> Co
 
 
 def undeclared(i: np.ndarray, pairs: Pairs, sites: Sites, declared: Declared, settings: ReconcileSettings) -> Columns:
-    """Return the columns of probable sites without a matched declaration, (i,)."""
+    """Return the columns of sites without a matched declaration, (i,)."""
     best, p_match = _best(pairs.site, pairs, len(sites))
     nearest = np.full(len(i), -1)
     if len(declared) and len(i):

@@ -1,8 +1,8 @@
 """Record linkage of observed sites with declared facilities, and the inconsistencies between them.
 
-In: tables `sites`, `declared`, `looked_at`. Out: table `ledger`, one row per matched pair, per unmatched site that is
-probably a data center, and per unmatched declaration whose place was observed. Declarations whose place was not
-observed get no row (`not_looked_at`).
+In: tables `sites`, `declared`, `looked_at`. Out: table `entries`, one row per matched pair, per unmatched site, and per
+unmatched declaration whose place was observed. Declarations whose place was not observed get no row (`not_looked_at`).
+Which of the unmatched sites are worth a question is decided later (overwatt.pipeline.inspection.listing).
 
 Why this way. Nearest-neighbour matching fails in both important cases: in a dense district it invents agreements, and
 in open country it turns one wrong coordinate into an undeclared site and a facility that does not exist. So each pair
@@ -59,7 +59,7 @@ def reconcile(
     site_records, decl_records = sites_of(sites, labels), declared_of(declared, looked_at, settings)
     pairs = linkage.candidates(site_records, decl_records, settings)
     found = linkage.match(pairs, site_records, decl_records, settings)
-    alone = site_records.p >= settings.min_p_data_center
+    alone = np.ones(len(site_records), bool)
     alone[pairs.site[found.pair]] = alone[found.more_sites[:, 1]] = False
     unseen = decl_records.looked >= settings.min_p_detect
     unseen[pairs.decl[found.pair]] = unseen[found.more_decls[:, 1]] = False

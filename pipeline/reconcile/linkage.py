@@ -105,7 +105,7 @@ def candidates(sites: Sites, declared: Declared, settings: ReconcileSettings) ->
     # campus are more likely parts of it than one of them misplaced by kilometres.
     fits = rest.distance_m <= settings.position_z * declared.sigma_m[rest.decl]
     fitted = np.zeros(len(declared), bool)
-    fitted[rest.decl[fits & (rest.gain > _WEAK_GAIN) & (sites.p[rest.site] >= settings.min_p_data_center)]] = True
+    fitted[rest.decl[fits & (rest.gain > _WEAK_GAIN) & sites.probable[rest.site]]] = True
     pairs = rest.take((rest.gain > _WEAK_GAIN) & (fits | ~fitted[rest.decl]))
     pairs.p_match = marginals(pairs.site, pairs.decl, pairs.gain, len(sites), len(declared))
     return pairs
@@ -213,7 +213,7 @@ def _join_sites(
     """Add an unassigned probable site to a match if at least half of it lies inside the declared outline."""
     touching = np.flatnonzero(
         (pairs.distance_m <= 0) & (declared.at.hull_m2[pairs.decl] > 0) & (of_site[pairs.site] < 0)
-        & (of_decl[pairs.decl] >= 0) & (sites.p[pairs.site] >= settings.min_p_data_center)
+        & (of_decl[pairs.decl] >= 0) & sites.probable[pairs.site]
     )  # fmt: skip
     order = np.lexsort((pairs.decl[touching], pairs.site[touching], -np.nan_to_num(pairs.overlap[touching])))
     touching = touching[order]

@@ -111,6 +111,12 @@ class Sites:
         return len(self.id)
 
     @cached_property
+    def probable(self) -> np.ndarray:
+        """Whether the evidence speaks for a data center, (n,) bool, at whatever prior the site was judged."""
+        # p above the prior: a likelihood ratio above 1; sites of a table may have a prior that is only a guess
+        return (self.p > self.prior) | (self.p >= 0.5)
+
+    @cached_property
     def mw_background(self) -> tuple[float, float]:
         """Median and spread of ln MW over all sites."""
         return _background(self.it_mw, MIN_MW)

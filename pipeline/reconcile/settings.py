@@ -17,10 +17,6 @@ class ReconcileSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    # thresholds of sites
-    min_p_data_center: float = Field(
-        default=0.5, gt=0, le=1, description="a site without a declaration enters the ledger from this probability on"
-    )
     min_p_detect: float = Field(
         default=0.8, gt=0, le=1, description="not_seen needs at least this share of the place to have been imaged"
     )

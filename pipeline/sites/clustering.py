@@ -6,9 +6,9 @@ belongs to the nearest building within `reach_m`. Equipment without such a build
 at 2 m, generators, condensers and stacked containers look alike.
 
 `p_data_center` is the calibrated probability of the site's most probable building, moved from the
-prevalence of the calibration data to the prior of the area (Bayes' rule on odds). The most probable
-building is used, and not the union over buildings, because the errors on buildings of one campus
-are not independent.
+prevalence of the calibration data to the prior of the area (Bayes' rule on odds). The union over
+buildings is not used, because the errors on buildings of one campus are not independent; what further
+buildings and equipment add was measured for the weights and is on their card (`site_evidence`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from scipy.sparse.csgraph import connected_components
 from overwatt.aoi.errors import ConfigError
 from overwatt.aoi.geodesy import DEGREE_LATITUDE_M, GEOD, WGS84
 from overwatt.models.detector.calibration import logit
-from overwatt.models.detector.card import Calibration
+from overwatt.models.detector.card import Calibration, SiteEvidence
 
 
 def p_data_center(score: np.ndarray, calibration: Calibration, prior: float) -> np.ndarray:
@@ -48,6 +48,12 @@ def p_data_center(score: np.ndarray, calibration: Calibration, prior: float) -> 
     return 1 / (1 + np.exp(-z))
 
 
+def site_ratio(buildings: int, cooling_objects: int, evidence: SiteEvidence) -> float:
+    """Return the likelihood ratio of the counts of a site beyond its most probable building (docs/methods.md)."""
+    counts = float(buildings) ** evidence.per_building * (1.0 + cooling_objects) ** evidence.per_equipment
+    return counts / evidence.ordinary
+
+
 def cluster_sites(
     footprints: gpd.GeoDataFrame,
     *,
@@ -55,6 +61,7 @@ def cluster_sites(
     calibration: Calibration,
     prior: float,
     calibration_thermal: Calibration | None = None,
+    evidence: SiteEvidence | None = None,
 ) -> tuple[gpd.GeoDataFrame, pd.Series]:
     """Group footprints into sites.
 
@@ -64,6 +71,7 @@ def cluster_sites(
         calibration: of the weights that made the scores.
         prior: share of large roofs in the area that are data centers.
         calibration_thermal: of the same weights, for footprints with `used_thermal`; None: as for the others.
+        evidence: of the same weights, what the counts of a whole site say; None: nothing.
 
     Returns:
         sites: one row per site, WGS84, sorted by site_id: site_id, p_data_center, prior, lon, lat,
@@ -109,12 +117,16 @@ def cluster_sites(
         lon, lat = places[g]
         name = f"{'N' if lat >= 0 else 'S'}{abs(lat):07.4f}{'E' if lon >= 0 else 'W'}{abs(lon):08.4f}"
         used[name] = used.get(name, 0) + 1
+        sure = float(p[buildings].max())
+        if evidence is not None:  # Bayes' rule on odds
+            ratio = site_ratio(len(buildings), len(cooling), evidence)
+            sure = sure * ratio / (sure * ratio + 1.0 - sure)
         site_id = name if used[name] == 1 else f"{name}-{used[name]}"
         member.iloc[buildings + cooling] = site_id
         rows.append(
             {
                 "site_id": site_id,
-                "p_data_center": float(p[buildings].max()),
+                "p_data_center": sure,
                 "prior": prior,
                 "lon": lon,
                 "lat": lat,

@@ -13,7 +13,7 @@ import pandas as pd
 from overwatt.aoi.errors import ConfigError, RegistryError, nearest
 from overwatt.pipeline import coverage, tables
 from overwatt.pipeline.balance import material_balance
-from overwatt.pipeline.inspection import rank_stability, ranking
+from overwatt.pipeline.inspection import listing, rank_stability, ranking
 from overwatt.pipeline.reconcile import ledger as ledgers
 from overwatt.pipeline.vocabulary import RegistryFormat
 from overwatt.workflows.config.assess import Assessment
@@ -57,11 +57,12 @@ def run(
     )
     settings = settings or Assessment()
     entries = ledgers.reconcile(table, facilities, looked, labels=labels, settings=settings.reconcile)
-    ledger = ranking.rank_discrepancies(entries, table, facilities, settings.stakes)
+    ledger, almost = listing.ranked_list(entries, table, facilities, settings.stakes, settings.listing)
     if controls is not None:
         ledger = ranking.with_controls(ledger, table, read_controls(controls), screened)
     firm = rank_stability.stability(ledger, table, facilities)
     path = run_folder.write_table(out, "ledger", ledger)[0]
+    run_folder.write_table(out, "almost_listed", almost)
     seen = coverage.looked_at_share(facilities, looked)
     for name, frame in (("sites", table), ("declared", seen), ("looked_at", looked)):
         run_folder.write_parquet(out, name, frame)
@@ -72,6 +73,7 @@ def run(
     return {
         "ledger": str(path),
         "counts": {c: int((ledger["class"] == c).sum()) for c in tables.LEDGER_CLASSES},
+        "almost_listed": listing.left_out_words(almost, settings.stakes, settings.listing),
         "notes": notes,
         "status_unknown": registries.unknown_statuses(facilities),
         "kept_aside": {"observed": len(aside), "declared": len(rejected), "path": str(kept)},

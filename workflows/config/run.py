@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from overwatt.aoi.errors import ConfigError
 from overwatt.pipeline.detection.vectorization import DetectSettings
-from overwatt.pipeline.inspection.settings import InspectionSettings
+from overwatt.pipeline.inspection.settings import InspectionSettings, ListSettings
 from overwatt.pipeline.inspection.value_of_information import Stakes
 from overwatt.pipeline.reconcile.settings import ReconcileSettings
 from overwatt.pipeline.vocabulary import RegistryFormat
@@ -183,6 +183,7 @@ class Workflow(_Frozen):
     seed: int = Field(default=0, ge=0, description="seed of all random draws")
     reconcile: ReconcileSettings = Field(default_factory=ReconcileSettings)
     stakes: Stakes = Field(default_factory=Stakes)
+    listing: ListSettings = Field(default_factory=ListSettings)
     inspection: InspectionSettings = Field(default_factory=InspectionSettings)
     simulated: bool = Field(False, description="mark the report as simulated")
     attribution: tuple[str, ...] = Field(default=(), description="attribution of the imagery, shown in the report")

@@ -18,7 +18,7 @@ from overwatt.aoi.geodesy import to_lonlat
 from overwatt.pipeline import coverage
 from overwatt.pipeline.compute import training_compute
 from overwatt.pipeline.declared import registry
-from overwatt.pipeline.inspection import ranking
+from overwatt.pipeline.inspection import listing
 from overwatt.pipeline.power.sites import draw_power
 from overwatt.pipeline.reconcile import ledger
 from overwatt.pipeline.reconcile.buildings import with_buildings
@@ -44,6 +44,7 @@ class Tables:
     thermal_looks: pd.DataFrame
     declared: gpd.GeoDataFrame
     ledger: gpd.GeoDataFrame
+    almost_listed: gpd.GeoDataFrame
     looked_at: gpd.GeoDataFrame
     not_looked_at: gpd.GeoDataFrame
 
@@ -64,11 +65,19 @@ def analyse(workflow: Workflow, inputs: Inputs, footprints: gpd.GeoDataFrame, lo
             ring_inner_m=workflow.thermal.ring_inner_m, ring_outer_m=workflow.thermal.ring_outer_m,
         )  # fmt: skip
         return Tables(
-            footprints, empty("sites"), heat, looks, inputs.declared, empty("ledger"), looked, inputs.declared
+            footprints,
+            empty("sites"),
+            heat,
+            looks,
+            inputs.declared,
+            empty("ledger"),
+            empty("almost_listed"),
+            looked,
+            inputs.declared,
         )  # known sites appear as declared ones without optical information
     grouped, _ = clustering.cluster_sites(
         footprints, reach_m=workflow.reach_m, calibration=inputs.card.calibration, prior=workflow.prior,
-        calibration_thermal=inputs.card.calibration_thermal,
+        calibration_thermal=inputs.card.calibration_thermal, evidence=inputs.card.site_evidence,
     )  # fmt: skip
     assert inputs.source is not None
     drawn = draw_power(grouped, gsd_m=inputs.source.gsd_m, year=workflow.year, seed=workflow.seed)
@@ -90,11 +99,11 @@ def analyse(workflow: Workflow, inputs: Inputs, footprints: gpd.GeoDataFrame, lo
     entries = ledger.reconcile(table, near, looked, settings=workflow.reconcile)
     if len(near):
         entries = with_buildings(entries, near, footprints, _p_center(workflow, inputs, footprints))
-    ranked = ranking.rank_discrepancies(entries, table, near, workflow.stakes)
-    log.debug("%d footprints, %d sites, %d declared in reach, %d ledger entries",
-              len(footprints), len(table), len(near), len(ranked))  # fmt: skip
+    ranked, almost = listing.ranked_list(entries, table, near, workflow.stakes, workflow.listing)
+    log.debug("%d footprints, %d sites, %d declared in reach, %d ledger entries, %d almost listed",
+              len(footprints), len(table), len(near), len(ranked), len(almost))  # fmt: skip
     unseen = ledger.not_looked_at(near, looked, ledger=ranked) if len(near) else near
-    return Tables(footprints, table, heat, looks, near, ranked, looked, unseen)
+    return Tables(footprints, table, heat, looks, near, ranked, almost, looked, unseen)
 
 
 def _p_center(workflow: Workflow, inputs: Inputs, footprints: gpd.GeoDataFrame) -> np.ndarray:

@@ -54,6 +54,7 @@ def write(folder: Path, workflow: Workflow, inputs: Inputs, tables: Tables, outc
         "sites": tables.sites,
         "declared": tables.declared,
         "ledger": tables.ledger,
+        "almost_listed": tables.almost_listed,
         "looked_at": tables.looked_at,
         "not_looked_at": tables.not_looked_at,
     }

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from pyproj import Geod
 
 from overwatt.aoi.errors import ConfigError
-from overwatt.models.detector.card import Calibration
-from overwatt.pipeline.sites.clustering import cluster_sites, p_data_center
+from overwatt.models.detector.card import DEFAULT_WEIGHTS, Calibration, SiteEvidence, load_card
+from overwatt.pipeline.sites.clustering import cluster_sites, p_data_center, site_ratio
 from overwatt.pipeline.tables import conform
 from tests.support import naming
 
@@ -214,3 +214,29 @@ def test_the_result_is_in_longitude_and_latitude():
     assert isinstance(sites, gpd.GeoDataFrame)
     assert sites.crs == "OGC:CRS84"
     assert sites["lon"].iloc[0] == pytest.approx(LON, abs=0.001)
+
+
+def test_further_buildings_and_equipment_raise_the_probability_of_a_site_as_its_card_says():
+    halls = [center(70 * k, 0) for k in range(3)]
+    plant = [("cooling_equipment", box(70 * k, 40, 10, 10), 0.8) for k in range(3)]
+    evidence = SiteEvidence(per_building=0.5, per_equipment=0.25, ordinary=1.2)
+    p = []
+    for rows in (halls[:1], halls, [*halls, *plant]):
+        whole = cluster_sites(table(*rows), reach_m=60, calibration=PLAIN, prior=0.1, evidence=evidence)[0]
+        alone = cluster_sites(table(*rows), reach_m=60, calibration=PLAIN, prior=0.1)[0]
+        p.append(whole["p_data_center"][0])
+        odds, before = (v / (1 - v) for v in (p[-1], alone["p_data_center"][0]))
+        buildings, coolers = whole["buildings"][0], whole["cooling_objects"][0]
+        assert odds / before == pytest.approx(buildings**0.5 * (1 + coolers) ** 0.25 / 1.2)
+    assert p[0] < p[1] < p[2]
+
+
+@pytest.mark.parametrize("prior", [0.5, 0.15, 0.003])
+def test_a_whole_site_with_equipment_outweighs_every_prior_with_the_bundled_weights(prior):
+    card = load_card(DEFAULT_WEIGHTS)
+    assert card.site_evidence is not None
+    best = float(p_data_center(np.array([1.0]), card.calibration, prior)[0])
+    odds = best / (1 - best) * site_ratio(8, 44, card.site_evidence)
+    assert odds > 1
+    # and what one called building without equipment says is not more than its score says
+    assert site_ratio(1, 0, card.site_evidence) < 1
