@@ -73,7 +73,9 @@ def why_left_out(
 
     Args:
         alone: the entries of class undeclared.
-        sites, declared, stakes: as for `ranked_list`.
+        sites: as for `ranked_list`.
+        declared: likewise.
+        stakes: likewise.
         limit: largest expected share of false entries.
     """
     reason = np.full(len(alone), "", object)
@@ -96,7 +98,7 @@ def left_out_words(almost: gpd.GeoDataFrame, stakes: value_of_information.Stakes
     """Return for each reason how many sites without a declaration it left out, in words; empty if none was."""
     count = almost["left_out"].value_counts()
     words = {
-        "value": f"too improbable or too small: no visit or image is worth its cost at {stakes.flop:.0e} FLOP in 90 days",
+        "value": f"too improbable or too small to pay for a visit or an image at {stakes.flop:.0e} FLOP in 90 days",
         "false_share": f"with them more than {settings.max_false_share:.0%} of the listed sites without a declaration "
         "would be expected to be false",
     }

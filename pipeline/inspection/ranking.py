@@ -160,7 +160,7 @@ def _summary(b: Basis, flops: tuple[float, ...]) -> dict[str, np.ndarray]:
 def _quantile(draws: np.ndarray, weight: np.ndarray, level: float) -> np.ndarray:
     """Least x with P(B Y <= x) >= level, (row,), from ascending draws of Y; 0 if P(B = 0) >= level."""
     # P(B Y <= x) = (1 - w) + w P(Y <= x): the level that Y has to reach
-    share = np.divide(level - (1.0 - weight), weight, out=np.zeros_like(weight), where=weight > 0)
+    share = np.divide(level - (1.0 - weight), weight, out=np.zeros_like(weight), where=weight > 1.0 - level)
     at = np.clip(np.ceil(share * draws.shape[1] - 1e-6).astype(np.int64) - 1, 0, draws.shape[1] - 1)
     values = np.take_along_axis(draws, at[:, None], axis=1)[:, 0].astype(float)
     return np.where(share > 1e-9, values, 0.0)
