@@ -88,7 +88,7 @@ def look(detector: Detector, frame: Frame) -> Look | None:
     if frame.gsd_m > detector.card.gsd_range_m[1]:
         return None
     values, valid, gsd_m = frame.at(detector.card)
-    picture = _picture(frame, values, valid, gsd_m)
+    picture = picture_of(frame, values, valid, gsd_m)
     objects = footprints_on(detector, picture)
     objects = objects[objects["class"] != "cooling_equipment"]
     # score is the probability of the object's own class; turn it into that of a data center
@@ -110,7 +110,8 @@ def look(detector: Detector, frame: Frame) -> Look | None:
     return Look(frame, tuple(roofs), found, style, float(valid.sum()) * gsd_m**2 / 1e6)
 
 
-def _picture(frame: Frame, values: np.ndarray, valid: np.ndarray, gsd_m: float) -> Picture:
+def picture_of(frame: Frame, values: np.ndarray, valid: np.ndarray, gsd_m: float) -> Picture:
+    """Return the pixels of a frame as a picture without labels."""
     pixels = np.rint(values * 255).astype(np.uint8)
     unknown = np.full(valid.shape, IGNORE, np.uint8)
     return Picture(frame.path.name, pixels, valid, unknown, unknown, gsd_m=gsd_m)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import geopandas as gpd
 import pytest
@@ -45,32 +46,67 @@ def test_the_wheel_installs_one_name(wheel):
         assert file in names, file
 
 
-@pytest.mark.slow  # about 40 s
-def test_the_demo_of_an_installed_wheel_names_the_four_planted_inconsistencies(wheel, tmp_path):
-    place = tmp_path / "installed"
+@pytest.fixture(scope="module")
+def demo(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str], dict[str, Any]]:
+    """The folder of a demo by the installed wheel (about 40 s), the environment, and the summary."""
+    folder = tmp_path_factory.mktemp("demo")
+    place = folder / "installed"
     zipfile.ZipFile(wheel).extractall(place)
-    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(place), "HOME": str(tmp_path)}
+    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(place), "HOME": str(folder)}
     code = "import overwatt, sys; print(overwatt.__file__)"
-    where = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    where = subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True)
     assert where.stdout.startswith(str(place)), where.stdout
+    return folder, environment, overwatt(folder, environment, "demo")
+
+
+def overwatt(folder: Path, environment: dict[str, str], *arguments: str) -> dict[str, Any]:
+    """The summary of a command of the installed wheel."""
     done = subprocess.run(
-        [sys.executable, "-m", "overwatt", "demo", "--json"],
-        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=HANG_S,
+        [sys.executable, "-m", "overwatt", *arguments, "--json"],
+        cwd=folder, env=environment, capture_output=True, text=True, timeout=HANG_S,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout.splitlines()[-1])
-    assert Path(result["report"]) == tmp_path / "runs" / "demo" / "report.html"
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def named(folder: Path, result: dict[str, Any], klass: str) -> list[dict[str, Any]]:
+    """The entries of a class at the place where `planted.json` says that it was planted."""
+    sample = folder / "installed" / "overwatt" / "data_samples" / "demo"
+    wrong = json.loads((sample / "planted.json").read_text())[klass]
+    truth = gpd.read_file(sample / "truth.geojson").to_crs("OGC:CRS84")
+    sites = gpd.read_parquet(folder / "runs" / "demo" / "sites.parquet").set_index("site_id")
+    rows = [row for row in result["ledger"] if row["class"] == klass]
+    if wrong["declared_id"]:
+        rows = [row for row in rows if row["declared_id"] == wrong["declared_id"]]
+    if wrong["site_id"]:
+        there = truth[truth["site_id"] == wrong["site_id"]].union_all()
+        rows = [row for row in rows if row["site_id"] and sites.geometry[row["site_id"]].intersects(there)]
+    return rows
+
+
+@pytest.mark.slow
+def test_the_demo_of_an_installed_wheel_names_the_four_planted_inconsistencies(demo):
+    folder, _, result = demo
+    assert Path(result["report"]) == folder / "runs" / "demo" / "report.html"
     assert Path(result["report"]).stat().st_size > 100_000
     assert result["tiles"]["failed"] == 0
-    sample = place / "overwatt" / "data_samples" / "demo"
-    planted = json.loads((sample / "planted.json").read_text())
-    truth = gpd.read_file(sample / "truth.geojson").to_crs("OGC:CRS84")
-    sites = gpd.read_parquet(tmp_path / "runs" / "demo" / "sites.parquet").set_index("site_id")
-    for klass, wrong in planted.items():
-        rows = [row for row in result["ledger"] if row["class"] == klass]
-        if wrong["declared_id"]:
-            rows = [row for row in rows if row["declared_id"] == wrong["declared_id"]]
-        if wrong["site_id"]:
-            there = truth[truth["site_id"] == wrong["site_id"]].union_all()
-            rows = [row for row in rows if row["site_id"] and sites.geometry[row["site_id"]].intersects(there)]
-        assert rows, f"{klass}: not named"
+    planted = json.loads(
+        (folder / "installed" / "overwatt" / "data_samples" / "demo" / "planted.json").read_text(encoding="utf-8")
+    )
+    for klass in planted:
+        assert named(folder, result, klass), f"{klass}: not named"
+
+
+@pytest.mark.slow  # about 6 s each: the tiles of the demo are used again
+@pytest.mark.parametrize("prior", ["0.5", "0.15", "0.003"])
+def test_the_undeclared_site_is_listed_at_every_prior_and_no_site_is_lost(demo, prior):
+    folder, environment, _ = demo
+    file = folder / "installed" / "overwatt" / "workflows" / "examples" / "demo.yaml"
+    run = folder / "runs" / "demo"
+    result = overwatt(folder, environment, "run", str(file), "--out", str(run), "--set", f"prior={prior}")
+    assert named(folder, result, "undeclared")
+    almost = gpd.read_parquet(run / "almost_listed.parquet")
+    listed = {row["site_id"] for row in result["ledger"]} - {None}
+    assert listed | set(almost["site_id"]) == set(gpd.read_parquet(run / "sites.parquet")["site_id"])
+    manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
+    assert sum(manifest["almost_listed"].values()) == len(almost)
