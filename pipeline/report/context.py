@@ -262,8 +262,8 @@ def _map(data: ReportData, entries: list[Row], anchor: dict[str, str]) -> Row:
             entry["label"] if entry else "Not in the ledger",
             f"IT power {wording.mw(row['it_mw_p50'])} MW (80%: {wording.mw(row['it_mw_p10'])} to "
             f"{wording.mw(row['it_mw_p90'])})",
-            f"data center with probability {wording.probability(row['p_data_center'])}, "
-            f"if {wording.share(row['prior'])} of the large roofs here are",
+            f"data center with probability {wording.probability(row['p_data_center'])} "
+            f"({wording.share(row['prior'])} assumed before looking)",
         ]
         point = [round(middle + (row["lon"] - middle + 180) % 360 - 180, 6), row["lat"]]
         klass = entry["class"] if entry else "none"

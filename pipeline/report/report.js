@@ -127,9 +127,16 @@
       interactive: Boolean(texts),
       pointToLayer: function (_, at) { return L.circleMarker(at, look); }
     });
-    if (texts) { layer.bindTooltip(lines(texts), { sticky: true, className: "tip" }); }
+    // to each single shape: Leaflet 1.9.3 fails at a tooltip of a collection inside a layer
+    if (texts) {
+      single(layer, function (part) { part.bindTooltip(lines(texts), { sticky: true, className: "tip" }); });
+    }
     if (anchor) { layer.on("click", function () { openCard(anchor); }); }
     return layer;
+  }
+
+  function single(layer, each) {
+    if (layer.eachLayer) { layer.eachLayer(function (part) { single(part, each); }); } else { each(layer); }
   }
 
   function pin(at, rank, klass, texts, anchor) {

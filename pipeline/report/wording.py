@@ -194,6 +194,7 @@ def evidence(text: str | None) -> str:
 
 _PLAIN = {
     "p_match": "probability of a match",
+    " at a prior of ": " at an assumed share of ",
     "(p10-p90 ": "(80% interval ",
     "building(s)": "buildings",
     "cooling object(s)": "cooling objects",

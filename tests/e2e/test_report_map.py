@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from shapely.geometry import box
+from shapely.geometry import GeometryCollection, LineString, MultiPoint, box
 
 from overwatt.pipeline.report.page import ReportData, render_report
 from overwatt.pipeline.report.wording import MAP_MARKS
@@ -138,3 +138,17 @@ def test_map_and_lists_point_at_each_other(tmp_path: Path, page: str) -> None:
     assert focus == "card-2"
     assert fourth == ["card-4", "card-4"]
     assert tip == HOSTILE
+
+
+def test_collections_of_shapes_are_drawn(tmp_path: Path) -> None:
+    """Cutting an area leaves polygons with lines; a declared place may be several points."""
+    data = hostile_report()
+    sliver = GeometryCollection([box(LON, LAT, LON + 0.01, LAT + 0.01), LineString([(LON, LAT), (LON, LAT + 0.02)])])
+    odd = replace(
+        data,
+        looked_at=conform(data.looked_at.assign(geometry=[data.looked_at.geometry[0], sliver]), "looked_at"),
+        declared=conform(
+            data.declared.assign(geometry=[MultiPoint([(LON, LAT), (LON + 0.001, LAT)]), sliver]), "declared"
+        ),
+    )
+    assert ask(tmp_path, render_report(odd), "return document.querySelectorAll('#map .pin').length;") == 4

@@ -137,7 +137,7 @@ def test_numbers_carry_their_intervals(html: str) -> None:
     assert "52 (31 to 88)" in read.text.replace("  ", " ")
     assert "1.3 × 10 26" in read.text.replace("\xa0", " ")
     assert "31,000" in read.text
-    assert re.search(r"0\.93\D+0\.3% of the large roofs", read.text)  # the probability and its prior
+    assert re.search(r"0\.93\D+0\.3% assumed before", read.text)  # the probability and its prior
     assert re.search(r"52 MW\D+80%\D+31\D+88", html)  # the plot, in words
     assert "1.2 km" in read.text
     assert "nan" not in read.text.lower().split()
