@@ -74,6 +74,9 @@ def context(data: ReportData) -> Row:
         "unseen": [{**row, "name": _text(row["name"]), **_declared_mw(row)} for row in _rows(data.not_looked_at)],
         "sources": _sources(data.declared),
         "quantities": wording.QUANTITIES,
+        "marks": [*wording.CLASS_LABEL.items(), *wording.MAP_MARKS.items()],
+        "ladder": wording.ladder(),
+        "heat_mw": wording.HEAT_MW,
         "plot": power_intervals.interval_plot(data.sites, data.ledger) if len(data.sites) else "",
         "plotted": min(len(data.sites), power_intervals.MAX_ROWS),
         "basemap": None if data.basemap is None else _uri(rasters.encode(data.basemap)),
@@ -110,10 +113,12 @@ def _entry(row: Row, sites: dict[str, Row], names: dict[str, str], anchor: str) 
         "label": wording.CLASS_LABEL[row["class"]],
         "anchor": anchor,
         "name": names.get(_text(row["declared_id"]), _text(row["declared_id"])),
+        **{name: wording.evidence(row[name]) for name in ("evidence_for", "evidence_against", "settles")},
+        "unmatched": wording.no_declaration(row["p_match"]),
         "p10": None if site is None else site["it_mw_p10"],
         "p50": None if site is None else site["it_mw_p50"],
         "p90": None if site is None else site["it_mw_p90"],
-        "reason": wording.first_sentence(row["evidence_for"]),
+        "reason": wording.first_sentence(wording.evidence(row["evidence_for"])),
         "prior": None if site is None else site["prior"],
         "next": wording.next_step(row),
     }
@@ -257,7 +262,8 @@ def _map(data: ReportData, entries: list[Row], anchor: dict[str, str]) -> Row:
             entry["label"] if entry else "Not in the ledger",
             f"IT power {wording.mw(row['it_mw_p50'])} MW (80%: {wording.mw(row['it_mw_p10'])} to "
             f"{wording.mw(row['it_mw_p90'])})",
-            f"p (data center) {wording.probability(row['p_data_center'])} at a prior of {wording.share(row['prior'])}",
+            f"data center with probability {wording.probability(row['p_data_center'])} "
+            f"({wording.share(row['prior'])} assumed before looking)",
         ]
         point = [round(middle + (row["lon"] - middle + 180) % 360 - 180, 6), row["lat"]]
         klass = entry["class"] if entry else "none"
@@ -276,7 +282,7 @@ def _map(data: ReportData, entries: list[Row], anchor: dict[str, str]) -> Row:
                 "Declared"
                 + (f" by {row['operator']}" if row["operator"] else "")
                 + (", place not looked at" if str(row["declared_id"]) in unseen else ""),
-                f"stated position error {wording.distance(row['position_error_m'])} (1 sigma)",
+                f"stated position error {wording.distance(row['position_error_m'])}",
             ],
         }
         for row, shape in zip(_rows(data.declared), _shapes(data.declared, middle), strict=True)
@@ -285,6 +291,7 @@ def _map(data: ReportData, entries: list[Row], anchor: dict[str, str]) -> Row:
     outlines = zip(data.footprints["class"].astype(str), _shapes(data.footprints, middle), strict=True)
     tiles = zip(_rows(data.looked_at), _shapes(data.looked_at, middle), strict=True)
     return {
+        "classes": [*wording.CLASS_LABEL, "none"],
         "picture": None if data.basemap is None else [float(v) for v in data.basemap.bounds],
         "sites": sites,
         "declared": declared,

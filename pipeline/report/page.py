@@ -51,6 +51,7 @@ class ReportData:
         basemap: image under the map.
         chips: site_id or declared_id -> JPEG, PNG or WebP bytes.
         facts: facts about the run: weights, scores, prior, tiles, sources, code version; `command` reproduces it.
+        warnings: sentences to read before the list, shown in the summary.
         limits: sentences on how the numbers could be wrong and what imagery cannot verify.
         attribution: attribution lines of imagery and registries.
     """
@@ -71,6 +72,7 @@ class ReportData:
     basemap: Basemap | None = None
     chips: Mapping[str, bytes] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
+    warnings: Sequence[str] = ()
     limits: Sequence[str] = wording.LIMITS
     attribution: Sequence[str] = ()
 

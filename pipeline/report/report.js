@@ -1,15 +1,81 @@
-/* Sorting, filtering and the map of the report. Texts of the data are only ever set as text. */
+/* Sorting, filtering, the map and its legend. Texts of the data are only ever set as text. */
 (function () {
   "use strict";
   var byId = document.getElementById.bind(document);
   var data = JSON.parse(byId("map-data").textContent);
   var style = getComputedStyle(document.documentElement);
   var calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  var SVG = "http://www.w3.org/2000/svg";
   var shapes = {};
+  var parts = [];
   var map = null;
+  var drawn = {};
+  var looks = looksOfMarks();
 
   function colour(name) {
     return style.getPropertyValue("--" + name).trim();
+  }
+
+  /* How each mark of the map looks; the legend draws its symbols from the same table. */
+  function looksOfMarks() {
+    var yellow = colour("m-declared"), grey = colour("m-shade");
+    var dashed = { color: yellow, weight: 2, dashArray: "6 5", fillColor: yellow, fillOpacity: 0.04 };
+    var marks = {
+      data_center: { color: colour("m-dc"), weight: 1.5, fillOpacity: 0.08 },
+      cooling_equipment: { color: colour("m-eq"), weight: 1.5, fillOpacity: 0.08 },
+      other_building: { color: colour("m-ob"), weight: 1, fillOpacity: 0.08 },
+      declared_point: { color: "#16181c", weight: 1, fillColor: yellow, fillOpacity: 1, radius: 5 },
+      declared_error: dashed,
+      declared_outline: dashed,
+      not_looked_at: { color: grey, weight: 1, dashArray: "2 4", fillColor: grey, fillOpacity: 0.32 },
+      failed_tile: { color: colour("m-failed"), weight: 1.5, dashArray: "5 4", fillOpacity: 0.06 }
+    };
+    data.classes.forEach(function (name) {
+      marks[name] = { color: colour("m-" + name), weight: 2.5, fillColor: colour("m-" + name), fillOpacity: 0.12 };
+    });
+    return marks;
+  }
+
+  /* The look of a mark that is drawn now; every drawing function asks here, so the legend misses none. */
+  function use(mark) {
+    if (!looks[mark]) { throw new Error("no look for the mark " + mark); }
+    drawn[mark] = true;
+    return looks[mark];
+  }
+
+  function shape(kind, look, attributes) {
+    var el = document.createElementNS(SVG, kind);
+    var fill = look.fillColor || look.color;
+    var all = { stroke: look.color, "stroke-width": look.weight, fill: fill, "fill-opacity": look.fillOpacity };
+    if (look.dashArray) { all["stroke-dasharray"] = look.dashArray; }
+    Object.assign(all, attributes);
+    Object.keys(all).forEach(function (key) { el.setAttribute(key, all[key]); });
+    return el;
+  }
+
+  function symbol(mark) {
+    var box = document.createElementNS(SVG, "svg");
+    box.setAttribute("class", "sym onmap");
+    box.setAttribute("viewBox", "0 0 32 20");
+    box.setAttribute("aria-hidden", "true");
+    var round = { declared_point: looks[mark].radius, declared_error: 8 }[mark];
+    if (round) {
+      box.appendChild(shape("circle", looks[mark], { cx: 16, cy: 10, r: round }));
+    } else if (mark !== "not_seen") {
+      box.appendChild(shape("rect", looks[mark], { x: 3, y: 3, width: 26, height: 14 }));
+    }
+    if (data.classes.indexOf(mark) >= 0) {
+      box.appendChild(shape("circle", { color: "#fff", weight: 1.5, fillOpacity: 1 },
+        { cx: 16, cy: 10, r: 5, "class": "k-" + mark, fill: "var(--c)" }));
+    }
+    return box;
+  }
+
+  function drawLegend() {
+    document.querySelectorAll(".legend [data-mark]").forEach(function (item) {
+      item.hidden = !drawn[item.dataset.mark];
+      item.insertBefore(symbol(item.dataset.mark), item.firstChild);
+    });
   }
 
   function lines(texts) {
@@ -44,27 +110,37 @@
   }
 
   function showOnMap(anchor) {
-    var shape = shapes[anchor];
+    var place = shapes[anchor];
     mark(anchor);
-    if (!map || !shape) { return; }
-    map.fitBounds(shape.getBounds().pad(0.5), { maxZoom: 17, animate: !calm });
+    if (!map || !place) { return; }
+    if (!map.hasLayer(place)) { choose(""); }
+    map.fitBounds(place.getBounds().pad(0.5), { maxZoom: 17, animate: !calm });
     byId("map").scrollIntoView({ behavior: calm ? "auto" : "smooth", block: "center" });
     map.eachLayer(function (part) { if (part instanceof L.Marker) { part.closeTooltip(); } });
-    shape.eachLayer(function (part) { if (part instanceof L.Marker) { part.openTooltip(); } });
+    place.eachLayer(function (part) { if (part instanceof L.Marker) { part.openTooltip(); } });
   }
 
-  function geo(feature, options, texts, anchor) {
+  function geo(feature, mark, texts, anchor) {
+    var look = use(mark);
     var layer = L.geoJSON(feature, {
-      style: options,
+      style: look,
       interactive: Boolean(texts),
-      pointToLayer: function (_, at) { return L.circleMarker(at, Object.assign({ radius: 5 }, options)); }
+      pointToLayer: function (_, at) { return L.circleMarker(at, look); }
     });
-    if (texts) { layer.bindTooltip(lines(texts), { sticky: true, className: "tip" }); }
+    // to each single shape: Leaflet 1.9.3 fails at a tooltip of a collection inside a layer
+    if (texts) {
+      single(layer, function (part) { part.bindTooltip(lines(texts), { sticky: true, className: "tip" }); });
+    }
     if (anchor) { layer.on("click", function () { openCard(anchor); }); }
     return layer;
   }
 
+  function single(layer, each) {
+    if (layer.eachLayer) { layer.eachLayer(function (part) { single(part, each); }); } else { each(layer); }
+  }
+
   function pin(at, rank, klass, texts, anchor) {
+    use(klass);
     var badge = document.createElement("span");
     badge.textContent = rank === null ? "·" : String(rank);
     badge.className = "pin k-" + klass;
@@ -77,32 +153,37 @@
     return marker.on("click", function () { openCard(anchor); });
   }
 
+  function errorCircle(at, radius) {
+    return L.circle(at, Object.assign({ interactive: false }, use("declared_error"), { radius: radius }));
+  }
+
   function declaredLayer(item) {
-    var yellow = colour("m-declared");
-    var outline = { color: yellow, weight: 2, dashArray: "6 5", fillOpacity: 0.04, fillColor: yellow };
-    var dot = { color: "#16181c", weight: 1, fillColor: yellow, fillOpacity: 1 };
     var point = item.g.type === "Point";
-    var shape = geo(item.g, point ? dot : outline, item.t, item.a);
-    var group = [shape];
-    if (point) {
-      group.unshift(L.circle([item.g.coordinates[1], item.g.coordinates[0]],
-        Object.assign({ radius: item.r, interactive: false }, outline)));
-    }
-    if (item.n !== null) {
-      group.push(pin(shape.getBounds().getCenter(), item.n, "not_seen", item.t, item.a));
-      shapes[item.a] = L.featureGroup(group);
-    }
-    return L.layerGroup(group);
+    var place = geo(item.g, point ? "declared_point" : "declared_outline", item.t, item.a);
+    var group = [place];
+    if (point) { group.unshift(errorCircle([item.g.coordinates[1], item.g.coordinates[0]], item.r)); }
+    if (item.n !== null) { group.push(pin(place.getBounds().getCenter(), item.n, "not_seen", item.t, item.a)); }
+    var layer = L.featureGroup(group);
+    if (item.n !== null) { shapes[item.a] = layer; }
+    return { layer: layer, bounds: place.getBounds() };
   }
 
   function siteLayer(item) {
-    var ink = colour("m-" + item.c);
     var group = [pin([item.p[1], item.p[0]], item.n, item.c, item.t, item.a)];
-    if (item.g) {
-      group.push(geo(item.g, { color: ink, weight: 2.5, fillColor: ink, fillOpacity: 0.12 }, item.t, item.a));
-    }
+    if (item.g) { group.push(geo(item.g, item.c, item.t, item.a)); }
     shapes[item.a] = L.featureGroup(group);
-    return shapes[item.a];
+    return { layer: shapes[item.a], bounds: shapes[item.a].getBounds() };
+  }
+
+  /* A layer whose items follow the list: an item is shown while a row of its card is. */
+  function following(items, draw) {
+    var group = L.layerGroup();
+    items.forEach(function (item) {
+      var part = draw(item);
+      group.addLayer(part.layer);
+      parts.push({ group: group, layer: part.layer, bounds: part.bounds, anchor: item.a });
+    });
+    return group;
   }
 
   function drawMap() {
@@ -121,36 +202,28 @@
       bounds = L.latLngBounds([data.bounds[1], data.bounds[0]], [data.bounds[3], data.bounds[2]]);
     }
     if (data.shade) {
-      var grey = { stroke: true, color: colour("m-shade"), weight: 1, dashArray: "2 4", fillColor: colour("m-shade"), fillOpacity: 0.32 };
-      layers["Not looked at"] = L.layerGroup([geo(data.shade, grey)].concat(data.failed.map(function (tile) {
-        return geo(tile.g, { color: colour("m-failed"), weight: 1.5, dashArray: "5 4", fillOpacity: 0.06 }, tile.t);
+      layers["Not looked at"] = L.layerGroup([geo(data.shade, "not_looked_at")].concat(data.failed.map(function (tile) {
+        return geo(tile.g, "failed_tile", tile.t);
       }))).addTo(map);
     }
-    var strokes = { other_building: ["m-ob", 1], data_center: ["m-dc", 1.5], cooling_equipment: ["m-eq", 1.5] };
     [["Other buildings", ["other_building"]], ["Data-center buildings and equipment", ["data_center", "cooling_equipment"]]]
       .forEach(function (kind) {
         layers[kind[0]] = L.layerGroup(data.footprints.filter(function (f) {
           return kind[1].indexOf(f.c) >= 0;
-        }).map(function (f) {
-          return geo(f.g, { color: colour(strokes[f.c][0]), weight: strokes[f.c][1], fillOpacity: 0.08 });
-        })).addTo(map);
+        }).map(function (f) { return geo(f.g, f.c); })).addTo(map);
       });
-    layers.Sites = L.layerGroup(data.sites.map(siteLayer)).addTo(map);
-    layers.Declared = L.layerGroup(data.declared.map(declaredLayer)).addTo(map);
-    L.control.layers(null, layers, { collapsed: innerWidth < 700 }).addTo(map);
+    layers.Sites = following(data.sites, siteLayer).addTo(map);
+    layers.Declared = following(data.declared, declaredLayer).addTo(map);
+    L.control.layers(null, layers).addTo(map);
     if (!bounds) {
-      data.sites.concat(data.declared).forEach(function (item) {
-        if (item.g) {
-          var box = L.geoJSON(item.g).getBounds();
-          bounds = bounds ? bounds.extend(box) : box;
-        }
-      });
+      parts.forEach(function (part) { bounds = bounds ? bounds.extend(part.bounds) : L.latLngBounds([]).extend(part.bounds); });
     }
     map.fitBounds(bounds ? bounds.pad(0.02) : [[-60, -170], [75, 170]]);
     map.on("focus click", function () { map.scrollWheelZoom.enable(); });
     map.on("blur", function () { map.scrollWheelZoom.disable(); });
     addEventListener("beforeprint", function () { paper(true, bounds); });
     addEventListener("afterprint", function () { paper(false, bounds); });
+    drawLegend();
     document.documentElement.dataset.map = "drawn";
   }
 
@@ -189,36 +262,58 @@
     });
   }
 
-  function filterable(table) {
-    var bar = document.querySelector(".filters");
-    var rows = table.querySelectorAll("tr[data-class]");
-    var search = byId("search");
-    function apply() {
-      var off = {};
-      bar.querySelectorAll("button").forEach(function (b) {
-        off[b.dataset.class] = b.getAttribute("aria-pressed") === "false";
-      });
-      var text = search.value.trim().toLowerCase();
-      var shown = 0;
-      rows.forEach(function (row) {
-        row.hidden = off[row.dataset.class] || (text !== "" && row.textContent.toLowerCase().indexOf(text) < 0);
-        shown += row.hidden ? 0 : 1;
-      });
-      byId("shown").textContent = shown === rows.length ? "" : shown + " of " + rows.length + " shown";
+  /* Chosen classes; none means all of them. */
+  var chosen = {};
+
+  function choose(name) {
+    if (name === "") {
+      chosen = {};
+    } else if (chosen[name]) {
+      delete chosen[name];
+    } else {
+      chosen[name] = true;
     }
-    bar.addEventListener("click", function (event) {
-      var button = event.target.closest("button");
-      if (!button) { return; }
-      button.setAttribute("aria-pressed", String(button.getAttribute("aria-pressed") === "false"));
-      apply();
+    show();
+  }
+
+  /* List and map show the same entries: those of the chosen classes that hold the text searched for. */
+  function show() {
+    var text = byId("search").value.trim().toLowerCase();
+    var any = Object.keys(chosen).length > 0;
+    var rows = table.querySelectorAll("tr[data-class]");
+    var anchors = {};
+    var shown = 0;
+    rows.forEach(function (row) {
+      row.hidden = (any && !chosen[row.dataset.class]) || (text !== "" && row.textContent.toLowerCase().indexOf(text) < 0);
+      if (!row.hidden) { anchors[row.dataset.anchor] = true; shown += 1; }
     });
-    search.addEventListener("input", apply);
-    bar.hidden = rows.length < 2;
+    document.querySelectorAll(".filters button").forEach(function (button) {
+      button.setAttribute("aria-pressed", String(button.dataset.class ? Boolean(chosen[button.dataset.class]) : !any));
+    });
+    document.querySelectorAll(".shown").forEach(function (el) {
+      el.textContent = shown === rows.length ? "all " + shown + " shown" : shown + " of " + rows.length + " shown";
+    });
+    parts.forEach(function (part) {
+      var on = (!any && text === "") || Boolean(anchors[part.anchor]);
+      if (on !== part.group.hasLayer(part.layer)) { part.group[on ? "addLayer" : "removeLayer"](part.layer); }
+    });
+  }
+
+  function filterable() {
+    var many = table.querySelectorAll("tr[data-class]").length > 1;
+    document.querySelectorAll(".filters").forEach(function (bar) {
+      bar.hidden = !many;
+      bar.addEventListener("click", function (event) {
+        var button = event.target.closest("button");
+        if (button) { choose(button.dataset.class); }
+      });
+    });
+    byId("search").addEventListener("input", show);
+    show();
   }
 
   var table = byId("ledger");
   sortable(table);
-  filterable(table);
   table.addEventListener("click", function (event) {
     var row = event.target.closest("tr[data-anchor]");
     if (row && event.target.closest(".rank")) { showOnMap(row.dataset.anchor); }
@@ -228,4 +323,5 @@
     button.addEventListener("click", function () { showOnMap(button.dataset.anchor); });
   });
   drawMap();
+  filterable();
 })();

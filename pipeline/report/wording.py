@@ -1,13 +1,18 @@
 """Wording of the report: names of the classes, formats of numbers, how each number could be wrong.
 
-In: numbers and class names. Out: short plain texts (the template escapes them). The wording is neutral:
-a row is an inconsistency that raises a question, until an answer or a visit settles it (docs/methods.md, section 2).
+In: numbers, class names, texts of the ledger. Out: short plain texts (the template escapes them), for an inspector
+who has read no other page. The wording is neutral: a row is an inconsistency that raises a question, until an answer
+or a visit settles it (docs/methods.md, section 2).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
+
+from overwatt.pipeline.compute.thresholds import THERMAL_FLOOR_MW, verdicts
+from overwatt.pipeline.inspection.value_of_information import DEFAULTS
 
 CLASS_LABEL = {
     "undeclared": "Seen, not declared",
@@ -31,6 +36,19 @@ CLASS_MEANING = {
     "below_declared": "what was seen could carry less than was declared",
     "matched": "a site was seen where one is declared; no difference in what could be compared",
 }
+
+MAP_MARKS = {
+    "none": "site seen, not in the list: too improbable at the assumed share",
+    "data_center": "building taken for a data center",
+    "cooling_equipment": "cooling equipment",
+    "other_building": "other large building",
+    "declared_point": "declared place",
+    "declared_error": "stated position error of a declared place (one standard deviation)",
+    "declared_outline": "declared outline",
+    "not_looked_at": "not looked at",
+    "failed_tile": "tile that failed or was not screened",
+}
+"""Marks of the map besides the ledger classes, in the order of the legend; the script draws nothing else."""
 
 QUANTITIES = (
     (
@@ -59,27 +77,36 @@ QUANTITIES = (
         "to four times more FLOP per joule. One site is not one run: runs may span sites.",
     ),
     (
-        "p (data center)",
-        "Calibrated score of the site's most probable building, moved to the prior stated with it.",
-        "It changes with the prior: where few large roofs are data centers, most alarms are false. The "
-        "calibration holds for imagery like that of training.",
+        "Probability of a data center",
+        "Calibrated score of the site's most probable building, at the stated share of data centers among the large "
+        "roofs of the area (the prior).",
+        "It changes with that share, which is assumed: where few large roofs are data centers, most alarms are false. "
+        "The calibration holds for imagery like that of training; elsewhere it has not been checked.",
     ),
     (
-        "p (match)",
+        "Probability of a match",
         "Probability that site and declaration are the same facility, over all one-to-one assignments.",
         "Depends on stated position errors and powers. A registry whose coordinates are worse than stated "
         "gives pairs of an undeclared site and an unseen facility.",
     ),
     (
-        "p (would have been seen)",
-        "Share of the declared place that was imaged and screened.",
-        "From coverage alone: size, haze, snow and the detector's own misses are not included.",
+        "Share of a declared place that was looked at",
+        "Share that was imaged and screened; it stands for the probability that the facility would have been seen.",
+        "Coverage alone: size, haze, snow and the detector's own misses are not included.",
     ),
     (
         "Expected undeclared FLOP in 90 days",
         "Expected training FLOP that the declarations do not explain, over all of the above; it ranks the list.",
         "An expectation, not a finding: a small probability of a large site equals a certain small one. Some "
         "classes use base rates that are judgements until inspections fit them.",
+    ),
+    (
+        "Worth of a visit or image",
+        "How much better the decision on the entry is expected to be with it than without, with the cost of one visit "
+        f"as the unit: to pursue an entry that hides more than {DEFAULTS.flop:.0e} FLOP counts {DEFAULTS.find:g} "
+        f"visits, to pursue one that does not counts -{DEFAULTS.wrong:g}, unless the workflow file states other values "
+        "(stakes).",
+        "These values, and what a visit or image can show, are choices and not measurements.",
     ),
     (
         "Surface temperature excess (K)",
@@ -141,27 +168,138 @@ def first_sentence(text: str, longest: int = 220) -> str:
     return text if len(text) <= longest else text[:longest].rsplit(" ", 1)[0] + " …"
 
 
-def next_step(row: dict[str, Any]) -> str:
+def no_declaration(p_match: float | None) -> str:
+    """What stands in place of a declaration at a site that was matched to none.
+
+    Args:
+        p_match: probability that the site is some declared facility, None if unknown.
+    """
+    # 0.1: own choice; below it no single declaration is worth naming
+    return "nothing fits" if p_match is None or p_match < 0.1 else "no sure match"
+
+
+def evidence(text: str | None) -> str:
+    """A text of the ledger in plain words; says so if there is no evidence."""
+    text = (text or "").strip()
+    for start in ("None: ", "None of its own: "):
+        if text.startswith(start):
+            text = text.removeprefix(start)
+            text = text[:1].upper() + text[1:]
+    if text in ("", "None."):
+        return "No evidence for it in this imagery."
+    for short, plain in _PLAIN.items():
+        text = text.replace(short, plain)
+    return text
+
+
+_PLAIN = {
+    "p_match": "probability of a match",
+    " at a prior of ": " at an assumed share of ",
+    "(p10-p90 ": "(80% interval ",
+    "building(s)": "buildings",
+    "cooling object(s)": "cooling objects",
+    " m2": " m²",
+}
+"""Short forms in the texts of the ledger, and what the report says instead."""
+
+
+def next_step(row: Mapping[str, Any]) -> str:
     """Sentence on the next step at an entry and on the range of its rank; '' if neither is known."""
     said = []
-    if row.get("next_step") in ("visit", "image"):
-        what = "a visit" if row["next_step"] == "visit" else "an image of 0.3 m"
-        said.append(f"Next: {what}, worth {row['value_of_inspection']:.1f} visits net.")
+    worth, known = row.get("value_of_inspection"), row.get("next_step")
+    if row.get("class") != "matched" and worth is not None:
+        # the value is net, in visits: what a visit is worth is that plus its cost, which is 1 by definition of the unit
+        if known == "visit":
+            said.append(f"Next: a visit; it is worth about {_times(worth + 1.0)} times its cost.")
+        elif known == "image":
+            gain = f"about {_times(worth)} times the cost of a visit"
+            said.append(f"Next: an image of 0.3 m; after its own cost it is worth {gain}.")
+        elif known == "none":
+            said.append("Next: nothing yet; at these odds neither a visit nor a finer image is worth its cost.")
     low, high = row.get("rank_low"), row.get("rank_high")
-    if low is not None and high is not None and low < high:
-        said.append(f"Rank {low} to {high} over resampled draws.")
+    if row.get("class") != "matched" and low is not None and high is not None and low < high:
+        said.append(f"Its rank is uncertain: {low} to {high}.")
     return " ".join(said)
 
 
+def _times(value: float) -> str:
+    return count(value) if value >= 9.95 else "less than 0.1" if value < 0.095 else f"{value:.1f}"
+
+
+def scores(card: Mapping[str, Any]) -> list[str]:
+    """What the scores on a model card say, one sentence for each measurement; the last is on ground elsewhere.
+
+    Args:
+        card: `scores` of a `ModelCard`; what is absent or no number is left out.
+    """
+    said = []
+    center = _part(_part(card, "independent_labels, unlabelled background"), "data_center")
+    if found := _numbers(center, "dice", "object_f1"):
+        said.append(
+            "Cross-validation on one district, labels drawn by others: "
+            f"Dice of data centers {found[0]:.2f}, F1 of their buildings {found[1]:.2f}."
+        )
+    said += [
+        f"On simulated scenes that were not used in training: AUC {found[0]:.2f}."
+        for name in ("held-out simulated scenes", "held-out simulated scenes, without heat")
+        if (found := _numbers(_part(card, name), "auc"))
+    ]
+    away = _numbers(_part(card, "elsewhere"), "recall_of_sites", "false_sites_per_large_roof", "sites", "places")
+    if away and away[1] > 0:
+        said.append(
+            f"Away from its training ground ({away[2]:.0f} sites in {away[3]:.0f} places) the detector finds "
+            f"{share(away[0])} of the sites at one false site in {1 / away[1]:.0f} large roofs."
+        )
+    else:
+        said.append("How these weights do away from their training ground has not been measured.")
+    return said
+
+
+def _part(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    part = values.get(name)
+    return part if isinstance(part, Mapping) else {}
+
+
+def _numbers(values: Mapping[str, Any], *names: str) -> list[float] | None:
+    """The values of these names, None unless all are numbers."""
+    found = [float(v) for v in map(values.get, names) if isinstance(v, int | float)]
+    return found if len(found) == len(names) else None
+
+
+def ladder() -> list[dict[str, Any]]:
+    """What imagery can verify of 1e24 to 1e27 FLOP in 90 days, largest first.
+
+    `exponent`, `mw` (facility MW over the chips of docs/methods.md, section 5.2, as text), `verdict` (`cannot`,
+    `partly`, `can`) and `words`.
+    """
+    words = {"can": "yes, as one site", "partly": "partly", "cannot": "no: blind"}
+    return [
+        {
+            "exponent": round(math.log10(row["flop"])),
+            "mw": f"{mw(row['mw_low'])} to {mw(row['mw_high'])} MW",
+            "verdict": row["verdict"],
+            "words": words[row["verdict"]],
+        }
+        for row in sorted(verdicts(), key=lambda row: -row["flop"])
+        if row["flop"] >= 1e24
+    ]
+
+
+_BLIND_MW = max(row["mw_high"] for row in verdicts() if row["flop"] == 1e24)
+HEAT_MW = THERMAL_FLOOR_MW
+"""Facility power from which public thermal imagery can support a site (docs/methods.md, section 3.3), MW."""
+
 LIMITS = (
-    "Imagery can help police 1e26 FLOP and partly 1e25; below that it is blind: such a site needs less than "
-    "10 MW and looks like any other building.",
+    "Imagery helps to verify 1e26 FLOP, partly 1e25, and is blind below: 1e24 in 90 days needs under "
+    f"{math.ceil(10 * _BLIND_MW) / 10:.1f} MW, and such a site looks like any other building.",
     "A site that is not listed may still exist: in places without imagery, below the detector's size, under "
-    "another roof, underground, or because the detector missed it. p_detect here rests on coverage alone.",
+    "another roof, underground, or because the detector missed it. That a place was looked at does not mean that "
+    "a site there would have been found.",
     "Power comes from footprint and cooling-equipment area. It is what the site could carry, not what it draws; "
     "empty halls look the same.",
     "Compute assumes a chip mix by year. Which share of the load is AI is not visible and dominates the spread.",
-    "The class of a building is the detector's judgement, trained on simulated scenes and one district in Virginia.",
+    "The class of a building is the detector's judgement. The bundled weights learned from simulated scenes and from "
+    "one real district, in Virginia.",
     "A discrepancy is a question, not a finding: registries err in position, date and naming "
     "more often than sites hide.",
 )

@@ -93,18 +93,34 @@ def report_data(workflow: Workflow, inputs: Inputs, tables: Tables, outcomes: li
     inside = len(registry.within(tables.declared, asked_ground(inputs))) if source else None
     looked_km2 = coverage.looked_area_km2(tables.looked_at) if len(tables.looked_at) else 0.0
     failed = [o for o in outcomes if o["outcome"] == "failed"]
+    learned = _learned(inputs, tables) if source else []
+    warned = []
+    if learned:
+        warned.append(
+            f"The weights learned from this very ground ({', '.join(learned)}). How well they do here says nothing of "
+            "how they do elsewhere."
+        )
+    if source and workflow.declared.path and not len(tables.declared):
+        warned.append(
+            f"No declared facility lies within {DECLARED_MARGIN_M / 1e3:g} km of the area. Does the registry "
+            f"{workflow.declared.path.name} cover it? If not, every site here looks undeclared."
+        )
     facts = {
         "Imagery": source.name if source else "none; known sites were examined",
         "Date of the imagery": workflow.imagery.date
         or (source.date if source else None)
         or "not stated, so statuses are not compared",
         "Pixels": _pixels(source) if source else "none",
-        "Weights and this ground": _learned(inputs, tables) if source else "not used",
+        "Weights and this ground": f"the weights learned from this very ground ({', '.join(learned)})"
+        if learned
+        else "no training imagery whose place the card states overlaps it"
+        if source
+        else "not used",
         "Scenes left out": "; ".join(source.left_out) if source and source.left_out else "none",
         "Area imaged and screened": f"{looked_km2:,.2f} km²" if source else "the surroundings of the known sites",
         "Tiles": f"{len(outcomes) - len(failed)} done, {len(failed)} failed" if source else "none",
         "Weights": f"{inputs.card.name} {inputs.card.version} (sha256 {inputs.card.weights_sha256[:12]})",
-        "Scores of the weights": _scores(inputs),
+        "Scores of the weights": " ".join(wording.scores(inputs.card.scores)),
         "Prior": f"{workflow.prior:g} of the large roofs in the area are assumed to be data centers",
         "Year of chips and power density": str(workflow.year),
         "Declared": f"{workflow.declared.path.name if workflow.declared.path else 'no registry given'}, "
@@ -140,7 +156,8 @@ def report_data(workflow: Workflow, inputs: Inputs, tables: Tables, outcomes: li
         basemap=basemap,
         chips=chips,
         facts=facts,
-        limits=[*wording.LIMITS, *inputs.card.limits],
+        warnings=warned,
+        limits=[*wording.LIMITS, wording.scores(inputs.card.scores)[-1], *inputs.card.limits],
         attribution=[*workflow.attribution, *sorted(credits), "Map display: Leaflet (BSD-2-Clause)"],
     )
 
@@ -153,13 +170,10 @@ def _pixels(source: Source) -> str:
     return f"{source.gsd_m:.3g} m on the ground{resampled}; {crs}"
 
 
-def _learned(inputs: Inputs, tables: Tables) -> str:
-    """Whether the weights learned from imagery of the ground that was looked at."""
+def _learned(inputs: Inputs, tables: Tables) -> list[str]:
+    """Names of the training imagery of the weights that shows the ground that was looked at."""
     ground = shapely.union_all(tables.looked_at.geometry[tables.looked_at["screened"]].to_numpy())
-    names = [t.name for t in inputs.card.training if t.extent and shapely.box(*t.extent).intersection(ground).area > 0]
-    if not names:
-        return "no training imagery whose place the card states overlaps it"
-    return f"the weights learned from this very ground ({', '.join(names)}); how they do here says nothing of elsewhere"
+    return [t.name for t in inputs.card.training if t.extent and shapely.box(*t.extent).intersection(ground).area > 0]
 
 
 def _heat_picture(stack: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
@@ -171,20 +185,6 @@ def _heat_picture(stack: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
     low, high = np.percentile(median[valid], (2, 98)) if valid.any() else (0.0, 1.0)
     grey = np.clip((np.where(valid, median, low) - low) / max(high - low, 1e-6), 0, 1)
     return np.repeat(np.rint(grey * 255).astype(np.uint8)[None], 3, axis=0), valid
-
-
-def _scores(inputs: Inputs) -> str:
-    """The cross-validated scores in the card, as one sentence."""
-    cv = inputs.card.scores.get("independent_labels, unlabelled background")
-    if not isinstance(cv, dict):
-        return "the card has none"
-    center = cv["data_center"]
-    low, high = center["interval"]["dice"]
-    return (
-        f"spatial cross-validation on Ashburn: data-center Dice {center['dice']:.2f} "
-        f"(95% interval {low:.2f}-{high:.2f}), "
-        f"object F1 {center['object_f1']:.2f}; elsewhere not measured"
-    )
 
 
 def _decimated(source: Source, outcomes: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray, GeoBox]:

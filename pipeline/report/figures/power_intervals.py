@@ -40,10 +40,10 @@ def interval_plot(sites: gpd.GeoDataFrame, ledger: gpd.GeoDataFrame | None = Non
         stated = ledger.dropna(subset=["site_id", "declared_it_mw"])
         declared = stated.groupby("site_id")["declared_it_mw"].sum().to_dict()
     height_in = 0.9 + 0.27 * max(len(order), 1)
-    with matplotlib.rc_context({"svg.hashsalt": "overwatt", "svg.fonttype": "none", "font.size": 9.0}):
-        figure = Figure(figsize=(8.6, height_in))
+    with matplotlib.rc_context({"svg.hashsalt": "overwatt", "svg.fonttype": "none", "font.size": 9.5}):
+        figure = Figure(figsize=(5.2, height_in))  # inches; narrow, so that its letters can be read on a telephone
         FigureCanvasSVG(figure)
-        axes = figure.add_axes((0.17, 0.62 / height_in, 0.81, 1 - 0.78 / height_in), facecolor="none")
+        axes = figure.add_axes((0.29, 0.62 / height_in, 0.69, 1 - 0.78 / height_in), facecolor="none")
         figure.patch.set_visible(False)
         y = -np.arange(len(order), dtype=float)
         # 10 kW at least: a logarithmic axis has no zero
