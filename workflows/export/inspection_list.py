@@ -13,7 +13,7 @@ from overwatt.aoi.errors import ConfigError
 from overwatt.pipeline import tables
 from overwatt.pipeline.coverage import BASIS
 from overwatt.pipeline.report.wording import LIMITS
-from overwatt.workflows.export import gis, spreadsheet
+from overwatt.workflows.export import gis, spreadsheet, visits
 from overwatt.workflows.export import table as export_table
 from overwatt.workflows.export.fields import FIELDS, OUTCOME, SOURCES, WORDING
 from overwatt.workflows.export.styles import LABELS
@@ -66,8 +66,10 @@ def run(
     layers = gis.write_geopackage(files["gpkg"], table, inputs, fields, about)
     gis.write_kml(files["kml"], table, about)
     gis.write_geojson(files["geojson"], table, about)
+    pages = target / visits.NAME
+    visits.write(pages, inputs, _FINDINGS)
     return {
-        "files": {f: str(p) for f, p in files.items()},
+        "files": {f: str(p) for f, p in files.items()} | {"visits": str(pages)},
         "entries": len(table), "of": len(inputs.ledger),
         "counts": {c: int((table["class"] == c).sum()) for c in tables.LEDGER_CLASSES},
         "columns": len(fields) + len(OUTCOME),
