@@ -12,6 +12,9 @@ import pandas as pd
 from overwatt.pipeline.compute import training_compute
 from overwatt.pipeline.inspection.settings import InspectionSettings
 
+CELL = "cell "
+"""What the name of a place without an entry begins with; the name of the cell follows."""
+
 
 def inspection_candidates(
     ledger: gpd.GeoDataFrame,
@@ -50,7 +53,7 @@ def inspection_candidates(
             points = gpd.GeoSeries(ledger.geometry.representative_point().to_numpy(), crs=looked_at.crs)
             has_entry[np.unique(looked_at.sindex.query(points, predicate="intersects")[1])] = True
         empty = ~has_entry
-        parts["id"] += [f"cell {c}" for c in looked_at["cell"][empty]]
+        parts["id"] += [f"{CELL}{c}" for c in looked_at["cell"][empty]]
         parts["score"] = np.append(parts["score"], np.zeros(int(empty.sum())))
         parts["value"] = np.append(parts["value"], np.ones(int(empty.sum())))
         parts["seen"] = np.append(

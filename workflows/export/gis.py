@@ -288,7 +288,7 @@ def _cleaned_json(value: object) -> object:
 
 
 def _placemark(row: dict[str, Any], shape: shapely.Geometry | None) -> str:
-    rank, name = row.get("rank"), row.get("declared_name") or row.get("declared_id") or row.get("site_id") or ""
+    rank, name = row.get("rank"), row["name"]
     shown = [(k, row[k]) for k in _IN_DESCRIPTION if row.get(k) is not None]
     data = "".join(
         f'<Data name="{k}"><value>{escape(_figure(v))}</value></Data>'

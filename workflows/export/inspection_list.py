@@ -15,7 +15,7 @@ from overwatt.pipeline.coverage import BASIS
 from overwatt.pipeline.report.wording import LIMITS
 from overwatt.workflows.export import gis, spreadsheet, visits
 from overwatt.workflows.export import table as export_table
-from overwatt.workflows.export.fields import FIELDS, OUTCOME, SOURCES, WORDING
+from overwatt.workflows.export.fields import FIELDS, SOURCES, WORDING
 from overwatt.workflows.export.styles import LABELS
 from overwatt.workflows.export.table import Inputs, clean
 from overwatt.workflows.io.dispositions import FINDINGS
@@ -72,7 +72,7 @@ def run(
         "files": {f: str(p) for f, p in files.items()} | {"visits": str(pages)},
         "entries": len(table), "of": len(inputs.ledger),
         "counts": {c: int((table["class"] == c).sum()) for c in tables.LEDGER_CLASSES},
-        "columns": len(fields) + len(OUTCOME),
+        "columns": len(fields),
         "left_out": [SOURCES[s] for s in SOURCES if s not in inputs.tables],
         "layers": layers,
         "warnings": inputs.warnings + notes,

@@ -21,7 +21,7 @@ from openpyxl.utils import get_column_letter
 from openpyxl.worksheet._write_only import WriteOnlyWorksheet as _Sheet
 from openpyxl.worksheet.datavalidation import DataValidation
 
-from overwatt.workflows.export.fields import FIELDS, NOT_HELD, OUTCOME, Field
+from overwatt.workflows.export.fields import FIELDS, NOT_HELD, Field
 from overwatt.workflows.export.styles import COLORS
 from overwatt.workflows.io import run_folder
 from overwatt.workflows.io.dispositions import FINDINGS
@@ -39,10 +39,9 @@ _LONG_TEXTS = re.compile(r"(evidence|settles|statement|assumptions|status_check|
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
-    """Write the list with empty columns for the inspector; UTF-8 without byte-order mark."""
-    whole = table.assign(**{f.name: pd.Series(pd.NA, table.index, dtype="string") for f in OUTCOME})
+    """Write the list; UTF-8 without byte-order mark."""
     with run_folder.written(path) as part:
-        _safe(whole).to_csv(part, index=False, lineterminator="\n")
+        _safe(table).to_csv(part, index=False, lineterminator="\n")
 
 
 def write_xlsx(
@@ -59,7 +58,7 @@ def write_xlsx(
         about: notes on the list, (subject, text).
         max_rows: limit of rows per sheet; further rows go to the sheets `list 2`, `list 3`, ...
     """
-    columns = [*fields, *OUTCOME]
+    columns = fields
     book = Workbook(write_only=True)
     room = max_rows - 1
     parts = [table.iloc[a : a + room] for a in range(0, max(len(table), 1), room)]

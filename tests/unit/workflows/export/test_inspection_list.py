@@ -67,7 +67,9 @@ def folder(tmp_path):
               "geometry": SQUARE} for i in range(3)]  # fmt: skip
     tables.conform(cells, "looked_at").to_parquet(tmp_path / "looked_at.parquet")
     (tmp_path / "inspection").mkdir()
-    (tmp_path / "inspection" / "plan.csv").write_text("place,probability,visit\nE-0000,0.25,True\nE-0001,0.5,False\n")
+    (tmp_path / "inspection" / "plan.csv").write_text(
+        "place,stratum,probability,visit\nE-0000,matched,0.25,True\nE-0001,undeclared,0.5,False\n"
+    )
     (tmp_path / "dispositions.csv").write_text("disposition_id,site_id,finding,time\nx1,s0,ai,2026-03-04T05:06:07Z\n")
     return tmp_path
 
@@ -284,7 +286,7 @@ def test_geojson_keeps_to_its_standard(folder):
     assert shapely.geometry.shape(first["geometry"]).exterior.is_ccw
     assert first["properties"]["alternatives"][0]["id"] == "=1+1"
     assert first["properties"]["evidence_for"] == NASTY  # no spreadsheet: as it is
-    assert "finding" not in first["properties"]
+    assert first["properties"]["finding"] is None  # to be filled in
 
 
 @given(st.lists(st.tuples(st.floats(-180, 180), st.floats(0, 40)), min_size=1, max_size=8))
@@ -360,7 +362,7 @@ def test_a_plan_of_another_ledger_is_noticed_and_odd_alternatives_stay_json(fold
 
 
 def test_fields_are_unique_and_explained():
-    names = [f.name for f in (*export_fields.FIELDS, *export_fields.OUTCOME)]
+    names = [f.name for f in export_fields.FIELDS]
     assert len(names) == len(set(names))
     assert all(f.meaning for f in export_fields.FIELDS)
     held = {f.column for f in export_fields.FIELDS if f.source == "ledger"}
@@ -389,5 +391,7 @@ def test_a_plan_of_another_ledger_is_noticed_and_ids_are_found_whatever_they_sta
     place = inspection_list.export_table.read(folder).ledger["entry_id"].tolist()
     plan = folder / "inspection" / "plan.csv"
     plan.parent.mkdir(exist_ok=True)
-    pd.DataFrame({"place": ["elsewhere"], "probability": [0.5], "visit": [True]}).to_csv(plan, index=False)
+    pd.DataFrame({"place": ["elsewhere"], "stratum": ["matched"], "probability": [0.5], "visit": [True]}).to_csv(
+        plan, index=False
+    )
     assert any(names(w, len(place), "inspection/plan.csv") for w in inspection_list.run(folder)["warnings"])
