@@ -25,14 +25,15 @@ from pyproj import Transformer
 from shapely.geometry.base import BaseGeometry
 
 from overwatt.aoi.geodesy import GEOD, WGS84, centres
-from overwatt.pipeline.report import page, wording
+from overwatt.pipeline.report import wording
+from overwatt.pipeline.report.inlined import digest, inline, read
 from overwatt.pipeline.tables import empty
 
 Row = dict[str, Any]
 
 MAP_HALF_M = 4_000.0
 """Half the side of the largest map, m: a larger area is shown around the place only; own choice, a short drive."""
-CHIP_HALF_M = (120.0, 1_500.0)
+CHIP_HALF_M = (150.0, 1_500.0)
 """Least and largest half side of a chip, m: a building with its street; 3,000 pixels of 1 m; own choice."""
 _CHIP_MARGIN_M = 60.0
 _SIDE = 1000.0  # units of a picture's SVG
@@ -41,10 +42,12 @@ _LINE = 34.0  # width of a line of evidence, in lower-case letters; measured in 
 _LINES = 12  # lines of each list of evidence
 _COMPASS = ("north", "north-east", "east", "south-east", "south", "south-west", "west", "north-west")
 CELL_LABEL = {
-    "nothing found": ("Empty cell", "looked at, and nothing was found here; the plan draws such cells too"),
-    "not looked at": ("Cell not looked at", "the imagery says nothing of this place; the plan draws such cells too"),
+    "nothing found": ("Empty cell", "the cell was looked at, and nothing on the list is in it"),
+    "not looked at": ("Cell not looked at", "the imagery says nothing of this cell"),
 }
 """Classes of drawn cells in words: label and meaning."""
+_CLASSES = {c: (label, wording.CLASS_MEANING[c]) for c, label in wording.CLASS_LABEL.items()} | CELL_LABEL
+_DRAWN = "None: the plan draws cells too, so that no place is known to be safe from a visit."
 _RESTS_ON = {
     "it_mw": "a capacity, not a use",  # preceded by the areas
     "facility_mw": "IT power times the ratio of facility to IT power at peak, 1.17 to 1.52",
@@ -135,11 +138,11 @@ def views_of(
 
 
 def _chip_view(row: Any) -> View:  # noqa: ANN401  # a named tuple of the list's columns
-    """Return the square around a place, and around the position error (1 sigma) where no site was seen."""
+    """Return the square around a place, and around twice the position error where no site was seen."""
     lon, lat = (float(v) for v in centres(np.array([row.geometry], dtype=object))[0])
     reach = np.abs(gpd.GeoSeries([row.geometry], crs=WGS84).to_crs(View(lon, lat, 1.0).crs).total_bounds).max()
     error_m = float(row.position_sigma_m) if pd.isna(row.site_id) and pd.notna(row.position_sigma_m) else 0.0
-    half_m = max(float(reach), error_m) + _CHIP_MARGIN_M
+    half_m = max(float(reach), 2 * error_m) + _CHIP_MARGIN_M
     return View(lon, lat, min(max(half_m, CHIP_HALF_M[0]), CHIP_HALF_M[1]))
 
 
@@ -161,18 +164,18 @@ def _map_view(place: BaseGeometry, looked_at: gpd.GeoDataFrame, listed: gpd.GeoD
 
 def render_visits(data: VisitsData) -> str:
     """Return the pages as one self-contained HTML text; the same data give the same text."""
-    style = page._inline(page._read("visits.css"))
+    style = inline(read("visits.css"))
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     # no script at all, and nothing from a network
-    policy = f"default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; style-src {page._digest(style)}"
+    policy = f"default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; style-src {digest(style)}"
     rows = [
         {str(k): None if pd.isna(v) else v for k, v in row.items()}
         for row in data.places.drop(columns="geometry").to_dict("records")
     ]
     visits = [_visit(data, row) for row in rows]
-    template = environment.from_string(page._read("visits.html.j2"))
+    template = environment.from_string(read("visits.html.j2"))
     credit = fitted(". ".join(data.attribution), 2, 150)
     return template.render(policy=policy, style=style, data=data, visits=visits, title=fitted(data.title, 1, 60),
                            credit=credit)  # fmt: skip
@@ -181,10 +184,9 @@ def render_visits(data: VisitsData) -> str:
 def _visit(data: VisitsData, row: Row) -> Row:
     """Values of one page; each text is short enough for its place on it."""
     get = row.get
-    cell = row["class"] in CELL_LABEL
-    label, meaning = (
-        CELL_LABEL[row["class"]] if cell else (wording.CLASS_LABEL[row["class"]], wording.CLASS_MEANING[row["class"]])
-    )
+    cell = get("rank") is None
+    label, meaning = _CLASSES.get(str(get("class")), (fitted(str(get("class")), 1), ""))
+    name = str(get("name") or "")
     views = data.views.get(str(row["entry_id"]))
     error_m, lon, lat = get("position_sigma_m"), get("lon"), get("lat")
     return {
@@ -193,18 +195,21 @@ def _visit(data: VisitsData, row: Row) -> Row:
         "cell": cell,
         "label": label,
         "meaning": meaning,
-        "name": fitted(str(get("declared_name") or get("declared_id") or ""), 1, 64),
-        "site": fitted(str(get("site_id") or ""), 1, 40),
-        "degrees": ["not stated"] if views is None else [f"{lat:.5f}", f"{lon:.5f}"],
-        "minutes": [] if views is None else [_minutes(lat, "NS"), _minutes(lon, "EW")],
-        "error": "not stated" if error_m is None else f"{wording.distance(error_m)} (1 sigma)",
+        "name": "" if name == str(row["entry_id"]) else fitted(name, 1, 64),
+        "degrees": ["not stated"] if lat is None or lon is None else [f"{lat:.5f}", f"{lon:.5f}"],
+        "minutes": [] if lat is None or lon is None else [_minutes(lat, "NS"), _minutes(lon, "EW")],
+        "error": "none: the whole cell"
+        if cell
+        else "not stated"
+        if error_m is None
+        else f"{wording.distance(error_m)} (1 sigma)",
         "image_date": fitted(str(get("image_date") or data.image_date or ""), 1, 20) or "not stated",
         "p": None if get("p_data_center") is None else wording.probability(row["p_data_center"]),
         "prior": "not stated" if get("prior") is None else wording.share(row["prior"]),
-        "declared": _declared(row),
+        "declared": "nothing on the list is in it" if cell else _declared(row),
         "estimates": [] if cell else _estimates(row),
         "evidence": [
-            (title, *bullets(str(get(column) or ""), split))
+            (title, *bullets(str(get(column) or (_DRAWN if cell and column == "evidence_for" else "")), split))
             for title, column, split in (
                 ("Evidence for", "evidence_for", _SENTENCE),
                 ("Evidence against", "evidence_against", _SENTENCE),
@@ -354,7 +359,7 @@ def _drawn(data: VisitsData, row: Row, view: View, *, whole: bool) -> Row:
     for klass, name in (("other_building", "ob"), ("data_center", "dc"), ("cooling_equipment", "eq")):
         if not whole or name == "dc":
             shapes += [(kinds[klass], _path(g, scale)) for g in outlines.geometry[outlines["class"] == klass]]
-    if not whole and row["class"] in CELL_LABEL:
+    if row["rank"] is None:
         own = gpd.GeoSeries([data.places.set_index("entry_id").geometry[row["entry_id"]]], crs=WGS84).to_crs(view.crs)
         shapes.append(("cell", _path(own.iloc[0], scale)))
     points, circles = [], []

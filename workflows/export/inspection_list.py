@@ -67,7 +67,7 @@ def run(
     gis.write_kml(files["kml"], table, about)
     gis.write_geojson(files["geojson"], table, about)
     pages = target / visits.NAME
-    visits.write(pages, inputs, _FINDINGS)
+    visits.write(pages, inputs, table, _FINDINGS)
     return {
         "files": {f: str(p) for f, p in files.items()} | {"visits": str(pages)},
         "entries": len(table), "of": len(inputs.ledger),

@@ -7,10 +7,10 @@ it still has the content that the run saw; a catalogue is not searched again, so
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import geopandas as gpd
 import shapely
 from pydantic import ValidationError
 
@@ -21,7 +21,6 @@ from overwatt.pipeline.report import rasters
 from overwatt.pipeline.report.visits import View, VisitsData, render_visits, views_of
 from overwatt.pipeline.tables import empty
 from overwatt.workflows.config.run import Workflow
-from overwatt.workflows.export import table as export_table
 from overwatt.workflows.export.table import Inputs
 from overwatt.workflows.io import run_folder
 from overwatt.workflows.io.images import Image, open_image
@@ -34,25 +33,25 @@ MOST = 20
 _CHIP_PX, _MAP_PX = 1000, 800  # sides of the pictures: 280 and 230 pixels per inch on paper
 
 
-def write(file: Path, inputs: Inputs, findings: Mapping[str, str]) -> int:
+def write(file: Path, inputs: Inputs, listed: gpd.GeoDataFrame, findings: Mapping[str, str]) -> int:
     """Write one page per drawn visit, or per entry at the top of the list where there is no plan.
 
     Args:
         file: the HTML file.
         inputs: tables of the list.
+        listed: the list.
         findings: finding -> its meaning, for the boxes to tick.
 
     Returns:
         The number of pages.
     """
-    listed = export_table.listing(replace(inputs, warnings=[]))
     if "plan" in inputs.tables:
         places = listed[listed["drawn"].fillna(False).to_numpy(bool)]
         chosen = f"{len(places)} of {len(inputs.tables['plan'])} places, drawn by overwatt inspect."
     else:
         places = listed.head(MOST)
         chosen = (
-            f"The first {len(places)} of {len(listed)} entries by rank: no visits were drawn, which "
+            f"The first {len(places)} of {len(inputs.ledger)} entries by rank: no visits were drawn, which "
             "overwatt inspect RUN --budget N does."
         )
     tables = {name: inputs.tables.get(name, empty(name)) for name in ("looked_at", "footprints", "declared")}
