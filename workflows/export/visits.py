@@ -18,7 +18,8 @@ from overwatt.aoi.errors import OverwattError
 from overwatt.models.detector.card import verified
 from overwatt.models.detector.sensors import weights_of
 from overwatt.pipeline.report import rasters
-from overwatt.pipeline.report.visits import View, VisitsData, render_visits, views_of
+from overwatt.pipeline.report.visit_views import View, views_of
+from overwatt.pipeline.report.visits import VisitsData, render_visits
 from overwatt.pipeline.tables import empty
 from overwatt.workflows.config.run import Workflow
 from overwatt.workflows.export.table import Inputs
