@@ -127,6 +127,7 @@ def _visit(data: VisitsData, row: Row) -> Row:
         "p": None if get("p_data_center") is None else wording.probability(row["p_data_center"]),
         "prior": "not stated" if get("prior") is None else wording.share(row["prior"]),
         "declared": _inside(data, row) if cell else _declared(row),
+        "seen": get("site_id") is not None,
         "estimates": [] if cell else _estimates(row),
         "evidence": [
             (title, *bullets(str(get(column) or (_DRAWN if cell and column == "evidence_for" else "")), split))

@@ -7,8 +7,6 @@ import hashlib
 import html as htmllib
 import json
 import re
-import shutil
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,9 +21,8 @@ from shapely.geometry import Point, box
 from overwatt.pipeline.report.page import ReportData, render_report
 from overwatt.pipeline.report.rasters import chip, to_web_mercator
 from overwatt.pipeline.tables import QUANTILE_NAMES, conform, empty
-from tests.support import HANG_S
+from tests.browser import BROWSER, browse
 
-BROWSER = next((b for b in map(shutil.which, ("/usr/bin/chromium", "chromium")) if b), None)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium on PATH (apt-get install chromium)")
 
 HOSTILE = "</script><img src=x onerror=alert(1)><svg onload=alert(2)>"
@@ -115,28 +112,6 @@ def report(n: int = 3) -> ReportData:
         limits=[HOSTILE],
         attribution=[HOSTILE],
     )
-
-
-def browse(page: Path, *options: str) -> tuple[str, list[str]]:
-    """Return what chromium printed, and the lines of its console."""
-    assert BROWSER is not None
-    quiet = "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking "
-    quiet += "disable-component-update disable-sync hide-scrollbars enable-logging=stderr v=0"
-    run = subprocess.run(
-        [
-            BROWSER,
-            *(f"--{word}" for word in quiet.split()),
-            f"--user-data-dir={page.parent / 'profile'}",
-            "--virtual-time-budget=8000",
-            *options,
-            page.as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=HANG_S,
-        check=True,
-    )
-    return run.stdout, [line for line in run.stderr.splitlines() if "CONSOLE" in line]
 
 
 def with_probe(page: str, script: str) -> str:
