@@ -1,7 +1,7 @@
 """The inspection list in the formats that inspectors use: CSV, XLSX, GeoPackage, KML, GeoJSON.
 
-In: a run folder or a ledger.parquet. Out: inspection_list.* in a folder. The same input gives the same bytes in all
-formats with the same versions of the libraries, because no file holds its time of creation.
+In: a run folder or a ledger.parquet. Out: inspection_list.* and visits.html in a folder. The same input gives the same
+bytes in all formats with the same versions of the libraries, because no file holds its time of creation.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ def run(
         declared: registry [default: declared.parquet next to the ledger].
 
     Returns:
-        `files` by format, `entries` (number written), `of` (number in the ledger), `counts` by class, `drawn` (visits
-        of the plan, all written), `cells` (those of them without an entry), `columns`, `left_out` (absent tables),
-        `layers` of the GeoPackage, `warnings`.
+        `files` by format (`visits`: one page per visit), `entries` (number written), `of` (number in the ledger),
+        `counts` by class, `drawn` (visits of the plan, all written), `cells` (those of them without an entry),
+        `columns`, `left_out` (absent tables), `layers` of the GeoPackage, `warnings`.
 
     Raises:
         ConfigError: there is no ledger, a table next to it is invalid, `top` is below 1, or `out` is a file.

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import geopandas as gpd
+import numpy as np
 import shapely
 from pydantic import ValidationError
 
@@ -105,7 +106,10 @@ def _pictures(image: Image, views: Mapping[str, tuple[View, View]]) -> dict[View
 
 def _cut(image: Image, view: View, px: int) -> bytes | None:
     assert image.geobox is not None  # required when it was opened
-    left, top, right, bottom = lonlat_to_pixels([view.square], image.geobox)[0].bounds
+    with np.errstate(invalid="ignore"):  # infinite where the image's projection does not reach
+        left, top, right, bottom = bounds = lonlat_to_pixels([view.square], image.geobox)[0].bounds
+    if not np.isfinite(bounds).all():
+        return None
     ny, nx = image.shape
     core = [max(0, int(top)), max(0, int(left)), min(ny, int(bottom) + 1), min(nx, int(right) + 1)]
     if core[0] >= core[2] or core[1] >= core[3]:

@@ -108,8 +108,9 @@ def test_a_catalogue_is_not_searched_again(folder):
     assert "a catalogue is not searched again" in pages(folder)
 
 
-def test_a_place_outside_the_image_has_no_picture(folder):
-    entries(1, lon=10.0, lat=50.0).to_parquet(folder / "ledger.parquet")
+@pytest.mark.parametrize(("lon", "lat"), [(10.0, 50.0), (153.0, -45.0), (-27.0, 89.99), (63.0, 0.0)])
+def test_a_place_outside_the_image_has_no_picture(folder, lon, lat):
+    entries(1, lon, lat).to_parquet(folder / "ledger.parquet")
     html = pages(folder)
     assert "No imagery of this place." in html
 
