@@ -14,8 +14,10 @@ import geopandas as gpd
 import numpy as np
 import shapely
 from pydantic import ValidationError
+from pyproj import Transformer
 
 from overwatt.aoi.errors import OverwattError
+from overwatt.aoi.geodesy import WGS84
 from overwatt.models.detector.card import verified
 from overwatt.models.detector.sensors import weights_of
 from overwatt.pipeline.report import rasters
@@ -26,7 +28,6 @@ from overwatt.workflows.config.run import Workflow
 from overwatt.workflows.export.table import Inputs
 from overwatt.workflows.io import run_folder
 from overwatt.workflows.io.images import Image, open_image
-from overwatt.workflows.io.vectors import lonlat_to_pixels
 from overwatt.workflows.run.results import decimated
 
 NAME = "visits.html"
@@ -35,7 +36,7 @@ MOST = 20
 _CHIP_PX, _MAP_PX = 1000, 800  # sides of the pictures: 280 and 230 pixels per inch on paper
 
 
-def write(file: Path, inputs: Inputs, listed: gpd.GeoDataFrame, findings: Mapping[str, str]) -> int:
+def write(file: Path, inputs: Inputs, listed: gpd.GeoDataFrame, findings: Mapping[str, str]) -> None:
     """Write one page per drawn visit, or per entry at the top of the list where there is no plan.
 
     Args:
@@ -43,9 +44,6 @@ def write(file: Path, inputs: Inputs, listed: gpd.GeoDataFrame, findings: Mappin
         inputs: tables of the list.
         listed: the list.
         findings: finding -> its meaning, for the boxes to tick.
-
-    Returns:
-        The number of pages.
     """
     if "plan" in inputs.tables:
         places = listed[listed["drawn"].fillna(False).to_numpy(bool)]
@@ -72,7 +70,6 @@ def write(file: Path, inputs: Inputs, listed: gpd.GeoDataFrame, findings: Mappin
         attribution=[str(line) for line in credit] if isinstance(credit, list) else [],
         **tables,
     )))  # fmt: skip
-    return len(places)
 
 
 def _image(manifest: Mapping[str, Any]) -> tuple[Image | None, str]:
@@ -106,12 +103,18 @@ def _pictures(image: Image, views: Mapping[str, tuple[View, View]]) -> dict[View
 
 def _cut(image: Image, view: View, px: int) -> bytes | None:
     assert image.geobox is not None  # required when it was opened
-    with np.errstate(invalid="ignore"):  # infinite where the image's projection does not reach
-        left, top, right, bottom = bounds = lonlat_to_pixels([view.square], image.geobox)[0].bounds
-    if not np.isfinite(bounds).all():
+    lonlat = shapely.get_coordinates(view.square).T
+    x, y = Transformer.from_crs(WGS84, image.geobox.crs, always_xy=True).transform(*lonlat)
+    if not np.isfinite([x, y]).all():  # the image's projection does not reach there
         return None
+    cols, rows = ~image.geobox.affine * (x, y)
     ny, nx = image.shape
-    core = [max(0, int(top)), max(0, int(left)), min(ny, int(bottom) + 1), min(nx, int(right) + 1)]
+    core = [
+        max(0, int(rows.min())),
+        max(0, int(cols.min())),
+        min(ny, int(rows.max()) + 1),
+        min(nx, int(cols.max()) + 1),
+    ]
     if core[0] >= core[2] or core[1] >= core[3]:
         return None
     rgb, valid, box = decimated(image, [{"core": core}])

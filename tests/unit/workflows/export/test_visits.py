@@ -10,9 +10,11 @@ import shapely
 from overwatt.pipeline import tables
 from overwatt.workflows.config.run import load
 from overwatt.workflows.export import inspection_list, visits
+from overwatt.workflows.export import table as export_table
 from overwatt.workflows.io.raster_checks import content_sha256
 
 ROOT = Path(__file__).resolve().parents[4]
+FINDINGS = {"ai": "a data center with AI compute"}
 LON, LAT = -27.0036, 44.9967  # inside the image of the sample area
 
 
@@ -41,9 +43,9 @@ def folder(tmp_path):
 
 
 def pages(folder):
-    result = inspection_list.run(folder)
-    assert result["files"]["visits"] == str(folder / "export" / "visits.html")
-    return (folder / "export" / "visits.html").read_text(encoding="utf-8")
+    inputs, file = export_table.read(folder), folder / "visits.html"
+    visits.write(file, inputs, export_table.listing(inputs), FINDINGS)
+    return file.read_text(encoding="utf-8")
 
 
 def plan(folder, *drawn):
@@ -63,14 +65,15 @@ def test_drawn_places_and_cells_have_a_page_with_map_and_chip(folder):
     assert html.count("data:image/jpeg") == 4
     assert "2026-05-04" in html
     assert "2 of 5 places, drawn by overwatt inspect." in html
-    assert html.count("a data center with AI compute") == 2
     assert html == pages(folder)
 
 
-def test_all_drawn_places_have_a_page_whatever_the_top(folder):
+def test_the_export_writes_all_drawn_places_whatever_the_top(folder):
     plan(folder, "E-2", "cell c0")
-    inspection_list.run(folder, top=1)
-    assert (folder / "export" / "visits.html").read_text(encoding="utf-8").count('<article class="sheet"') == 2
+    result = inspection_list.run(folder, top=1)
+    html = Path(result["files"]["visits"]).read_text(encoding="utf-8")
+    assert html.count('<article class="sheet"') == 2
+    assert html.count("access was refused") == 2
 
 
 def test_a_plan_without_visits_says_so(folder):
