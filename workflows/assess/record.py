@@ -114,7 +114,7 @@ def _read_list(file: Path, places: gpd.GeoDataFrame, options: dict[str, Any], re
     mark = decimal_mark(v for k in ("lon", "lat", "measured_mw") for v in frame[k] if isinstance(v, str))
     outlines = _outlines(frame, places, read.faults)
     if unused := len(outlines.keys() - judged):
-        read.notes.append(f"{file.name}: {unused} outlines were changed without a finding and are not recorded")
+        read.notes.append(f"{file.name}: without a finding, so not recorded: {unused} changed outlines")
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
     for row in frame[filled].to_dict("records"):
         try:
@@ -124,22 +124,21 @@ def _read_list(file: Path, places: gpd.GeoDataFrame, options: dict[str, Any], re
             continue
         first = found.setdefault((one["entry_id"], one["time"], one["inspector"]), one)
         if any(first[k] != one[k] for k in TO_FILL):
-            read.faults.append(
-                f"{row['where']}: entry '{one['entry_id']}' is filled in otherwise in {first['where']}; keep one"
-            )
+            read.faults.append(f"{one['where']}: filled in otherwise than in {first['where']}; keep one of them")
     read.findings += [{**one, "source": file.name, "geometry": outlines.get(one["entry_id"])} for one in found.values()]
 
 
 def _finding(
     row: dict[Any, Any], places: gpd.GeoDataFrame, options: dict[str, Any], mark: str | None
 ) -> dict[str, Any]:
-    where, entry = row["where"], row["entry_id"]
+    where, entry = str(row["where"]), row["entry_id"]
     if entry is None:
         raise RegistryError(f"{where}: filled in, but without entry_id; copy it from the list")
     if entry not in places.index:
         raise RegistryError(
             f"{where}: entry_id '{entry[:60]}' is not in the ledger or its cells; is it of another run?"
         )
+    where += f", {entry}"
     if as_text(row["finding"]) is None:
         filled = next(k for k in TO_FILL if as_text(row[k]) is not None)
         raise RegistryError(

@@ -7,7 +7,7 @@ is judged here but the form of the file.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,6 @@ from overwatt.pipeline.declared.parsing import as_text
 from overwatt.pipeline.declared.received import FAULT
 from overwatt.workflows.io.delimited import read_csv
 from overwatt.workflows.io.layers import read_layers
-from overwatt.workflows.io.limits import MAX_COLUMNS, MAX_ROWS
 from overwatt.workflows.io.run_folder import undefused
 from overwatt.workflows.io.tabular import TABLE_SUFFIXES
 
@@ -31,6 +30,7 @@ TO_FILL = ("finding", "measured_mw", "chips", "inspector", "time", "note")
 """Columns that inspectors fill in."""
 _READ = ("entry_id", *TO_FILL, "lon", "lat")
 MAX_UNPACKED_BYTES = 1_000_000_000  # of a workbook: a list of 100,000 entries takes 0.4 GB; own choice
+_MAX_LINES, _MAX_CELLS = 1_048_576, 256  # rows of a sheet (Excel specifications and limits); cells read of a row
 _HEAD_ROWS = 10  # of a sheet, in which the header is looked for; own choice
 _SERIALS = (20_000, 80_000)  # days since 1899-12-30 of the years 1954 to 2119: dates in cells formatted as numbers
 
@@ -51,12 +51,12 @@ def read_filled(path: Path) -> pd.DataFrame:
     if suffix in (".xls", ".ods", ".numbers"):
         raise RegistryError(f"{path.name}: a workbook of another format; save it as XLSX, or the sheet form as CSV")
     if suffix == ".xlsx":
-        return _columns(path, pd.DataFrame(list(_sheets(path)), columns=["where", *_READ]))
+        return _columns(path, _workbook(path))
     return _columns(path, _delimited(path) if suffix in TABLE_SUFFIXES else _layers(path))
 
 
-def _sheets(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the rows of all sheets that have the columns entry_id and finding."""
+def _workbook(path: Path) -> pd.DataFrame:
+    """Return the rows of all sheets that have the columns entry_id and finding."""
     try:
         with ZipFile(path) as archive:
             unpacked = sum(i.file_size for i in archive.infolist())
@@ -69,30 +69,42 @@ def _sheets(path: Path) -> Iterator[dict[str, Any]]:
             warnings.simplefilter("ignore")  # openpyxl warns of extensions of other programs, which are not read
             book = openpyxl.load_workbook(path, read_only=True, data_only=True)
             try:
-                for sheet in book.worksheets:
-                    yield from _sheet(path, sheet.title, sheet.iter_rows(values_only=True, max_col=MAX_COLUMNS))
+                found = [
+                    _sheet(path, sheet.title, sheet.iter_rows(values_only=True, max_col=_MAX_CELLS))
+                    for sheet in book.worksheets
+                ]
             finally:
                 book.close()
     except (BadZipFile, KeyError, ValueError, TypeError, OSError, EOFError, SyntaxError) as error:  # SyntaxError: XML
         cause = next(iter(str(error).splitlines()), type(error).__name__)[:100]
         raise RegistryError(f"{path.name}: not a readable workbook ({cause}); save it as XLSX again") from error
+    forms = [rows for rows in found if rows is not None]
+    if not forms:
+        raise RegistryError(
+            f"{path.name}: no sheet has the columns entry_id and finding; give a filled-in list of `overwatt export`"
+        )
+    return pd.DataFrame([row for rows in forms for row in rows], columns=["where", *_READ])
 
 
-def _sheet(path: Path, title: str, lines: Iterable[tuple[object, ...]]) -> Iterator[dict[str, Any]]:
+def _sheet(path: Path, title: str, lines: Iterable[tuple[object, ...]]) -> list[dict[str, Any]] | None:
+    """Return the rows of a sheet that are not empty; None if it is no form."""
     header: list[str] = []
+    rows = []
     for n, cells in enumerate(lines, 1):
         if not header:
             header = [(as_text(c) or "").lower() for c in cells]
             if not {"entry_id", "finding"} <= set(header):
                 header = []
                 if n == _HEAD_ROWS:
-                    return
+                    return None
             continue
-        if n > MAX_ROWS:
-            raise RegistryError(f"{path.name}, sheet '{title}': more than {MAX_ROWS:,} rows; delete empty ones")
+        if n > _MAX_LINES:
+            raise RegistryError(f"{path.name}, sheet '{title}': more than {_MAX_LINES:,} rows; save it again")
         row = {k: _cell(v) for k, v in zip(header, cells, strict=False) if k in _READ}
         if any(v is not None for v in row.values()):
-            yield {"where": f"{path.name}, sheet '{title}', row {n}", **row, "time": _excel_time(row.get("time"))}
+            row["time"] = _excel_time(row.get("time"))
+            rows.append({"where": f"{path.name}, sheet '{title}', row {n}", **row})
+    return rows if header else None
 
 
 def _cell(value: object) -> object:
@@ -143,6 +155,6 @@ def _columns(path: Path, frame: pd.DataFrame) -> pd.DataFrame:
     for name in _READ:
         values = frame[own[name]].astype(object) if name in own else pd.Series([None] * len(frame), dtype=object)
         out[name] = values.where(values.notna(), None).to_numpy()
-    out["entry_id"] = [as_text(v) for v in out["entry_id"]]
+    out["entry_id"] = pd.Series([as_text(v) for v in out["entry_id"]], dtype=object)
     out["geometry"] = frame.get("geometry")
     return out
