@@ -5,16 +5,18 @@ In: the plan, the table `looked_at`. Out: rows with columns of the ledger; what 
 
 from __future__ import annotations
 
+from typing import Any
+
 import geopandas as gpd
 import pandas as pd
 import shapely
 
 from overwatt.aoi.geodesy import WGS84
-from overwatt.pipeline.inspection.candidates import CELL
+from overwatt.pipeline.inspection.candidates import CELL, NOT_LOOKED_AT, NOTHING_FOUND
 
 SETTLES = {
-    "nothing found": "a visit of the cell: whether a data center stands anywhere in it",
-    "not looked at": "imagery of the cell, or a visit: whether a data center stands anywhere in it",
+    NOTHING_FOUND: "a visit of the cell: whether a data center stands anywhere in it",
+    NOT_LOOKED_AT: "imagery of the cell, or a visit: whether a data center stands anywhere in it",
 }
 """What settles the question of an empty cell, by stratum of the plan."""
 
@@ -45,13 +47,13 @@ def lost_visits(ledger: gpd.GeoDataFrame, plan: pd.DataFrame) -> list[str]:
     return list(plan["place"][plan["visit"] & ~known])
 
 
-def _seen(cell: dict[str, object]) -> str | None:
+def _seen(cell: dict[str, Any]) -> str | None:
     """Return what imagery showed of a cell, in words; None if the table does not have the cell."""
     if pd.isna(cell["screened"]):
         return None
     if not cell["screened"] or cell["failed"]:
         return f"none: not looked at ({cell['reason'] or 'no reason stated'})"
-    return f"{float(str(cell['imaged'])):.0%} of the ground asked for in the cell was imaged; no entry came of it"
+    return f"{cell['imaged']:.0%} of the ground asked for in the cell was imaged; no entry came of it"
 
 
 def _usable(shape: shapely.Geometry | None) -> shapely.Geometry | None:

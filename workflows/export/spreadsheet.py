@@ -230,7 +230,8 @@ def _cell(sheet: _Sheet, f: Field) -> Cell:
     cell = WriteOnlyCell(sheet)
     if f.source == "inspector":
         cell.fill = PatternFill("solid", start_color="FFF4CC")
-        cell.border = Border(*[Side("thin", color="B8A060")] * 4)
+        edge = Side("thin", color="B8A060")
+        cell.border = Border(left=edge, right=edge, top=edge, bottom=edge)
         cell.alignment = Alignment(wrap_text=f.text, vertical="top")
         if f.name == "time":
             cell.number_format = "yyyy-mm-dd hh:mm"  # a date as typed becomes one that every reader takes alike

@@ -26,8 +26,8 @@ from overwatt.pipeline.reconcile.settings import ReconcileSettings
 from overwatt.workflows.export.cells import drawn_cells, lost_visits
 from overwatt.workflows.export.fields import FIELDS, SOURCES, SURE, Field
 from overwatt.workflows.io import registries
-from overwatt.workflows.io.dispositions import latest, read_dispositions
-from overwatt.workflows.io.run_folder import read_table
+from overwatt.workflows.io.dispositions import latest, own_files, place_of, read_own
+from overwatt.workflows.io.run_folder import read_table, undefused
 
 DIGITS = 6
 """Significant digits of numbers in the list; the ledger itself holds all digits."""
@@ -89,14 +89,11 @@ def read(path: Path, observed: Path | None = None, declared: Path | None = None)
     plan = file.with_name("inspection") / "plan.csv"
     if plan.is_file():
         found["plan"], files["plan"] = _plan(plan), ("inspection/plan.csv", _sha(plan))
-    for ending in ("parquet", "csv", "geojson", "gpkg"):
-        judged = file.with_name(f"dispositions.{ending}")
-        if judged.is_file():
-            found["dispositions"], files["dispositions"] = (
-                latest(read_dispositions(judged)),
-                (judged.name, _sha(judged)),
-            )
-            break
+    if (judged := read_own(file.parent)) is not None:
+        found["dispositions"] = latest(judged)
+        # the first under the name of the table, as the others
+        names = ["dispositions", "dispositions 2", "dispositions 3", "dispositions 4"]
+        files |= {k: (own.name, _sha(own)) for k, own in zip(names, own_files(file.parent), strict=False)}
     if len(duplicates := ledger["entry_id"][ledger["entry_id"].duplicated()]):
         notes.append(
             f"{len(duplicates)} entries share their entry_id with another one, such as {clean(duplicates.iloc[0])[:60]}"
@@ -152,9 +149,12 @@ def listing(inputs: Inputs, top: int | None = None) -> gpd.GeoDataFrame:
         name: _indexed(inputs.tables[name], key).reindex(pd.Index(ledger[of].astype(object)))
         for name, key, of in (
             ("sites", "site_id", "site_id"), ("declared", "declared_id", "declared_id"),
-            ("thermal", "site_id", "site_id"), ("plan", "place", "entry_id"), ("dispositions", "site_id", "site_id"),
+            ("thermal", "site_id", "site_id"), ("plan", "place", "entry_id"),
         ) if name in inputs.tables
     }  # fmt: skip
+    if "dispositions" in inputs.tables:
+        judged = inputs.tables["dispositions"]
+        joined["dispositions"] = _indexed(judged.assign(place=place_of(judged)), "place").reindex(place_of(ledger))
     if "footprints" in inputs.tables and "sites" in inputs.tables:
         scenes = _scenes(inputs.tables["sites"], inputs.tables["footprints"])
         joined["footprints"] = pd.DataFrame({"scenes": ledger["site_id"].map(scenes)})
@@ -298,7 +298,7 @@ def _table(file: Path, name: str) -> gpd.GeoDataFrame | None:
 def _plan(file: Path) -> pd.DataFrame:
     try:
         frame = pd.read_csv(file, dtype={"place": "string", "stratum": "string"})
-        frame["place"] = frame["place"].str.replace("^'(?=[=+@\\-])", "", regex=True)  # undo `run_folder.defuse`
+        frame["place"] = frame["place"].map(undefused, na_action="ignore")
         frame["probability"] = frame["probability"].astype(float)
         frame["visit"] = frame["visit"].astype(str).str.lower() == "true"
         return frame[["place", "stratum", "probability", "visit"]]
