@@ -153,7 +153,8 @@ def _minutes(value: float, signs: str) -> str:
 def _declared(row: Row) -> str:
     """What was declared, in one sentence."""
     if row.get("declared_id") is None:
-        return "nothing fits this place"
+        p = row.get("p_match")
+        return "none matched" + ("" if p is None else f"; probability {wording.probability(p)} that one is meant")
     power = row.get("declared_it_mw"), row.get("declared_facility_mw")
     said = [
         f"{wording.mw(power[0])} MW of IT" if power[0] is not None
