@@ -86,8 +86,8 @@ def test_every_place_has_one_sheet_in_order():
 def test_a_sheet_says_where_why_and_what_it_rests_on():
     text = words(render_visits(content([place(1, image_date="2026-05-04", p_match=0.38)])))
     for said in ("Seen, not declared: S1", "45.00000", "-26.99600", "45° 00.000′ N", "26° 59.760′ W", "10 m (1 sigma)",
-                 "2026-05-04", "0.80 at a prior of 15%", "none matched; probability 0.38 that one is meant", "9,000 m² of buildings",
-                 "5.0 to 5.0", "A question to be settled, not a finding."):  # fmt: skip
+                 "2026-05-04", "0.80 at a prior of 15%", "none matched; probability 0.38 that one is meant",
+                 "9,000 m² of buildings", "5.0 to 5.0", "A question to be settled, not a finding."):  # fmt: skip
         assert said in text, said
     assert "violation" not in text.lower()
 
