@@ -79,7 +79,7 @@ INDEX: tuple[IndexColumn, ...] = (
     IndexColumn("attribution", _S, "", "attribution that the licence requires"),
     IndexColumn("label_source", _S, "", "files that the labels come from"),
     IndexColumn("rank", _I, "", "order of use (1 = first); tiles from inspections: hard negatives first"),
-    IndexColumn("kind", _S, "", "tiles from inspections: hard_negative, confirmed or missed", True),
+    IndexColumn("kind", _S, "", "tiles from inspections: hard_negative, confirmed, missed or empty_cell", True),
     IndexColumn("disposition_id", _S, "", "inspector's finding that the tile is based on", True),
     IndexColumn("site_id", _S, "", "site of the run that the finding is about", True),
     IndexColumn("finding", _S, "", "result of the inspection", True),

@@ -12,6 +12,11 @@ import pandas as pd
 from overwatt.pipeline.compute import training_compute
 from overwatt.pipeline.inspection.settings import InspectionSettings
 
+CELL = "cell "
+"""What the name of a place without an entry begins with; the name of the cell follows."""
+NOTHING_FOUND, NOT_LOOKED_AT = "nothing found", "not looked at"
+"""Strata of cells without an entry."""
+
 
 def inspection_candidates(
     ledger: gpd.GeoDataFrame,
@@ -44,20 +49,27 @@ def inspection_candidates(
         "value": value, "seen": np.zeros(len(ledger)), "stratum": ledger["class"].tolist(),
     }  # fmt: skip
     if looked_at is not None and len(looked_at):
-        usable = (looked_at["screened"] & ~looked_at["failed"]).to_numpy(bool)
+        strata = cell_strata(looked_at)
         has_entry = np.zeros(len(looked_at), bool)
         if len(ledger):
             points = gpd.GeoSeries(ledger.geometry.representative_point().to_numpy(), crs=looked_at.crs)
             has_entry[np.unique(looked_at.sindex.query(points, predicate="intersects")[1])] = True
         empty = ~has_entry
-        parts["id"] += [f"cell {c}" for c in looked_at["cell"][empty]]
+        parts["id"] += [f"{CELL}{c}" for c in looked_at["cell"][empty]]
         parts["score"] = np.append(parts["score"], np.zeros(int(empty.sum())))
         parts["value"] = np.append(parts["value"], np.ones(int(empty.sum())))
         parts["seen"] = np.append(
-            parts["seen"], np.where(usable, settings.found * looked_at["imaged"].to_numpy(float), 0.0)[empty]
+            parts["seen"],
+            np.where(strata == NOTHING_FOUND, settings.found * looked_at["imaged"].to_numpy(float), 0.0)[empty],
         )
-        parts["stratum"] += np.where(usable, "nothing found", "not looked at")[empty].tolist()
+        parts["stratum"] += strata[empty].tolist()
     # own choice: every visit costs the same
     parts["cost"] = np.ones(len(parts["id"]))
     order = ["id", "score", "value", "seen", "cost", "stratum"]
     return pd.DataFrame({k: parts[k] for k in order}).rename(columns={"id": "place"})
+
+
+def cell_strata(looked_at: gpd.GeoDataFrame) -> np.ndarray:
+    """Return the stratum of each cell, (cell,) of text, if it has no entry."""
+    usable = (looked_at["screened"] & ~looked_at["failed"]).to_numpy(bool)
+    return np.where(usable, NOTHING_FOUND, NOT_LOOKED_AT)

@@ -10,8 +10,6 @@ the script shows with `textContent` only.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,10 +22,9 @@ from xstatic.pkg import leaflet
 
 from overwatt.pipeline.report import context as view
 from overwatt.pipeline.report import wording
+from overwatt.pipeline.report.inlined import digest, inline, read
 from overwatt.pipeline.report.rasters import Basemap
 from overwatt.pipeline.tables import empty
-
-_HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -79,24 +76,20 @@ class ReportData:
 
 def render_report(data: ReportData) -> str:
     """Return the report as the text of one self-contained HTML page; the same data give the same text."""
-    style = _inline(_leaflet("leaflet.css") + _read("report.css"))
-    scripts = [_inline(_leaflet("leaflet.js")), _inline(_read("report.js"))]
+    style = inline(_leaflet("leaflet.css") + read("report.css"))
+    scripts = [inline(_leaflet("leaflet.js")), inline(read("report.js"))]
     # nothing is allowed but data: images and what has one of these hashes (W3C Content Security Policy)
     policy = (
         "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
-        f"style-src {_digest(style)}; script-src {' '.join(_digest(s) for s in scripts)}"
+        f"style-src {digest(style)}; script-src {' '.join(digest(s) for s in scripts)}"
     )
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     for name in ("mw", "count", "power_of_ten", "probability", "share", "distance"):
         environment.filters[name] = getattr(wording, name)
-    template = environment.from_string(_read("template.html.j2"))
+    template = environment.from_string(read("template.html.j2"))
     return template.render(policy=policy, style=style, scripts=scripts, **view.context(data))
-
-
-def _read(name: str) -> str:
-    return (_HERE / name).read_text(encoding="utf-8")
 
 
 def _leaflet(name: str) -> str:
@@ -106,16 +99,3 @@ def _leaflet(name: str) -> str:
         # lines with url(...): marker images, and VML behaviours of old browsers
         text = re.sub(r"(?m)^.*url\([^)]*\);?\s*$", "", text)
     return re.sub(r"(?m)^//# sourceMappingURL=.*$", "", text) + "\n"
-
-
-def _inline(text: str) -> str:
-    """The text as a browser hashes it (line ends LF); it must not close its own element."""
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    if re.search(r"</(script|style)|<!--", text, re.IGNORECASE):
-        raise ValueError("a style sheet or script of the report would close its own element")
-    return text
-
-
-def _digest(text: str) -> str:
-    """Hash source of the Content Security Policy (CSP Level 2)."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -108,6 +108,7 @@ def chip(
     margin_m: float = 80.0,
     size_px: int = 420,
     declared: gpd.GeoDataFrame | None = None,
+    furniture: bool = True,
 ) -> bytes:
     """Return a square JPEG around `place`: north up, with outlines and a scale bar in metres.
 
@@ -120,6 +121,7 @@ def chip(
         margin_m: margin around the place on each side, m.
         size_px: side of the chip, pixels.
         declared: table `declared`: outlines are dashed, points are diamonds with a circle of the position error.
+        furniture: whether to draw the scale bar and the north arrow.
     """
     side = size_px * _SUPERSAMPLE
     lon, lat = (float(v) for v in centres(np.array([place], dtype=object))[0])
@@ -148,7 +150,8 @@ def chip(
     _outlines(draw, _touching(outlines, near).to_crs(crs), ~to, _SUPERSAMPLE * 2)
     if declared is not None and len(declared):
         _declared(draw, _touching(declared, near).to_crs(crs), ~to, _SUPERSAMPLE)
-    _furniture(draw, side, metres_px)
+    if furniture:
+        _furniture(draw, side, metres_px)
     out = io.BytesIO()
     picture.resize((size_px, size_px), Image.Resampling.LANCZOS).save(out, "JPEG", quality=_JPEG_QUALITY)
     return out.getvalue()

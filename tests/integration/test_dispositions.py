@@ -134,6 +134,11 @@ def test_a_site_larger_than_a_tile_takes_several(tmp_path, run_folder):
         ([row(1, "S1", "AI?!")] * 2, ("'d1'", "twice")),
         ([row(1, "S1", "demolished")], ("'d1'", "'demolished'", "not_dc", "refused")),
         ([row(1, "S1", "AI", "last week")], ("'d1'", "'last week'", "ISO 8601")),
+        ([row(1, "S1", "AI", "2999-01-01")], ("'d1'", "2999", "future")),
+        ([row(1, "S1", "AI", "1950-01-01")], ("'d1'", "1950", "imagery")),
+        ([row(1, "S1", "AI") | {"measured_mw": 1e9}], ("'d1'", "1e+09", "100,000")),
+        ([row(1, "S1", "AI") | {"measured_mw": -1}], ("'d1'", "measured_mw", -1, "negative")),
+        ([row(1, "S1", "AI") | {"chips": 0.5}], ("'d1'", "chips", 0.5, "whole")),
         ([row(1, None, "AI")], ("'d1'", "site_id", "outline")),
         ([row(1, "S1", "AI", outline_="POINT (1 2)")], ("'d1'", "outline", "Point", "polygon")),
         ([row(1, "S1", "AI", outline_="POLYGON ((")], ("'outline'", "WKT")),
@@ -146,6 +151,11 @@ def test_a_broken_row_is_named(tmp_path, run_folder, rows, words):
     with pytest.raises(RegistryError, match=naming("d.csv", *words)):
         cut_dispositions(run_folder, table(tmp_path / "d.csv", rows), tmp_path / "o", SETTINGS)
     assert not (tmp_path / "o").exists()
+
+
+def test_without_a_table_the_run_must_have_its_own(tmp_path, run_folder):
+    with pytest.raises(ConfigError, match=naming("--run", "overwatt record", "--dispositions")):
+        cut_dispositions(run_folder, None, tmp_path / "o", SETTINGS)
 
 
 def test_only_refusals_are_nothing_to_learn_from(tmp_path, run_folder):

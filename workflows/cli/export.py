@@ -20,7 +20,10 @@ def export(
     out: Annotated[
         Path | None, typer.Option("--out", help="Output folder.", show_default="`export` next to the ledger")
     ] = None,
-    top: Annotated[int | None, typer.Option("--top", help="Number of entries, by rank.", show_default="all")] = None,
+    top: Annotated[
+        int | None,
+        typer.Option("--top", help="Number of entries, by rank; drawn visits are always listed.", show_default="all"),
+    ] = None,
     observed: Annotated[
         Path | None,
         typer.Option("--observed", help="Table of sites, if sites.parquet is not next to the ledger."),
@@ -36,6 +39,8 @@ def export(
     result = inspection_list.run(run_or_ledger, out, top=top, observed=observed, declared=declared)
     counts = ", ".join(f"{n} {c}" for c, n in result["counts"].items() if n)
     lines = [f"{result['entries']} of {result['of']} entries ({counts or 'none'}), {result['columns']} columns"]
+    if result["drawn"]:
+        lines.append(f"{result['drawn']} drawn visits, {result['cells']} of them cells without an entry")
     lines += [f"  {path}" for path in result["files"].values()]
     if result["left_out"]:
         lines.append(f"missing, so their columns are left out: {', '.join(result['left_out'])}")

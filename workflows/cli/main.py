@@ -15,7 +15,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from overwatt.aoi.errors import OverwattError
-from overwatt.workflows.cli import compare, estimate, export, inspect, reconcile, run, thresholds, tiles, train
+from overwatt.workflows.cli import compare, estimate, export, inspect, reconcile, record, run, thresholds, tiles, train
 from overwatt.workflows.cli.common import set_up_logging
 
 app = typer.Typer(
@@ -49,7 +49,7 @@ def options(
     set_up_logging(verbose=verbose, as_json=log_json)
 
 
-for command in (run, compare, estimate, export, inspect, reconcile, thresholds, tiles, train):
+for command in (run, compare, estimate, export, inspect, record, reconcile, thresholds, tiles, train):
     command.register(app)
 
 

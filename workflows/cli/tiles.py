@@ -30,10 +30,13 @@ def tiles(
         ),
     ] = None,
     out: Out = None,
-    run: Annotated[Path | None, typer.Option("--run", help="Run folder to which --dispositions refers.")] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option("--run", help="Run folder; cuts tiles of the inspectors' findings on it, hard negatives first."),
+    ] = None,
     dispositions: Annotated[
         Path | None,
-        typer.Option("--dispositions", help="Inspectors' findings on a run; cuts tiles of them, hard negatives first."),
+        typer.Option("--dispositions", help="Table of the findings.", show_default="as `overwatt record` wrote it"),
     ] = None,
     check: Annotated[
         list[Path] | None,
@@ -58,9 +61,7 @@ def tiles(
     ] = "place",
     shares: Annotated[
         str | None,
-        typer.Option(
-            "--shares", help="Shares of train,val,test.", show_default="0.7,0.15,0.15; with --dispositions 1,0,0"
-        ),
+        typer.Option("--shares", help="Shares of train,val,test.", show_default="0.7,0.15,0.15; with --run 1,0,0"),
     ] = None,
     guard_m: Annotated[
         float | None,

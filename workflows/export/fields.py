@@ -1,6 +1,6 @@
 """Columns of the inspection list: source, order, unit and meaning.
 
-In: nothing. Out: `FIELDS`, `OUTCOME`, `NOT_HELD`. Columns that are passed through have the meanings of
+In: nothing. Out: `FIELDS`, `OUTCOME`, `FORM`, `NOT_HELD`. Columns that are passed through have the meanings of
 `overwatt.pipeline.tables`. A field that nothing can fill is not a column: it is in `NOT_HELD`, with the reason.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from overwatt.pipeline.tables import SCHEMAS
+from overwatt.workflows.export.cells import SETTLES
 from overwatt.workflows.io.dispositions import FINDINGS
 
 SOURCES = {
@@ -66,14 +67,29 @@ def _alternatives() -> list[Field]:
     return out
 
 
+OUTCOME: tuple[Field, ...] = (
+    Field("finding", "inspector", "", "", f"to fill in: one of {', '.join(FINDINGS)}", True),
+    Field("measured_mw", "inspector", "", "MW", "to fill in: IT power by meter", False),
+    Field("chips", "inspector", "", "1", "to fill in: AI chips counted", False),
+    Field("inspector", "inspector", "", "", "to fill in: who looked", True),
+    Field("time", "inspector", "", "", "to fill in: when, such as 2026-05-04 or 2026-05-04T10:30+02:00", True),
+    Field("note", "inspector", "", "", "to fill in: what else was found", True),
+)
+"""Columns that the inspector fills in, in all formats; `overwatt record` reads them back."""
+
 FIELDS: tuple[Field, ...] = (
-    *_through("ledger", "rank rank_low rank_high tie entry_id class"),
-    Field("wording", "made", "class", "", "how far the wording goes: none, question, inconsistency; see 'about'", True),
-    *_through("ledger", "site_id declared_id"),
-    *_through("declared", "name", "declared_"),
-    *_through("ledger", "owner zone"),
+    *_through("ledger", "entry_id rank"),
+    Field("drawn", "plan", "visit", "", "whether the plan's seeded draw chose it: a visit", False),
+    Field("class", "ledger", "class", "", f"class of the entry; of a drawn cell: {' or '.join(SETTLES)}", True),
+    Field("name", "made", "name", "", "as declared; else the id of declaration, site or cell", True),
     Field("lon", "made", "geometry", "degree", "longitude (WGS84) of a point inside the outline", False),
     Field("lat", "made", "geometry", "degree", "latitude (WGS84) of a point inside the outline", False),
+    *OUTCOME,
+    Field("inspection_probability", "plan", "probability", "1", "q_i: probability of a visit under the plan", False),
+    *_through("ledger", "settles rank_low rank_high tie"),
+    Field("wording", "made", "class", "", "how far the wording goes: none, question, inconsistency; see 'about'", True),
+    *_through("ledger", "site_id declared_id"),
+    *_through("ledger", "owner zone"),
     Field(
         "position_sigma_m", "made", "geometry", "m",
         "1-sigma error of lon and lat: of the imagery where there is a site, else as declared", False,
@@ -83,8 +99,6 @@ FIELDS: tuple[Field, ...] = (
         "undeclared_flop_90d undeclared_flop_90d_p05 undeclared_flop_90d_p50 undeclared_flop_90d_p95 "
         "p_over_1e25 p_over_1e26 value_of_inspection next_step q_value",
     ),
-    Field("inspection_probability", "plan", "probability", "1", "q_i: probability of a visit under the plan", False),
-    Field("drawn", "plan", "visit", "", "whether the plan's seeded draw chose it", False),
     *_through("ledger", "p_data_center"),
     *_through("sites", "prior"),
     *_through("ledger", "p_match p_detect distance_m alternatives"),
@@ -104,26 +118,22 @@ FIELDS: tuple[Field, ...] = (
     *_through("sites", "image_date"),
     Field("scenes", "footprints", "scenes", "", "images the site's objects were seen in, separated by ' | '", True),
     *_through("thermal", "looks_used looks_total lst_excess_k robust_z floor_mw statement", "thermal_"),
-    *_through("ledger", "evidence_for evidence_against settles"),
+    *_through("ledger", "evidence_for evidence_against"),
     *_through(
         "declared",
         "operator kind footprint_m2 chip chips training_flop counterparty position_error_m looked_at reliability "
         "source licence also",
         "declared_",
     ),
-    Field("last_finding", "dispositions", "finding", "", "latest finding of an inspector on the site", True),
+    Field("last_finding", "dispositions", "finding", "", "latest finding of an inspector on the site or place", True),
     Field("last_finding_time", "dispositions", "time", "", "its time, ISO 8601, UTC", True),
 )  # fmt: skip
+"""All columns, in the order of the list."""
 
-OUTCOME: tuple[Field, ...] = (
-    Field("finding", "inspector", "", "", f"to fill in: one of {', '.join(FINDINGS)}", True),
-    Field("measured_mw", "inspector", "", "MW", "to fill in: IT power by meter", False),
-    Field("chips", "inspector", "", "1", "to fill in: AI chips counted", False),
-    Field("inspector", "inspector", "", "", "to fill in: who looked", True),
-    Field("time", "inspector", "", "", "to fill in: when, ISO 8601 with time zone", True),
-    Field("note", "inspector", "", "", "to fill in: what else was found", True),
-)
-"""Columns that the inspector fills in; in CSV and XLSX only."""
+FORM = (
+    "entry_id", "rank", "drawn", "class", "name", "lon", "lat", *(f.name for f in OUTCOME),
+)  # fmt: skip
+"""Columns of the form: what is needed to find the place, and what is to be filled in."""
 
 WORDING = {
     "none": "No difference in what could be compared; nothing is asked.",

@@ -1,4 +1,4 @@
-"""The inspection list for maps: GeoPackage that QGIS opens styled, KML, GeoJSON (RFC 7946).
+"""The inspection list for maps: GeoPackage that QGIS opens styled, GeoJSON (RFC 7946).
 
 In: the list as of `table.listing`, and the tables next to the ledger. Out: files; the same input gives the same bytes.
 Names come from untrusted sources and are escaped in every format that has markup.
@@ -6,12 +6,10 @@ Names come from untrusted sources and are escaped in every format that has marku
 
 from __future__ import annotations
 
-import html
 import json
 import sqlite3
 from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import escape, quoteattr
 
 import geopandas as gpd
 import numpy as np
@@ -21,7 +19,7 @@ import shapely
 
 from overwatt.aoi.geodesy import WGS84
 from overwatt.workflows.export.fields import Field
-from overwatt.workflows.export.styles import COLORS, LABELS, STATES, qml
+from overwatt.workflows.export.styles import COLORS, DRAWN, LABELS, STATES, qml
 from overwatt.workflows.export.table import Inputs, clean
 from overwatt.workflows.io import run_folder
 
@@ -37,16 +35,9 @@ id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, f_table_catalog TEXT(256), f_tabl
 f_table_name TEXT(256), f_geometry_column TEXT(256), styleName TEXT(30), styleQML TEXT, styleSLD TEXT,
 useAsDefault BOOLEAN, description TEXT, owner TEXT(30), ui TEXT(30),
 update_time DATETIME DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ','now')))"""  # as QGIS creates it
-# shown in the description of a KML placemark; the other columns are in ExtendedData
-_IN_DESCRIPTION = (
-    "wording", "rank", "undeclared_flop_90d", "p_over_1e25", "p_over_1e26", "p_data_center", "p_match", "it_mw_p50",
-    "declared_it_mw", "status_check", "evidence_for", "evidence_against", "settles", "next_step", "declared_source",
-    "declared_licence",
-)  # fmt: skip
-
-# columns of the layer ledger_areas
+# columns of the layers ledger_areas and drawn
 _AREA_COLUMNS = (
-    "entry_id", "rank", "class", "wording", "site_id", "declared_id", "it_mw_p50", "declared_it_mw",
+    "entry_id", "rank", "drawn", "class", "name", "wording", "site_id", "declared_id", "it_mw_p50", "declared_it_mw",
     "undeclared_flop_90d",
 )  # fmt: skip
 
@@ -54,8 +45,9 @@ _AREA_COLUMNS = (
 def write_geopackage(
     path: Path, table: gpd.GeoDataFrame, inputs: Inputs, fields: list[Field], about: list[tuple[str, str]]
 ) -> list[str]:
-    """Write layers ledger (points of entries), ledger_areas, sites, declared, looked_at, footprints; return the names.
+    """Write layers ledger (points), ledger_areas, drawn, sites, declared, looked_at, footprints; return their names.
 
+    `ledger` is the list with the columns to fill in; an outline is corrected in `ledger_areas`; `drawn` marks visits.
     A table with points and outlines becomes two layers, NAME and NAME_points, because a style applies to one type of
     geometry. The tables `fields` and `about` describe the columns and the basis of the list; `layer_styles` holds the
     styles.
@@ -91,9 +83,9 @@ def write_geojson(path: Path, table: gpd.GeoDataFrame, about: list[tuple[str, st
 
     The flat columns alt* are left out, because `alternatives` is a list in GeoJSON.
     """
-    shapes = _normalised(table.geometry.to_numpy())
+    shapes = normalised(table.geometry.to_numpy())
     names = [c for c in table.columns if (c != "geometry" and not c.startswith("alt")) or c == "alternatives"]
-    columns = [_plain(table[c]) for c in names]
+    columns = [plain(table[c]) for c in names]
     texts = shapely.to_geojson(shapes)
     with run_folder.written(path) as part, part.open("w", encoding="utf-8", newline="\n") as file:
         file.write('{"type": "FeatureCollection",\n')
@@ -110,33 +102,6 @@ def write_geojson(path: Path, table: gpd.GeoDataFrame, about: list[tuple[str, st
                 f'"properties": {json.dumps(own, ensure_ascii=False, allow_nan=False)}}}'
             )
         file.write("\n]}\n")
-
-
-def write_kml(path: Path, table: gpd.GeoDataFrame, about: list[tuple[str, str]]) -> None:
-    """Write the list as KML 2.2: one folder and style per class, one placemark per entry, values as ExtendedData."""
-    shapes = _normalised(table.geometry.to_numpy())
-    names = [c for c in table.columns if c != "geometry"]
-    columns = [_plain(table[c]) for c in names]
-    rows = list(zip(*columns, strict=True))
-    of_class: dict[str, list[int]] = {}
-    for n, klass in enumerate(columns[names.index("class")]):
-        of_class.setdefault(str(klass), []).append(n)
-    with run_folder.written(path) as part, part.open("w", encoding="utf-8", newline="\n") as file:
-        file.write('<?xml version="1.0" encoding="UTF-8"?>\n<kml xmlns="http://www.opengis.net/kml/2.2"><Document>\n')
-        file.write(f"<name>Inspection list</name><description>{_markup(about)}</description>\n")
-        for klass, color in COLORS.items():
-            own = color[5:7] + color[3:5] + color[1:3]  # KML colours are alpha, blue, green, red
-            file.write(
-                f'<Style id="{klass}"><IconStyle><color>ff{own}</color><scale>0.9</scale></IconStyle>'
-                f"<LabelStyle><scale>0.7</scale></LabelStyle><LineStyle><color>ff{own}</color><width>2</width>"
-                f"</LineStyle><PolyStyle><color>80{own}</color></PolyStyle></Style>\n"
-            )
-        for klass in sorted(of_class, key=lambda k: (list(COLORS).index(k) if k in COLORS else len(COLORS), k)):
-            label = LABELS.get(klass, klass)
-            file.write(f"<Folder><name>{escape(f'{label} ({len(of_class[klass])})')}</name>\n")
-            file.writelines(_placemark(dict(zip(names, rows[n], strict=True)), shapes[n]) for n in of_class[klass])
-            file.write("</Folder>\n")
-        file.write("</Document></kml>\n")
 
 
 def bbox(shapes: np.ndarray) -> list[float] | None:
@@ -159,7 +124,7 @@ def bbox(shapes: np.ndarray) -> list[float] | None:
 
 
 def _layers(table: gpd.GeoDataFrame, inputs: Inputs) -> dict[str, tuple[gpd.GeoDataFrame, dict[str, Any]]]:
-    classes = [(k, LABELS[k], COLORS[k]) for k in COLORS]
+    classes = [(k, LABELS[k], color) for k, color in COLORS.items()]
     by_class = {"column": "class", "categories": classes, "title": "entry_id"}
     shapes = table.geometry.to_numpy()
     points = gpd.GeoDataFrame(table.drop(columns="geometry"), geometry=shapely.point_on_surface(shapes), crs=WGS84)
@@ -168,6 +133,11 @@ def _layers(table: gpd.GeoDataFrame, inputs: Inputs) -> dict[str, tuple[gpd.GeoD
     areas = table[np.isin(shapely.get_type_id(shapes), _AREAS)]
     if len(areas):
         out["ledger_areas"] = (areas[[*short, "geometry"]], by_class | {"faint": True})
+    if "drawn" in table and table["drawn"].any():
+        visits = table.loc[table["drawn"].fillna(False).to_numpy(bool), [*short, "geometry"]]
+        marked = [(k, f"visit: {words}", DRAWN) for k, words, _ in classes]
+        for own, part in _by_kind("drawn", visits).items():
+            out[own] = (part, by_class | {"categories": marked, "faint": True})
     first = {
         key: table[table[key].notna()].drop_duplicates(key).set_index(key)["class"]
         for key in ("site_id", "declared_id")
@@ -254,13 +224,14 @@ def _add_styles(file: Path, layers: dict[str, tuple[str, dict[str, Any]]]) -> No
             handle.write((1).to_bytes(4, "big"))
 
 
-def _normalised(shapes: np.ndarray) -> np.ndarray:
+def normalised(shapes: np.ndarray) -> np.ndarray:
     """Return shapes with outer rings counter-clockwise and coordinates of `DECIMALS` digits."""
     out = shapely.orient_polygons(shapes)
     return np.asarray(shapely.transform(out, lambda xy: np.round(xy, DECIMALS)), dtype=object)
 
 
-def _plain(column: pd.Series) -> list[Any]:
+def plain(column: pd.Series) -> list[Any]:
+    """Return the values of a column as plain Python, None if absent."""
     return column.astype(object).where(column.notna(), None).tolist()
 
 
@@ -285,48 +256,3 @@ def _cleaned_json(value: object) -> object:
     if isinstance(value, dict):
         return {clean(k): _cleaned_json(v) for k, v in value.items()}
     return value
-
-
-def _placemark(row: dict[str, Any], shape: shapely.Geometry | None) -> str:
-    rank, name = row.get("rank"), row.get("declared_name") or row.get("declared_id") or row.get("site_id") or ""
-    shown = [(k, row[k]) for k in _IN_DESCRIPTION if row.get(k) is not None]
-    data = "".join(
-        f'<Data name="{k}"><value>{escape(_figure(v))}</value></Data>'
-        for k, v in row.items()
-        if v is not None and k not in _IN_DESCRIPTION and k != "alternatives"
-    )
-    place = "" if shape is None else _kml(shape)
-    return (
-        f"<Placemark id={quoteattr(str(row['entry_id']))}><name>{escape(f'{rank}. {name}')}</name>"
-        f"<description>{_markup(shown)}</description><styleUrl>#{escape(str(row['class']))}</styleUrl>"
-        f"<ExtendedData>{data}</ExtendedData>{place}</Placemark>\n"
-    )
-
-
-def _markup(rows: list[tuple[str, Any]]) -> str:
-    """Return rows as HTML for viewers: values are escaped as HTML, and the result as XML."""
-    lines = (f"<b>{html.escape(k.replace('_', ' '))}</b>: {html.escape(_figure(v))}" for k, v in rows)
-    return escape("<br/>\n".join(lines)).replace("$[", "$ [")  # viewers would replace $[name] by a value
-
-
-def _figure(value: object) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _kml(shape: shapely.Geometry) -> str:
-    kind = shape.geom_type
-    if kind == "Point":
-        return f"<Point><coordinates>{_coordinates(shape)}</coordinates></Point>"
-    if kind in ("LineString", "LinearRing"):
-        return f"<LineString><coordinates>{_coordinates(shape)}</coordinates></LineString>"
-    if kind == "Polygon":
-        rings = [("outer", shape.exterior), *(("inner", r) for r in shape.interiors)]
-        return "<Polygon>" + "".join(
-            f"<{side}BoundaryIs><LinearRing><coordinates>{_coordinates(r)}</coordinates></LinearRing></{side}BoundaryIs>"
-            for side, r in rings
-        ) + "</Polygon>"  # fmt: skip
-    return f"<MultiGeometry>{''.join(_kml(p) for p in shape.geoms)}</MultiGeometry>"
-
-
-def _coordinates(shape: shapely.Geometry) -> str:
-    return " ".join(f"{x:.{DECIMALS}f},{y:.{DECIMALS}f}" for x, y in shapely.get_coordinates(shape).tolist())

@@ -1,7 +1,7 @@
 """The inspection list in the formats that inspectors use: CSV, XLSX, GeoPackage, KML, GeoJSON.
 
-In: a run folder or a ledger.parquet. Out: inspection_list.* in a folder. The same input gives the same bytes in all
-formats with the same versions of the libraries, because no file holds its time of creation.
+In: a run folder or a ledger.parquet. Out: inspection_list.* and visits.html in a folder. The same input gives the same
+bytes in all formats with the same versions of the libraries, because no file holds its time of creation.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from overwatt.aoi.errors import ConfigError
 from overwatt.pipeline import tables
 from overwatt.pipeline.coverage import BASIS
 from overwatt.pipeline.report.wording import LIMITS
-from overwatt.workflows.export import gis, spreadsheet
+from overwatt.workflows.export import gis, kml, spreadsheet, visits
 from overwatt.workflows.export import table as export_table
 from overwatt.workflows.export.fields import FIELDS, OUTCOME, SOURCES, WORDING
 from overwatt.workflows.export.styles import LABELS
@@ -40,13 +40,14 @@ def run(
     Args:
         path: run folder, or its ledger.parquet.
         out: output folder [default: `export` next to the ledger].
-        top: write only this number of entries, those with the highest rank [default: all].
+        top: write only this number of entries, those with the highest rank [default: all], and all drawn visits.
         observed: table of sites [default: sites.parquet next to the ledger].
         declared: registry [default: declared.parquet next to the ledger].
 
     Returns:
-        `files` by format, `entries` (number written), `of` (number in the ledger), `counts` by class, `columns`,
-        `left_out` (absent tables), `layers` of the GeoPackage, `warnings`.
+        `files` by format (`visits`: one page per visit), `entries` (number written), `of` (number in the ledger),
+        `counts` by class, `drawn` (visits of the plan, all written), `cells` (those of them without an entry),
+        `columns`, `left_out` (absent tables), `layers` of the GeoPackage, `warnings`.
 
     Raises:
         ConfigError: there is no ledger, a table next to it is invalid, `top` is below 1, or `out` is a file.
@@ -59,30 +60,35 @@ def run(
     if target.exists() and not target.is_dir():
         raise ConfigError(f"--out {target}: is a file; give a folder")
     files = {f: target / f"{NAME}.{f}" for f in FORMATS}
-    about = words(inputs, len(table))
+    entries = int(table["rank"].notna().sum())
+    about = words(inputs, entries, len(table) - entries)
     flat = table.drop(columns="geometry")
     spreadsheet.write_csv(files["csv"], flat)
     notes = spreadsheet.write_xlsx(files["xlsx"], flat, fields, about)
     layers = gis.write_geopackage(files["gpkg"], table, inputs, fields, about)
-    gis.write_kml(files["kml"], table, about)
+    kml.write_kml(files["kml"], table, about)
     gis.write_geojson(files["geojson"], table, about)
+    pages = target / visits.NAME
+    visits.write(pages, inputs, table, _FINDINGS)
     return {
-        "files": {f: str(p) for f, p in files.items()},
-        "entries": len(table), "of": len(inputs.ledger),
+        "files": {f: str(p) for f, p in files.items()} | {"visits": str(pages)},
+        "entries": entries, "of": len(inputs.ledger),
         "counts": {c: int((table["class"] == c).sum()) for c in tables.LEDGER_CLASSES},
-        "columns": len(fields) + len(OUTCOME),
+        "drawn": int(table["drawn"].fillna(False).sum()) if "drawn" in table else 0, "cells": len(table) - entries,
+        "columns": len(fields),
         "left_out": [SOURCES[s] for s in SOURCES if s not in inputs.tables],
         "layers": layers,
         "warnings": inputs.warnings + notes,
     }  # fmt: skip
 
 
-def words(inputs: Inputs, listed: int) -> list[tuple[str, str]]:
+def words(inputs: Inputs, listed: int, cells: int) -> list[tuple[str, str]]:
     """Return the notes on the list as (subject, text): its basis, and what it can and cannot say.
 
     Args:
         inputs: tables of the list; absent tables are named.
         listed: number of entries written.
+        cells: number of drawn cells written.
     """
     ledger, manifest = inputs.ledger, inputs.manifest
     parameters = manifest.get("parameters") if isinstance(manifest.get("parameters"), dict) else {}
@@ -90,7 +96,8 @@ def words(inputs: Inputs, listed: int) -> list[tuple[str, str]]:
     rows = [
         (
             "list",
-            f"{listed} of {len(ledger)} entries of a ledger of data centers, declared against observed, by rank",
+            f"{listed} of {len(ledger)} entries of a ledger of data centers, declared against observed, by rank; "
+            f"{cells} drawn cells",
         ),
         ("wording", "An entry is a question to be settled, not a finding. It rests on imagery and registries alone."),
         *((f"wording: {k}", v) for k, v in WORDING.items()),
@@ -121,7 +128,10 @@ def words(inputs: Inputs, listed: int) -> list[tuple[str, str]]:
          "Power and compute follow from size within the 5-95% intervals of each row, which are wide."),
         *(("cannot say", text) for text in LIMITS),
         *((f"finding: {k}", _FINDINGS[k]) for k in FINDINGS),
-        ("to fill in", "finding, measured_mw, chips, inspector, time, note: the last columns of CSV and XLSX"),
+        ("to fill in", f"{', '.join(f.name for f in OUTCOME)}: in the sheet form, in the CSV, in the layer ledger of "
+         "the GeoPackage, in the KML or in the GeoJSON; `overwatt record` reads any of these files back"),
+        ("visits", "drawn is true for the visits of the plan; cells without an entry are rows of their own, after the "
+         "entries; finding not_dc on a cell: no data center stands anywhere in it"),
     ]  # fmt: skip
     credit = parameters.get("attribution")
     rows += [("attribution", clean(v)) for v in credit if isinstance(v, str)] if isinstance(credit, list) else []

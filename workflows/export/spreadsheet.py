@@ -16,12 +16,13 @@ from xml.sax.saxutils import escape
 import pandas as pd
 from openpyxl import Workbook
 from openpyxl.cell import Cell, WriteOnlyCell
-from openpyxl.styles import Alignment, Font, PatternFill
+from openpyxl.styles import Alignment, Border, Font, PatternFill, Side
 from openpyxl.utils import get_column_letter
 from openpyxl.worksheet._write_only import WriteOnlyWorksheet as _Sheet
 from openpyxl.worksheet.datavalidation import DataValidation
+from openpyxl.worksheet.properties import PageSetupProperties
 
-from overwatt.workflows.export.fields import FIELDS, NOT_HELD, OUTCOME, Field
+from overwatt.workflows.export.fields import FIELDS, FORM, NOT_HELD, Field
 from overwatt.workflows.export.styles import COLORS
 from overwatt.workflows.io import run_folder
 from overwatt.workflows.io.dispositions import FINDINGS
@@ -37,45 +38,55 @@ _ESCAPE = re.compile("_(?=x[0-9A-Fa-f]{4}_)")  # Excel reads _x0009_ as a tab (E
 # columns of long texts, which get wide columns
 _LONG_TEXTS = re.compile(r"(evidence|settles|statement|assumptions|status_check|alternatives|_why|licence|also|scenes)")
 
+# columns of the form, in characters: together one landscape page at about 70%
+_FORM_WIDTHS = {"entry_id": 16, "rank": 7, "drawn": 8, "class": 18, "name": 24, "lon": 11, "lat": 11, "finding": 18,
+                "measured_mw": 14, "chips": 9, "inspector": 16, "time": 18, "note": 44}  # fmt: skip
+
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
-    """Write the list with empty columns for the inspector; UTF-8 without byte-order mark."""
-    whole = table.assign(**{f.name: pd.Series(pd.NA, table.index, dtype="string") for f in OUTCOME})
+    """Write the list; UTF-8 without byte-order mark."""
     with run_folder.written(path) as part:
-        _safe(whole).to_csv(part, index=False, lineterminator="\n")
+        _safe(table).to_csv(part, index=False, lineterminator="\n")
 
 
 def write_xlsx(
     path: Path, table: pd.DataFrame, fields: list[Field], about: list[tuple[str, str]], *, max_rows: int = MAX_ROWS
 ) -> list[str]:
-    """Write sheets `list`, `fields`, `about`; return messages on texts that were cut and on sheets that were split.
+    """Write sheets `form`, `list`, `fields`, `about`; return messages on texts cut and sheets split.
 
-    openpyxl writes everything but the rows of the list. The rows are inserted as XML, which takes a tenth of the time.
+    The form has the columns that are filled in, drawn visits first; the list has all others. openpyxl writes everything
+    but the rows. They are inserted as XML, which takes a tenth of the time.
 
     Args:
         path: output file.
         table: the list.
         fields: its columns, in order.
         about: notes on the list, (subject, text).
-        max_rows: limit of rows per sheet; further rows go to the sheets `list 2`, `list 3`, ...
+        max_rows: limit of rows per sheet; further rows go to the sheets `form 2`, `list 2`, ...
     """
-    columns = [*fields, *OUTCOME]
     book = Workbook(write_only=True)
     room = max_rows - 1
-    parts = [table.iloc[a : a + room] for a in range(0, max(len(table), 1), room)]
+    later = ~table["drawn"].fillna(False) if "drawn" in table else pd.Series(True, table.index)
+    visits_first = table.loc[later.sort_values(kind="stable").index]
     rows: dict[str, Iterator[str]] = {}
     cut = [0]
-    for n, part_of in enumerate(parts, 1):
-        styles = _sheet(book, "list" if n == 1 else f"list {n}", len(part_of), columns)
-        rows[f"xl/worksheets/sheet{n}.xml"] = _rows(part_of, fields, styles, cut)
+    starts = range(0, max(len(table), 1), room)
+    for title, frame, columns in (
+        ("form", visits_first, [f for f in fields if f.name in FORM]),
+        ("list", table, [f for f in fields if f.source != "inspector"]),
+    ):
+        for n, start in enumerate(starts, 1):
+            part_of = frame.iloc[start : start + room]
+            styles = _sheet(book, title if n == 1 else f"{title} {n}", len(part_of), columns)
+            rows[f"xl/worksheets/sheet{len(rows) + 1}.xml"] = _rows(part_of, columns, styles, cut)
     entries = [
         (
             f.name, f.unit, f.meaning, "to fill in" if f.source == "inspector" else f.source,
             int(table[f.name].notna().sum()) if f.name in table else 0,
         )
-        for f in columns
+        for f in fields
     ]  # fmt: skip
-    have = {f.name for f in columns}
+    have = {f.name for f in fields}
     entries += [
         (f.name, f.unit, f.meaning, f"{f.source}: not there, so the column is left out", 0)
         for f in FIELDS if f.name not in have
@@ -91,7 +102,7 @@ def write_xlsx(
             _with_rows_inserted(raw, part, rows)
         finally:
             raw.unlink(missing_ok=True)
-    notes = [f"XLSX: {len(parts)} sheets, as one holds {room} entries"] if len(parts) > 1 else []
+    notes = [f"XLSX: {len(starts)} sheets, as one holds {room} entries"] if len(starts) > 1 else []
     return notes + ([f"XLSX: {cut[0]} texts cut at {MAX_UNITS} characters"] if cut[0] else [])
 
 
@@ -110,12 +121,23 @@ def _safe(table: pd.DataFrame) -> pd.DataFrame:
 def _sheet(book: Workbook, title: str, n: int, columns: list[Field]) -> tuple[list[int], dict[str, int]]:
     """Add a sheet with a header and without rows; return the style ids of the columns, and of cells by class."""
     sheet = book.create_sheet(title)
-    sheet.freeze_panes = "F2"
+    names = [f.name for f in columns]
+    is_form = any(f.source == "inspector" for f in columns)
+    sheet.freeze_panes = f"{get_column_letter(names.index('name') + 2)}2"
     for k, f in enumerate(columns, 1):
-        sheet.column_dimensions[get_column_letter(k)].width = _width(f)
+        sheet.column_dimensions[get_column_letter(k)].width = _FORM_WIDTHS[f.name] if is_form else _width(f)
     sheet.auto_filter.ref = f"A1:{get_column_letter(len(columns))}{n + 1}"
-    for check in _checks([f.name for f in columns], n + 1):
-        sheet.data_validations.append(check)
+    # printed: one page wide, of the list only the columns that stand in its first columns
+    last = len(columns) if is_form else names.index("settles") + 1
+    sheet.print_area = f"A1:{get_column_letter(last)}{n + 1}"
+    sheet.print_title_rows = "1:1"
+    sheet.page_setup.orientation, sheet.page_setup.paperSize = "landscape", 9  # A4
+    sheet.page_setup.fitToWidth, sheet.page_setup.fitToHeight = 1, 0
+    sheet.sheet_properties.pageSetUpPr = PageSetupProperties(fitToPage=True)
+    if is_form:
+        sheet.sheet_format.defaultRowHeight, sheet.sheet_format.customHeight = 24.0, True  # room to write by hand
+        for check in _checks(names, n + 1):
+            sheet.data_validations.append(check)
     sheet.append([_header(sheet, f) for f in columns])
     classes = {}
     for klass, color in COLORS.items():
@@ -133,7 +155,7 @@ def _rows(
     for start in range(0, len(table), _PART):
         block = _safe(table.iloc[start : start + _PART][[f.name for f in fields]])
         columns = [
-            _cells(_values(block[name], f, cut), style, styles[1] if f.name == "class" else {})
+            _cells(_values(block[name], f, cut), style, styles[1] if f.name == "class" else {}, f.source == "inspector")
             for name, f, style in zip(block.columns, fields, styles[0], strict=False)
         ]
         out = []
@@ -143,12 +165,12 @@ def _rows(
         yield "".join(out)
 
 
-def _cells(values: list[Any], style: int, by_value: dict[str, int]) -> list[str]:
-    """Return, for each value, the XML after the row number of its cell; '' for an empty cell."""
+def _cells(values: list[Any], style: int, by_value: dict[str, int], blank: bool) -> list[str]:
+    """Return, for each value, the XML after the row number of its cell; '' for an empty cell, unless `blank`."""
     out = []
     for value in values:
         if value is None:
-            out.append("")
+            out.append(f'" s="{style}"/>' if blank else "")
         elif isinstance(value, str):
             text = escape(_ESCAPE.sub("_x005F_", value))
             own = by_value.get(value, style)
@@ -206,7 +228,14 @@ def _header(sheet: _Sheet, f: Field) -> Cell:
 
 def _cell(sheet: _Sheet, f: Field) -> Cell:
     cell = WriteOnlyCell(sheet)
-    if not f.text:
+    if f.source == "inspector":
+        cell.fill = PatternFill("solid", start_color="FFF4CC")
+        edge = Side("thin", color="B8A060")
+        cell.border = Border(left=edge, right=edge, top=edge, bottom=edge)
+        cell.alignment = Alignment(wrap_text=f.text, vertical="top")
+        if f.name == "time":
+            cell.number_format = "yyyy-mm-dd hh:mm"  # a date as typed becomes one that every reader takes alike
+    elif not f.text:
         if "flop" in f.name:
             cell.number_format = "0.00E+00"
         elif f.unit == "1" and (f.name.startswith("p_") or f.name.endswith(("_p", "probability", "prior"))):

@@ -1,7 +1,7 @@
 """Colours of the classes, and styles for QGIS (QML) made from them.
 
-In: nothing. Out: `COLORS`, `LABELS`, `qml`. The colours are those of Okabe and Ito (2008), which most colour-blind
-readers can distinguish. Grey stands for entries that need no action.
+In: nothing. Out: `COLORS`, `LABELS`, `DRAWN`, `qml`. The colours are those of Okabe and Ito (2008), which most
+colour-blind readers can distinguish. Grey stands for what needs no action, and for empty cells.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ COLORS = dict(
         ("#999999", "#d55e00", "#e69f00", "#56b4e9", "#0072b2", "#cc79a7", "#009e73", "#f0e442"),
         strict=True,
     )
-)
+) | {"nothing found": "#bbbbbb", "not looked at": "#555555"}
+"""Colour of each class of entry, and of each stratum of drawn cells."""
 LABELS = {
     "matched": "matched",
     "undeclared": "seen, nowhere declared",
@@ -26,7 +27,11 @@ LABELS = {
     "type_mismatch": "other use declared",
     "status_mismatch": "other status declared",
     "position_mismatch": "further off than stated",
+    "nothing found": "cell, nothing found",
+    "not looked at": "cell, not looked at",
 }
+DRAWN = "#e6007e"
+"""Colour of the outlines of drawn visits; own choice: in no class, and not of any ground."""
 STATES = {
     "looked": ("#009e73", "looked at"),
     "not_screened": ("#999999", "not looked at"),

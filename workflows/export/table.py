@@ -1,7 +1,8 @@
 """The inspection list as one flat table: the ledger joined with the tables next to it.
 
 In: a run folder or a ledger.parquet, with or without sites, declared, looked_at, footprints, thermal, an
-inspection plan and dispositions next to it. Out: `Inputs`; the list, one row per entry, in order of rank.
+inspection plan and dispositions next to it. Out: `Inputs`; the list, one row per entry, in order of rank, then one per
+drawn cell.
 Texts are not trusted: control characters and surrounding white space are removed.
 """
 
@@ -22,10 +23,11 @@ import shapely
 from overwatt.aoi.errors import ConfigError, RegistryError
 from overwatt.aoi.geodesy import WGS84
 from overwatt.pipeline.reconcile.settings import ReconcileSettings
+from overwatt.workflows.export.cells import drawn_cells, lost_visits
 from overwatt.workflows.export.fields import FIELDS, SOURCES, SURE, Field
 from overwatt.workflows.io import registries
-from overwatt.workflows.io.dispositions import latest, read_dispositions
-from overwatt.workflows.io.run_folder import read_table
+from overwatt.workflows.io.dispositions import latest, own_files, place_of, read_own
+from overwatt.workflows.io.run_folder import read_table, undefused
 
 DIGITS = 6
 """Significant digits of numbers in the list; the ledger itself holds all digits."""
@@ -87,14 +89,11 @@ def read(path: Path, observed: Path | None = None, declared: Path | None = None)
     plan = file.with_name("inspection") / "plan.csv"
     if plan.is_file():
         found["plan"], files["plan"] = _plan(plan), ("inspection/plan.csv", _sha(plan))
-    for ending in ("parquet", "csv", "geojson", "gpkg"):
-        judged = file.with_name(f"dispositions.{ending}")
-        if judged.is_file():
-            found["dispositions"], files["dispositions"] = (
-                latest(read_dispositions(judged)),
-                (judged.name, _sha(judged)),
-            )
-            break
+    if (judged := read_own(file.parent)) is not None:
+        found["dispositions"] = latest(judged)
+        # the first under the name of the table, as the others
+        names = ["dispositions", "dispositions 2", "dispositions 3", "dispositions 4"]
+        files |= {k: (own.name, _sha(own)) for k, own in zip(names, own_files(file.parent), strict=False)}
     if len(duplicates := ledger["entry_id"][ledger["entry_id"].duplicated()]):
         notes.append(
             f"{len(duplicates)} entries share their entry_id with another one, such as {clean(duplicates.iloc[0])[:60]}"
@@ -108,6 +107,8 @@ def read(path: Path, observed: Path | None = None, declared: Path | None = None)
                 )
     if "plan" in found and (absent := int((~ledger["entry_id"].isin(found["plan"]["place"])).sum())):
         notes.append(f"{absent} entries are not in inspection/plan.csv; is it of another ledger?")
+    if "plan" in found and (lost := lost_visits(ledger, found["plan"])):
+        notes.append(f"{len(lost)} drawn visits are neither entries nor cells, such as {clean(lost[0])[:60]}")
     return Inputs(ledger, found, files, _manifest(file.with_name("manifest.json"), notes), notes)
 
 
@@ -118,22 +119,24 @@ def clean(value: object) -> str:
 
 def fields(inputs: Inputs) -> list[Field]:
     """Return the columns of the list: those whose source is present."""
-    return [f for f in FIELDS if f.source in ("ledger", "made") or f.source in inputs.tables]
+    return [f for f in FIELDS if f.source in ("ledger", "made", "inspector") or f.source in inputs.tables]
 
 
 def listing(inputs: Inputs, top: int | None = None) -> gpd.GeoDataFrame:
-    """Return the list: columns `fields(inputs)` and geometry (WGS84), one row per entry, in order of rank.
+    """Return the list: columns `fields(inputs)` and geometry (WGS84).
+
+    One row per entry in order of rank, then one row per cell that the plan visits, in order of place.
 
     Args:
         inputs: tables.
-        top: number of entries, those with the highest rank [default: all].
+        top: number of entries, those with the highest rank [default: all]; drawn visits are listed besides.
 
     Raises:
         ConfigError: `top` is below 1.
     """
     if top is not None and top < 1:
         raise ConfigError(f"--top {top}: give a number of entries of at least 1")
-    ledger = inputs.ledger.head(top) if top is not None else inputs.ledger
+    ledger = _rows(inputs, top)
     shapes: np.ndarray = np.array(ledger.geometry.to_numpy(), dtype=object)
     bounds = shapely.bounds(shapes) if len(shapes) else np.zeros((0, 4))
     usable = np.isfinite(bounds).all(axis=1)
@@ -146,15 +149,18 @@ def listing(inputs: Inputs, top: int | None = None) -> gpd.GeoDataFrame:
         name: _indexed(inputs.tables[name], key).reindex(pd.Index(ledger[of].astype(object)))
         for name, key, of in (
             ("sites", "site_id", "site_id"), ("declared", "declared_id", "declared_id"),
-            ("thermal", "site_id", "site_id"), ("plan", "place", "entry_id"), ("dispositions", "site_id", "site_id"),
+            ("thermal", "site_id", "site_id"), ("plan", "place", "entry_id"),
         ) if name in inputs.tables
     }  # fmt: skip
+    if "dispositions" in inputs.tables:
+        judged = inputs.tables["dispositions"]
+        joined["dispositions"] = _indexed(judged.assign(place=place_of(judged)), "place").reindex(place_of(ledger))
     if "footprints" in inputs.tables and "sites" in inputs.tables:
         scenes = _scenes(inputs.tables["sites"], inputs.tables["footprints"])
         joined["footprints"] = pd.DataFrame({"scenes": ledger["site_id"].map(scenes)})
     made = _alternatives(ledger["alternatives"], inputs.warnings)
     made |= {
-        "wording": _wording(ledger),
+        "wording": _wording(ledger), "name": _names(ledger, joined.get("declared")),
         "lon": np.round(shapely.get_x(points), 7), "lat": np.round(shapely.get_y(points), 7),
         "position_sigma_m": _sigma(ledger, joined.get("declared")),
     }  # fmt: skip
@@ -162,6 +168,8 @@ def listing(inputs: Inputs, top: int | None = None) -> gpd.GeoDataFrame:
     for f in fields(inputs):
         if f.source == "made":
             values = pd.Series(made[f.name])
+        elif f.source == "inspector":
+            values = pd.Series(pd.NA, ledger.index, dtype="Int64" if f.name == "chips" else "Float64")
         else:
             source = ledger if f.source == "ledger" else joined.get(f.source)
             if source is None:  # footprints without sites
@@ -169,6 +177,24 @@ def listing(inputs: Inputs, top: int | None = None) -> gpd.GeoDataFrame:
             values = pd.Series(source[f.column].array)
         out[f.name] = _formatted(values, f)
     return gpd.GeoDataFrame(pd.DataFrame(out), geometry=gpd.GeoSeries(shapes, crs=WGS84), crs=WGS84)
+
+
+def _rows(inputs: Inputs, top: int | None) -> gpd.GeoDataFrame:
+    """Return the entries to list, and the drawn cells as further rows."""
+    ledger = inputs.ledger.astype({"rank": "Int64"})
+    if "plan" not in inputs.tables:
+        return ledger.head(top) if top is not None else ledger
+    plan = inputs.tables["plan"]
+    if top is not None:
+        drawn = ledger["entry_id"].isin(plan["place"][plan["visit"]]).to_numpy()
+        ledger = ledger[drawn | (np.arange(len(ledger)) < top)]
+    looked_at = inputs.tables.get("looked_at")
+    cells = drawn_cells(plan, None if looked_at is None else gpd.GeoDataFrame(looked_at))
+    if not len(cells):
+        return ledger.reset_index(drop=True)
+    listed = cells.reindex(columns=ledger.columns)
+    # no column of cells that is wholly empty decides a type
+    return gpd.GeoDataFrame(pd.concat([ledger, listed.astype(ledger.dtypes.to_dict())], ignore_index=True), crs=WGS84)
 
 
 def _formatted(values: pd.Series, f: Field) -> pd.Series:
@@ -183,7 +209,7 @@ def _formatted(values: pd.Series, f: Field) -> pd.Series:
         return values.astype("boolean")
     if pd.api.types.is_integer_dtype(values.dtype):
         return values.astype("Int64")
-    numbers = values.astype(float).to_numpy()
+    numbers = values.astype("Float64").to_numpy(float, na_value=np.nan)
     numbers = np.where(np.isfinite(numbers), numbers, np.nan)
     if f.name in ("lon", "lat"):
         return pd.Series(numbers)
@@ -199,6 +225,16 @@ def _wording(ledger: pd.DataFrame) -> np.ndarray:
     sure = sure * np.where(klass == "undeclared", 1.0 - match, match)
     strong = np.isin(klass.astype(str), _STRONG) & (sure >= SURE)
     return np.where(klass == "matched", "none", np.where(strong, "inconsistency", "question"))
+
+
+def _names(ledger: pd.DataFrame, declared: pd.DataFrame | None) -> np.ndarray:
+    """Return what each place is called, (entry,)."""
+    names = (
+        pd.Series(pd.NA, ledger.index, dtype="object") if declared is None else declared["name"].reset_index(drop=True)
+    )
+    for column in ("declared_id", "site_id", "entry_id"):
+        names = names.astype(object).where(names.notna(), ledger[column].reset_index(drop=True))
+    return names.to_numpy(object)
 
 
 def _sigma(ledger: pd.DataFrame, declared: pd.DataFrame | None) -> np.ndarray:
@@ -261,11 +297,11 @@ def _table(file: Path, name: str) -> gpd.GeoDataFrame | None:
 
 def _plan(file: Path) -> pd.DataFrame:
     try:
-        frame = pd.read_csv(file, dtype={"place": "string"})
-        frame["place"] = frame["place"].str.replace("^'(?=[=+@\\-])", "", regex=True)  # undo `run_folder.defuse`
+        frame = pd.read_csv(file, dtype={"place": "string", "stratum": "string"})
+        frame["place"] = frame["place"].map(undefused, na_action="ignore")
         frame["probability"] = frame["probability"].astype(float)
         frame["visit"] = frame["visit"].astype(str).str.lower() == "true"
-        return frame[["place", "probability", "visit"]]
+        return frame[["place", "stratum", "probability", "visit"]]
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise ConfigError(
             f"{file}: not a plan of `overwatt inspect`; remove it or run `overwatt inspect` again"

@@ -1,14 +1,14 @@
 """The dispositions table: what inspectors found. The file is not trusted.
 
-In: GeoParquet, CSV with a WKT outline, GeoJSON or GeoPackage. Out: disposition_id, site_id, time,
+In: GeoParquet, CSV with a WKT outline, GeoJSON or GeoPackage. Out: disposition_id, entry_id, site_id, time,
 finding, class and outline (geometry, WGS84). The table is append-only: rows are never changed, and of two findings on
-one site the later one counts. Other columns, such as the name of the inspector, are not read.
+one place the later one counts. Power and chips are checked; other columns, such as the inspector, are not read.
 """
 
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import geopandas as gpd
@@ -20,7 +20,10 @@ import shapely
 from overwatt.aoi.errors import RegistryError, nearest
 from overwatt.aoi.geodesy import WGS84
 from overwatt.aoi.outline import TANGLED, repaired
+from overwatt.pipeline.declared.parsing import as_date, as_number, as_text
 from overwatt.pipeline.declared.received import FAULT
+from overwatt.pipeline.declared.registry import MAX_MW
+from overwatt.pipeline.power.accelerators import MAX_CHIPS
 from overwatt.workflows.io.delimited import read_csv
 from overwatt.workflows.io.vectors import read_vector
 
@@ -44,14 +47,20 @@ _ALIASES = {
 }
 MAX_TABLE_BYTES = 200_000_000  # own choice: far above any real table
 _EARLIEST = pd.Timestamp("1900-01-01", tz="UTC")  # a finding without a time counts as the earliest
+_FIRST_IMAGERY = pd.Timestamp("1972-07-23", tz="UTC")  # launch of Landsat 1; nothing could be inspected before
+_AHEAD = timedelta(hours=14)  # largest offset from UTC, for times without a zone
+_CLOCK = re.compile(r"[ T](\d{1,2})(:\d{2}(?::\d{2})?)$")
+_ENDINGS = ("parquet", "csv", "geojson", "gpkg")
+RECORDED = "dispositions.parquet"
+"""Table of a run folder to which `overwatt record` appends."""
 
 
 def read_dispositions(path: Path) -> gpd.GeoDataFrame:
-    """Read a dispositions table: disposition_id, site_id, time, finding, class, outline (geometry, WGS84).
+    """Read a dispositions table: disposition_id, entry_id, site_id, time, finding, class, outline (geometry, WGS84).
 
     Raises:
-        RegistryError: the file is unreadable, a column is missing, a finding is unknown, a time or an outline is
-            invalid, or an id occurs twice.
+        RegistryError: the file is unreadable, a column is missing, a finding is unknown, a time, a power, a number of
+            chips or an outline is impossible, or an id occurs twice.
     """
     frame = _table(path)
     name = path.name
@@ -60,67 +69,189 @@ def read_dispositions(path: Path) -> gpd.GeoDataFrame:
         if needed not in columns:
             raise RegistryError(f"{name}: no column '{needed}'; {nearest(needed, columns)}")
     out = pd.DataFrame({k: frame[columns[k]] for k in ("disposition_id", "finding", "time")}).reset_index(drop=True)
-    out["site_id"] = frame[columns["site_id"]].to_numpy() if "site_id" in columns else None
-    out["site_id"] = [None if pd.isna(v) or not str(v).strip() else str(v).strip() for v in out["site_id"]]
+    for key in ("entry_id", "site_id"):
+        cells = [as_text(v) for v in frame[columns[key]]] if key in columns else [None] * len(out)
+        out[key] = pd.Series(cells, dtype=object)  # None, and not NaN, where it is empty
     out["disposition_id"] = [str(v).strip() for v in out["disposition_id"]]
     if duplicates := out["disposition_id"][out["disposition_id"].duplicated()].tolist():
         raise RegistryError(
             f"{name}: disposition_id '{duplicates[0]}' occurs twice; the table is append-only: give each row its own id"
         )
-    out["finding"] = [_finding(v, i, name) for v, i in zip(out["finding"], out["disposition_id"], strict=True)]
+    where = [f"{name}: disposition '{i}'" for i in out["disposition_id"]]
+    out["finding"] = [finding_of(v, w) for v, w in zip(out["finding"], where, strict=True)]
     out["class"] = out["finding"].map(FINDINGS)
-    out["time"] = [_time(v, i, name) for v, i in zip(out["time"], out["disposition_id"], strict=True)]
-    shapes = [_outline(g, i, name) for g, i in zip(frame.geometry, out["disposition_id"], strict=True)]
-    without_place = (out["site_id"].isna() & pd.isna(np.asarray(shapes, dtype=object))).tolist()
-    if any(without_place):
-        disposition = out["disposition_id"][without_place.index(True)]
-        raise RegistryError(f"{name}: disposition '{disposition}' has neither site_id nor outline; give one of them")
+    out["time"] = [time_of(v, w) or _EARLIEST for v, w in zip(out["time"], where, strict=True)]
+    for column, check in (("measured_mw", power_of), ("chips", chips_of)):
+        for value, w in zip(frame[columns[column]] if column in columns else (), where, strict=False):
+            check(value, w)
+    shapes = [outline_of(g, w) for g, w in zip(frame.geometry, where, strict=True)]
+    without_place = out["entry_id"].isna() & out["site_id"].isna() & pd.isna(np.asarray(shapes, dtype=object))
+    if without_place.any():
+        raise RegistryError(f"{where[int(without_place.argmax())]} has no entry_id, site_id or outline; give one")
     return gpd.GeoDataFrame(out, geometry=gpd.GeoSeries(shapes, crs=WGS84), crs=WGS84)
 
 
 def latest(dispositions: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
-    """Keep the latest finding on each site (of equal times, the later row), and all findings without a site."""
+    """Keep the latest finding on each place (of equal times, the later row).
+
+    The place is the site, else the entry; a finding with an outline alone is a place of its own.
+    """
     order = dispositions.assign(_row=range(len(dispositions))).sort_values(["time", "_row"])
-    # a finding without a site gets a key of its own: \0 occurs in no site_id
-    key = order["site_id"].where(order["site_id"].notna(), "\0" + order["disposition_id"])
+    key = place_of(order)
+    key = key.where(key.notna(), "\1" + order["disposition_id"])
     return order[~key.duplicated(keep="last")].sort_values("_row").drop(columns="_row").reset_index(drop=True)
 
 
-def _finding(value: object, disposition: str, name: str) -> str:
+def place_of(rows: pd.DataFrame) -> pd.Series:
+    """Return what tells the places of findings or entries apart: the site, else the entry; null without both."""
+    site = rows["site_id"].astype(object)
+    # \0, and \1 in `latest`, occur in no id
+    return site.where(site.notna(), "\0" + rows["entry_id"].astype(object))
+
+
+def stored(path: Path) -> gpd.GeoDataFrame:
+    """Return a dispositions table with all its columns, cells as they stand, outlines as geometry in WGS84.
+
+    Raises:
+        RegistryError: the file is unreadable.
+    """
+    return _table(path)
+
+
+def own_files(folder: Path) -> list[Path]:
+    """Return the dispositions tables of a run folder: that of `overwatt record` first, then those put there by hand."""
+    return [file for ending in _ENDINGS if (file := folder / f"dispositions.{ending}").is_file()]
+
+
+def read_own(folder: Path) -> gpd.GeoDataFrame | None:
+    """Read all dispositions tables of a run folder, as `read_dispositions` does; None if there is none.
+
+    Raises:
+        RegistryError: as of `read_dispositions`, or an id is in two tables.
+    """
+    files = own_files(folder)
+    if not files:
+        return None
+    out = pd.concat([read_dispositions(f).assign(_file=f.name) for f in files], ignore_index=True)
+    if len(twice := out[out["disposition_id"].duplicated(keep=False)]):
+        first = twice.iloc[0]["disposition_id"]
+        names = " and ".join(twice["_file"][twice["disposition_id"] == first])
+        raise RegistryError(f"{folder}: disposition_id '{first}' is in {names}; delete it in one of them")
+    return gpd.GeoDataFrame(out.drop(columns="_file"), crs=WGS84)
+
+
+def finding_of(value: object, where: str) -> str:
+    """Return a finding, a key of `FINDINGS`.
+
+    Args:
+        value: the cell.
+        where: file and row, for messages; so in the functions below.
+
+    Raises:
+        RegistryError: it is unknown.
+    """
     word = re.sub(r"[^a-z]+", "_", str(value).strip().lower()).strip("_").replace("centre", "center")
     word = _ALIASES.get(word, word)
     if word not in FINDINGS:
-        raise RegistryError(
-            f"{name}: disposition '{disposition}': unknown finding '{str(value)[:60]}'; {nearest(word, FINDINGS)}"
-        )
+        raise RegistryError(f"{where}: unknown finding '{str(value)[:60]}'; {nearest(word, FINDINGS)}")
     return word
 
 
-def _time(value: object, disposition: str, name: str) -> pd.Timestamp:
-    if value is None or value is pd.NaT or value is pd.NA or value != value:  # NaN differs from itself
-        return _EARLIEST
-    try:
-        moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value).strip())
-    except ValueError as error:
-        text = str(value)[:40]
+def time_of(value: object, where: str) -> pd.Timestamp | None:
+    """Return a time with its zone, UTC if none is stated; None of an empty cell.
+
+    Raises:
+        RegistryError: it is no date, in the future, or before there was imagery from space.
+    """
+    if (text := as_text(value)) is None:
+        return None
+    moment = pd.Timestamp(value if isinstance(value, datetime | date) else _parsed_time(text, where))
+    zoned = moment.tz_localize(UTC) if moment.tzinfo is None else moment
+    now = datetime.now(UTC)
+    if zoned > now + (_AHEAD if moment.tzinfo is None else timedelta()):
+        raise RegistryError(f"{where}: time '{moment.isoformat()}' lies in the future; give the time of the visit")
+    if zoned < _FIRST_IMAGERY:
         raise RegistryError(
-            f"{name}: disposition '{disposition}': time '{text}' is not ISO 8601, such as 2026-05-04"
-        ) from error
-    return pd.Timestamp(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+            f"{where}: time '{moment.isoformat()}' lies before imagery from space ({_FIRST_IMAGERY:%Y-%m-%d}); "
+            "give the time of the visit"
+        )
+    return zoned
 
 
-def _outline(shape: shapely.Geometry | None, disposition: str, name: str) -> shapely.Geometry | None:
+def power_of(value: object, where: str, mark: str | None = None) -> float | None:
+    """Return a measured power, MW; None of an empty cell.
+
+    Args:
+        value: the cell.
+        where: file and row.
+        mark: decimal mark of the column, as of `parsing.decimal_mark`.
+
+    Raises:
+        RegistryError: it is no number, negative, or more than any facility could have.
+    """
+    number = _number(value, where, "measured_mw", mark)
+    if number is not None and number > MAX_MW:
+        raise RegistryError(
+            f"{where}: measured_mw {number:g} MW is more than any facility could have ({MAX_MW:,} MW); "
+            "is it in kW or W?"
+        )
+    return number
+
+
+def chips_of(value: object, where: str, mark: str | None = None) -> int | None:
+    """Return a number of chips; None of an empty cell; arguments as of `power_of`.
+
+    Raises:
+        RegistryError: it is no whole number, negative, or more than were ever made of any kind.
+    """
+    number = _number(value, where, "chips", mark)
+    if number is None:
+        return None
+    if not number.is_integer() or number > MAX_CHIPS:
+        raise RegistryError(f"{where}: chips {number:g} is not a count; give a whole number up to {MAX_CHIPS:,}")
+    return int(number)
+
+
+def outline_of(shape: shapely.Geometry | None, where: str) -> shapely.Geometry | None:
+    """Return an outline, repaired; None if there is none.
+
+    Raises:
+        RegistryError: it is no polygon, not in degrees, or cannot be repaired.
+    """
     if shape is None or shape.is_empty:
         return None
     if shape.geom_type not in ("Polygon", "MultiPolygon"):
-        raise RegistryError(f"{name}: disposition '{disposition}': the outline is a {shape.geom_type}; give a polygon")
+        raise RegistryError(f"{where}: the outline is a {shape.geom_type}; give a polygon")
     west, south, east, north = shape.bounds
     if not (-180 <= west <= east <= 180 and -90 <= south <= north <= 90):
-        raise RegistryError(f"{name}: disposition '{disposition}': the outline is not in degrees; give WGS84, lon lat")
+        raise RegistryError(f"{where}: the outline is not in degrees; give WGS84, lon lat")
     valid = repaired(shape)
     if valid is None:
-        raise RegistryError(f"{name}: disposition '{disposition}': {TANGLED}")
+        raise RegistryError(f"{where}: {TANGLED}")
     return valid
+
+
+def _parsed_time(text: str, where: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        pass
+    try:
+        # a day as spreadsheets write it, 31.12.2025 10:30; the order of day and month must be plain
+        day, clock = as_date(_CLOCK.sub("", text), "", 0, "time"), _CLOCK.search(text)
+        return datetime.fromisoformat(f"{day}T{int(clock[1]):02d}{clock[2]}" if clock else f"{day}")
+    except (ValueError, RegistryError) as error:
+        raise RegistryError(f"{where}: time '{text[:40]}' is not ISO 8601, such as 2026-05-04") from error
+
+
+def _number(value: object, where: str, column: str, mark: str | None) -> float | None:
+    try:
+        number = as_number(value, "", 0, column, negative=True, mark=mark)
+    except RegistryError as error:
+        raise RegistryError(f"{where}, column '{column}': {str(error).partition(': ')[2]}") from error
+    if number is not None and number < 0:
+        raise RegistryError(f"{where}: {column} {number:g} is negative; give 0 or more, or leave it empty")
+    return number
 
 
 def _table(path: Path) -> gpd.GeoDataFrame:

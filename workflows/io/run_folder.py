@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +32,7 @@ RASTER_BANDS = OUTPUTS[:4]
 """Bands of the probability raster of a run."""
 _ROOT = Path(__file__).resolve().parents[2]  # of the four houses, in a checkout and in an installed wheel
 _DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n")
+_DEFUSED = re.compile("^'(?=[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20])")  # the last four: full-width = + - @
 _LEFT = ".*.[0-9]*.part*"  # temporary files of `written`, and what GDAL puts next to them
 
 
@@ -138,6 +140,11 @@ def defuse(frame: pd.DataFrame) -> pd.DataFrame:
             if risky.any():
                 out[name] = out[name].where(~risky, "'" + text)
     return out
+
+
+def undefused(text: str) -> str:
+    """Return a text cell without the apostrophe that `defuse` put in front."""
+    return _DEFUSED.sub("", text)
 
 
 def write_parquet(folder: Path, name: str, frame: gpd.GeoDataFrame | pd.DataFrame) -> Path:

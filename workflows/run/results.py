@@ -74,7 +74,7 @@ def report_data(workflow: Workflow, inputs: Inputs, tables: Tables, outcomes: li
     source = inputs.source
     basemap, chips = None, {}
     if source is not None and source.geobox is not None:
-        rgb, valid, box = _decimated(source, outcomes)
+        rgb, valid, box = decimated(source, outcomes)
         basemap = rasters.to_web_mercator(rgb, valid, box, BASEMAP_PX)
         chips = _chips(source, tables, workflow.report.chips)
     elif inputs.stack_box is not None and inputs.known_sites is not None:
@@ -187,8 +187,11 @@ def _heat_picture(stack: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
     return np.repeat(np.rint(grey * 255).astype(np.uint8)[None], 3, axis=0), valid
 
 
-def _decimated(source: Source, outcomes: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray, GeoBox]:
-    """The part of the image that has tiles, averaged to about `BASEMAP_PX` piece by piece; void where a read fails."""
+def decimated(source: Source, outcomes: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray, GeoBox]:
+    """Return the part of the image that has tiles, averaged to about `BASEMAP_PX`; void where a read fails.
+
+    Colours (3, y, x) uint8, validity (y, x) bool, and their grid.
+    """
     assert source.geobox is not None
     cores = [o["core"] for o in outcomes]
     y0, x0 = min(c[0] for c in cores), min(c[1] for c in cores)

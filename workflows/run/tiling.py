@@ -193,7 +193,7 @@ def outside_rows(source: Source, area: Area, workflow: Workflow) -> list[dict[st
 def looked_at_row(
     tile: Tile, source: Source, area: Area | None, valid: np.ndarray | None, reason: str
 ) -> dict[str, Any]:
-    """Return a row of `looked_at`: its geometry is the part imaged and screened, or the whole cell if the tile failed.
+    """Return a row of `looked_at`: its geometry is the part imaged and screened, the whole cell if there is none.
 
     Args:
         tile: the cell.
@@ -210,7 +210,7 @@ def looked_at_row(
         pieces = [shapely.geometry.shape(g) for g, _ in shapes(valid.astype(np.uint8), mask=valid, transform=shift)]
         # own choice: pieces below 16 pixels and notches below 1.5 pixels at the edge are too small for a data center
         big = [p for p in pieces if p.area >= 16] or pieces
-        seen = shapely.make_valid(shapely.simplify(shapely.union_all(big), 1.5)) if big else shapely.Polygon()
+        seen = shapely.make_valid(shapely.simplify(shapely.union_all(big), 1.5)) if big else shapely.box(x0, y0, x1, y1)
     assert source.geobox is not None
     mapped = to_lonlat([seen], source.geobox.affine, str(source.geobox.crs))[0]
     asked = (y1 - y0) * (x1 - x0)

@@ -60,8 +60,8 @@ def run(
         labels: label files, as FILE, FILE=CLASS, FILE:LAYER or FILE:LAYER=CLASS.
         out: output folder.
         options: further options.
-        run_folder: run whose sites the findings concern.
-        dispositions: table of findings.
+        run_folder: run whose places the findings concern.
+        dispositions: table of findings [default: those of the run folder].
         check: indexes to check instead of cutting.
         class_map: NAME=CLASS assignments.
         say: takes progress lines.
@@ -74,19 +74,19 @@ def run(
         OverwattError: options contradict one another, or inputs are unusable.
     """
     if check:
-        if images or labels or dispositions:
-            raise ConfigError("--check takes only finished tiles; run it without images, --labels, --dispositions")
+        if images or labels or dispositions or run_folder:
+            raise ConfigError("--check takes only finished tiles; run it without images, --labels, --run")
         return check_leaks(check, options.guard_m)
     if out is None:
         raise ConfigError("--out: give the output folder of the tiles")
-    if (run_folder is None) != (dispositions is None):
-        raise ConfigError("--run and --dispositions must be given together: the run, and the findings on its sites")
-    if dispositions is not None and labels:
-        raise ConfigError("--labels and --dispositions exclude each other; cut them separately, into two folders")
+    if run_folder is None and dispositions is not None:
+        raise ConfigError("--dispositions: give --run as well, the run that the findings concern")
+    if run_folder is not None and labels:
+        raise ConfigError("--labels and --run exclude each other; cut them separately, into two folders")
     progress = Progress(say=say, tick=tick)
-    if dispositions is not None and run_folder is not None:
+    if run_folder is not None:
         if options.split_by != "place" or options.empty:
-            raise ConfigError("--split-by, --empty: not applicable with --dispositions, which cut the inspected sites")
+            raise ConfigError("--split-by, --empty: not applicable with --run, which cuts the inspected places")
         settings = _settings(options, FROM_FINDINGS)
         return cut_dispositions(run_folder, dispositions, out, settings, images=images, progress=progress)
     files = [parse_label_file(text) for text in labels]

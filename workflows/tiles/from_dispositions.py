@@ -1,9 +1,9 @@
 """Training tiles from the findings of inspectors.
 
-In: a dispositions table (workflows/io/dispositions.py) and the run that it refers to. Out: a folder of tiles
+In: dispositions (workflows/io/dispositions.py) and the run that they refer to. Out: a folder of tiles
 (workflows/tiles/cut.py) in order of use: false positives of the run, those of the highest probability first; then
-confirmed sites; then missed sites. Only what an inspector judged is a label, with a strip of background around an
-outline drawn by hand. All else is unknown, including cooling equipment, which nobody inspected.
+confirmed sites; then missed sites; then empty cells. Only what an inspector judged is a label, with a strip of
+background around an outline drawn by hand. All else is unknown, including cooling equipment, which nobody inspected.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ import shapely
 
 from overwatt.aoi.errors import ConfigError, GridError, RegistryError, nearest
 from overwatt.aoi.geodesy import WGS84
+from overwatt.pipeline.inspection.candidates import CELL
 from overwatt.workflows.config.yaml import MAX_BYTES as MAX_MANIFEST_BYTES
-from overwatt.workflows.io.dispositions import latest, read_dispositions
+from overwatt.workflows.io.dispositions import latest, own_files, read_dispositions, read_own
 from overwatt.workflows.io.images import Image
 from overwatt.workflows.io.raster_checks import content_sha256
 from overwatt.workflows.io.vectors import grown, to_pixels
@@ -31,14 +32,14 @@ from overwatt.workflows.tiles.cut import Progress, cut_labels
 from overwatt.workflows.tiles.files import Plan
 from overwatt.workflows.tiles.splits import TileSettings, check_settings, open_images
 
-_NEEDED = {"sites": ("site_id", "p_data_center"), "footprints": ("class",)}
-KINDS = ("hard_negative", "confirmed", "missed")
+_NEEDED = {"sites": ("site_id", "p_data_center"), "footprints": ("class",), "looked_at": ("cell",)}
+KINDS = ("hard_negative", "confirmed", "missed", "empty_cell")
 RING_M = 20.0  # background around a drawn outline; own choice: the width of a road, rarely reaches a neighbour
 
 
 def cut_dispositions(
     run: Path,
-    dispositions: Path,
+    dispositions: Path | None,
     out: Path,
     settings: TileSettings,
     *,
@@ -49,33 +50,38 @@ def cut_dispositions(
 
     Args:
         run: run folder of `overwatt run`.
-        dispositions: table of the findings.
+        dispositions: table of the findings [default: those of the run folder, see `dispositions.read_own`].
         out: output folder.
         settings: how to cut; ground without a finding is unknown, whatever `unlabelled` and `empty` say.
         images: imagery to cut from [default: the image file of the run].
         progress: receivers of progress.
 
     Returns:
-        The summary of `cut.cut` with `dispositions`: number of each finding, superseded, ignored.
+        The summary of `cut.cut` with `dispositions`: number of each finding, superseded, ignored, without_outline.
 
     Raises:
         OverwattError: a file is unusable, or a finding names a site that is not in the run.
     """
     check_settings(settings)
     sites, footprints = _run_table(run, "sites"), _run_table(run, "footprints")
-    given = read_dispositions(dispositions)
+    given = read_dispositions(dispositions) if dispositions is not None else read_own(run)
+    if given is None:
+        raise ConfigError(
+            f"--run {run}: no findings in it; record them with `overwatt record`, or name a table with --dispositions"
+        )
+    source = dispositions.name if dispositions is not None else " and ".join(f.name for f in own_files(run))
     judged = latest(given)
     opened = open_images(images or [_run_image(run)], settings)
     if any(i.geobox is None for i in opened):
         raise GridError(
             "dispositions: the imagery has no georeference, so sites cannot be located on it; give imagery with a CRS"
         )
-    verdicts, labels_of_findings = verdicts_of(judged, sites, footprints, dispositions.name)
+    verdicts, labels_of_findings = verdicts_of(judged, sites, footprints, _cells(run), source)
     ignored = int((judged["class"] == "unknown").sum())
+    without_outline = len(judged) - ignored - len(verdicts)
     if not len(verdicts):
-        raise ConfigError(
-            f"{dispositions.name}: no usable finding: {len(judged)} findings, all refused or undetermined"
-        )
+        why = "all refused or undetermined" if not without_outline else f"{without_outline} of them without an outline"
+        raise ConfigError(f"{source}: no usable finding: {len(judged)} findings, {why}")
     manifest = content_sha256(run / "manifest.json") if (run / "manifest.json").is_file() else ""
     outside: list[str] = []
 
@@ -101,25 +107,38 @@ def cut_dispositions(
         "findings": dict(Counter(judged["finding"])),
         "kinds": {k: int((verdicts["kind"] == k).sum()) for k in KINDS},
         "ignored": ignored,
+        "without_outline": without_outline,
     }
     if ignored:
         result["warnings"].append(f"{ignored} findings are refused or undetermined: that ground stays unknown")
+    if without_outline:
+        result["warnings"].append(
+            f"{without_outline} findings on places where the run saw no site have no outline, so they give no label: "
+            "draw it in the GeoPackage, the KML or the GeoJSON, and record that file"
+        )
     if outside:
         result["warnings"].append(f"{len(outside)} findings lie outside of the imagery: {', '.join(outside[:5])}")
     return result
 
 
 def verdicts_of(
-    judged: gpd.GeoDataFrame, sites: gpd.GeoDataFrame, footprints: gpd.GeoDataFrame, name: str
+    judged: gpd.GeoDataFrame,
+    sites: gpd.GeoDataFrame,
+    footprints: gpd.GeoDataFrame,
+    cells: dict[str, shapely.Geometry],
+    name: str,
 ) -> tuple[gpd.GeoDataFrame, gpd.GeoDataFrame]:
     """Convert findings to training examples in order of use, and to labels.
 
-    An outline drawn by an inspector replaces the footprints of the run.
+    An outline drawn by an inspector replaces the footprints of the run. A finding on an entry without a site gives a
+    label only with an outline; `not_dc` on a cell says that no data center stands anywhere in it, so the cell is the
+    outline, without the sites of the run that reach into it.
 
     Args:
         judged: latest findings, as of `io.dispositions.latest`.
         sites: table of the run.
         footprints: table of the run.
+        cells: outlines of the cells of the run, by entry_id.
         name: name of the dispositions file, for messages and as source.
 
     Returns:
@@ -141,7 +160,17 @@ def verdicts_of(
                 raise RegistryError(f"{where}: site '{site}' is not in the run; {nearest(site, known)}")
             site = None  # a name of the inspector, not of the run
         p = None if site is None else float(sites["p_data_center"].iloc[known[site]])
-        shapes = [drawn] if drawn is not None else _buildings_of(sites.geometry.iloc[known[str(site)]], buildings, tree)
+        cell = cells.get(d["entry_id"]) if site is None and d["class"] == "not_data_center" else None
+        if drawn is not None:
+            shapes = [drawn]
+        elif site is not None:
+            shapes = _buildings_of(sites.geometry.iloc[known[site]], buildings, tree)
+        elif cell is not None:
+            shapes = [shapely.difference(cell, shapely.union_all(sites.geometry[sites.intersects(cell)].to_numpy()))]
+        else:
+            shapes = []
+        if not shapes or shapes[0].is_empty:
+            continue
         # the edge of a footprint is an estimate of the network; only a drawn outline shows where background begins
         ring = [("background", grown(drawn, RING_M))] if drawn is not None else []
         for klass, shape in [(d["class"], s) for s in shapes] + ring:
@@ -149,6 +178,7 @@ def verdicts_of(
         if d["class"] == "unknown":
             continue
         kind = "hard_negative" if d["class"] == "not_data_center" else "missed" if site is None else "confirmed"
+        kind = "empty_cell" if cell is not None and drawn is None else kind
         rows.append(
             {
                 "kind": kind,
@@ -161,7 +191,9 @@ def verdicts_of(
         )
     # a hard negative without a site of the run is not a false positive of the run, so it comes last of its kind
     rows.sort(key=lambda r: (KINDS.index(r["kind"]), -(r["p_data_center"] or 0.0), r["disposition_id"]))
-    table = gpd.GeoDataFrame(pd.DataFrame(labels), geometry="geometry", crs=WGS84)
+    table = gpd.GeoDataFrame(
+        pd.DataFrame(labels, columns=["geometry", "class", "disposition_id"]), geometry="geometry", crs=WGS84
+    )
     table = table.assign(image="", cooling=False, source=name, licence="", attribution="")
     columns = ["kind", "disposition_id", "site_id", "finding", "p_data_center", "geometry"]
     verdicts = gpd.GeoDataFrame(pd.DataFrame(rows, columns=columns), geometry="geometry", crs=WGS84)
@@ -188,6 +220,14 @@ def _tiles_over(number: int, image: Image, shape: shapely.Geometry, size_px: int
         begin = (low + high - n * size_px) / 2
         starts.append([round(begin + k * size_px) for k in range(n)])
     return [(number, row, col) for row in starts[0] for col in starts[1]]
+
+
+def _cells(run: Path) -> dict[str, shapely.Geometry]:
+    """Return the outlines of the cells of a run, by entry_id; none if the run has no table of them."""
+    if not (run / "looked_at.parquet").is_file():
+        return {}
+    table = _run_table(run, "looked_at")
+    return {f"{CELL}{name}": shape for name, shape in zip(table["cell"], table.geometry, strict=True)}
 
 
 def _run_table(run: Path, name: str) -> gpd.GeoDataFrame:

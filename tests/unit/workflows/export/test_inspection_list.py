@@ -19,7 +19,7 @@ from overwatt.aoi.errors import ConfigError
 from overwatt.aoi.geodesy import WGS84
 from overwatt.pipeline import tables
 from overwatt.workflows.export import fields as export_fields
-from overwatt.workflows.export import gis, inspection_list, spreadsheet, styles
+from overwatt.workflows.export import gis, inspection_list, kml, spreadsheet, styles
 from overwatt.workflows.export import table as export_table
 from overwatt.workflows.io.dispositions import FINDINGS
 from tests.support import names, naming
@@ -67,7 +67,9 @@ def folder(tmp_path):
               "geometry": SQUARE} for i in range(3)]  # fmt: skip
     tables.conform(cells, "looked_at").to_parquet(tmp_path / "looked_at.parquet")
     (tmp_path / "inspection").mkdir()
-    (tmp_path / "inspection" / "plan.csv").write_text("place,probability,visit\nE-0000,0.25,True\nE-0001,0.5,False\n")
+    (tmp_path / "inspection" / "plan.csv").write_text(
+        "place,stratum,probability,visit\nE-0000,matched,0.25,True\nE-0001,undeclared,0.5,False\n"
+    )
     (tmp_path / "dispositions.csv").write_text("disposition_id,site_id,finding,time\nx1,s0,ai,2026-03-04T05:06:07Z\n")
     return tmp_path
 
@@ -89,7 +91,8 @@ def test_every_format_holds_every_entry(folder):
     assert result["left_out"] == ["footprints.parquet", "thermal.parquet"]
     flat = pd.read_csv(files["csv"])
     sheet = pd.read_excel(files["xlsx"], sheet_name="list")
-    pd.testing.assert_frame_equal(flat, sheet, check_dtype=False)
+    to_fill = [f.name for f in export_fields.OUTCOME]
+    pd.testing.assert_frame_equal(flat.drop(columns=to_fill), sheet, check_dtype=False)
     collection = loaded(files["geojson"])
     assert [f["id"] for f in collection["features"]] == flat["entry_id"].tolist()
     layer = pyogrio.read_dataframe(files["gpkg"], layer="ledger")
@@ -185,16 +188,17 @@ def test_no_text_starts_a_formula(tmp_path_factory, text, start):
         (header, *_), (cell, *_) = csv.reader(file)
     assert not cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠"))
     assert not header.startswith(("=", "+", "-", "@", "\t"))
-    ET.fromstring(f"<a>{gis.escape(cleaned)}</a>")
+    ET.fromstring(f"<a>{kml.escape(cleaned)}</a>")
     assert all(c >= " " for c in cleaned)
 
 
 def test_a_sheet_has_the_inspectors_lists_and_its_form(folder):
     book = openpyxl.load_workbook(inspection_list.run(folder)["files"]["xlsx"])
-    assert book.sheetnames == ["list", "fields", "about"]
-    sheet = book["list"]
+    assert book.sheetnames == ["form", "list", "fields", "about"]
+    sheet = book["form"]
     assert sheet.freeze_panes == "F2"
     names = [c.value for c in sheet[1]]
+    assert names == list(export_fields.FORM)
     letter = openpyxl.utils.get_column_letter(names.index("finding") + 1)
     rule = next(v for v in sheet.data_validations.dataValidation if v.type == "list")
     assert str(rule.sqref) == f"{letter}2:{letter}9"
@@ -216,7 +220,8 @@ def test_long_lists_and_long_texts_fit(tmp_path):
     notes = spreadsheet.write_xlsx(tmp_path / "x.xlsx", flat, fields, [("a", "b")], max_rows=4)
     assert notes == ["XLSX: 3 sheets, as one holds 3 entries", "XLSX: 7 texts cut at 32767 characters"]
     book = openpyxl.load_workbook(tmp_path / "x.xlsx")
-    assert book.sheetnames == ["list", "list 2", "list 3", "fields", "about"]
+    forms = ["form", "form 2", "form 3"]
+    assert book.sheetnames == [*forms, "list", "list 2", "list 3", "fields", "about"]
     at = [c.value for c in book["list 3"][1]].index("evidence_for")
     text = book["list 3"][2][at].value
     assert len(text.encode("utf-16-le")) // 2 <= 32_767
@@ -234,7 +239,7 @@ def test_escapes_that_a_spreadsheet_would_decode_stay_text(tmp_path):
     fields = [f for f in export_fields.FIELDS if f.name in table]
     spreadsheet.write_xlsx(tmp_path / "x.xlsx", pd.DataFrame(table.drop(columns="geometry")), fields, [])
     with zipfile.ZipFile(tmp_path / "x.xlsx") as archive:
-        sheet = archive.read("xl/worksheets/sheet1.xml").decode()
+        sheet = archive.read("xl/worksheets/sheet2.xml").decode()
         assert {i.date_time for i in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
     assert "_x005F_x0009_=1" in sheet
     assert 't="e"' not in sheet
@@ -284,7 +289,7 @@ def test_geojson_keeps_to_its_standard(folder):
     assert shapely.geometry.shape(first["geometry"]).exterior.is_ccw
     assert first["properties"]["alternatives"][0]["id"] == "=1+1"
     assert first["properties"]["evidence_for"] == NASTY  # no spreadsheet: as it is
-    assert "finding" not in first["properties"]
+    assert first["properties"]["finding"] is None  # to be filled in
 
 
 @given(st.lists(st.tuples(st.floats(-180, 180), st.floats(0, 40)), min_size=1, max_size=8))
@@ -310,8 +315,12 @@ def test_kml_shows_names_as_names(folder):
     root = ET.parse(file).getroot()
     texts = [p.find(f"{ns}description").text for p in root.iter(f"{ns}Placemark")]
     assert all("<b>&amp;" not in t and "&lt;b&gt;&amp;]]&gt;" in t for t in texts)
-    assert {s.get("id") for s in root.iter(f"{ns}Style")} == set(styles.COLORS)
-    assert all(p.find(f"{ns}styleUrl").text[1:] in styles.COLORS for p in root.iter(f"{ns}Placemark"))
+    assert {s.get("id") for s in root.iter(f"{ns}Style")} == {
+        name for c in styles.COLORS for k in [c.replace(" ", "_")] for name in (k, f"{k}-drawn")
+    }
+    assert all(
+        p.find(f"{ns}styleUrl").text[1:].removesuffix("-drawn") in styles.COLORS for p in root.iter(f"{ns}Placemark")
+    )
     assert sum(len(pyogrio.read_dataframe(file, layer=name)) for name, _ in pyogrio.list_layers(file)) == 8
 
 
@@ -360,7 +369,7 @@ def test_a_plan_of_another_ledger_is_noticed_and_odd_alternatives_stay_json(fold
 
 
 def test_fields_are_unique_and_explained():
-    names = [f.name for f in (*export_fields.FIELDS, *export_fields.OUTCOME)]
+    names = [f.name for f in export_fields.FIELDS]
     assert len(names) == len(set(names))
     assert all(f.meaning for f in export_fields.FIELDS)
     held = {f.column for f in export_fields.FIELDS if f.source == "ledger"}
@@ -389,5 +398,7 @@ def test_a_plan_of_another_ledger_is_noticed_and_ids_are_found_whatever_they_sta
     place = inspection_list.export_table.read(folder).ledger["entry_id"].tolist()
     plan = folder / "inspection" / "plan.csv"
     plan.parent.mkdir(exist_ok=True)
-    pd.DataFrame({"place": ["elsewhere"], "probability": [0.5], "visit": [True]}).to_csv(plan, index=False)
+    pd.DataFrame({"place": ["elsewhere"], "stratum": ["matched"], "probability": [0.5], "visit": [True]}).to_csv(
+        plan, index=False
+    )
     assert any(names(w, len(place), "inspection/plan.csv") for w in inspection_list.run(folder)["warnings"])
