@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 _MAX_TILES_LISTED = 200  # incomplete tiles in the list; the others are only counted
 _MAX_LOOKS_DRAWN = 80  # acquisitions drawn on a card; own choice, dots 4 units apart can be told apart
+_MAX_ALMOST = 100  # almost listed sites in the table; the others are only counted
 _BAR_PX = 560.0  # width of an interval bar, units of its SVG
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -59,11 +60,18 @@ def context(data: ReportData) -> Row:
         if str(site_id) not in sites:  # a known site, examined in surface temperature alone
             anchor.setdefault(f"t:{site_id}", f"card-{len(anchor) + 1}")
     entries = [_entry(row, sites, names, anchor[_key(row)]) for row in ledger]
+    almost = [
+        {**_entry(row, sites, names, anchor[_key(row)]), "left_out": wording.LEFT_OUT[row["left_out"]]}
+        for row in _rows(data.almost_listed.sort_values("rank"))
+    ]
     counts = data.ledger["class"].value_counts()
     return {
         "data": data,
         "entries": entries,
-        "cards": _cards(data, sites, entries, anchor),
+        "almost": almost,
+        "most_almost": _MAX_ALMOST,
+        "false_share": _false_share(data.ledger),
+        "cards": _cards(data, sites, entries, anchor, almost),
         "classes": [
             {"name": c, "label": wording.CLASS_LABEL[c], "meaning": m, "count": int(counts.get(c, 0))}
             for c, m in wording.CLASS_MEANING.items()
@@ -124,11 +132,23 @@ def _entry(row: Row, sites: dict[str, Row], names: dict[str, str], anchor: str) 
     }
 
 
-def _cards(data: ReportData, sites: dict[str, Row], entries: list[Row], anchor: dict[str, str]) -> list[Row]:
+def _false_share(ledger: gpd.GeoDataFrame) -> float | None:
+    """Expected share of false entries among the listed sites without a declaration; None if there is none."""
+    alone = ledger[ledger["class"] == "undeclared"]
+    if not len(alone):
+        return None
+    p = alone["p_data_center"].to_numpy(float) * (1.0 - alone["p_match"].fillna(0.0).to_numpy(float))
+    return float(np.mean(1.0 - p))
+
+
+def _cards(
+    data: ReportData, sites: dict[str, Row], entries: list[Row], anchor: dict[str, str], almost: list[Row]
+) -> list[Row]:
     """One card per site, and one per declaration that was not seen, in the order of the ledger."""
     of: dict[str, list[Row]] = {}
     for entry in entries:
         of.setdefault(_key(entry), []).append(entry)
+    left = {_key(entry): entry for entry in almost}
     declared = {str(r["declared_id"]): r for r in _rows(data.declared)}
     thermal = {str(r["site_id"]): r for r in _rows(data.thermal)}
     looks: dict[str, list[Row]] = {}
@@ -145,8 +165,9 @@ def _cards(data: ReportData, sites: dict[str, Row], entries: list[Row], anchor: 
             "anchor": name,
             "id": item,
             "entries": mine,
+            "almost": left.get(key),
             "class": mine[0]["class"] if mine else "none",
-            "label": mine[0]["label"] if mine else "Known site" if key[0] == "t" else "Not in the ledger",
+            "label": mine[0]["label"] if mine else "Known site" if key[0] == "t" else "Almost listed",
             "chip": _uri(data.chips[item]) if item in data.chips else None,
             "site": sites.get(item) if key[0] == "s" else None,
             "declared": declared.get(item) if key[0] == "d" else None,
@@ -259,7 +280,7 @@ def _map(data: ReportData, entries: list[Row], anchor: dict[str, str]) -> Row:
         entry = best.get(name)
         text = [
             str(row["site_id"]),
-            entry["label"] if entry else "Not in the ledger",
+            entry["label"] if entry else "Almost listed",
             f"IT power {wording.mw(row['it_mw_p50'])} MW (80%: {wording.mw(row['it_mw_p10'])} to "
             f"{wording.mw(row['it_mw_p90'])})",
             f"data center with probability {wording.probability(row['p_data_center'])} "

@@ -44,6 +44,8 @@ class ReportData:
         thermal: table `thermal`; may be empty.
         thermal_looks: table `thermal_looks`; may be empty.
         declared_inside: number of declared facilities in the area itself; the others lie near it. None if unknown.
+        almost_listed: table `almost_listed`, the sites without a declaration that are not on the list.
+        left_out: sentences on how many sites were left out of the list, and why.
         not_looked_at: rows of `declared` whose place was not looked at.
         basemap: image under the map.
         chips: site_id or declared_id -> JPEG, PNG or WebP bytes.
@@ -65,6 +67,8 @@ class ReportData:
     thermal: pd.DataFrame = field(default_factory=lambda: empty("thermal"))
     thermal_looks: pd.DataFrame = field(default_factory=lambda: empty("thermal_looks"))
     declared_inside: int | None = None
+    almost_listed: gpd.GeoDataFrame = field(default_factory=lambda: empty("almost_listed"))
+    left_out: Sequence[str] = ()
     not_looked_at: gpd.GeoDataFrame = field(default_factory=lambda: empty("declared"))
     basemap: Basemap | None = None
     chips: Mapping[str, bytes] = field(default_factory=dict)

@@ -38,7 +38,7 @@ CLASS_MEANING = {
 }
 
 MAP_MARKS = {
-    "none": "site seen, not in the list: too improbable at the assumed share",
+    "none": "site seen, almost listed",
     "data_center": "building taken for a data center",
     "cooling_equipment": "cooling equipment",
     "other_building": "other large building",
@@ -49,6 +49,12 @@ MAP_MARKS = {
     "failed_tile": "tile that failed or was not screened",
 }
 """Marks of the map besides the ledger classes, in the order of the legend; the script draws nothing else."""
+
+LEFT_OUT = {
+    "value": "Too improbable or too small: neither a visit nor an image would pay.",
+    "false_share": "With it too many of the listed sites without a declaration would be expected to be false.",
+}
+"""Why a site is almost listed, by the words of the table `almost_listed`."""
 
 QUANTITIES = (
     (
@@ -78,8 +84,8 @@ QUANTITIES = (
     ),
     (
         "Probability of a data center",
-        "Calibrated score of the site's most probable building, at the stated share of data centers among the large "
-        "roofs of the area (the prior).",
+        "Calibrated score of the site's most probable building, with the number of its buildings and machines, at the "
+        "stated share of data centers among the large roofs of the area (the prior).",
         "It changes with that share, which is assumed: where few large roofs are data centers, most alarms are false. "
         "The calibration holds for imagery like that of training; elsewhere it has not been checked.",
     ),

@@ -23,6 +23,7 @@ from overwatt.aoi.errors import AssetReadError, CatalogError, redact
 from overwatt.pipeline import coverage
 from overwatt.pipeline.declared import registry
 from overwatt.pipeline.inspection import rank_stability
+from overwatt.pipeline.inspection.listing import left_out_words
 from overwatt.pipeline.report import page, rasters, wording
 from overwatt.pipeline.report.page import ReportData
 from overwatt.workflows.config.run import Workflow
@@ -152,6 +153,8 @@ def report_data(workflow: Workflow, inputs: Inputs, tables: Tables, outcomes: li
         looked_at=tables.looked_at,
         thermal=tables.thermal,
         thermal_looks=tables.thermal_looks,
+        almost_listed=tables.almost_listed,
+        left_out=left_out_words(tables.almost_listed, workflow.stakes, workflow.listing),
         not_looked_at=tables.not_looked_at,
         basemap=basemap,
         chips=chips,
@@ -219,13 +222,14 @@ def decimated(source: Source, outcomes: list[dict[str, Any]]) -> tuple[np.ndarra
 
 
 def _chips(source: Source, tables: Tables, limit: int) -> dict[str, bytes]:
-    """Image chips of at most `limit` ledger entries in rank order: of the site, else of the declared location."""
+    """Image chips of at most `limit` entries, those of the ledger first: of the site, else of the declared location."""
     chips: dict[str, bytes] = {}
     site_shape = dict(zip(tables.sites["site_id"], tables.sites.geometry, strict=True)) if len(tables.sites) else {}
     declared_shape = (
         dict(zip(tables.declared["declared_id"], tables.declared.geometry, strict=True)) if len(tables.declared) else {}
     )
-    for row in tables.ledger.sort_values("rank").itertuples():
+    rows = [r for table in (tables.ledger, tables.almost_listed) for r in table.sort_values("rank").itertuples()]
+    for row in rows:
         if len(chips) >= limit:
             break
         name, shapes = (row.site_id, site_shape) if not pd.isna(row.site_id) else (row.declared_id, declared_shape)

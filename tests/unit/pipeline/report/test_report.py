@@ -22,7 +22,7 @@ from overwatt.pipeline.compute.thresholds import verdicts
 from overwatt.pipeline.report import context, page, wording
 from overwatt.pipeline.report.page import render_report
 from overwatt.pipeline.report.rasters import OUTLINE_RGB, chip, to_web_mercator
-from overwatt.pipeline.tables import LEDGER_CLASSES
+from overwatt.pipeline.tables import LEDGER_CLASSES, conform
 from tests.report_data import GRID, LAT, LON, example, nothing
 from tests.support import naming
 
@@ -196,6 +196,31 @@ def test_ledger_rows_in_order_of_rank_with_cards_that_exist(html: str) -> None:
     assert len(ids) == len(set(ids)) == 4  # three of the ledger, and the site that did not enter it
     shuffled = example()
     assert render_report(replace(shuffled, ledger=shuffled.ledger.iloc[::-1].reset_index(drop=True))) == html
+
+
+def test_almost_listed_sites_are_counted_with_their_reasons_and_have_cards() -> None:
+    data = example(6)
+    cut = (data.ledger["class"] == "undeclared") & (data.ledger["rank"] > 3)
+    why = np.resize(["value", "false_share"], int(cut.sum()))
+    html = render_report(
+        replace(
+            data,
+            ledger=data.ledger[~cut],
+            almost_listed=conform(data.ledger[cut].assign(left_out=why), "almost_listed"),
+            left_out=["1 too small", "1 too many"],
+        )
+    )
+    section = html[html.index('<section id="almost">') : html.index('<section id="cards">')]
+    assert "2 more sites were seen without a declaration and left out of the list: 1 too small; 1 too many." in section
+    # as example() has them: p 0.9 of a data center, and no other partner
+    assert "Of the listed sites without a declaration, " in section
+    for site_id, reason in zip(data.ledger["site_id"][cut], why, strict=True):
+        anchor = re.search(rf'<a href="#([^"]+)">{re.escape(site_id)}</a>', section)
+        assert anchor
+        card = html[html.index(f'id="{anchor[1]}"') :].split("</article>")[0]
+        assert wording.LEFT_OUT[reason] in section
+        assert wording.LEFT_OUT[reason] in card
+    assert "No site was left out of the list." in render_report(data)
 
 
 def test_every_class_has_words_and_a_colour() -> None:
