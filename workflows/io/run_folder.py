@@ -24,6 +24,8 @@ import pyarrow
 from filelock import FileLock, Timeout
 
 from overwatt.aoi.errors import ConfigError
+from overwatt.aoi.output import writing
+from overwatt.aoi.output import written as written
 from overwatt.models.detector.card import OUTPUTS
 from overwatt.pipeline import tables
 
@@ -61,18 +63,6 @@ def tree_hash(folders: tuple[str, ...], suffixes: set[str]) -> str:
 
 
 @contextmanager
-def written(path: Path) -> Iterator[Path]:
-    """Give a temporary path next to `path`; rename it into place when the block ends without an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-@contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold the run folder; a second run in it is refused, a killed one leaves no lock behind.
 
@@ -80,15 +70,17 @@ def locked(folder: Path) -> Iterator[None]:
 
     Raises:
         ConfigError: another run holds it, or it is not a folder.
+        OutputError: the folder cannot be made or written to.
     """
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"--out {folder}: is a file, not a folder")
     new = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
     lock = folder / ".lock"
     held = FileLock(lock)
     try:
-        held.acquire(timeout=0)
+        with writing(lock):
+            folder.mkdir(parents=True, exist_ok=True)
+            held.acquire(timeout=0)
     except Timeout as error:
         raise ConfigError(f"{folder}: another run is writing here; wait for it or use another --out") from error
     try:

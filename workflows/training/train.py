@@ -25,6 +25,7 @@ import numpy as np
 from dask.system import CPU_COUNT
 
 from overwatt.aoi.errors import ConfigError
+from overwatt.aoi.output import writing
 from overwatt.models.detector import stac_mlm
 from overwatt.models.detector import weights as weight_files
 from overwatt.models.detector.card import CHANNELS, Calibration, ModelCard, TrainingData
@@ -140,7 +141,8 @@ def _prepare(config: Path, out: Path, steps: int | None, say: Say) -> _Prepared:
         if file.counting:
             counting = {"training": file.counting.training.model_copy(update=short)}
             file = file.model_copy(update={"counting": file.counting.model_copy(update=counting)})
-    out.mkdir(parents=True, exist_ok=True)
+    with writing(out / "checkpoint"):
+        out.mkdir(parents=True, exist_ok=True)
     return _load_pictures(file, config.resolve().parent, out, say)
 
 
