@@ -18,6 +18,7 @@ from overwatt.aoi.errors import OutputError
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """System errors that only a write can give: no space, no quota, a file larger than is allowed."""
 _CLOSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_AGAIN = "the same command again: it continues"
 _GDAL = frozenset({"rasterio", "pyogrio"})
 
 
@@ -60,11 +61,13 @@ def why(error: BaseException, folder: Path) -> str:
     number = error.errno if isinstance(error, OSError) else None
     reason = os.strerror(number) if number else str(error.__cause__ or error).partition("\n")[0][:160]
     if number in _CLOSED:
-        return f"{reason}; allow writing there or give another folder, then run the same command again"
+        return f"{reason}; allow writing there or give another folder, then run {_AGAIN}"
+    if number == errno.EFBIG:
+        return f"{reason}; lift the limit of file sizes (ulimit -f) or give another folder, then run {_AGAIN}"
     if number and number not in FULL:
         return reason
     try:
         free = f" ({shutil.disk_usage(folder).free / 1e6:,.0f} MB are free)"
     except OSError:
         free = ""
-    return f"{reason}; free space there{free} or lift the quota, then run the same command again: it continues"
+    return f"{reason}; free space there{free} or lift the quota, then run {_AGAIN}"

@@ -70,9 +70,11 @@ def main() -> None:
     except OSError as error:
         if not error.strerror:
             raise
-        from overwatt.aoi.output import why
+        from overwatt.aoi.output import FULL, why
 
-        _fail(f"{error.filename or 'output'}: {why(error, Path(error.filename or '.').parent)}", 1)
+        # an own writer that knows its folder raises OutputError; here the folder of a reader may be meant
+        folder = Path(error.filename or ".").parent
+        _fail(f"{error.filename or 'output'}: {why(error, folder) if error.errno in FULL else error.strerror}", 1)
     except KeyboardInterrupt:
         _fail(STOPPED, 130)
     except SystemExit as stop:

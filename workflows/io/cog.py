@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -57,13 +55,17 @@ class ProbabilityRaster:
     Bands are `run_folder.RASTER_BANDS`, uint8, probability times 255; masked where nothing was screened.
     """
 
-    def __init__(self, folder: Path, source: Source, cores: list[tuple[int, int, int, int]]) -> None:
+    def __init__(self, folder: Path, source: Source, cores: list[tuple[int, int, int, int]], stored: int) -> None:
         """Open the scratch file.
 
         Args:
             folder: run folder.
             source: imagery of the run; must have a georeference.
             cores: (y0, x0, y1, x1) of all tiles, half-open, in pixels of the source; the raster is their bounding box.
+            stored: bytes that the parts of all tiles take, from which the room for the raster is estimated.
+
+        Raises:
+            OutputError: the folder is full or closed to this user.
         """
         assert source.geobox is not None
         self.target = folder / "probability.tif"
@@ -71,10 +73,13 @@ class ProbabilityRaster:
         self.y0, self.x0 = min(c[0] for c in cores), min(c[1] for c in cores)
         ny, nx = max(c[2] for c in cores) - self.y0, max(c[3] for c in cores) - self.x0
         self._sums: list[tuple[Window, int]] = []
+        with writing(self.target):
+            folder.mkdir(parents=True, exist_ok=True)
+            # own choice: scratch file and COG took 2.9 times the parts on the sample area
+            _try_room(self.scratch, max(1_000_000, 4 * stored))
         self._env = rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True, GDAL_NUM_THREADS=1)
         self._env.__enter__()
-        with writing(self.target), _quiet():
-            folder.mkdir(parents=True, exist_ok=True)
+        with writing(self.target):
             self._file = rasterio.open(
                 self.scratch, "w", driver="GTiff", dtype="uint8", count=len(run_folder.RASTER_BANDS),
                 height=ny, width=nx, crs=str(source.geobox.crs),
@@ -90,7 +95,7 @@ class ProbabilityRaster:
     def put(self, core: tuple[int, int, int, int], probability: np.ndarray, valid: np.ndarray) -> None:
         """Write one tile: probability (band, y, x) uint8 and valid (y, x) bool."""
         window = Window(core[1] - self.x0, core[0] - self.y0, core[3] - core[1], core[2] - core[0])
-        with writing(self.target), _quiet():
+        with writing(self.target):
             self._file.write(probability, window=window)
             self._file.write_mask(valid, window=window)
         self._sums.append((window, _sum(probability, valid)))
@@ -99,10 +104,9 @@ class ProbabilityRaster:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            with _quiet():
-                self._file.close()
+            self._file.close()
             if kind is None:
-                with run_folder.written(self.target) as part, _quiet():
+                with run_folder.written(self.target) as part:
                     rasterio.shutil.copy(
                         self.scratch, part, driver="COG", compress="DEFLATE", blocksize=512,
                         overview_resampling="average", overview_compress="DEFLATE", num_threads="1",
@@ -119,18 +123,14 @@ class ProbabilityRaster:
                     raise RasterioIOError("blocks are missing")
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Discard what libtiff prints on a full disk: it writes to standard error itself, past any handler of GDAL."""
-    own = os.dup(2)
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, 2)
+def _try_room(path: Path, size: int) -> None:
+    """Raise OSError where the disk does not take `size` bytes more: there GDAL (3.10) corrupts memory instead."""
     try:
-        yield
+        with path.open("wb") as file:
+            if hasattr(os, "posix_fallocate"):  # not on macOS
+                os.posix_fallocate(file.fileno(), 0, size)
     finally:
-        os.dup2(own, 2)
-        os.close(own)
-        os.close(nothing)
+        path.unlink(missing_ok=True)
 
 
 def _sum(probability: np.ndarray, valid: np.ndarray) -> int:

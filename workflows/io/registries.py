@@ -210,7 +210,7 @@ def _other_epoch_files(file: Path, layout: str) -> list[Path]:
 
 def _check_size(file: Path) -> None:
     if not file.is_file():
-        what = "a folder; give one file in it" if file.is_dir() else "no such file"
+        what = "a folder; give one file in it" if file.is_dir() else "no such file; check declared.path"
         raise RegistryError(f"registry '{file}': {what}")
     if (size := file.stat().st_size) > MAX_BYTES:
         raise RegistryError(

@@ -21,7 +21,9 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pyarrow
+import pyogrio
 from filelock import FileLock, Timeout
+from pyogrio.errors import DataSourceError
 
 from overwatt.aoi.errors import ConfigError
 from overwatt.aoi.output import writing
@@ -77,12 +79,12 @@ def locked(folder: Path) -> Iterator[None]:
     new = not folder.exists()
     lock = folder / ".lock"
     held = FileLock(lock)
-    try:
-        with writing(lock):
-            folder.mkdir(parents=True, exist_ok=True)
+    with writing(lock):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
             held.acquire(timeout=0)
-    except Timeout as error:
-        raise ConfigError(f"{folder}: another run is writing here; wait for it or use another --out") from error
+        except Timeout as error:
+            raise ConfigError(f"{folder}: another run is writing here; wait for it or use another --out") from error
     try:
         for left in (*folder.glob(_LEFT), *folder.glob(f"parts/{_LEFT}")):
             left.unlink(missing_ok=True)
@@ -207,6 +209,9 @@ def write_geopackage(path: Path, layers: dict[str, gpd.GeoDataFrame]) -> None:
             for name, frame in layers.items():
                 kind = {} if len(frame) else {"geometry_type": "Unknown"}
                 frame.to_crs("EPSG:4326").to_file(temporary, layer=name, driver="GPKG", engine="pyogrio", **kind)
+                # GDAL builds the index as it closes the file, and reports no error then
+                if not pyogrio.read_info(temporary, layer=name)["capabilities"]["fast_spatial_filter"]:
+                    raise DataSourceError("the spatial index is missing")
             os.replace(temporary, part)
         finally:
             temporary.unlink(missing_ok=True)
