@@ -1,5 +1,6 @@
 """The reference pages are generated; a change in the code must reach them."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,9 +16,15 @@ def test_reference_pages_are_current():
     assert done.returncode == 0, done.stderr
 
 
-def test_links_in_the_docs_lead_somewhere():
-    import re
+def test_every_setting_is_described_on_its_page():
+    """No row of the pages of settings lacks its meaning, also of a key that is added later."""
+    for name in ("workflow", "training"):
+        rows = re.findall(r"^\| `(.+?)` \|.*?\| ([^|]*) \|$", (ROOT / f"docs/reference/{name}.md").read_text(), re.M)
+        assert len(rows) > 50
+        assert not [key for key, meaning in rows if not meaning.strip()]
 
+
+def test_links_in_the_docs_lead_somewhere():
     pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
     broken = [
         f"{page.name}: {target}"
@@ -39,16 +46,12 @@ def cited_files():
 
 
 def test_no_citation_of_a_document_that_readers_do_not_have():
-    import re
-
     private = re.compile(r"dossier|(?<!public )\bdomain[\s#]+(?:notes?|tables?|\d)|\bdomain\.md", re.IGNORECASE)
     found = [f"{p.relative_to(ROOT)}: {m[0]!r}" for p in cited_files() for m in private.finditer(p.read_text())]
     assert not found
 
 
 def test_citations_of_the_methods_lead_to_a_section():
-    import re
-
     headings = re.findall(rf"^##+ ({SECTION}) ", (ROOT / "docs" / "methods.md").read_text(), re.MULTILINE)
     assert len(headings) == len(set(headings))
     # A citation may go on in the next line of a docstring or comment
@@ -71,7 +74,6 @@ def test_citations_of_the_methods_lead_to_a_section():
 def test_modules_and_functions_that_pages_name_exist():
     """`pipeline.sites.clustering.cluster_sites` in a page leads to a function; the prefix overwatt may be left out."""
     import importlib
-    import re
 
     wrong = []
     for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]:
