@@ -36,6 +36,8 @@ def export(
     result = inspection_list.run(run_or_ledger, out, top=top, observed=observed, declared=declared)
     counts = ", ".join(f"{n} {c}" for c, n in result["counts"].items() if n)
     lines = [f"{result['entries']} of {result['of']} entries ({counts or 'none'}), {result['columns']} columns"]
+    if not result["of"]:
+        lines = ["nothing to list: the ledger has no entries; the files have no rows"]
     lines += [f"  {path}" for path in result["files"].values()]
     if result["left_out"]:
         lines.append(f"missing, so their columns are left out: {', '.join(result['left_out'])}")
