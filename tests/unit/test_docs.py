@@ -5,6 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from overwatt.models.detector.card import DEFAULT_WEIGHTS, load_card
+from overwatt.models.detector.sensors import PROFILES
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -22,6 +25,16 @@ def test_every_setting_is_described_on_its_page():
         rows = re.findall(r"^\| `(.+?)` \|.*?\| ([^|]*) \|$", (ROOT / f"docs/reference/{name}.md").read_text(), re.M)
         assert len(rows) > 50
         assert not [key for key, meaning in rows if not meaning.strip()]
+
+
+def test_the_page_on_runs_has_the_ranges_of_the_profiles():
+    rows = [re.split(r"\s*\|\s*", line) for line in (ROOT / "docs/howto/run.md").read_text().splitlines()]
+    found = {row[1].strip("`"): row[3:-1] for row in rows if len(row) == 7}
+    card = load_card(DEFAULT_WEIGHTS)
+    for name, kind in {"none": card, **{p.name: p for p in PROFILES}}.items():
+        (least, most), (fine, coarse) = kind.gsd_range_m, kind.native_range_m
+        averaged = f"{kind.gsd_m:g}" if least < fine else ""
+        assert found[name] == [f"{least:g}-{most:g}", f"{fine:g}-{coarse:g}", averaged]
 
 
 def test_links_in_the_docs_lead_somewhere():

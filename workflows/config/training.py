@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from overwatt.models.training.settings import TrainSettings
 from overwatt.workflows.config.yaml import expanded_path
@@ -136,7 +136,9 @@ class TrainingFile(_Frozen):
     tiles: tuple[TileSettings, ...] = Field(
         default=(), description="training tiles made by `overwatt tiles` or `overwatt training-set`"
     )
-    start: str | None = Field(default=None, description="weights file to start from, relative to this file")
+    start: str | None = Field(
+        default=None, description="weights file to start from instead of ImageNet's; its width must be `training.width`"
+    )
     training: TrainSettings = TrainSettings()
     pretraining: TrainSettings | None = Field(
         default=None, description="settings of a first stage on the simulated scenes only"
@@ -146,6 +148,20 @@ class TrainingFile(_Frozen):
     )
     folds: FoldSettings = FoldSettings()
     limits: tuple[str, ...] = Field(default=(), description="known limits of the weights, for their card")
+
+    @model_validator(mode="after")
+    def _one_width(self) -> TrainingFile:
+        stages = {
+            "pretraining": self.pretraining,
+            "counting.training": self.counting.training if self.counting else None,
+        }
+        for name, stage in stages.items():
+            if stage is not None and stage.width != self.training.width:
+                raise ValueError(
+                    f"{name}.width is {stage.width}, but training.width is {self.training.width}; all stages train one "
+                    "network"
+                )
+        return self
 
 
 def resolve(text: str, base: Path) -> Path:

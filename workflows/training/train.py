@@ -295,6 +295,11 @@ def _initial_network(ready: _Prepared, say: Say) -> SiteNet | None:
     start = None
     if file.start:
         start, card = weight_files.load(resolve(file.start, ready.base))
+        if card.width != file.training.width:
+            raise ConfigError(
+                f"start: {Path(file.start).name} has width {card.width}, but training.width is {file.training.width}; "
+                f"set the width to {card.width}"
+            )
         old_bands, new_bands = (*card.bands, *card.thermal_bands), (*file.bands, *file.thermal_bands)
         start = start if old_bands == new_bands else widened(start, old_bands, new_bands)
     if file.pretraining is None:
