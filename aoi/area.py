@@ -164,7 +164,10 @@ def from_file(path: str | Path, name: str | None = None) -> Area:
     label = f"area file '{path}'"
     suffix = path.suffix.lower()
     if suffix not in _SUFFIXES:
-        raise GridError(f"{label}: format '{path.suffix}' is not read; {nearest(suffix, _SUFFIXES)}")
+        raise GridError(
+            f"{label}: format '{path.suffix}' is not read; {nearest(suffix, _SUFFIXES)}; "
+            f"convert it: ogr2ogr -f GPKG {path.stem}.gpkg {path.name}"
+        )
     if not path.is_file():
         raise GridError(f"{label} does not exist")
     if suffix in (".geojson", ".json"):

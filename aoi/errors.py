@@ -64,3 +64,7 @@ class ModelContractError(OverwattError):
 
 class RegistryError(OverwattError):
     """A registry of declared facilities cannot be read."""
+
+
+class OutputError(OverwattError):
+    """A result cannot be written: full disk, quota, or no permission; the inputs are not to blame."""

@@ -133,6 +133,12 @@ def looked_area_km2(looked_at: gpd.GeoDataFrame) -> float:
     return float(shapely.union_all(local_frame(cells, 0.0, lat0)).area) / 1e6
 
 
+def common_ground(one: gpd.GeoDataFrame, other: gpd.GeoDataFrame) -> bool:
+    """Return whether there is ground that both tables `looked_at` have as imaged and screened."""
+    seen = [shapely.union_all(_screened(table)) for table in (one, other)]
+    return bool(shapely.area(shapely.intersection(*seen)) > 0)
+
+
 def _screened(looked_at: gpd.GeoDataFrame) -> np.ndarray:
     geometry = looked_at.geometry.to_numpy()
     if not len(geometry):

@@ -24,6 +24,7 @@ from pystac.extensions.file import FileExtension
 from pystac.extensions.version import VersionExtension
 
 from overwatt.aoi.errors import ModelContractError
+from overwatt.aoi.output import written
 from overwatt.models.detector.card import ModelCard
 from overwatt.models.detector.inference import WINDOW_PX
 from overwatt.models.detector.weights import load
@@ -106,7 +107,8 @@ def write(
     item = mlm_item(card, weights_path, hyperparameters=hyperparameters, provider=provider)
     path = weights_path.with_suffix(".stac.json")
     text = json.dumps(item.to_dict(include_self_link=False, transform_hrefs=False), indent=1, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    with written(path) as part:
+        part.write_text(text + "\n", encoding="utf-8")
     return path
 
 

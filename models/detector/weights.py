@@ -18,6 +18,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from overwatt.aoi.errors import ModelContractError
+from overwatt.aoi.output import written
 from overwatt.models.detector.card import (
     DEFAULT_WEIGHTS,
     MAX_WEIGHTS_BYTES,
@@ -72,9 +73,10 @@ def save(net: SiteNet, card: ModelCard, path: Path) -> ModelCard:
     found = {"weights_sha256": hashlib.sha256(blob).hexdigest(), "counting": net.counter is not None}
     card = card.model_copy(update=found)
     text = json.dumps(card.model_dump(), indent=1, allow_nan=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(blob)
-    path.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
+    with written(path) as part:
+        part.write_bytes(blob)
+    with written(path.with_suffix(".json")) as part:
+        part.write_text(text + "\n", encoding="utf-8")
     return card
 
 

@@ -8,7 +8,7 @@ Although it is our own file, it is read with torch's restricted loader (`weights
 from __future__ import annotations
 
 import hashlib
-import os
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from pydantic import BaseModel
 from torch import Tensor
 
 from overwatt.aoi.errors import ConfigError
+from overwatt.aoi.output import written
 from overwatt.models.detector.network import SiteNet
 from overwatt.models.training.samples import Picture
 
@@ -167,7 +168,8 @@ def read(path: Path, device: torch.device, key: str, data: str) -> dict[str, Any
 
 def write(path: Path, state: dict[str, Any]) -> None:
     """Write a checkpoint under a temporary name, then rename it: if the process is killed, the old one remains."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    torch.save(state, part)
-    os.replace(part, path)
+    # through memory: torch hides the system's error if it writes the file itself
+    content = io.BytesIO()
+    torch.save(state, content)
+    with written(path) as part:
+        part.write_bytes(content.getbuffer())

@@ -34,8 +34,8 @@ class TrainSettings(BaseModel):
     decay: float = Field(default=0.02, ge=0, description="weight decay")
     imagenet: bool = Field(default=True, description="start the encoder from ImageNet weights")
     # mean and standard deviation of ImageNet pictures, the input scale of the pretrained encoder
-    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
-    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    mean: tuple[float, ...] = Field(default=(0.485, 0.456, 0.406), description="mean of each band, of values 0 to 1")
+    std: tuple[float, ...] = Field(default=(0.229, 0.224, 0.225), description="standard deviation of each band")
     threads: int = Field(default=1, ge=1, description="CPU threads; a setting, because the exact result depends on it")
     precision: str = Field(
         default="auto",

@@ -1,9 +1,9 @@
 """Comparison of two runs of one area: sites that are new, grown, shrunk or gone, or that were not observed before.
 
 In: `sites` and `looked_at` of an earlier and a later run. Out: one row per site or pair of sites, with a class and the
-reason. A change counts only if it exceeds its error: |ln(B / A)| must exceed 1.645 sd (one-sided 5%; own choice). The
-error that both runs share (models/reference, common_error) is left out, as it is the same in both. A site is new only
-if the earlier run observed its place, and gone only if the later run did.
+reason; every site of both runs is in one row. A change counts only if it exceeds its error: |ln(B / A)| must exceed
+1.645 sd (one-sided 5%; own choice). The error that both runs share (models/reference, common_error) is left out, as it
+is the same in both. A site is new only if the earlier run observed its place, and gone only if the later run did.
 """
 
 from __future__ import annotations
@@ -22,11 +22,13 @@ from overwatt.pipeline.coverage import looked_shares
 from overwatt.pipeline.quantiles import SCORE_OF, ln_sd_80
 from overwatt.pipeline.reconcile.assignment import assign
 
-CHANGE_CLASSES = ("new", "grown", "shrunk", "gone", "same", "only_newly_seen", "not_looked_at_again")
+CHANGE_CLASSES = ("new", "grown", "shrunk", "gone", "same", "only_newly_seen", "not_looked_at_again", "improbable")
+"""What happened to a site. The other run did not look at the place of those only newly seen or not looked at again, so
+they are neither new nor gone; improbable are those that only one run has, with too low a probability to say so."""
 NEAR_M = 100.0
 """Largest gap between outlines of the same site in two runs, m; outlines differ by some 10 m; own choice."""
 _LOOKED = 0.8  # share of a place that must be observed, as ReconcileSettings.min_p_detect
-_PROBABLE = 0.5  # least p_data_center of a new or gone site, as ReconcileSettings.min_p_data_center
+_PROBABLE = 0.5  # least p_data_center of a new or gone site; own choice
 
 
 def compare_runs(
@@ -35,8 +37,7 @@ def compare_runs(
     """Return one row per change, sorted by class and site; the order of input rows does not matter.
 
     Columns: class (of `CHANGE_CLASSES`), site_id_a, site_id_b, it_mw_a, it_mw_b (medians, MW; a is the earlier run),
-    ln_ratio, limit (of |ln_ratio|), reason, geometry. Sites with p_data_center below 0.5 are neither new nor gone: they
-    are left out if they have no partner.
+    ln_ratio, limit (of |ln_ratio|), reason, geometry.
 
     Args:
         earlier: table `sites` of the earlier run.
@@ -117,7 +118,7 @@ def _alone(
         unseen: class if it did not.
         run: name of the other run, for the reason.
     """
-    rest = [k for k in range(len(sites)) if k not in paired and sites["p_data_center"].iloc[k] >= _PROBABLE]
+    rest = [k for k in range(len(sites)) if k not in paired]
     if not rest:
         return []
     own = sites.iloc[rest]
@@ -125,10 +126,15 @@ def _alone(
     shares = looked_shares(own.geometry.to_numpy(), np.full(len(own), 30.0), looked)
     out = []
     for (_, row), share in zip(own.iterrows(), shares, strict=True):
+        p = float(row["p_data_center"])
+        found, reason = klass, f"{run} looked at {share:.0%} of its place"
+        if share < _LOOKED:
+            found = unseen
+        elif not p >= _PROBABLE:  # also where it is not stated
+            found, reason = "improbable", f"{reason} and has no site there; probability of a data center {p:.2g}"
         out.append({
-            "class": klass if share >= _LOOKED else unseen, f"site_id_{side}": row["site_id"],
-            f"it_mw_{side}": float(row["it_mw_p50"]), "reason": f"{run} looked at {share:.0%} of its place",
-            "geometry": row["geometry"],
+            "class": found, f"site_id_{side}": row["site_id"], f"it_mw_{side}": float(row["it_mw_p50"]),
+            "reason": reason, "geometry": row["geometry"],
         })  # fmt: skip
     return out
 

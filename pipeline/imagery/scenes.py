@@ -13,6 +13,7 @@ import shapely
 from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 
+from overwatt.aoi.acquisition import possible_day
 from overwatt.aoi.area import Area, from_geojson
 from overwatt.aoi.errors import GridError
 from overwatt.aoi.outline import repaired
@@ -55,8 +56,9 @@ def covered_share(items: Iterable[pystac.Item], area: Area) -> float:
 
 
 def time_then_id(item: pystac.Item) -> tuple[datetime, str]:
-    """Return the key that puts items into order of time, ties by id."""
+    """Return the key that puts items into order of time, ties by id; without a possible date they are the oldest."""
     when = item.datetime or item.common_metadata.start_datetime or datetime.min
+    when = when if possible_day(when.date()) else datetime.min
     return when.replace(tzinfo=when.tzinfo or UTC), item.id
 
 

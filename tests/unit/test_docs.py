@@ -1,8 +1,12 @@
 """The reference pages are generated; a change in the code must reach them."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
+
+from overwatt.models.detector.card import DEFAULT_WEIGHTS, load_card
+from overwatt.models.detector.sensors import PROFILES
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -15,9 +19,25 @@ def test_reference_pages_are_current():
     assert done.returncode == 0, done.stderr
 
 
-def test_links_in_the_docs_lead_somewhere():
-    import re
+def test_every_setting_is_described_on_its_page():
+    """No row of the pages of settings lacks its meaning, also of a key that is added later."""
+    for name in ("workflow", "training"):
+        rows = re.findall(r"^\| `(.+?)` \|.*?\| ([^|]*) \|$", (ROOT / f"docs/reference/{name}.md").read_text(), re.M)
+        assert len(rows) > 50
+        assert not [key for key, meaning in rows if not meaning.strip()]
 
+
+def test_the_page_on_runs_has_the_ranges_of_the_profiles():
+    rows = [re.split(r"\s*\|\s*", line) for line in (ROOT / "docs/howto/run.md").read_text().splitlines()]
+    found = {row[1].strip("`"): row[3:-1] for row in rows if len(row) == 7}
+    card = load_card(DEFAULT_WEIGHTS)
+    for name, kind in {"none": card, **{p.name: p for p in PROFILES}}.items():
+        (least, most), (fine, coarse) = kind.gsd_range_m, kind.native_range_m
+        averaged = f"{kind.gsd_m:g}" if least < fine else ""
+        assert found[name] == [f"{least:g}-{most:g}", f"{fine:g}-{coarse:g}", averaged]
+
+
+def test_links_in_the_docs_lead_somewhere():
     pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
     broken = [
         f"{page.name}: {target}"
@@ -39,16 +59,12 @@ def cited_files():
 
 
 def test_no_citation_of_a_document_that_readers_do_not_have():
-    import re
-
     private = re.compile(r"dossier|(?<!public )\bdomain[\s#]+(?:notes?|tables?|\d)|\bdomain\.md", re.IGNORECASE)
     found = [f"{p.relative_to(ROOT)}: {m[0]!r}" for p in cited_files() for m in private.finditer(p.read_text())]
     assert not found
 
 
 def test_citations_of_the_methods_lead_to_a_section():
-    import re
-
     headings = re.findall(rf"^##+ ({SECTION}) ", (ROOT / "docs" / "methods.md").read_text(), re.MULTILINE)
     assert len(headings) == len(set(headings))
     # A citation may go on in the next line of a docstring or comment
@@ -71,7 +87,6 @@ def test_citations_of_the_methods_lead_to_a_section():
 def test_modules_and_functions_that_pages_name_exist():
     """`pipeline.sites.clustering.cluster_sites` in a page leads to a function; the prefix overwatt may be left out."""
     import importlib
-    import re
 
     wrong = []
     for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from overwatt.aoi.errors import ConfigError
+from overwatt.aoi.output import written
 from overwatt.pipeline.compute import single_site
 from overwatt.pipeline.report.figures import single_site as figure
 
@@ -30,16 +31,14 @@ def run(
         page: HTML file to write.
 
     Raises:
-        ConfigError: a field cannot be used, or a file cannot be read or written.
+        ConfigError: a field cannot be used, or a file cannot be read.
+        OutputError: the page cannot be written.
     """
     given = {} if site is None else single_site.fields(read_site(site))
     result = single_site.estimate_site(given | dict(typed), days=days, seed=seed)
     if page is not None:
-        try:
-            page.parent.mkdir(parents=True, exist_ok=True)
-            page.write_text(figure.page(result), encoding="utf-8")
-        except OSError as error:
-            raise ConfigError(f"--html {page}: cannot be written ({type(error).__name__})") from error
+        with written(page) as part:
+            part.write_text(figure.page(result), encoding="utf-8")
     return result
 
 

@@ -26,4 +26,8 @@ def compare_runs(
 
     result = compare.run(earlier, later, out)
     counts = ", ".join(f"{n} {c.replace('_', ' ')}" for c, n in result["counts"].items() if n)
-    show(result, as_json, [f"{counts or 'no sites'}: {result['changes']}"])
+    lines = [f"{counts or 'no sites'}: {result['changes']}"]
+    for unseen, own, other in (("only_newly_seen", "later", "earlier"), ("not_looked_at_again", "earlier", "later")):
+        if count := result["counts"][unseen]:
+            lines.append(f"note: {count} in the {own} run only, where the {other} did not look: neither new nor gone")
+    show(result, as_json, lines)

@@ -39,6 +39,8 @@ def export(
     result = inspection_list.run(run_or_ledger, out, top=top, observed=observed, declared=declared)
     counts = ", ".join(f"{n} {c}" for c, n in result["counts"].items() if n)
     lines = [f"{result['entries']} of {result['of']} entries ({counts or 'none'}), {result['columns']} columns"]
+    if not result["of"]:
+        lines = ["nothing to list: the ledger has no entries"]
     if result["drawn"]:
         lines.append(f"{result['drawn']} drawn visits, {result['cells']} of them cells without an entry")
     lines += [f"  {path}" for path in result["files"].values()]

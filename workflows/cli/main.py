@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import sys
 import warnings
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
-from overwatt.aoi.errors import OverwattError
+from overwatt.aoi.errors import OutputError, OverwattError
 from overwatt.workflows.cli import compare, estimate, export, inspect, reconcile, record, run, thresholds, tiles, train
 from overwatt.workflows.cli.common import set_up_logging
 
@@ -62,13 +63,18 @@ def main() -> None:
     arguments = [a for a in _ANYWHERE if a in given] + [a for a in given if a not in _ANYWHERE]
     try:
         app(arguments)
+    except OutputError as error:
+        _fail(str(error), 1)
     except OverwattError as error:
         _fail(str(error), 2)
     except OSError as error:
         if not error.strerror:
             raise
-        # a full disk, a folder that may not be written: the inputs are not to blame
-        _fail(f"{error.filename or 'output'}: {error.strerror}", 1)
+        from overwatt.aoi.output import FULL, why
+
+        # an own writer that knows its folder raises OutputError; here the folder of a reader may be meant
+        folder = Path(error.filename or ".").parent
+        _fail(f"{error.filename or 'output'}: {why(error, folder) if error.errno in FULL else error.strerror}", 1)
     except KeyboardInterrupt:
         _fail(STOPPED, 130)
     except SystemExit as stop:

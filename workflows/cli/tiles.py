@@ -140,8 +140,11 @@ def simulate(
     as_json: Json = False,
 ) -> None:
     """Simulate an area: imagery, temperature stack, registry with four planted inconsistencies, ground truth."""
+    from overwatt.aoi.output import writing
     from overwatt.models.simulate import sample_area, write_area
 
-    paths = write_area(sample_area(seed), out)
+    area = sample_area(seed)
+    with writing(out / "the sample area"):
+        paths = write_area(area, out)
     result = {name: str(path) for name, path in paths.items()}
     show(result, as_json, [f"{name}: {path}" for name, path in result.items()])

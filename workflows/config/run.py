@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from overwatt.aoi.acquisition import FIRST_DAY, possible_day
 from overwatt.aoi.errors import ConfigError
 from overwatt.pipeline.detection.vectorization import DetectSettings
 from overwatt.pipeline.inspection.settings import InspectionSettings, ListSettings
@@ -55,8 +56,9 @@ class ImagerySettings(_Frozen):
         if not isinstance(text, str):
             return value
         text = re.sub(r"^(\d{4})(\d{2})(\d{2})$", r"\1-\2-\3", re.split(r"[T ]", text.strip())[0])
-        if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
-            date.fromisoformat(text)  # refuses a day that does not exist
+        # fromisoformat refuses a day that does not exist
+        if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text) and not possible_day(date.fromisoformat(text)):
+            raise ValueError(f"no image is of that day: it is in the future, or before {FIRST_DAY}; correct it")
         return text
 
 

@@ -146,14 +146,17 @@ def _is_feature(found: dict[str, Any]) -> bool:
 
 def _check_format(path: Path) -> None:
     if not path.is_file():
-        raise RegistryError(f"{path}: no such file")
+        raise RegistryError(f"{path}: {'a folder; give one file in it' if path.is_dir() else 'no such file'}")
     if path.stat().st_size > MAX_BYTES:
         raise RegistryError(f"{path.name}: larger than {MAX_BYTES / 1e6:.0f} MB; reduce it to the area")
     if head_of(path).startswith(b"PK\3\4"):
         raise RegistryError(f"{path.name}: a ZIP file (such as KMZ or a zipped shapefile); unzip it, give GeoPackage "
-                            "or the KML in it")  # fmt: skip
+                            "or the KML in it; a shapefile: ogr2ogr -f GPKG NAME.gpkg NAME.shp")  # fmt: skip
     if not is_plain_vector(path):
-        raise RegistryError(f"{path.name}: not GeoJSON, GeoPackage, KML or GeoParquet by its first bytes")
+        raise RegistryError(
+            f"{path.name}: not GeoJSON, GeoPackage, KML or GeoParquet by its first bytes; convert it: "
+            f"ogr2ogr -f GPKG {path.stem}.gpkg {path.name}"
+        )
 
 
 def _is_parquet(path: Path) -> bool:

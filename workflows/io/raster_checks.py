@@ -88,10 +88,11 @@ def open_raster(path: Path, what: str = "image") -> rasterio.DatasetReader:
         AssetReadError: the file is missing, in another format, damaged or too large, or a mask beside it is no GeoTIFF.
     """
     if path.is_dir():
-        raise AssetReadError(f"{what} {path}: a folder; give one file in it", str(path))
+        raise AssetReadError(f"{what} {path}: a folder; give one file, or join its files: {_joined(path / '*.tif')}")
     if not path.is_file():
-        pattern = "; a pattern is read for thermal.stack only" if set("*?") & set(path.name) else ""
-        raise AssetReadError(f"{what} {path}: no such file{pattern}", str(path))
+        if set("*?") & set(path.name):
+            raise AssetReadError(f"{what} {path}: a pattern; give one file, or join its files: {_joined(path)}")
+        raise AssetReadError(f"{what} {path}: no such file", str(path))
     driver = driver_of(path, what)
     for suffix in _RASTER_SIDECARS:
         beside = path.with_name(path.name + suffix)
@@ -116,6 +117,10 @@ def open_raster(path: Path, what: str = "image") -> rasterio.DatasetReader:
     return source
 
 
+def _joined(files: Path) -> str:
+    return f"rio merge {files} joined.tif"
+
+
 def driver_of(path: Path, what: str = "image") -> str:
     """Return the driver that may read a raster file.
 
@@ -126,7 +131,7 @@ def driver_of(path: Path, what: str = "image") -> str:
         return driver
     raise AssetReadError(
         f"{what} {path.name}: its first bytes are not those of GeoTIFF, PNG, JPEG or JPEG 2000; "
-        f"convert it (rio convert {path.name} {path.stem}.tif)",
+        f"if it is an image or a VRT, convert it: rio convert {path.name} {path.stem}.tif",
         str(path),
     )
 

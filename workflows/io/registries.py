@@ -210,7 +210,8 @@ def _other_epoch_files(file: Path, layout: str) -> list[Path]:
 
 def _check_size(file: Path) -> None:
     if not file.is_file():
-        raise RegistryError(f"registry '{file}' is not a file; check declared.path")
+        what = "a folder; give one file in it" if file.is_dir() else "no such file; check declared.path"
+        raise RegistryError(f"registry '{file}': {what}")
     if (size := file.stat().st_size) > MAX_BYTES:
         raise RegistryError(
             f"registry '{file.name}' has {size / 2**20:.0f} MB, the limit is {MAX_BYTES // 2**20} MB; "

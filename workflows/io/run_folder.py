@@ -22,9 +22,13 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pyarrow
+import pyogrio
 from filelock import FileLock, Timeout
+from pyogrio.errors import DataSourceError
 
 from overwatt.aoi.errors import ConfigError
+from overwatt.aoi.output import writing
+from overwatt.aoi.output import written as written
 from overwatt.models.detector.card import OUTPUTS
 from overwatt.pipeline import tables
 
@@ -63,18 +67,6 @@ def tree_hash(folders: tuple[str, ...], suffixes: set[str]) -> str:
 
 
 @contextmanager
-def written(path: Path) -> Iterator[Path]:
-    """Give a temporary path next to `path`; rename it into place when the block ends without an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-@contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold the run folder; a second run in it is refused, a killed one leaves no lock behind.
 
@@ -82,17 +74,19 @@ def locked(folder: Path) -> Iterator[None]:
 
     Raises:
         ConfigError: another run holds it, or it is not a folder.
+        OutputError: the folder cannot be made or written to.
     """
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"--out {folder}: is a file, not a folder")
     new = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
     lock = folder / ".lock"
     held = FileLock(lock)
-    try:
-        held.acquire(timeout=0)
-    except Timeout as error:
-        raise ConfigError(f"{folder}: another run is writing here; wait for it or use another --out") from error
+    with writing(lock):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            held.acquire(timeout=0)
+        except Timeout as error:
+            raise ConfigError(f"{folder}: another run is writing here; wait for it or use another --out") from error
     try:
         for left in (*folder.glob(_LEFT), *folder.glob(f"parts/{_LEFT}")):
             left.unlink(missing_ok=True)
@@ -222,6 +216,9 @@ def write_geopackage(path: Path, layers: dict[str, gpd.GeoDataFrame]) -> None:
             for name, frame in layers.items():
                 kind = {} if len(frame) else {"geometry_type": "Unknown"}
                 frame.to_crs("EPSG:4326").to_file(temporary, layer=name, driver="GPKG", engine="pyogrio", **kind)
+                # GDAL builds the index as it closes the file, and reports no error then
+                if not pyogrio.read_info(temporary, layer=name)["capabilities"]["fast_spatial_filter"]:
+                    raise DataSourceError("the spatial index is missing")
             os.replace(temporary, part)
         finally:
             temporary.unlink(missing_ok=True)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
 import pystac
 from odc.geo.geobox import GeoBox
 
+from overwatt.aoi.acquisition import possible_day
 from overwatt.aoi.area import Area, check_size
 from overwatt.aoi.errors import AssetReadError, OverwattError
 from overwatt.aoi.grid import grid_for
@@ -68,12 +69,14 @@ class StacSource:
 
     @property
     def date(self) -> str | None:
-        """Date of the newest item; None if the items span more than a month or have no date."""
-        days = sorted(str(i["properties"].get("datetime") or "")[:10] for i in self.items)
-        if not days or not days[0]:
+        """Date of the newest item; None if the items span more than a month, or if one has no possible date."""
+        stated = [str(i["properties"].get("datetime") or "")[:10] for i in self.items]
+        if not stated or not all(stated):
             return None
-        apart = datetime.fromisoformat(days[-1]) - datetime.fromisoformat(days[0])
-        return days[-1] if apart <= timedelta(days=31) else None
+        days = sorted(map(date.fromisoformat, stated))
+        if not all(map(possible_day, days)):
+            return None
+        return days[-1].isoformat() if days[-1] - days[0] <= timedelta(days=31) else None
 
     def read(self, y0: int, x0: int, y1: int, x1: int) -> tuple[np.ndarray, np.ndarray]:
         """Return values (band, y, x) float32 0..1 and valid (y, x) of a window of the grid.

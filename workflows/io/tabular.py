@@ -14,7 +14,7 @@ import pandas as pd
 
 from overwatt.aoi.completeness import rows_of
 from overwatt.aoi.errors import ConfigError, OverwattError, RegistryError
-from overwatt.aoi.file_signatures import head_of, is_plain_vector
+from overwatt.aoi.file_signatures import head_of
 from overwatt.pipeline.compute.ai_models import MAX_ROWS, normalize_models
 from overwatt.workflows.io import limits
 from overwatt.workflows.io.layers import read_layers
@@ -40,11 +40,6 @@ def read_vector(file: Path, layer: str | None = None) -> pd.DataFrame:
     """
     if file.suffix.lower() in (".xlsx", ".xls", ".ods"):
         raise RegistryError(f"registry '{file.name}' is a workbook; save the sheet as CSV (UTF-8)")
-    if not is_plain_vector(file) and not head_of(file).startswith(b"PK"):
-        raise RegistryError(
-            f"registry '{file.name}': not GeoJSON, GeoPackage, KML or GeoParquet by its first bytes; convert it: "
-            f"ogr2ogr -f GPKG {file.stem}.gpkg {file.name}"
-        )
     try:
         return read_layers(file, layer)
     except OverwattError as error:

@@ -8,6 +8,7 @@ contradict the unit are refused: kelvin and Celsius are easily confused.
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import hashlib
 import logging
@@ -24,6 +25,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from rasterio.errors import RasterioError
 
+from overwatt.aoi.acquisition import possible_day
 from overwatt.aoi.errors import AssetReadError, ConfigError, GridError, nearest
 from overwatt.pipeline.imagery.radiometry import PROFILES, SensorProfile, to_kelvin
 from overwatt.workflows.io.thermal_values import (
@@ -262,8 +264,7 @@ def _void_zeros(stored: np.ndarray, values: np.ndarray, valid: np.ndarray, where
 def _label(path: Path, description: str, band: int, count: int) -> str:
     for pattern, text in ((_DATE, description), (_LANDSAT, path.name), (_DATE, path.name), (_DATE, path.parent.name)):
         if found := pattern.search(text):
-            try:
-                return date(*map(int, found.groups())).isoformat()
-            except ValueError:
-                continue
+            with contextlib.suppress(ValueError):  # of a day that does not exist
+                if possible_day(day := date(*map(int, found.groups()))):
+                    return day.isoformat()
     return path.name if count == 1 else f"{path.name} band {band}"

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio
 import shapely
 from rasterio.features import rasterize
 from shapely.geometry.base import BaseGeometry
@@ -21,6 +20,7 @@ from overwatt.aoi.errors import OverwattError
 from overwatt.models.training import tileset
 from overwatt.models.training.samples import DATA_CENTER, IGNORE, OTHER
 from overwatt.workflows.io import run_folder
+from overwatt.workflows.io.cog import write_raster
 from overwatt.workflows.io.vectors import lonlat_to_pixels
 from overwatt.workflows.national.imagery import TilePixels
 
@@ -113,11 +113,5 @@ def intact(out: Path, row: dict[str, Any]) -> bool:
 
 
 def _write(path: Path, layers: np.ndarray, names: tuple[str, ...], pixels: TilePixels, **extra: str) -> None:
-    profile = {
-        "driver": "GTiff", "count": len(layers), "height": layers.shape[1], "width": layers.shape[2],
-        "dtype": layers.dtype, "compress": "deflate", "crs": str(pixels.geobox.crs),
-        "transform": pixels.geobox.affine, **extra,
-    }  # fmt: skip
-    with run_folder.written(path) as part, rasterio.open(part, "w", **profile) as file:
-        file.write(layers)
-        file.descriptions = names
+    georeference = {"crs": str(pixels.geobox.crs), "transform": pixels.geobox.affine}
+    write_raster(path, layers, names, compress="deflate", **georeference, **extra)

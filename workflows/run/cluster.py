@@ -84,6 +84,8 @@ class _Load(WorkerPlugin):
         from overwatt.models.detector.inference import Detector
 
         torch.set_num_threads(1)
+        # a run that stops cancels its tasks; the line that says why is enough
+        logging.getLogger("distributed.worker.state_machine").setLevel(logging.ERROR)
         try:
             detector = Detector.load(self.job.weights)
         except OverwattError as error:  # told by `_describe`: raised here, Dask would print a traceback

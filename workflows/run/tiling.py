@@ -141,7 +141,8 @@ def detect(
             cluster.run_tiles(ready, rest, on_done)
 
     regions, cells = [], []
-    with ProbabilityRaster(out, source, [t.core for t in todo]) as raster:
+    stored = sum(f.stat().st_size for f in files.values() if f.is_file())
+    with ProbabilityRaster(out, source, [t.core for t in todo], stored) as raster:
         for t in todo:
             arrays = run_folder.load_part(files[t.name]) if outcome[t.name]["outcome"] != "failed" else None
             if arrays is None:

@@ -7,7 +7,6 @@ the network that scores a block was trained on neither its labels nor its pixels
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +26,7 @@ from overwatt.models.evaluation.metrics import Outline, Unlabelled, score
 from overwatt.models.training.samples import IGNORE, Picture
 from overwatt.pipeline.detection.vectorization import DetectSettings
 from overwatt.workflows.config.training import FoldSettings, PictureSettings, resolve
+from overwatt.workflows.io import run_folder
 from overwatt.workflows.io.images import Image
 from overwatt.workflows.io.vectors import footprints_of, outlines_px, to_pixels
 from overwatt.workflows.training.held_out import COVERED
@@ -123,7 +123,7 @@ def score_stitched(
         table, table_block = footprints_at(offset_for(card, held_score[in_block != b], is_center[in_block != b]))
         tables.append(table[table_block == b])
     found = gpd.GeoDataFrame(pd.concat(tables, ignore_index=True), crs=raw.crs)
-    found.to_file(out / "footprints.gpkg", layer="footprints")
+    run_folder.write_geopackage(out / "footprints.gpkg", {"footprints": found})
     predicted = outlines_of(found, image)
     scores: dict[str, Any] = {"folds": int(block.max()) + 1, "split": "spatial blocks, no building in two"}
     sets = {"own_outlines": own}
@@ -142,7 +142,7 @@ def score_stitched(
     }
     fitted = calibration.fit(calibration.shifted(held_score, offset), is_center).model_dump()
     result = {"scores": scores, "offset": offset, "calibration": fitted, "held_out": held_out}
-    (out / "folds.json").write_text(json.dumps(result, indent=1) + "\n")
+    run_folder.write_json(out / "folds.json", result)
     return {"folds": str(out / "folds.json"), **result}
 
 

@@ -25,6 +25,7 @@ import numpy as np
 from dask.system import CPU_COUNT
 
 from overwatt.aoi.errors import ConfigError
+from overwatt.aoi.output import writing
 from overwatt.models.detector import stac_mlm
 from overwatt.models.detector import weights as weight_files
 from overwatt.models.detector.card import CHANNELS, Calibration, ModelCard, TrainingData
@@ -140,7 +141,8 @@ def _prepare(config: Path, out: Path, steps: int | None, say: Say) -> _Prepared:
         if file.counting:
             counting = {"training": file.counting.training.model_copy(update=short)}
             file = file.model_copy(update={"counting": file.counting.model_copy(update=counting)})
-    out.mkdir(parents=True, exist_ok=True)
+    with writing(out / "checkpoint"):
+        out.mkdir(parents=True, exist_ok=True)
     return _load_pictures(file, config.resolve().parent, out, say)
 
 
@@ -293,6 +295,11 @@ def _initial_network(ready: _Prepared, say: Say) -> SiteNet | None:
     start = None
     if file.start:
         start, card = weight_files.load(resolve(file.start, ready.base))
+        if card.width != file.training.width:
+            raise ConfigError(
+                f"start: {Path(file.start).name} has width {card.width}, but training.width is {file.training.width}; "
+                f"set the width to {card.width}"
+            )
         old_bands, new_bands = (*card.bands, *card.thermal_bands), (*file.bands, *file.thermal_bands)
         start = start if old_bands == new_bands else widened(start, old_bands, new_bands)
     if file.pretraining is None:

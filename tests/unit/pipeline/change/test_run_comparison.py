@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from overwatt.aoi.errors import ConfigError
 from overwatt.pipeline.change.run_comparison import compare_runs
 from overwatt.pipeline.coverage import assumed_looked_at
 from overwatt.pipeline.reconcile.observed_sites import sites_from_rows
@@ -25,7 +26,8 @@ def sites(rows, spread=0.3):
         pd.DataFrame({
             "site_id": [r[0] for r in rows],
             "geometry": [shapely.box(0.01 * r[1], 40, 0.01 * r[1] + 0.001, 40.001) for r in rows],
-            "mid": [float(r[2]) for r in rows], "spread": spread, "p": 0.9, "area": 9000.0, "cooling": 2,
+            "mid": [float(r[2]) for r in rows], "spread": spread, "p": [(*r, 0.9)[3] for r in rows],
+            "area": 9000.0, "cooling": 2,
         })
     )  # fmt: skip
 
@@ -81,6 +83,41 @@ def test_what_was_not_looked_at_is_neither_new_nor_gone():
     assert sorted(found.values()) == ["not_looked_at_again", "only_newly_seen", "same"]
 
 
+SWAPPED = {"new": "gone", "grown": "shrunk", "only_newly_seen": "not_looked_at_again"}
+SWAPPED |= {there: back for back, there in SWAPPED.items()}
+
+likely = st.lists(
+    st.tuples(st.integers(0, 40), st.floats(1, 500), st.floats(0, 1)), max_size=8, unique_by=lambda r: r[0]
+).map(lambda rows: [(f"s{x}", x, mw, p) for x, mw, p in rows])
+grounds = st.tuples(st.floats(-0.1, 0.2), st.floats(0.21, 0.5)).map(lambda ends: looked(*ends))
+
+
+@LIGHT
+@given(likely.filter(bool), likely.filter(bool), grounds, grounds)
+def test_every_site_of_both_runs_is_in_one_row(one, two, ground_a, ground_b):
+    """Whatever each run looked at, and however probable its sites are."""
+    found = compare_runs(sites(one), sites(two), ground_a, ground_b)
+    assert sorted(found["site_id_a"].dropna()) == sorted(r[0] for r in one)
+    assert sorted(found["site_id_b"].dropna()) == sorted(r[0] for r in two)
+    back = compare_runs(sites(two), sites(one), ground_b, ground_a)["class"].value_counts().to_dict()
+    assert {SWAPPED.get(k, k): n for k, n in found["class"].value_counts().items()} == back
+
+
+@LIGHT
+@given(likely.filter(bool), likely.filter(bool), grounds, grounds)
+def test_what_the_other_run_did_not_look_at_is_neither_new_nor_gone(one, two, ground_a, ground_b):
+    found = compare_runs(sites(one), sites(two), ground_a, ground_b)
+    for klass, ground in (("new", ground_a), ("gone", ground_b)):
+        place = found[found["class"] == klass].geometry
+        assert place.intersects(ground.union_all()).all()
+
+
+def test_an_improbable_site_of_one_run_is_said_and_not_new():
+    found = compare_runs(sites([("a", 0, 50)]), sites([("a", 0, 50), ("b", 9, 5, 0.2)]), looked(), looked())
+    assert found.set_index("site_id_b")["class"].to_dict() == {"a": "same", "b": "improbable"}
+    assert "0.2" in found.set_index("site_id_b")["reason"]["b"]
+
+
 def test_a_narrow_estimate_sees_smaller_changes():
     wide, narrow = (
         compare_runs(sites([("a", 0, 50)], s), sites([("a", 0, 70)], s), looked(), looked())["limit"][0]
@@ -98,3 +135,29 @@ def test_the_command(tmp_path):
     counts = json.loads(done.stdout.splitlines()[-1])["counts"]
     assert {k: v for k, v in counts.items() if v} == {"new": 1, "gone": 1, "grown": 1}
     assert np.isfinite(pd.read_csv(tmp_path / "b" / "compare" / "changes.csv")["lon"]).all()
+
+
+def written_run(folder, rows, ground):
+    folder.mkdir()
+    sites(rows).to_parquet(folder / "sites.parquet")
+    ground.to_parquet(folder / "looked_at.parquet")
+    return str(folder)
+
+
+def test_the_command_says_what_the_other_run_did_not_look_at(tmp_path):
+    one = written_run(tmp_path / "a", [("s0", 0, 50), ("s1", -50, 50)], looked(-1, 0.2))
+    two = written_run(tmp_path / "b", [("s0", 0, 50), ("s2", 50, 50), ("s3", 60, 50)], looked(-0.1, 2))
+    done = CliRunner().invoke(app, ["compare", one, two])
+    assert done.exit_code == 0
+    assert "1 same, 2 only newly seen, 1 not looked at again" in done.output
+    assert "2 in the later run only, where the earlier did not look" in done.output
+    assert "1 in the earlier run only, where the later did not look" in done.output
+
+
+def test_runs_without_common_ground_are_not_compared(tmp_path):
+    one = written_run(tmp_path / "a", [("s0", 0, 50)], looked(-1, 0.2))
+    two = written_run(tmp_path / "b", [("s0", 50, 50)], looked(0.2, 2))
+    done = CliRunner().invoke(app, ["compare", one, two])
+    assert isinstance(done.exception, ConfigError)
+    assert "no ground in common" in str(done.exception)
+    assert not (tmp_path / "b" / "compare").exists()

@@ -5,7 +5,8 @@ import pytest
 import shapely
 from shapely.geometry import box, mapping
 
-from overwatt.pipeline.imagery.scenes import footprint_of
+from overwatt.aoi.area import Area
+from overwatt.pipeline.imagery.scenes import footprint_of, latest_coverage
 from tests.support import random_ring
 
 SQUARE = box(-76.2, 36.1, -76.1, 36.2)
@@ -17,12 +18,12 @@ FORMS = {
 }
 
 
-def item(geometry, bbox=None):
+def item(geometry, bbox=None, when="2023-06-01T00:00:00Z"):
     return pystac.Item.from_dict(
         {
             "type": "Feature", "stac_version": "1.0.0", "id": "i", "geometry": geometry,
             "bbox": bbox or list(SQUARE.bounds),
-            "properties": {"datetime": "2023-06-01T00:00:00Z"}, "links": [], "assets": {},
+            "properties": {"datetime": when}, "links": [], "assets": {},
         }
     )  # fmt: skip
 
@@ -45,3 +46,9 @@ def test_a_box_alone_and_one_across_the_antimeridian():
     across = footprint_of(item(None, [179.9, -17.1, -179.9, -17.0]))
     assert across.bounds == (-180.0, -17.1, 180.0, -17.0)
     assert across.area == pytest.approx(0.02)
+
+
+@pytest.mark.parametrize("when", ["2999-01-01T00:00:00Z", "0202-01-01T00:00:00Z"])
+def test_an_item_of_an_impossible_day_is_not_the_newest(when):
+    right, wrong = item(mapping(SQUARE)), item(mapping(SQUARE), when=when)
+    assert latest_coverage([wrong, right], Area("a", SQUARE)) == [right]

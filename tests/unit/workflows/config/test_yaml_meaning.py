@@ -76,7 +76,9 @@ def test_a_date_that_yaml_knows_is_a_date(tmp_path, text, expected):
     assert load(write(tmp_path, HEAD), [f"imagery.date={text}"]).imagery.date == expected
 
 
-@pytest.mark.parametrize("text", ["2023-02-30", "01.06.2023", "2023-6-1", "true"])
+@pytest.mark.parametrize(
+    "text", ["2023-02-30", "01.06.2023", "2023-6-1", "true", "0202-06-01", "1969-07-20", "2999-01-01", "20250-01-01"]
+)
 def test_a_date_that_is_none_is_refused(tmp_path, text):
     with pytest.raises(ConfigError, match=naming("w.yaml:4", "'imagery.date'")):
         load(write(tmp_path, f"{HEAD}  date: {text}\n"))

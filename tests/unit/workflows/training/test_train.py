@@ -17,7 +17,7 @@ from overwatt.models.detector.network import SiteNet
 from overwatt.models.evaluation.metrics import Outline
 from overwatt.models.simulate import excess_k, training_scene
 from overwatt.models.training.samples import IGNORE, Picture, batch
-from overwatt.workflows.config.training import FoldSettings, SimulatedSettings
+from overwatt.workflows.config.training import FoldSettings, SimulatedSettings, TrainingFile
 from overwatt.workflows.training import samples as sources
 from overwatt.workflows.training import train
 from overwatt.workflows.training.calibration import calibrate
@@ -208,6 +208,21 @@ def test_thermal_weights_go_on_from_optical_ones_and_carry_two_calibrations(tmp_
     assert set(card.scores) == {"held-out simulated scenes, with heat", "held-out simulated scenes, without heat"}
     assert names(card.training[1].name, 1, "calibration")
     assert any(names(line, 1, "calibration") for line in lines)
+
+
+def test_weights_of_another_width_cannot_be_started_from(tmp_path):
+    config = thermal_case(tmp_path)
+    text = config.read_text()
+    assert "width: 4" in text
+    config.write_text(text.replace("width: 4", "width: 8"))
+    with pytest.raises(ConfigError, match=naming("training.width", 4, 8)):
+        train.run(config, tmp_path / "out", folds=None, say=print)
+
+
+def test_all_stages_have_one_width():
+    sizes = {"gsd_m": 1, "gsd_range_m": (1, 2), "native_range_m": (1, 2)}
+    with pytest.raises(ValueError, match=naming("pretraining.width", 4, "training.width", 8)):
+        TrainingFile(name="a", version="1", licence="CC0", **sizes, pretraining={"width": 4}, training={"width": 8})
 
 
 def test_thermal_weights_need_scenes_with_heat(tmp_path):
