@@ -96,7 +96,7 @@ def test_a_fault_in_one_file_records_none_of_the_others(run, tmp_path):
     [
         ("list.csv", b"a,b\n1,2\n", ("'entry_id'", "overwatt export")),
         ("list.csv", b"", ("list.csv",)),
-        ("list.csv", b"entry_id,finding\nE-S1,\nE-S2,ai,x\nE-D1,\n", ("row 2", "3 fields", "mend")),
+        ("list.csv", b'entry_id,finding,note\nE-S1,,\nE-S2,ai,"x\n', ("row 2", "quote", "mend")),
         ("list.xlsx", b"not a workbook", ("list.xlsx", "XLSX")),
         ("list.xls", b"\xd0\xcf\x11\xe0", ("list.xls", "XLSX", "CSV")),
         ("list.geojson", b'{"type": "FeatureCollection", "features": [{"ty', ("list.geojson", "truncated")),

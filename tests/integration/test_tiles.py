@@ -312,7 +312,8 @@ def test_the_command_cuts_checks_and_reports_a_failed_tile(tmp_path, district):
         (("--out", "x"), ("image",)),
         (("a.tif",), ("--out",)),
         (("--check", "nowhere"), ("nowhere",)),
-        (("--run", "x", "--out", "y"), ("--run", "--dispositions")),
+        (("--dispositions", "x", "--out", "y"), ("--dispositions", "--run")),
+        (("--run", "x", "--out", "y"), ("--run", "sites.parquet")),
         (("a.tif", "--out", "x", "--shares", "1,1"), ("--shares", "'1,1'")),
     ],
 )

@@ -15,8 +15,8 @@ from overwatt.aoi.geodesy import WGS84
 from overwatt.pipeline.inspection.candidates import CELL, NOT_LOOKED_AT, NOTHING_FOUND
 
 SETTLES = {
-    NOTHING_FOUND: "a visit of the cell: whether a data center stands anywhere in it",
-    NOT_LOOKED_AT: "imagery of the cell, or a visit: whether a data center stands anywhere in it",
+    NOTHING_FOUND: "A visit: whether a data center stands anywhere in the cell.",
+    NOT_LOOKED_AT: "Imagery of the cell, or a visit: whether a data center stands anywhere in it.",
 }
 """What settles the question of an empty cell, by stratum of the plan."""
 
@@ -52,8 +52,8 @@ def _seen(cell: dict[str, Any]) -> str | None:
     if pd.isna(cell["screened"]):
         return None
     if not cell["screened"] or cell["failed"]:
-        return f"none: not looked at ({cell['reason'] or 'no reason stated'})"
-    return f"{cell['imaged']:.0%} of the ground asked for in the cell was imaged; no entry came of it"
+        return f"None; the cell was not looked at: {cell['reason'] or 'no reason is stated'}."
+    return f"{cell['imaged']:.0%} of the ground asked for in the cell was imaged; no entry came of it."
 
 
 def _usable(shape: shapely.Geometry | None) -> shapely.Geometry | None:

@@ -36,10 +36,10 @@ def write_kml(path: Path, table: gpd.GeoDataFrame, about: list[tuple[str, str]])
     """Write the list as KML 2.2: drawn visits, then one folder per class; one placemark per row."""
     shapes = normalised(table.geometry.to_numpy())
     names = [c for c in table.columns if c != "geometry"]
-    rows = [dict(zip(names, row, strict=True)) for row in zip(*(plain(table[c]) for c in names), strict=True)]
+    columns = {c: plain(table[c]) for c in names}
     groups: dict[str, list[int]] = {}
-    for n, row in enumerate(rows):
-        groups.setdefault(_VISITS if row.get("drawn") else str(row["class"]), []).append(n)
+    for n, (klass, drawn) in enumerate(zip(columns["class"], columns.get("drawn", [None] * len(table)), strict=True)):
+        groups.setdefault(_VISITS if drawn else str(klass), []).append(n)
     order = [_VISITS, *COLORS]
     with run_folder.written(path) as part, part.open("w", encoding="utf-8", newline="\n") as file:
         file.write('<?xml version="1.0" encoding="UTF-8"?>\n<kml xmlns="http://www.opengis.net/kml/2.2"><Document>\n')
@@ -51,7 +51,7 @@ def write_kml(path: Path, table: gpd.GeoDataFrame, about: list[tuple[str, str]])
         for group in sorted(groups, key=lambda k: (order.index(k) if k in order else len(order), k)):
             title = f"{LABELS.get(group, group)} ({len(groups[group])})"
             file.write(f"<Folder><name>{escape(title)}</name>\n")
-            file.writelines(_placemark(rows[n], shapes[n]) for n in groups[group])
+            file.writelines(_placemark({c: columns[c][n] for c in names}, shapes[n]) for n in groups[group])
             file.write("</Folder>\n")
         file.write("</Document></kml>\n")
 

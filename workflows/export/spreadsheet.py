@@ -20,8 +20,10 @@ from openpyxl.styles import Alignment, Border, Font, PatternFill, Side
 from openpyxl.utils import get_column_letter
 from openpyxl.worksheet._write_only import WriteOnlyWorksheet as _Sheet
 from openpyxl.worksheet.datavalidation import DataValidation
+from openpyxl.worksheet.page import PageMargins
 from openpyxl.worksheet.properties import PageSetupProperties
 
+from overwatt.pipeline.declared.registry import MAX_MW
 from overwatt.workflows.export.fields import FIELDS, FORM, NOT_HELD, Field
 from overwatt.workflows.export.styles import COLORS
 from overwatt.workflows.io import run_folder
@@ -134,6 +136,7 @@ def _sheet(book: Workbook, title: str, n: int, columns: list[Field]) -> tuple[li
     sheet.page_setup.orientation, sheet.page_setup.paperSize = "landscape", 9  # A4
     sheet.page_setup.fitToWidth, sheet.page_setup.fitToHeight = 1, 0
     sheet.sheet_properties.pageSetUpPr = PageSetupProperties(fitToPage=True)
+    sheet.page_margins = PageMargins(left=0.4, right=0.4, top=0.5, bottom=0.5)  # inches
     if is_form:
         sheet.sheet_format.defaultRowHeight, sheet.sheet_format.customHeight = 24.0, True  # room to write by hand
         for check in _checks(names, n + 1):
@@ -206,9 +209,9 @@ def _checks(names: list[str], last_row: int) -> list[DataValidation]:
     finding = DataValidation("list", formula1=f'"{",".join(FINDINGS)}"', allow_blank=True, sqref=over("finding"))
     finding.error, finding.errorTitle = "One of: " + ", ".join(FINDINGS), "finding"
     power = DataValidation(
-        "decimal", operator="greaterThanOrEqual", formula1="0", allow_blank=True, sqref=over("measured_mw")
+        "decimal", operator="between", formula1="0", formula2=str(MAX_MW), allow_blank=True, sqref=over("measured_mw")
     )
-    power.error, power.errorTitle = "IT power in MW, 0 or more", "measured_mw"
+    power.error, power.errorTitle = f"IT power in MW, 0 to {MAX_MW:,}", "measured_mw"
     chips = DataValidation("whole", operator="greaterThanOrEqual", formula1="0", allow_blank=True, sqref=over("chips"))
     chips.error, chips.errorTitle = "A whole number, 0 or more", "chips"
     for check in (finding, power, chips):

@@ -23,6 +23,7 @@ import shapely
 from overwatt.aoi.errors import ConfigError, RegistryError
 from overwatt.aoi.geodesy import WGS84
 from overwatt.pipeline.reconcile.settings import ReconcileSettings
+from overwatt.pipeline.tables import LEDGER_CLASSES
 from overwatt.workflows.export.cells import drawn_cells, lost_visits
 from overwatt.workflows.export.fields import FIELDS, SOURCES, SURE, Field
 from overwatt.workflows.io import registries
@@ -224,7 +225,8 @@ def _wording(ledger: pd.DataFrame) -> np.ndarray:
     # probability of what the entry says: a data center, and unmatched (undeclared) or matched (all others)
     sure = sure * np.where(klass == "undeclared", 1.0 - match, match)
     strong = np.isin(klass.astype(str), _STRONG) & (sure >= SURE)
-    return np.where(klass == "matched", "none", np.where(strong, "inconsistency", "question"))
+    silent = (klass == "matched") | ~np.isin(klass.astype(str), LEDGER_CLASSES)  # nothing is asked of a cell
+    return np.where(silent, "none", np.where(strong, "inconsistency", "question"))
 
 
 def _names(ledger: pd.DataFrame, declared: pd.DataFrame | None) -> np.ndarray:

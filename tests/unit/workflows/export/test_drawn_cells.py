@@ -56,6 +56,7 @@ def test_drawn_cells_follow_the_entries(folder):
     assert table.geometry.iloc[2].equals(box(1))
     assert (table["lon"][2], table["lat"][2]) == (10.25, 50.25)
     assert table["settles"].notna().all()
+    assert table["wording"].tolist() == ["question", "question", "none", "none"]
     assert names(table["evidence_against"][2], "75%")
     assert names(table["evidence_against"][3], "unreadable")
     unknown = [
@@ -111,3 +112,14 @@ def test_visits_of_another_ledger_are_noticed(folder):
     (folder / "inspection" / "plan.csv").write_text(PLAN.replace("E-2", "E-9"))
     _, warnings = listing(folder)
     assert any(names(w, 1, "E-9") for w in warnings)
+
+
+def test_a_ledger_without_entries_lists_its_visits(folder):
+    for name in ("ledger", "sites", "declared", "footprints", "thermal"):
+        tables.empty(name).to_parquet(folder / f"{name}.parquet")
+    (folder / "inspection" / "plan.csv").write_text(PLAN.replace("E-2,undeclared,0.25,True\n", ""))
+    result = inspection_list.run(folder)
+    assert (result["entries"], result["drawn"], result["cells"]) == (0, 2, 2)
+    assert pd.read_csv(result["files"]["csv"])["entry_id"].tolist() == ["cell c1", "cell c2"]
+    (folder / "inspection" / "plan.csv").unlink()
+    assert len(pd.read_csv(inspection_list.run(folder)["files"]["csv"])) == 0

@@ -9,11 +9,11 @@ import shapely
 
 from overwatt.pipeline import tables
 from overwatt.workflows.export import inspection_list
-from overwatt.workflows.export.fields import OUTCOME
+from overwatt.workflows.export.fields import FIELDS, FORM
+from overwatt.workflows.io.filled_lists import TO_FILL
 
 POINTS_PER_CHARACTER = 5.25  # 7 pixels at 96 per inch, of Calibri 11
 A4_LANDSCAPE = (842.0, 595.0)  # points
-TO_FILL = [f.name for f in OUTCOME]
 
 
 @pytest.fixture
@@ -46,6 +46,7 @@ def pages(sheet):
 def test_what_is_to_be_filled_in_follows_what_finds_the_place(book):
     sheet = book["form"]
     assert [c.value for c in sheet[1]] == ["entry_id", "rank", "drawn", "class", "name", "lon", "lat", *TO_FILL]
+    assert tuple(c.value for c in sheet[1]) == FORM
     assert not set(TO_FILL) & {c.value for c in book["list"][1]}, "one place to fill in"
     assert book.active is sheet
 
@@ -74,3 +75,11 @@ def test_ten_entries_print_on_one_page(book, name, least_scale):
     count, scale = pages(sheet)
     assert count == 1
     assert scale >= least_scale, "still to be read"
+
+
+def test_fields_are_unique_and_explained():
+    names = [f.name for f in FIELDS]
+    assert len(names) == len(set(names))
+    assert all(f.meaning for f in FIELDS)
+    held = {f.column for f in FIELDS if f.source == "ledger"}
+    assert held == {c.name for c in tables.SCHEMAS["ledger"]}

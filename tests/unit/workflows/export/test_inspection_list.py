@@ -368,14 +368,6 @@ def test_a_plan_of_another_ledger_is_noticed_and_odd_alternatives_stay_json(fold
     assert first["alternatives"] == [{"id": "a b", "p": None}]
 
 
-def test_fields_are_unique_and_explained():
-    names = [f.name for f in export_fields.FIELDS]
-    assert len(names) == len(set(names))
-    assert all(f.meaning for f in export_fields.FIELDS)
-    held = {f.column for f in export_fields.FIELDS if f.source == "ledger"}
-    assert held == {c.name for c in tables.SCHEMAS["ledger"]}
-
-
 def test_numbers_and_texts_of_alternatives_that_json_cannot_hold(tmp_path):
     rows = ledger(8)
     rows["alternatives"] = pd.array(

@@ -205,3 +205,9 @@ def test_the_geopackage_holds_empty_layers_too(tmp_path):
 def test_json_is_readable(tmp_path):
     run_folder.write_json(tmp_path / "a.json", {"a": [1, None], "b": tmp_path})
     assert json.loads((tmp_path / "a.json").read_text()) == {"a": [1, None], "b": str(tmp_path)}
+
+
+@given(st.text(max_size=12).filter(lambda text: not text.startswith("'")))
+def test_an_apostrophe_against_formulas_is_taken_off_again(text):
+    safe = run_folder.defuse(pd.DataFrame({"cell": pd.array([text], dtype="string")}))["cell"][0]
+    assert run_folder.undefused(safe) == text
