@@ -24,11 +24,11 @@ from overwatt.pipeline.reconcile.assignment import assign
 
 CHANGE_CLASSES = ("new", "grown", "shrunk", "gone", "same", "only_newly_seen", "not_looked_at_again", "improbable")
 """What happened to a site. The other run did not look at the place of those only newly seen or not looked at again, so
-they are neither new nor gone; improbable are those that only one run has, with too low a probability to say so."""
+they are neither new nor gone; improbable are those that only one run has and whose evidence does not speak for a data
+center: p_data_center is neither above the prior of their run nor 0.5 or more."""
 NEAR_M = 100.0
 """Largest gap between outlines of the same site in two runs, m; outlines differ by some 10 m; own choice."""
 _LOOKED = 0.8  # share of a place that must be observed, as ReconcileSettings.min_p_detect
-_PROBABLE = 0.5  # least p_data_center of a new or gone site; own choice
 
 
 def compare_runs(
@@ -127,10 +127,11 @@ def _alone(
     out = []
     for (_, row), share in zip(own.iterrows(), shares, strict=True):
         p = float(row["p_data_center"])
+        probable = p > float(row["prior"]) or p >= 0.5
         found, reason = klass, f"{run} looked at {share:.0%} of its place"
         if share < _LOOKED:
             found = unseen
-        elif not p >= _PROBABLE:  # also where it is not stated
+        elif not probable:  # also where it is not stated
             found, reason = "improbable", f"{reason} and has no site there; probability of a data center {p:.2g}"
         out.append({
             "class": found, f"site_id_{side}": row["site_id"], f"it_mw_{side}": float(row["it_mw_p50"]),
