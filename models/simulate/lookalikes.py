@@ -31,7 +31,7 @@ def base(w: World, lot: Lot, paved: float) -> None:
     draw, frame = w.drawing, lot.frame
     draw.layer = 0
     ground = w.paints.grass if w.chance(0.7) else w.paints.dry if w.chance(0.7) else w.one(w.paints.soil)
-    draw.rect(frame, 0, 0, lot.width_m + 4, lot.depth_m + 4, ground, 0.0, w.earth())
+    draw.rect(frame, 0, 0, lot.width_m, lot.depth_m, ground, 0.0, w.earth())
     belt(w, lot, w.uniform(0, 0.8))
     driveway(w, lot)
     if w.chance(paved):
