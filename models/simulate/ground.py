@@ -58,6 +58,10 @@ def houses(g: Ground, lot: Lot) -> None:
     """Draw detached houses on both sides of lanes that cross the lot from street to street, each house with a drive."""
     rng, draw, frame = g.rng, g.drawing, lot.frame
     draw.rect(frame, 0, 0, lot.width_m, lot.depth_m, g.paints.grass, 0.0)
+    if lot.width_m < 36:
+        # too narrow for a lane between two houses: a garden
+        wood(g, lot, 0.004)
+        return
     # a lane and two plots of 30 m depth need 66 m
     n = max(1, round(lot.width_m / 66))
     pitch = lot.width_m / n
@@ -72,9 +76,9 @@ def houses(g: Ground, lot: Lot) -> None:
     built = rng.random(len(at)) < 0.96
     lane, side, at = lane[built], side[built], at[built]
     many = len(at)
-    at = at + rng.normal(0, 1.0, many)
+    at = at + rng.uniform(-2, 2, many)
     # the middle of a house, from the lane
-    away = min(15.0, pitch / 2 - 6) + rng.normal(0, 0.8, many)
+    away = min(15.0, pitch / 2 - 6) + rng.uniform(-0.8, 0.8, many)
     long, paint = rng.uniform(10, 15, many), rng.integers(0, len(g.paints.house), many)
     front = away - 4.0
     drive = np.column_stack([lane + side * front / 2, at + 0.35 * long])

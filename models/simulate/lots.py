@@ -15,7 +15,6 @@ from overwatt.models.simulate import drawing as d
 from overwatt.models.simulate.palette import World
 from overwatt.models.simulate.streets import STREET_LAYER, Lot, Street, paint_streets, streets, trees
 
-
 RING_M = 5.0
 """Distance of the street around a campus from the edge of the campus."""
 

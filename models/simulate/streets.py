@@ -178,10 +178,11 @@ def belt(g: Ground, lot: Lot, share: float = 0.6) -> None:
 
 
 def wood(g: Ground, lot: Lot, density: float = 0.024) -> None:
-    """Fill a lot with trees of one to three tones, `density` per square metre."""
+    """Fill a lot with trees, `density` per square metre, with a ragged edge and a mix of tones of its own."""
     n = int(lot.width_m * lot.depth_m * density)
-    uv = g.rng.uniform(-0.5, 0.5, (n, 2)) * [lot.width_m, lot.depth_m]
-    trees(g, lot.frame, uv, paints=g.pick(g.paints.tree, 3))
+    uv = g.rng.uniform(-0.5, 0.5, (n, 2)) * [lot.width_m - 8, lot.depth_m - 8] + g.rng.normal(0, 3, (n, 2))
+    mix = g.rng.dirichlet(np.ones(len(g.paints.tree)))
+    trees(g, lot.frame, uv, paints=g.pick(g.paints.tree, 64, list(mix)))
 
 
 def pave(g: Ground, frame: d.Frame, u: float, v: float, du: float, dv: float, paint: int | None = None) -> None:

@@ -223,7 +223,7 @@ def forest(w: World, lot: Lot) -> None:
     """Draw a dense or open forest; the ground between the crowns is as dark as they are, but not in a small grove."""
     w.drawing.layer = 0
     if min(lot.width_m, lot.depth_m) > 70:
-        w.drawing.rect(lot.frame, 0, 0, lot.width_m, lot.depth_m, w.one(w.paints.tree), 0.0, w.earth())
+        w.drawing.rect(lot.frame, 0, 0, lot.width_m - 10, lot.depth_m - 10, w.paints.tree[2], 0.0, w.earth())
     area = lot.width_m * lot.depth_m
     # at most 2,400 (1,500) trees per lot bound the cost; coarse canvases need fewer
     wood(w, lot, min(w.uniform(0.01, 0.03), 2400 / area) if w.drawing.finest_m < 3 else min(0.006, 1500 / area))
