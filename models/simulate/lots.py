@@ -104,13 +104,10 @@ def _bridges(w: World, roads: list[Street], clear: shapely.Geometry) -> None:
     w.drawing.layer = STREET_LAYER
     for road in roads:
         for part in shapely.get_parts(shapely.LineString(road.line).intersection(clear)):
-            # a street that meets the crossing at a flat angle, or only touches it, has no bridge
-            if (
-                road.width_m >= 10
-                and 0 < part.length < 160
-                and clear.boundary.distance(shapely.Point(part.coords[0])) < 1
-            ):
-                line = shapely.get_coordinates(part)
+            line = shapely.get_coordinates(part)
+            # a street that ends in the crossing, or meets it at a flat angle, has no bridge
+            across = len(line) > 1 and clear.boundary.distance(shapely.points(line[[0, -1]])).max() < 0.1
+            if road.width_m >= 10 and across and part.length < 160:
                 w.drawing.path(line, road.width_m + 3, w.paints.concrete, 6.0)
                 w.drawing.path(line, road.width_m, w.paints.road, 6.0)
     w.drawing.layer = 0

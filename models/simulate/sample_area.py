@@ -52,8 +52,8 @@ _GHOST_M2_PER_MW = 650.0
 RURAL_SHARE = 0.55
 """Share of the lots without a data center that carry no large building."""
 _RURAL = {"field": 0.35, "forest": 0.3, "houses": 0.2, "bare": 0.1, "pond": 0.05}
-ZONES, OWN_USE_SHARE = 30, 0.3
-"""Zones of one use; share of the lots whose use does not follow their zone (own choices)."""
+ZONES, OWN_USE_SHARE = 27, 0.3
+"""Zones of one use, some 600 m across; share of the lots whose use does not follow their zone (own choices)."""
 _KINDS = {"hyperscale_hall": 3.0, "ai_campus": 2.0, "penthouse_rows": 2.0, "colocation": 1.0}
 """Kinds with visible rows of machines, and their weights: these are easier to detect."""
 _TRIES = 400
@@ -272,7 +272,7 @@ def _uses(w: World, lots: list[Lot]) -> list[str | None]:
     p = np.array([*(RURAL_SHARE * share for share in _RURAL.values()), 1 - RURAL_SHARE])
     zones = w.rng.uniform(0, 1, (ZONES, 2)) * [SHAPE_PX[1] * GSD_M, SHAPE_PX[0] * GSD_M]
     # each use has its share of the zones, so that areas do not differ much; ponds and bare ground do not form zones
-    wide = np.where(np.isin(kinds, ("bare", "pond")), 0, p)
+    wide = p * np.array([kind not in ("bare", "pond") for kind in kinds])
     of_zone = w.rng.permutation(np.searchsorted(np.cumsum(wide / wide.sum()), (np.arange(ZONES) + 0.5) / ZONES))
     centre = np.array([(lot.frame.x, lot.frame.y) for lot in lots])
     nearest = np.hypot(*(centre[:, None] - zones).T).argmin(0)
