@@ -23,7 +23,7 @@ from overwatt.models.simulate.building_parts import (  # fmt: skip
 from overwatt.models.simulate.equipment import Plant, bank, generators, new_plant, substation, tanks
 from overwatt.models.simulate.ground import Part
 from overwatt.models.simulate.palette import World
-from overwatt.models.simulate.streets import Lot, belt, driveway, pave, trailers
+from overwatt.models.simulate.streets import Lot, belt, driveway, parking, pave, trailers
 
 
 def base(w: World, lot: Lot, paved: float) -> None:
@@ -31,7 +31,7 @@ def base(w: World, lot: Lot, paved: float) -> None:
     draw, frame = w.drawing, lot.frame
     draw.layer = 0
     ground = w.paints.grass if w.chance(0.7) else w.paints.dry if w.chance(0.7) else w.one(w.paints.soil)
-    draw.rect(frame, 0, 0, lot.width_m + 4, lot.depth_m + 4, ground, 0.0, w.earth())
+    draw.rect(frame, 0, 0, lot.width_m, lot.depth_m, ground, 0.0, w.earth())
     belt(w, lot, w.uniform(0, 0.8))
     driveway(w, lot)
     if w.chance(paved):
@@ -40,6 +40,10 @@ def base(w: World, lot: Lot, paved: float) -> None:
         pave(w, frame, 0, 0, lot.width_m - inset, lot.depth_m - inset, tone)
         draw.rect(frame, 0, 0, lot.width_m - inset - 1, lot.depth_m - inset - 1, tone, 0.0, w.earth(0.8))
         litter(w, frame, (0.0, 0.0, lot.width_m - inset - 4, lot.depth_m - inset - 4))
+        if lot.depth_m > 110 and w.chance(0.6):
+            # a large yard is rarely empty: a car park along one side, as far as no building covers it
+            v = w.rng.choice([-1, 1]) * (lot.depth_m / 2 - inset - 21)
+            parking(w, frame, w.uniform(-0.05, 0.05) * lot.width_m, v, lot.width_m * w.uniform(0.4, 0.85), 38)
 
 
 def litter(w: World, frame: d.Frame, area: Part) -> None:

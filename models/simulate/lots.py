@@ -5,18 +5,39 @@ In: a world and the scene's side in metres. Out: lots; streets, rivers, railways
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
 import numpy as np
 import shapely
 
 from overwatt.models.simulate import drawing as d
 from overwatt.models.simulate.palette import World
-from overwatt.models.simulate.streets import Lot, streets, trees
+from overwatt.models.simulate.streets import STREET_LAYER, Lot, Street, paint_streets, streets, trees
+
+RING_M = 5.0
+"""Distance of the street around a campus from the edge of the campus."""
 
 
-def lay_out(
-    w: World, side_m: float, depths_m: tuple[float, ...], widths_m: tuple[float, float]
-) -> tuple[list[Lot], int]:
-    """Return the visible lots of a scene, campuses first, and the number of campuses.
+@dataclass(frozen=True)
+class Layout:
+    """What lies where in a scene.
+
+    Attributes:
+        lots: visible lots, campuses first.
+        campuses: number of campuses.
+        streets: visible streets, cut where a campus or crossing lies.
+        crossing: area of a motorway, river or railway; None without one.
+    """
+
+    lots: list[Lot]
+    campuses: int
+    streets: list[Street]
+    crossing: shapely.Geometry | None
+
+
+def lay_out(w: World, side_m: float, depths_m: tuple[float, ...], widths_m: tuple[float, float]) -> Layout:
+    """Return the layout of a scene and paint its open ground, streets and crossing.
 
     Args:
         w: world to draw in.
@@ -24,32 +45,72 @@ def lay_out(
         depths_m: block depths to choose from.
         widths_m: range of lot widths along the street.
     """
+    # looks of streets come from a generator of their own: they do not change what stands on the lots
+    looks = replace(w, rng=w.rng.spawn(1)[0])
     _background(w, side_m)
     extent = shapely.box(0, 0, side_m, side_m)
     # large scenes show several districts more often than one street grid
     if w.chance(0.55 if side_m < 1500 else 0.15):
-        lots = streets(w, (side_m, side_m), depths_m, widths_m)
+        lots, roads = streets(w, (side_m, side_m), depths_m, widths_m)
     else:
-        lots = _districts(w, side_m, depths_m, widths_m)
+        lots, roads = _districts(w, side_m, depths_m, widths_m)
     clear = _crossing(w, side_m)
     campuses = [lot for lot in _campuses(w, lots, side_m) if clear is None or not clear.intersects(area_of(lot))]
     taken = shapely.union_all([area_of(lot).buffer(4) for lot in campuses] + ([clear] if clear is not None else []))
     # lots just outside still cast shadows and lean into the picture
     near = extent.buffer(30)
     shapely.prepare(taken)
-    seen: list[Lot] = []
-    queue = [(lot, 0) for lot in lots]
-    while queue:
-        lot, depth = queue.pop()
-        area = area_of(lot)
-        if not area.intersects(near):
-            continue
-        if not area.intersects(taken):
-            seen.append(lot)
-        # halve a lot under a campus or crossing up to four times and keep the free pieces
-        elif depth < 4 and max(lot.width_m, lot.depth_m) > 60:
-            queue += [(half, depth + 1) for half in halves(lot, 1.0)]
-    return campuses + seen, len(campuses)
+    seen = [
+        piece
+        for lot in reversed(lots)
+        if area_of(lot).intersects(near)
+        for piece in pieces(lot, lambda area: not area.intersects(taken))
+        if area_of(piece).intersects(near)
+    ]
+    joined = _join(roads, campuses, clear, near)
+    paint_streets(looks, joined)
+    if clear is not None:
+        _bridges(w, roads, clear)
+    return Layout(campuses + seen, len(campuses), joined, clear)
+
+
+def pieces(lot: Lot, fits: Callable[[shapely.Polygon], bool], cuts: int = 4) -> list[Lot]:
+    """Return the lot if its area fits, else what fits of its halves, which are halved again up to `cuts` times."""
+    if fits(area_of(lot)):
+        return [lot]
+    if cuts == 0 or max(lot.width_m, lot.depth_m) <= 60:
+        return []
+    return [piece for half in reversed(halves(lot, 1.0)) for piece in pieces(half, fits, cuts - 1)]
+
+
+def _join(
+    roads: list[Street], campuses: list[Lot], clear: shapely.Geometry | None, near: shapely.Polygon
+) -> list[Street]:
+    """Return the streets near the scene: they end at a street around each campus, and at a crossing."""
+    around = [area_of(lot).buffer(RING_M, join_style="mitre") for lot in campuses]
+    crossing = shapely.Polygon() if clear is None else clear
+    lines = [(shapely.LineString(r.line), r.width_m, shapely.union_all([*around, crossing])) for r in roads]
+    lines += [(ring.exterior, 8.0, crossing) for ring in around]
+    return [
+        Street(shapely.get_coordinates(part), width)
+        for line, width, blocked in lines
+        for part in shapely.get_parts(shapely.line_merge(line.intersection(near).difference(blocked)))
+        if part.length > width
+    ]
+
+
+def _bridges(w: World, roads: list[Street], clear: shapely.Geometry) -> None:
+    """Draw bridges that carry the wider streets over a crossing."""
+    w.drawing.layer = STREET_LAYER
+    for road in roads:
+        for part in shapely.get_parts(shapely.LineString(road.line).intersection(clear)):
+            line = shapely.get_coordinates(part)
+            # a street that ends in the crossing, or meets it at a flat angle, has no bridge
+            across = len(line) > 1 and clear.boundary.distance(shapely.points(line[[0, -1]])).max() < 0.1
+            if road.width_m >= 10 and across and part.length < 160:
+                w.drawing.path(line, road.width_m + 3, w.paints.concrete, 6.0)
+                w.drawing.path(line, road.width_m, w.paints.road, 6.0)
+    w.drawing.layer = 0
 
 
 def area_of(lot: Lot) -> shapely.Polygon:
@@ -96,43 +157,63 @@ def _background(w: World, side_m: float) -> None:
         trees(w, d.Frame(0, 0, 0), at)
 
 
-def _districts(w: World, side_m: float, depths_m: tuple[float, ...], widths_m: tuple[float, float]) -> list[Lot]:
-    """Divide the scene into districts with blocks of their own bearing and size; paint their streets."""
+def _districts(
+    w: World, side_m: float, depths_m: tuple[float, ...], widths_m: tuple[float, float]
+) -> tuple[list[Lot], list[Street]]:
+    """Divide the scene into districts with blocks of their own bearing and size; return their lots and streets."""
     n = 1 if side_m < 700 else int(w.rng.integers(1, 4 + int(side_m / 1500)))
-    seeds = w.rng.uniform(0, side_m, (n, 2))
+    cells = _cells(w.rng.uniform(0, side_m, (n, 2)), side_m)
+    # a main street runs between two districts
+    edges = [cells[i].intersection(cells[j]) for i in range(n) for j in range(i)]
+    roads = [Street(shapely.get_coordinates(e), 13.0) for e in edges if e.length > 0]
     base = w.uniform(0, np.pi)
     lots: list[Lot] = []
-    for k in range(n):
+    for cell in cells:
         angle = base if w.chance(0.3) else w.uniform(0, np.pi)
         low = float(w.rng.choice(depths_m))
         grain = (low, float(np.mean(widths_m)) * w.uniform(0.7, 1.3))
         reach = side_m * 1.5 + 200
         frame = d.Frame(side_m / 2 + w.uniform(-80, 80), side_m / 2 + w.uniform(-80, 80), angle)
         road = w.uniform(7, 16)
-        draw = w.drawing
-        draw.layer = 0
-        for lot, gap in _cut(w, Lot(frame, reach, reach), grain, road):
-            centre = np.array([lot.frame.x, lot.frame.y])
-            # a block belongs to the district of the nearest seed (Voronoi cell)
-            if n > 1 and np.argmin(((seeds - centre) ** 2).sum(1)) != k:
-                continue
+        inner = cell.buffer(-8)
+        shapely.prepare(inner)
+        blocks, cuts = _cut(w, Lot(frame, reach, reach), grain, road)
+        for cut in cuts:
+            part = shapely.LineString(cut.line).intersection(cell)
+            if part.length > 0:
+                roads.append(Street(shapely.get_coordinates(part), cut.width_m))
+        for lot, gap in blocks:
             margin = max(lot.width_m, lot.depth_m)
+            centre = np.array([lot.frame.x, lot.frame.y])
             if not (-margin < centre[0] < side_m + margin and -margin < centre[1] < side_m + margin):
                 continue
-            # verge, street and verge again, each as a larger rectangle under the lot
-            draw.rect(lot.frame, 0, 0, lot.width_m + 2 * gap + 3, lot.depth_m + 2 * gap + 3, w.paints.dry, 0.0)
-            draw.rect(lot.frame, 0, 0, lot.width_m + 2 * gap, lot.depth_m + 2 * gap, w.paints.road, 0.0)
-            verge = w.paints.grass if w.chance(0.6) else w.paints.concrete
-            draw.rect(lot.frame, 0, 0, lot.width_m + 3, lot.depth_m + 3, verge, 0.0)
-            if draw.finest_m < 0.4:
-                draw.rect(lot.frame, 0, lot.depth_m / 2 + gap, lot.width_m, 0.25, w.paints.mark, 0.0)
-            lots.append(lot)
-    return lots
+            own = pieces(lot, inner.covers)
+            if own:
+                verge = w.paints.grass if w.chance(0.6) else w.paints.dry
+                block = (lot.width_m + 2 * gap + 3, lot.depth_m + 2 * gap + 3)
+                w.drawing.rect(lot.frame, 0, 0, *block, verge, 0.0)
+            lots += own
+    return lots, roads
 
 
-def _cut(w: World, lot: Lot, grain_m: tuple[float, float], road_m: float) -> list[tuple[Lot, float]]:
-    """Bisect a block repeatedly at uneven positions; return blocks, each with half the width of its streets."""
+def _cells(seeds: np.ndarray, side_m: float) -> list[shapely.Polygon]:
+    """Return the Voronoi cells of points (n, 2) in a box that holds all blocks of the scene."""
+    box = shapely.box(-2 * side_m - 500, -2 * side_m - 500, 3 * side_m + 500, 3 * side_m + 500)
+    if len(seeds) == 1:
+        return [box]
+    return list(shapely.get_parts(shapely.voronoi_polygons(shapely.MultiPoint(seeds), extend_to=box, ordered=True)))
+
+
+def _cut(
+    w: World, lot: Lot, grain_m: tuple[float, float], road_m: float
+) -> tuple[list[tuple[Lot, float]], list[Street]]:
+    """Bisect a block repeatedly at uneven positions.
+
+    Returns:
+        blocks, each with half the width of its streets, and the streets: each cut, from edge to edge of what it cuts.
+    """
     out: list[tuple[Lot, float]] = []
+    roads: list[Street] = []
     queue = [(lot, 6.0)]
     while queue:
         block, gap = queue.pop()
@@ -148,11 +229,16 @@ def _cut(w: World, lot: Lot, grain_m: tuple[float, float], road_m: float) -> lis
             a = wide * share
             queue += [(Lot(block.frame.moved(a / 2 - wide / 2, 0), a, deep), gap)]
             queue += [(Lot(block.frame.moved(a / 2, 0), wide - a, deep), gap)]
+            cut = np.array([[a - wide / 2, -deep / 2], [a - wide / 2, deep / 2]])
         else:
             a = deep * share
             queue += [(Lot(block.frame.moved(0, a / 2 - deep / 2), wide, a), gap)]
             queue += [(Lot(block.frame.moved(0, a / 2), wide, deep - a), gap)]
-    return out
+            cut = np.array([[-wide / 2, a - deep / 2], [wide / 2, a - deep / 2]])
+        # long streets are main streets, up to 3 m of them on the edges of their lots
+        long = np.ptp(cut, axis=0).max() > 700
+        roads.append(Street(block.frame.world(cut), float(np.clip(road_m, 10, 14)) if long else 8.0))
+    return out, roads
 
 
 def _campuses(w: World, lots: list[Lot], side_m: float) -> list[Lot]:
@@ -186,8 +272,8 @@ def _crossing(w: World, side_m: float) -> shapely.Geometry | None:
     def parallel(shift: float) -> np.ndarray:  # the line shifted sideways by metres
         return frame.world(np.column_stack([t, off + shift]))
 
-    draw.layer = 0
-    draw.path(line, wide * 1.4 + 6, w.paints.dry if w.chance(0.5) else w.paints.grass)
+    draw.layer = STREET_LAYER
+    draw.path(line, wide * 1.2 + 6, w.paints.dry if w.chance(0.5) else w.paints.grass)
     draw.path(line, wide, {"motorway": w.paints.road, "river": w.paints.water, "railway": w.paints.gravel}[what])
     if what == "motorway":
         draw.path(line, wide * 0.12, w.paints.grass if w.chance(0.5) else w.paints.concrete)
@@ -210,6 +296,7 @@ def _crossing(w: World, side_m: float) -> shapely.Geometry | None:
             + away * np.array([[-np.sin(frame.angle), np.cos(frame.angle)]])
             + w.rng.normal(0, side_m / 60, (n, 1)) * np.array([[np.cos(frame.angle), np.sin(frame.angle)]]),
         )
+    draw.layer = 0
     return shapely.LineString(line).buffer(wide * 0.6 + 3)
 
 

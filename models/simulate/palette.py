@@ -8,7 +8,7 @@ tone curve; means were judged by eye on public aerial pictures.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -83,6 +83,7 @@ class Palette:
     rtu: np.ndarray
     genset: np.ndarray
     house: np.ndarray
+    house_shade: np.ndarray
     container: np.ndarray
     wall: np.ndarray
     metal: np.ndarray
@@ -225,7 +226,7 @@ def new_palette(drawing: d.Drawing, rng: np.random.Generator, place: str) -> Pal
     ]  # fmt: skip
     light = float(rng.uniform(-28, 14))
     steel = [(192 + light, 196 + light, 199 + light), (218 + light, 219 + light, 218 + light)]
-    return Palette(
+    palette = Palette(
         grass=one(grass, 9, float(rng.uniform(5, 13)), d.GRASS),
         dry=one(dry, 9, float(rng.uniform(5, 11)), d.GRASS),
         field=some(fields, 9, 6, d.GRASS),
@@ -254,6 +255,7 @@ def new_palette(drawing: d.Drawing, rng: np.random.Generator, place: str) -> Pal
             [(128, 120, 116), (150, 112, 94), (96, 96, 102), (166, 146, 128), (142, 92, 74), (176, 172, 168)],
             9, 5, d.ROOF_DARK,
         ),
+        house_shade=np.array([]),
         container=some(boxes, 9, 3, d.VEHICLE),
         wall=some(
             [(150, 148, 144), (118, 114, 108), (176, 170, 160), (96, 98, 102), (140, 118, 100)], 10, 4, d.ROOF_DARK
@@ -265,3 +267,8 @@ def new_palette(drawing: d.Drawing, rng: np.random.Generator, place: str) -> Pal
         crown=some([tree * f for f in (0.6, 1.35)], 5, 12, d.TREE),
         climate=climate,
     )  # fmt: skip
+    # the slope of a roof that looks away from the sun
+    shade = [
+        drawing.paint((0.8 * r, 0.8 * g, 0.8 * b), *rest) for r, g, b, *rest in np.array(drawing.paints)[palette.house]
+    ]
+    return replace(palette, house_shade=np.array(shade))

@@ -52,6 +52,8 @@ _GHOST_M2_PER_MW = 650.0
 RURAL_SHARE = 0.55
 """Share of the lots without a data center that carry no large building."""
 _RURAL = {"field": 0.35, "forest": 0.3, "houses": 0.2, "bare": 0.1, "pond": 0.05}
+ZONES, OWN_USE_SHARE = 27, 0.3
+"""Zones of one use, some 600 m across; share of the lots whose use does not follow their zone (own choices)."""
 _KINDS = {"hyperscale_hall": 3.0, "ai_campus": 2.0, "penthouse_rows": 2.0, "colocation": 1.0}
 """Kinds with visible rows of machines, and their weights: these are easier to detect."""
 _TRIES = 400
@@ -122,7 +124,7 @@ def _plan(rng: np.random.Generator) -> _Plan | None:
     place, view = str(rng.choice(["estate", "suburb"])), _view(rng)
     drawing = d.Drawing(finest_m=0.6 * GSD_M / CELLS, lean=view.lean)
     w = World(drawing, new_palette(drawing, rng, place), rng, [], place, float(rng.choice([0.0, 1.0])))
-    lots, _ = lay_out(w, max(size), (150, 200, 260, 340), (120, 360))
+    lots = lay_out(w, max(size), (150, 200, 260, 340), (120, 360)).lots
     boxes = [area_of(lot) for lot in lots]
     inner = shapely.box(EDGE_M, EDGE_M, size[0] - EDGE_M, size[1] - EDGE_M)
     usable = [i for i, box in enumerate(boxes) if inner.contains(box) and min(lots[i].width_m, lots[i].depth_m) > 90]
@@ -250,19 +252,33 @@ def _displace(
 def _build(plan: _Plan, seed: int) -> SampleArea:
     """Fill the other lots, take the picture, and simulate temperatures and registry."""
     w = plan.world
+    registry, planted = _register(plan, w.rng)
     taken = {site.lot for site in plan.sites}
-    for i, lot in enumerate(plan.lots):
+    for i, (lot, use) in enumerate(zip(plan.lots, _uses(w, plan.lots), strict=True)):
         if i not in taken:
-            rural = str(w.rng.choice(list(_RURAL), p=list(_RURAL.values()))) if w.chance(RURAL_SHARE) else None
-            fill(w, lot, "field" if i == plan.ghost_lot else rural)
+            fill(w, lot, "field" if i == plan.ghost_lot else use)
     optical = photograph(w.drawing, SHAPE_PX, GSD_M, plan.view, w.rng, cells=CELLS)
     scene = frame_scene(w.things, optical, GSD_M)
     ids, _, _ = paint(w.drawing, SHAPE_PX, GSD_M)
     materials = np.array([p[4] for p in w.drawing.paints], dtype=np.uint8)[ids]
     sources = [Source(site.machines, site.facility_mw) for site in plan.sites]
     lst = surface_temperature(materials, GSD_M, sources, scene.transform, CRS, seed)
-    registry, planted = _register(plan, w.rng)
     return SampleArea(scene, lst, registry, planted, seed)
+
+
+def _uses(w: World, lots: list[Lot]) -> list[str | None]:
+    """Draw the use of each lot, None for a building: most lots are used like the zone in which they lie."""
+    kinds: list[str | None] = [*_RURAL, None]
+    p = np.array([*(RURAL_SHARE * share for share in _RURAL.values()), 1 - RURAL_SHARE])
+    zones = w.rng.uniform(0, 1, (ZONES, 2)) * [SHAPE_PX[1] * GSD_M, SHAPE_PX[0] * GSD_M]
+    # each use has its share of the zones, so that areas do not differ much; ponds and bare ground do not form zones
+    wide = p * np.array([kind not in ("bare", "pond") for kind in kinds])
+    of_zone = w.rng.permutation(np.searchsorted(np.cumsum(wide / wide.sum()), (np.arange(ZONES) + 0.5) / ZONES))
+    centre = np.array([(lot.frame.x, lot.frame.y) for lot in lots])
+    nearest = np.hypot(*(centre[:, None] - zones).T).argmin(0)
+    own = w.rng.choice(len(p), len(lots), p=p)
+    use = np.where(w.rng.random(len(lots)) < OWN_USE_SHARE, own, of_zone[nearest])
+    return [kinds[k] for k in use]
 
 
 def _register(plan: _Plan, rng: np.random.Generator) -> tuple[gpd.GeoDataFrame, dict[str, dict[str, object]]]:

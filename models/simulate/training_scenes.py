@@ -136,8 +136,9 @@ def training_scene(seed: int, size_px: int, gsd_m: float, *, bands: str = "rgb")
 def _build(w: World, side_m: float) -> None:
     """Draw all lots of a scene."""
     place = _PLACES[w.place]
-    lots, campuses = lay_out(w, side_m, place.depths_m, place.widths_m)
-    chosen = _choose(w, lots, shapely.box(0, 0, side_m, side_m), campuses)
+    layout = lay_out(w, side_m, place.depths_m, place.widths_m)
+    lots = layout.lots
+    chosen = _choose(w, lots, shapely.box(0, 0, side_m, side_m), layout.campuses)
     style, mixed = str(w.rng.choice(list(place.weights))), w.rng.random()
     made = 0
     for i, lot in enumerate(lots):

@@ -71,7 +71,7 @@ def city_block(w: World, lot: Lot) -> None:
     """Build a dense city block: touching roofs of different heights and tones around small courts."""
     draw = w.drawing
     draw.layer = 0
-    draw.rect(lot.frame, 0, 0, lot.width_m + 6, lot.depth_m + 6, w.paints.concrete, 0.0, w.earth(0.5))
+    draw.rect(lot.frame, 0, 0, lot.width_m, lot.depth_m, w.paints.concrete, 0.0, w.earth(0.5))
     rows = max(1, int(lot.depth_m // w.uniform(22, 45)))
     deep = lot.depth_m / rows
     tall = w.uniform(6, 30)
@@ -173,14 +173,14 @@ def rail_yard(w: World, lot: Lot) -> None:
         lot.frame,
         0,
         0,
-        lot.width_m + 8,
+        lot.width_m,
         lot.depth_m,
         w.near((120.0, 112.0, 104.0), w.uniform(-20, 30), rough=8.0),
         0.0,
         w.earth(),
     )
     tracks = np.arange(-lot.depth_m / 2 + 4, lot.depth_m / 2 - 3, w.uniform(4.5, 7))
-    draw.boxes(lot.frame, np.column_stack([0 * tracks, tracks]), lot.width_m + 8, 1.4, w.one(w.paints.rust))
+    draw.boxes(lot.frame, np.column_stack([0 * tracks, tracks]), lot.width_m, 1.4, w.one(w.paints.rust))
     for v in tracks[w.rng.random(len(tracks)) < 0.5]:
         n = int(w.rng.integers(3, max(4, int(lot.width_m / 17))))
         # wagons of 15.4 m at a coupling distance of 16.5 m
@@ -212,27 +212,31 @@ def field(w: World, lot: Lot) -> None:
     """Draw farmland or pasture, with or without crop rows."""
     w.drawing.layer = 0
     rows = float(w.rng.choice([0.0, 0.0, 3.0, 6.0, 14.0]))
-    w.drawing.rect(lot.frame, 0, 0, lot.width_m + 10, lot.depth_m + 10, w.one(w.paints.field), 0.0, w.earth(1.3, rows))
+    # what is left of a block beside a motorway or district is not worth a plough: it stays meadow
+    if min(lot.width_m, lot.depth_m) > 70:
+        w.drawing.rect(lot.frame, 0, 0, lot.width_m, lot.depth_m, w.one(w.paints.field), 0.0, w.earth(1.3, rows))
     n = int(w.rng.poisson(4))
     trees(w, lot.frame, w.rng.uniform(-0.5, 0.5, (n, 2)) * [lot.width_m, lot.depth_m])
 
 
 def forest(w: World, lot: Lot) -> None:
-    """Draw a dense or open forest."""
-    field(w, lot)
+    """Draw a dense or open forest; the ground between the crowns is as dark as they are, but not in a small grove."""
+    w.drawing.layer = 0
+    if min(lot.width_m, lot.depth_m) > 70:
+        w.drawing.rect(lot.frame, 0, 0, lot.width_m - 10, lot.depth_m - 10, w.paints.tree[2], 0.0, w.earth())
     area = lot.width_m * lot.depth_m
     # at most 2,400 (1,500) trees per lot bound the cost; coarse canvases need fewer
-    wood(w, lot, min(w.uniform(0.006, 0.03), 2400 / area) if w.drawing.finest_m < 3 else min(0.006, 1500 / area))
+    wood(w, lot, min(w.uniform(0.01, 0.03), 2400 / area) if w.drawing.finest_m < 3 else min(0.006, 1500 / area))
 
 
 def bare(w: World, lot: Lot) -> None:
     """Draw a construction site or wasteland: soil, heaps, containers, sometimes a slab."""
     w.drawing.layer = 0
-    w.drawing.rect(lot.frame, 0, 0, lot.width_m + 4, lot.depth_m + 4, w.paints.dry, 0.0, w.earth(1.4))
+    w.drawing.rect(lot.frame, 0, 0, lot.width_m, lot.depth_m, w.paints.dry, 0.0, w.earth(1.4))
     for _ in range(4):
-        u, v = w.rng.uniform(-0.25, 0.25, 2) * [lot.width_m, lot.depth_m]
-        du, dv = w.rng.uniform(0.25, 0.75, 2) * [lot.width_m, lot.depth_m]
-        w.drawing.blob(lot.frame, u, v, float(du), float(dv), w.one(w.paints.soil), w.rng.normal(0, 0.12, 4))
+        u, v = w.rng.uniform(-0.2, 0.2, 2) * [lot.width_m, lot.depth_m]
+        du, dv = w.rng.uniform(0.2, 0.5, 2) * [lot.width_m, lot.depth_m]
+        w.drawing.blob(lot.frame, u, v, float(du), float(dv), w.one(w.paints.soil), w.rng.uniform(-0.08, 0.08, 4))
     n = int(w.rng.integers(3, 30))
     uv = inside(w, (0, 0, lot.width_m * 0.8, lot.depth_m * 0.8), n)
     w.drawing.boxes(lot.frame, uv, w.rng.uniform(2, 9, n), 2.5, w.pick(w.paints.container, n), 2.6)
@@ -257,7 +261,10 @@ def pond(w: World, lot: Lot) -> None:
 def open_parking(w: World, lot: Lot) -> None:
     """Draw a car park without a building."""
     base(w, lot, 0.0)
-    parking(w, lot.frame, 0, 0, lot.width_m - 10, lot.depth_m - 10)
+    # larger car parks belong to a building
+    du, dv = min(lot.width_m - 10, 140.0), min(lot.depth_m - 10, 100.0)
+    room = (lot.width_m - 10 - du, lot.depth_m - 10 - dv)
+    parking(w, lot.frame, w.uniform(-0.5, 0.5) * room[0], 0.5 * w.rng.choice([-1, 1]) * room[1], du, dv)
 
 
 def solar_field(w: World, lot: Lot) -> None:
