@@ -33,7 +33,7 @@ from benchmarks.elsewhere.frames import PIN, Frame, boxed, nyc
 from benchmarks.elsewhere.looks import OVERLAP, picture_of
 from benchmarks.real_data import real_data
 from overwatt.aoi.geodesy import DEGREE_LATITUDE_M, WGS84
-from overwatt.models.detector.calibration import logit
+from overwatt.models.detector.calibration import logit, shifted
 from overwatt.models.detector.card import DEFAULT_WEIGHTS, SiteEvidence
 from overwatt.models.detector.inference import Detector
 from overwatt.models.simulate import training_scene
@@ -177,9 +177,9 @@ def main() -> None:
 
 
 def _top(detector: Detector) -> float:
-    """Log likelihood ratio of a perfect score."""
+    """Log likelihood ratio of an object whose evidence is as high as 8 bits allow."""
     c = detector.card.calibration
-    return float(c.a + c.b * logit(1.0) - logit(c.prevalence))
+    return float(c.a + c.b * logit(shifted(np.ones(1), detector.card.offset))[0] - logit(c.prevalence))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from .pipeline.declared.registry import normalize_registry
 from .pipeline.declared.deduplication import merge_registries
 from .pipeline.coverage import assumed_looked_at, looked_at_share
 from .pipeline.reconcile.ledger import reconcile
+from .pipeline.inspection.listing import ranked_list
 from .pipeline.inspection.ranking import rank_discrepancies
 from .pipeline.inspection.candidates import inspection_candidates
 from .pipeline.inspection.plan import plan_inspections

@@ -58,7 +58,6 @@ def run(
     found = plans.plan(of, budget, floor=floor)
     visits = plans.draw(of, found.q, seed)
     target = out or (folder if folder.is_dir() else folder.parent) / "inspection"
-    target.mkdir(parents=True, exist_ok=True)
     table = plans.with_draw(found_at, found, visits)
     with run_folder.written(target / "plan.csv") as part:
         run_folder.defuse(table).to_csv(part, index=False)

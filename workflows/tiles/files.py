@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import rasterio
 import shapely
 from affine import Affine
 from rasterio.errors import NotGeoreferencedWarning
@@ -26,6 +25,7 @@ from overwatt.aoi.geodesy import to_lonlat
 from overwatt.models.training import tileset
 from overwatt.models.training.samples import DATA_CENTER, IGNORE, NOT_CENTER, OTHER
 from overwatt.workflows.io import run_folder
+from overwatt.workflows.io.cog import write_raster
 from overwatt.workflows.io.images import Image
 
 _FORMAT = 1  # version of the files of a tile; part of its name
@@ -235,15 +235,9 @@ def _write(job: Job, plan: Plan, row: dict[str, Any], keep: np.ndarray, mask: np
         (row["path"], picture, tileset.PICTURE_BANDS, {"photometric": "RGB"}),
         (row["mask_path"], mask, tileset.MASK_BANDS, {}),
     ):
-        profile = {
-            "driver": "GTiff", "count": len(layers), "height": size, "width": size, "dtype": layers.dtype,
-            "compress": "deflate", **georeference, **extra,
-        }  # fmt: skip
-        with run_folder.written(job.out / path) as part, warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.open(part, "w", **profile) as file:
-                file.write(layers)
-                file.descriptions = names
+            write_raster(job.out / path, layers, names, compress="deflate", **georeference, **extra)
     return True
 
 
