@@ -109,9 +109,9 @@ QUANTITIES = (
     (
         "Worth of a visit or image",
         "How much better the decision on the entry is expected to be with it than without, with the cost of one visit "
-        f"as the unit: to pursue an entry that hides more than 1e{math.log10(DEFAULTS.flop):.0f} FLOP counts {DEFAULTS.find:g} "
-        f"visits, to pursue one that does not counts -{DEFAULTS.wrong:g}, unless the workflow file states other values "
-        "(stakes).",
+        f"as the unit: to pursue an entry that hides more than 1e{math.log10(DEFAULTS.flop):.0f} FLOP counts "
+        f"{DEFAULTS.find:g} visits, to pursue one that does not counts -{DEFAULTS.wrong:g}, unless the workflow file "
+        "states other values (stakes).",
         "These values, and what a visit or image can show, are choices and not measurements.",
     ),
     (
