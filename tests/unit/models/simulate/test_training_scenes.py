@@ -35,7 +35,7 @@ def scenes() -> list[Scene]:
 @pytest.fixture(scope="module")
 def fine() -> Scene:
     """A scene at 0.5 m with single machines in view."""
-    return next(s for s in (training_scene(k, 320, 0.5) for k in range(20)) if s.unit.sum() > 400)
+    return next(s for s in (training_scene(k, 320, 0.5) for k in range(20)) if s.unit.sum() > 1000)
 
 
 @pytest.mark.parametrize("gsd_m", [0.3, 0.6, 2.0, 12.0])
