@@ -27,7 +27,7 @@ class ListSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     max_false_share: float = Field(
-        # at this share a list of visits is worth twice its cost: a find is worth 20 visits (stakes.find)
-        default=0.9, ge=0, lt=1,
+        # 1 - 1 / stakes.find: at this share the finds of a list are worth just the visits to all of it
+        default=0.95, ge=0, lt=1,
         description="largest expected share of false entries among the listed sites without a declaration",
     )  # fmt: skip

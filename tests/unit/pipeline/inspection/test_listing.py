@@ -20,7 +20,7 @@ def entries_of(rows):
     return conform(table[[*NAMES, "geometry"]], "entries")
 
 
-def listed(rows, sites, limit=0.9):
+def listed(rows, sites, limit=0.95):
     """Ids on the list, and the reasons of those that are not."""
     entries = entries_of(rows)
     why = dict(zip(entries["entry_id"], why_left_out(entries, sites, None, DEFAULTS, limit), strict=True))
