@@ -25,6 +25,10 @@ from overwatt.pipeline.tables import conform
 BASIS = "coverage only"
 """Basis of `p_detect`; shown in every list that has it."""
 
+OUTSIDE = "outside the imagery"
+"""Reason of a cell of the ground asked for that no image covers."""
+ASSUMED = "assumed"
+"""First word of the reason of a cell that nobody stated to have been looked at."""
 _CELL_DEGREES = 1.0  # side of assumed cells; own choice
 _MIN_RADIUS_M = 30.0  # rooftop class of position errors (docs/methods.md, section 6.1), the least for a point
 _MAX_RADIUS_M = 50_000.0  # two sigma of the vaguest class, 25 km (docs/methods.md, section 6.1)
@@ -164,5 +168,5 @@ def assumed_looked_at(sites: gpd.GeoDataFrame, margin_degrees: float = 0.05) -> 
     cells = cells[shapely.area(cells) > 0]
     rows = pd.DataFrame({"cell": [f"assumed-{k}" for k in range(len(cells))], "imaged": 1.0, "clear_looks": 1,
                          "screened": True, "failed": False,
-                         "reason": "assumed: no table of what was looked at was given"})  # fmt: skip
+                         "reason": f"{ASSUMED}: no table of what was looked at was given"})  # fmt: skip
     return conform(gpd.GeoDataFrame(rows, geometry=cells, crs=WGS84), "looked_at")

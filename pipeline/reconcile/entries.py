@@ -203,8 +203,10 @@ def not_seen(j: np.ndarray, pairs: Pairs, sites: Sites, declared: Declared) -> C
     evidence_for, evidence_against = [], []
     for b in j.tolist():
         power = "no power" if np.isnan(declared.it_mw[b]) else f"{declared.it_mw[b]:.0f} MW of IT"
+        # of a table of sites alone nobody said where was looked
+        said = "is assumed to have been looked at" if declared.assumed else f"was looked at ({BASIS})"
         evidence_for.append(
-            f"Declared with {power}; {declared.looked[b]:.0%} of its place was looked at ({BASIS}) and "
+            f"Declared with {power}; {declared.looked[b]:.0%} of its place {said} and "
             + ("no site was matched to it." if best[b] >= 0 and p_match[b] >= 0.1 else "no site there fits it.")
         )
         reasons_against = ["Small, indoor or underground facilities are not seen even where everything was looked at."]

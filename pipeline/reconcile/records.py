@@ -19,7 +19,7 @@ from scipy.spatial import cKDTree
 
 from overwatt.aoi.errors import RegistryError
 from overwatt.aoi.geodesy import EARTH_RADIUS_M, centres, local_frame, local_xy, on_sphere
-from overwatt.pipeline.coverage import looked_shares
+from overwatt.pipeline.coverage import ASSUMED, looked_shares
 from overwatt.pipeline.quantiles import ln_sd_80
 from overwatt.pipeline.reconcile.settings import MIN_MW, ReconcileSettings
 from overwatt.pipeline.tables import iso_days
@@ -141,6 +141,7 @@ class Declared:
         outline_m2: area of the declared outline, m2; may be land.
         footprint_m2: declared footprint of the buildings, m2.
         looked: share of the place that was observed.
+        assumed: the ground is only assumed to have been looked at.
         p_missed: probability that the facility is not detected, or is not there.
         kind: declared use.
         odd_use: the declared use contradicts a data center with cooling plant.
@@ -160,6 +161,7 @@ class Declared:
     outline_m2: np.ndarray
     footprint_m2: np.ndarray
     looked: np.ndarray
+    assumed: bool
     p_missed: np.ndarray
     kind: np.ndarray
     odd_use: np.ndarray
@@ -223,7 +225,8 @@ def declared_of(frame: gpd.GeoDataFrame, looked_at: gpd.GeoDataFrame, settings: 
         it_mw=np.where(from_facility, facility / settings.facility_per_it, it),
         ln_sd=np.hypot(settings.declared_ln_sd, np.where(from_facility, settings.facility_per_it_ln_sd, 0.0)),
         outline_m2=frame["area_m2"].to_numpy(float), footprint_m2=frame["footprint_m2"].to_numpy(float),
-        looked=looked, p_missed=1.0 - looked * (1.0 - missed), kind=_words(frame, "kind"),
+        looked=looked, assumed=bool(looked_at["reason"].fillna("").str.startswith(ASSUMED).any()),
+        p_missed=1.0 - looked * (1.0 - missed), kind=_words(frame, "kind"),
         odd_use=odd_use(_words(frame, "kind")),
         status=_words(frame, "status"), since=_dates(frame, "valid_from"), until=_dates(frame, "valid_to", end=True),
         zone=_words(frame, "zone"),

@@ -21,7 +21,7 @@ import shapely
 
 from overwatt.aoi.errors import redact
 from overwatt.aoi.geodesy import centres
-from overwatt.pipeline.coverage import asked_share, looked_area_km2
+from overwatt.pipeline.coverage import OUTSIDE, asked_share, looked_area_km2
 from overwatt.pipeline.report import rasters, wording
 from overwatt.pipeline.report.figures import power_intervals
 from overwatt.pipeline.tables import QUANTILE_NAMES
@@ -320,7 +320,8 @@ def _map(data: ReportData, entries: list[Row], anchor: dict[str, str]) -> Row:
         "failed": [
             {"g": shape, "t": [f"Tile {t['cell']}", "failed" if t["failed"] else "not screened", t["reason"]]}
             for t, shape in tiles
-            if shape and (t["failed"] or not t["screened"])
+            # ground without an image is in the shade, and no tile of it was tried
+            if shape and (t["failed"] or not t["screened"]) and t["reason"] != OUTSIDE
         ],
         **_shade(data.looked_at, middle),
     }

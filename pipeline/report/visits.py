@@ -27,7 +27,7 @@ CELL_LABEL = {
 }
 """Classes of drawn cells in words: label and meaning."""
 _CLASSES = {c: (label, wording.CLASS_MEANING[c]) for c, label in wording.CLASS_LABEL.items()} | CELL_LABEL
-_DRAWN = "None: the plan draws cells too, so that no place is known to be safe from a visit."
+_DRAWN = "None: the plan draws cells too, so that an empty place is not a safe one."
 _RESTS_ON = {
     "it_mw": "a capacity, not a use",  # preceded by the areas
     "facility_mw": "IT power times the ratio of facility to IT power at peak, 1.17 to 1.52",

@@ -216,9 +216,9 @@ def next_step(row: Mapping[str, Any]) -> str:
     if row.get("class") != "matched" and worth is not None:
         # the value is net, in visits: what a visit is worth is that plus its cost, which is 1 by definition of the unit
         if known == "visit":
-            said.append(f"Next: a visit; it is worth about {_times(worth + 1.0)} times its cost.")
+            said.append(f"Next: a visit; it is worth {_times(worth + 1.0)} times its cost.")
         elif known == "image":
-            gain = f"about {_times(worth)} times the cost of a visit"
+            gain = f"{_times(worth)} times the cost of a visit"
             said.append(f"Next: an image of 0.3 m; after its own cost it is worth {gain}.")
         elif known == "none":
             said.append("Next: nothing yet; at these odds neither a visit nor a finer image is worth its cost.")
@@ -229,7 +229,9 @@ def next_step(row: Mapping[str, Any]) -> str:
 
 
 def _times(value: float) -> str:
-    return count(value) if value >= 9.95 else "less than 0.1" if value < 0.095 else f"{value:.1f}"
+    if value < 0.095:
+        return "less than 0.1"
+    return f"about {count(value) if value >= 9.95 else f'{value:.1f}'}"
 
 
 def scores(card: Mapping[str, Any]) -> list[str]:

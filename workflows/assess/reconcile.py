@@ -49,7 +49,7 @@ def run(
     beside = observed.with_name("looked_at.parquet")
     assumed = looked_at is None and not beside.is_file()
     looked = coverage.assumed_looked_at(table) if assumed else read_table(looked_at or beside, "looked_at")
-    assumed |= bool(looked["reason"].str.startswith("assumed").fillna(False).any())  # written by an earlier call
+    assumed |= bool(looked["reason"].str.startswith(coverage.ASSUMED).fillna(False).any())  # written by an earlier call
     areas = None if zones is None else read_zones(zones)
     notes = list[str]()
     facilities, rejected = registries.read_all(

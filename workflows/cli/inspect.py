@@ -31,6 +31,8 @@ def inspect(
     if check is not None:
         verdict = inspection.audit(run_folder, check)
         show(verdict, as_json, [f"{k.replace('_', ' ')}: {'yes' if v else 'NO'}" for k, v in verdict.items()])
+        if not all(verdict.values()):
+            raise typer.Exit(1)
         return
     result = inspection.run(run_folder, budget, floor=floor, seed=seed, out=out, assignments=assignments or [])
     lines = [

@@ -135,7 +135,7 @@ def report_data(workflow: Workflow, inputs: Inputs, tables: Tables, outcomes: li
             if len(tables.ledger)
             else "the list is empty"
         ),
-        "Thermal acquisitions": str(len(inputs.stack_files)) if inputs.stack_files else "none",
+        "Thermal acquisitions": str(inputs.stack.sizes["time"]) if inputs.stack_files else "none",
         "Thermal excess in the detector": inputs.heat.path.name if inputs.heat else "none",
         "Code": run_folder.code_version(),
     }

@@ -23,6 +23,7 @@ from overwatt.aoi.area import Area
 from overwatt.aoi.errors import OverwattError
 from overwatt.aoi.geodesy import to_lonlat
 from overwatt.aoi.grid import Tile, area_mask, crop_to_area, outside_cells, tiles
+from overwatt.pipeline import coverage
 from overwatt.pipeline.detection import footprints as detection
 from overwatt.pipeline.detection.vectorization import DetectSettings
 from overwatt.pipeline.tables import conform
@@ -185,7 +186,7 @@ def outside_rows(source: Source, area: Area, workflow: Workflow) -> list[dict[st
     return [
         {
             "cell": name, "imaged": 0.0, "asked_km2": part.area * source.gsd_m**2 / 1e6, "clear_looks": 0,
-            "screened": False, "failed": False, "reason": "outside the imagery", "geometry": shape,
+            "screened": False, "failed": False, "reason": coverage.OUTSIDE, "geometry": shape,
         }
         for (name, part), shape in zip(named, ground, strict=True)
     ]  # fmt: skip

@@ -18,6 +18,7 @@ from scipy.special import ndtri
 
 from overwatt.aoi.errors import RegistryError
 from overwatt.aoi.geodesy import WGS84
+from overwatt.pipeline.coverage import assumed_looked_at
 from overwatt.pipeline.reconcile import assignment
 from overwatt.pipeline.reconcile import ledger as rc
 from overwatt.pipeline.reconcile import records as tables_of
@@ -475,3 +476,12 @@ def test_a_table_that_states_no_plant_is_believed_and_says_so():
     assert "plant not stated" in stated["evidence_for"][0]
     assert "No cooling equipment" not in stated["evidence_against"][0]
     assert rc.reconcile(seen, table, looked())["class"][0] == "matched"
+
+
+def test_ground_that_is_only_assumed_to_have_been_looked_at_is_not_said_to_have_been():
+    seen = sites_of([site("S", 0, 0, 50)])
+    rows = declared_of([decl("D", 3000, 0, 40)])
+    ledger = rc.reconcile(seen, rows, assumed_looked_at(seen))
+    text = ledger.set_index("class")["evidence_for"]["not_seen"]
+    assert "is assumed to have been looked at" in text
+    assert "was looked at" not in text
