@@ -18,7 +18,7 @@ from overwatt.aoi.errors import OutputError
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """System errors that only a write can give: no space, no quota, a file larger than is allowed."""
 _CLOSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
-_AGAIN = "the same command again: it continues"
+_AGAIN = "the same command again (a run continues where it stopped)"
 _GDAL = frozenset({"rasterio", "pyogrio"})
 
 

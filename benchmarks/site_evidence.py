@@ -6,7 +6,8 @@ Sites of the detector on REAL pictures: known data centers (`named_sites`) again
 (New York, Los Angeles and Boston, Las Vegas, NAIP of California, in none of which a data center is known). And on
 SIMULATED scenes that no training uses. Reported for each: the exponents of a logistic regression on the log-odds of the
 best building, ln buildings and ln(1 + equipment objects), with 90% intervals over places; `ordinary`, the mean of
-buildings ** per_building * (1 + equipment) ** per_equipment over false sites, with the exponents of the card; AUC and
+buildings ** per_building * (1 + equipment) ** per_equipment over false sites, with the exponents of the card, each site
+weighted by the likelihood ratio of its best building, so that the product of both ratios is calibrated; AUC and
 log-loss (classes weighted equally) of true against false sites, from the best building alone and with the card's
 `site_evidence`. The exponents on the card are an own choice inside the real intervals, not this fit: the pictures may
 be measured with, not trained on.
@@ -146,7 +147,8 @@ def summary(found: list[Found], evidence: SiteEvidence) -> dict[str, Any]:
     alone = np.array([f.log_odds for f in found])
     ratio = np.array([site_ratio(f.buildings, f.equipment, evidence) for f in found])
     out: dict[str, Any] = {"true_sites": int(center.sum()), "false_sites": int((~center).sum())}
-    out |= {"exponents": exponents(found), "ordinary": round(float(ratio[~center].mean() * evidence.ordinary), 3)}
+    ordinary = np.average(ratio[~center], weights=np.exp(alone[~center])) * evidence.ordinary
+    out |= {"exponents": exponents(found), "ordinary": round(float(ordinary), 3)}
     for name, z in (("best_building", alone), ("whole_site", alone + np.log(ratio))):
         loss = np.logaddexp(0, np.where(center, -z, z))
         out[name] = {

@@ -83,7 +83,7 @@ SCHEMAS: dict[str, tuple[Column, ...]] = {
     "sites": (
         Column("site_id", _S, "", "id that is stable across reruns: position of the anchor building"),
         Column("p_data_center", _F, "1", "probability that the site is a data center, at the stated prior"),
-        Column("prior", _F, "1", "assumed share of large roofs in the area that are data centers"),
+        Column("prior", _F, "1", "assumed share of large roofs that are data centers; null if none is stated", True),
         Column("lon", _F, "degree", "longitude of the representative point"),
         Column("lat", _F, "degree", "latitude of the representative point"),
         Column("buildings", _I, "1", "number of data-center buildings"),

@@ -63,7 +63,8 @@ class SiteEvidence(_Frozen):
 
     ratio = buildings ** `per_building` * (1 + equipment objects) ** `per_equipment` / `ordinary`. Exponents below 1
     because the errors on one site are not independent; `ordinary` is the mean of the numerator over sites that were
-    wrongly called, so that the ratio is 1 there on average, as that of a likelihood ratio must be.
+    wrongly called, each weighted by the ratio of its best building, so that the product of both ratios is 1 there on
+    average, as a likelihood ratio must be.
     """
 
     per_building: float = Field(ge=0, le=1)

@@ -97,10 +97,10 @@ def why_left_out(
 def left_out_words(almost: gpd.GeoDataFrame, stakes: value_of_information.Stakes, settings: ListSettings) -> list[str]:
     """Return for each reason how many sites without a declaration it left out, in words; empty if none was."""
     count = almost["left_out"].value_counts()
-    flop = f"{stakes.flop:.0e}".replace("+", "")
+    flop = f"{stakes.flop:.3g}".replace("+", "")
     words = {
         "value": f"too improbable or too small to pay for a visit or an image at {flop} FLOP in 90 days",
-        "false_share": f"with them more than {settings.max_false_share:.0%} of the listed sites without a declaration "
-        "would be expected to be false",
+        "false_share": f"too improbable for the list: with them more than {settings.max_false_share:.0%} of the "
+        "listed sites without a declaration would be expected to be false",
     }
     return [f"{int(count[k])} {text}" for k, text in words.items() if k in count]

@@ -102,7 +102,8 @@ def with_controls(
     if not len(controls):
         raise ConfigError("controls: the table has no row; give p_data_center of known negatives")
     listed = (ledger["class"] == "undeclared").to_numpy(bool)
-    prior = float(sites["prior"].median()) if len(sites) else 0.0
+    # a table of sites that states no prior: 0, the most cautious
+    prior = float(np.nan_to_num(sites["prior"].astype(float).median())) if len(sites) else 0.0
     q = ledger["q_value"].to_numpy(float, copy=True)
     q[listed] = false_discovery(
         ledger["p_data_center"].to_numpy(float)[listed], controls, min(prior, 0.999), screened or len(sites)

@@ -177,7 +177,7 @@ def undeclared(i: np.ndarray, pairs: Pairs, sites: Sites, declared: Declared, se
             else "The registry is empty here."
         )
         evidence_for.append(
-            f"Data center with probability {p:.2f} at a prior of {prior:.2g}; could carry {mid:.0f} "
+            f"Data center with probability {p:.2f} {_at(prior)}; could carry {mid:.0f} "
             f"MW of IT (p10-p90 {low:.0f}-{high:.0f}). {n:.0f} building(s) of "
             f"{m2:.0f} m2{f' and {plant:.0f} cooling object(s) of {plant_m2:.0f} m2' if known else ''}. {place}"
         )
@@ -254,6 +254,10 @@ def _both(i: np.ndarray, j: np.ndarray, sites: Sites, declared: Declared) -> Col
         "zone": np.where(pd.isna(declared_zone), zone, declared_zone),
         "geometry": place, "_site": np.where(i >= 0, i, len(sites)), "_decl": np.where(j >= 0, j, len(declared)),
     }  # fmt: skip
+
+
+def _at(prior: float) -> str:
+    return "at a prior that is not stated" if math.isnan(prior) else f"at a prior of {prior:.2g}"
 
 
 def _status(status: str) -> str:

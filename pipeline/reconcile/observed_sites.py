@@ -122,8 +122,9 @@ def sites_from_rows(frame: pd.DataFrame) -> gpd.GeoDataFrame:
     mid, spread = frame["mid"].to_numpy(float), np.round(frame["spread"].to_numpy(float), 2)
     it = mid[:, None] * np.exp(np.maximum(spread, 0.01)[:, None] * SCORES)
     columns: dict[str, object] = {
-        "site_id": frame["site_id"], "p_data_center": frame["p"], "prior": _P, "lon": middle[:, 0], "lat": middle[:, 1],
-        "buildings": 1, "building_area_m2": frame["area"], "cooling_objects": frame["cooling"].astype(int),
+        "site_id": frame["site_id"], "p_data_center": frame["p"], "prior": np.nan, "lon": middle[:, 0],
+        "lat": middle[:, 1], "buildings": 1, "building_area_m2": frame["area"],
+        "cooling_objects": frame["cooling"].astype(int),
         "cooling_area_m2": frame.get("cooling_m2", 0.0), "on_border": False, "used_thermal": False, "seed": 0,
         "assumptions": "Read from a table of observed sites; year 2026, kind of site unknown.",
         "image_date": frame.get("image_date"), "geometry": shapes,

@@ -72,7 +72,7 @@ class Sites:
         id: site_id.
         at: geometries.
         p: probability that the site is a data center.
-        prior: prior probability of that.
+        prior: prior probability of that, NaN if not stated.
         it_mw: IT power, median, MW.
         it_low: p10, MW.
         it_high: p90, MW.
@@ -113,7 +113,7 @@ class Sites:
     @cached_property
     def probable(self) -> np.ndarray:
         """Whether the evidence speaks for a data center, (n,) bool, at whatever prior the site was judged."""
-        # p above the prior: a likelihood ratio above 1; sites of a table may have a prior that is only a guess
+        # p above the prior: a likelihood ratio above 1; a comparison with a prior that is not stated is false
         return (self.p > self.prior) | (self.p >= 0.5)
 
     @cached_property

@@ -480,7 +480,7 @@ def test_a_table_that_states_no_plant_is_believed_and_says_so():
 
 def test_ground_that_is_only_assumed_to_have_been_looked_at_is_not_said_to_have_been():
     seen = sites_of([site("S", 0, 0, 50)])
-    rows = declared_of([decl("D", 3000, 0, 40)])
+    rows = declared_of([decl("D", 0, 5200, 40)])
     ledger = rc.reconcile(seen, rows, assumed_looked_at(seen))
     text = ledger.set_index("class")["evidence_for"]["not_seen"]
     assert "is assumed to have been looked at" in text
