@@ -37,6 +37,18 @@ def test_the_page_on_runs_has_the_ranges_of_the_profiles():
         assert found[name] == [f"{least:g}-{most:g}", f"{fine:g}-{coarse:g}", averaged]
 
 
+def test_the_page_on_methods_has_the_evidence_of_a_whole_site_of_the_card():
+    e = load_card(DEFAULT_WEIGHTS).site_evidence
+    assert e is not None
+    words = f"`buildings^{e.per_building:g} (1 + cooling objects)^{e.per_equipment:g} / {e.ordinary:g}`"
+    assert words in (ROOT / "docs/methods.md").read_text(encoding="utf-8")
+
+
+def test_no_page_has_a_figure_that_was_never_filled_in():
+    pages = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    assert not [p.name for p in pages if re.search(r"@[A-Z]+@", p.read_text(encoding="utf-8"))]
+
+
 def test_links_in_the_docs_lead_somewhere():
     pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
     broken = [
