@@ -17,6 +17,8 @@ place was looked at is accounted for.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import geopandas as gpd
 import numpy as np
 
@@ -94,13 +96,17 @@ def why_left_out(
     return reason
 
 
-def left_out_words(almost: gpd.GeoDataFrame, stakes: value_of_information.Stakes, settings: ListSettings) -> list[str]:
-    """Return for each reason how many sites without a declaration it left out, in words; empty if none was."""
-    count = almost["left_out"].value_counts()
+def left_out_counts(almost: gpd.GeoDataFrame) -> dict[str, int]:
+    """Return the number of sites of table `almost_listed` by reason, without reasons that left out none."""
+    return {str(k): int(n) for k, n in almost["left_out"].value_counts(sort=False).sort_index().items()}
+
+
+def left_out_words(counts: Mapping[str, int], stakes: value_of_information.Stakes, settings: ListSettings) -> list[str]:
+    """Return `left_out_counts` in words, a text for each reason."""
     flop = f"{stakes.flop:.3g}".replace("+", "")
     words = {
         "value": f"too improbable or too small to pay for a visit or an image at {flop} FLOP in 90 days",
         "false_share": f"too improbable for the list: with them more than {settings.max_false_share:.0%} of the "
         "listed sites without a declaration would be expected to be false",
     }
-    return [f"{int(count[k])} {text}" for k, text in words.items() if k in count]
+    return [f"{counts[k]} {words[k]}" for k in counts]

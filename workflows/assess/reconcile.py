@@ -73,7 +73,8 @@ def run(
     return {
         "ledger": str(path),
         "counts": {c: int((ledger["class"] == c).sum()) for c in tables.LEDGER_CLASSES},
-        "almost_listed": listing.left_out_words(almost, settings.stakes, settings.listing),
+        "almost_listed": (left_out := listing.left_out_counts(almost)),
+        "left_out": listing.left_out_words(left_out, settings.stakes, settings.listing),
         "notes": notes,
         "status_unknown": registries.unknown_statuses(facilities),
         "kept_aside": {"observed": len(aside), "declared": len(rejected), "path": str(kept)},

@@ -27,6 +27,9 @@ def compare_runs(
     result = compare.run(earlier, later, out)
     counts = ", ".join(f"{n} {c.replace('_', ' ')}" for c, n in result["counts"].items() if n)
     lines = [f"{counts or 'no sites'}: {result['changes']}"]
+    if result["settings"]:
+        pairs = [f"{k} {str(a)[:60]} and {str(b)[:60]}" for k, (a, b) in list(result["settings"].items())[:8]]
+        lines.append(f"note: the settings of the runs differ: {'; '.join(pairs)}")
     for unseen, own, other in (("only_newly_seen", "later", "earlier"), ("not_looked_at_again", "earlier", "later")):
         if count := result["counts"][unseen]:
             lines.append(f"note: {count} in the {own} run only, where the {other} did not look: neither new nor gone")

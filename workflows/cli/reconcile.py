@@ -64,7 +64,7 @@ def reconcile(
     )  # fmt: skip
     counts = ", ".join(f"{n} {c}" for c, n in result["counts"].items() if n)
     lines = [*result["notes"], f"{counts or 'no entries'}: {result['ledger']}", f"imaged area: {result['looked_at']}"]
-    lines += [f"almost listed: {text}" for text in result["almost_listed"]]
+    lines += [f"almost listed: {text}" for text in result["left_out"]]
     sums = result["balances"]
     lines.append(f"balances: {len(sums['flagged'])} of {sums['compared']} past 3 sigma: {sums['path']}")
     lines += [f"  {sentence}" for sentence in sums["flagged"][:5]]

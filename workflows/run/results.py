@@ -23,7 +23,7 @@ from overwatt.aoi.errors import AssetReadError, CatalogError, redact
 from overwatt.pipeline import coverage
 from overwatt.pipeline.declared import registry
 from overwatt.pipeline.inspection import rank_stability
-from overwatt.pipeline.inspection.listing import left_out_words
+from overwatt.pipeline.inspection.listing import left_out_counts, left_out_words
 from overwatt.pipeline.report import page, rasters, wording
 from overwatt.pipeline.report.page import ReportData
 from overwatt.workflows.config.run import Workflow
@@ -154,7 +154,7 @@ def report_data(workflow: Workflow, inputs: Inputs, tables: Tables, outcomes: li
         thermal=tables.thermal,
         thermal_looks=tables.thermal_looks,
         almost_listed=tables.almost_listed,
-        left_out=left_out_words(tables.almost_listed, workflow.stakes, workflow.listing),
+        left_out=left_out_words(left_out_counts(tables.almost_listed), workflow.stakes, workflow.listing),
         not_looked_at=tables.not_looked_at,
         basemap=basemap,
         chips=chips,

@@ -68,7 +68,7 @@ def run(
         clock.lap("tiles")
         progress.say("computing sites, power, compute and ledger")
         # here and not above: statistics and plots take a second to import, which the first tile need not wait for
-        from overwatt.pipeline.inspection.listing import left_out_words
+        from overwatt.pipeline.inspection.listing import left_out_counts, left_out_words
         from overwatt.workflows.run import results
         from overwatt.workflows.run.analysis import analyse
 
@@ -81,7 +81,8 @@ def run(
         }
         if seen["asked_km2"]:
             progress.say(f"looked at {seen['share']:.0%} of {seen['asked_km2']:,.1f} km² asked for")
-        for words in left_out_words(tables.almost_listed, workflow.stakes, workflow.listing):
+        left_out = left_out_counts(tables.almost_listed)
+        for words in left_out_words(left_out, workflow.stakes, workflow.listing):
             progress.say(f"almost listed: {words}")
         progress.say("writing tables and report")
         results.write(out, workflow, inputs, tables, outcomes)
@@ -100,7 +101,7 @@ def run(
             "seconds": clock.laps,
             "scenes_left_out": list(inputs.source.left_out) if inputs.source is not None else [],
             "looked_at": seen,
-            "almost_listed": {str(k): int(n) for k, n in tables.almost_listed["left_out"].value_counts().items()},
+            "almost_listed": left_out,
             "tiles": outcomes,
             "outputs": {p.name: content_sha256(p) for p in sorted(out.iterdir()) if p.suffix in {".parquet", ".tif"}},
         }

@@ -154,6 +154,20 @@ def test_the_command_says_what_the_other_run_did_not_look_at(tmp_path):
     assert "1 in the earlier run only, where the later did not look" in done.output
 
 
+def test_the_command_says_in_which_settings_the_runs_differ(tmp_path):
+    one, two = (written_run(tmp_path / n, [("s0", 0, 50)], looked()) for n in "ab")
+    for name, prior in (("a", 0.2), ("b", 0.003)):
+        told = {"parameters": {"prior": prior, "reconcile": {"p_missed": 0.05}}}
+        (tmp_path / name / "manifest.json").write_text(json.dumps(told))
+    assert (
+        "the settings of the runs differ: prior 0.2 and 0.003" in CliRunner().invoke(app, ["compare", one, two]).output
+    )
+    (tmp_path / "b" / "manifest.json").write_text("[" * 100_000)
+    done = CliRunner().invoke(app, ["compare", one, one, "--json"])
+    assert json.loads(done.stdout.splitlines()[-1])["settings"] == {}
+    assert CliRunner().invoke(app, ["compare", one, two]).exit_code == 0
+
+
 def test_runs_without_common_ground_are_not_compared(tmp_path):
     one = written_run(tmp_path / "a", [("s0", 0, 50)], looked(-1, 0.2))
     two = written_run(tmp_path / "b", [("s0", 50, 50)], looked(0.2, 2))

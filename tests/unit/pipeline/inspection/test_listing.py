@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from overwatt.pipeline.inspection.listing import LIKELY, left_out_words, ranked_list, why_left_out
+from overwatt.pipeline.inspection.listing import LIKELY, left_out_counts, left_out_words, ranked_list, why_left_out
 from overwatt.pipeline.inspection.settings import ListSettings
 from overwatt.pipeline.inspection.value_of_information import DEFAULTS
 from overwatt.pipeline.tables import SCHEMAS, conform
@@ -44,7 +44,7 @@ def test_reasons_are_named_and_counted():
     ledger, almost = ranked_list(entries_of(rows), table)
     assert set(ledger["entry_id"]) == {"a", "c", "d"}
     assert almost[["entry_id", "left_out", "rank"]].to_numpy().tolist() == [["b", "value", 1]]
-    words = left_out_words(almost, DEFAULTS, ListSettings())
+    words = left_out_words(left_out_counts(almost), DEFAULTS, ListSettings())
     assert len(words) == 1
     assert words[0].startswith("1 too improbable or too small")
 
