@@ -145,7 +145,7 @@ def _layers(table: gpd.GeoDataFrame, inputs: Inputs) -> dict[str, tuple[gpd.GeoD
     for name, key in (("sites", "site_id"), ("declared", "declared_id")):
         if name in inputs.tables:
             frame = _texts(inputs.tables[name])
-            frame["ledger_class"] = frame[key].map(first[key]).fillna("").astype("string")
+            frame["ledger_class"] = frame[key].map(first[key]).astype("string").fillna("")
             for own, part in _by_kind(name, frame).items():
                 out[own] = (part, {"column": "ledger_class", "categories": classes, "title": key, "faint": True})
     if "looked_at" in inputs.tables:
