@@ -44,6 +44,10 @@ def export(
     if result["drawn"]:
         lines.append(f"{result['drawn']} drawn visits, {result['cells']} of them cells without an entry")
     lines += [f"  {path}" for path in result["files"].values()]
+    lines += [
+        f"kept: {path} (changed since it was exported; findings in it: `overwatt record {run_or_ledger} {path}`)"
+        for path in result["kept"]
+    ]
     if result["left_out"]:
         lines.append(f"missing, so their columns are left out: {', '.join(result['left_out'])}")
     lines += [f"note: {text}" for text in result["warnings"]]

@@ -24,6 +24,16 @@ SOURCES = {
 """Tables next to the ledger, all optional, and the files that they are read from."""
 
 
+FINDING_WORDS = {
+    "ai": "a data center with AI compute",
+    "non_ai_dc": "a data center without AI compute",
+    "not_dc": "no data center",
+    "refused": "access was refused",
+    "cannot_determine": "seen, and still open",
+}
+"""Meaning of each finding of `dispositions.FINDINGS`."""
+
+
 @dataclass(frozen=True)
 class Field:
     """One column of the list.

@@ -74,7 +74,7 @@ def read(path: Path, observed: Path | None = None, declared: Path | None = None)
     if ledger is None:
         raise ConfigError(f"{file}: no such file; write it with `overwatt run` or `overwatt reconcile`")
     ledger = ledger.sort_values(["rank", "entry_id"], kind="stable").reset_index(drop=True)
-    files = {"ledger": (file.name, _sha(file))}
+    files = {"ledger": (file.name, sha256_of(file))}
     found: dict[str, pd.DataFrame] = {}
     notes: list[str] = []
     for name in ("sites", "declared", "looked_at", "footprints", "thermal"):
@@ -86,15 +86,15 @@ def read(path: Path, observed: Path | None = None, declared: Path | None = None)
         else:
             table = _table(source, name)
         if table is not None:
-            found[name], files[name] = table, (source.name, _sha(source))
+            found[name], files[name] = table, (source.name, sha256_of(source))
     plan = file.with_name("inspection") / "plan.csv"
     if plan.is_file():
-        found["plan"], files["plan"] = _plan(plan), ("inspection/plan.csv", _sha(plan))
+        found["plan"], files["plan"] = _plan(plan), ("inspection/plan.csv", sha256_of(plan))
     if (judged := read_own(file.parent)) is not None:
         found["dispositions"] = latest(judged)
         # the first under the name of the table, as the others
         names = ["dispositions", "dispositions 2", "dispositions 3", "dispositions 4"]
-        files |= {k: (own.name, _sha(own)) for k, own in zip(names, own_files(file.parent), strict=False)}
+        files |= {k: (own.name, sha256_of(own)) for k, own in zip(names, own_files(file.parent), strict=False)}
     if len(duplicates := ledger["entry_id"][ledger["entry_id"].duplicated()]):
         notes.append(
             f"{len(duplicates)} entries share their entry_id with another one, such as {clean(duplicates.iloc[0])[:60]}"
@@ -116,6 +116,19 @@ def read(path: Path, observed: Path | None = None, declared: Path | None = None)
 def clean(value: object) -> str:
     """Return text without control characters, bidirectional overrides and surrounding white space."""
     return _BIDI.sub("", _CONTROL.sub(" ", str(value))).strip()
+
+
+def sha256_of(file: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal.
+
+    Raises:
+        RegistryError: it cannot be read.
+    """
+    try:
+        with file.open("rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest()
+    except OSError as error:
+        raise RegistryError(f"{file}: cannot be read ({error.strerror})") from error
 
 
 def fields(inputs: Inputs) -> list[Field]:
@@ -321,11 +334,3 @@ def _manifest(file: Path, notes: list[str]) -> dict[str, Any]:
         pass
     notes.append("manifest.json cannot be read; the list says nothing of code and imagery")
     return {}
-
-
-def _sha(file: Path) -> str:
-    try:
-        with file.open("rb") as handle:
-            return hashlib.file_digest(handle, "sha256").hexdigest()
-    except OSError as error:
-        raise RegistryError(f"{file}: cannot be read ({error.strerror})") from error
