@@ -12,6 +12,7 @@ from typing import Any
 from overwatt.aoi.errors import ConfigError
 from overwatt.pipeline import tables
 from overwatt.pipeline.coverage import BASIS
+from overwatt.pipeline.inspection.candidates import CELL
 from overwatt.pipeline.report.wording import LIMITS
 from overwatt.workflows.export import gis, kml, spreadsheet, visits
 from overwatt.workflows.export import table as export_table
@@ -40,6 +41,7 @@ def run(
     Returns:
         `files` by format (`visits`: one page per visit), `entries` (number written), `of` (number in the ledger),
         `counts` by class, `drawn` (visits of the plan, all written), `cells` (those of them without an entry),
+        `almost_listed` (sites off the list that are drawn or have a finding),
         `kept` (files that were changed since they were written, under their new
         names), `columns`, `left_out` (absent tables), `layers` of the GeoPackage, `warnings`.
 
@@ -55,7 +57,9 @@ def run(
         raise ConfigError(f"--out {target}: is a file; give a folder")
     files = {f: target / f"{NAME}.{f}" for f in FORMATS}
     entries = int(table["rank"].notna().sum())
-    about = words(inputs, entries, len(table) - entries)
+    cells = int(table["entry_id"].str.startswith(CELL).sum())
+    almost = len(table) - entries - cells
+    about = words(inputs, entries, almost, cells)
     flat = table.drop(columns="geometry")
     pages = target / visits.NAME
     with changed_files_kept([*files.values(), pages]) as kept:
@@ -69,7 +73,8 @@ def run(
         "files": {f: str(p) for f, p in files.items()} | {"visits": str(pages)},
         "entries": entries, "of": len(inputs.ledger),
         "counts": {c: int((table["class"] == c).sum()) for c in tables.LEDGER_CLASSES},
-        "drawn": int(table["drawn"].fillna(False).sum()) if "drawn" in table else 0, "cells": len(table) - entries,
+        "drawn": int(table["drawn"].fillna(False).sum()) if "drawn" in table else 0, "cells": cells,
+        "almost_listed": almost,
         "kept": [str(p) for p in kept],
         "columns": len(fields),
         "left_out": [SOURCES[s] for s in SOURCES if s not in inputs.tables],
@@ -78,12 +83,13 @@ def run(
     }  # fmt: skip
 
 
-def words(inputs: Inputs, listed: int, cells: int) -> list[tuple[str, str]]:
+def words(inputs: Inputs, listed: int, almost: int, cells: int) -> list[tuple[str, str]]:
     """Return the notes on the list as (subject, text): its basis, and what it can and cannot say.
 
     Args:
         inputs: tables of the list; absent tables are named.
         listed: number of entries written.
+        almost: number of almost-listed sites written.
         cells: number of drawn cells written.
     """
     ledger, manifest = inputs.ledger, inputs.manifest
@@ -93,7 +99,7 @@ def words(inputs: Inputs, listed: int, cells: int) -> list[tuple[str, str]]:
         (
             "list",
             f"{listed} of {len(ledger)} entries of a ledger of data centers, declared against observed, by rank; "
-            f"{cells} drawn cells",
+            f"{almost} almost-listed sites; {cells} drawn cells",
         ),
         ("wording", "An entry is a question to be settled, not a finding. It rests on imagery and registries alone."),
         *((f"wording: {k}", v) for k, v in WORDING.items()),
@@ -126,8 +132,8 @@ def words(inputs: Inputs, listed: int, cells: int) -> list[tuple[str, str]]:
         *((f"finding: {k}", meaning) for k, meaning in FINDING_WORDS.items()),
         ("to fill in", f"{', '.join(f.name for f in OUTCOME)}: in the sheet form, in the CSV, in the layer ledger of "
          "the GeoPackage, in the KML or in the GeoJSON; `overwatt record` reads any of these files back"),
-        ("visits", "drawn is true for the visits of the plan; cells without an entry are rows of their own, after the "
-         "entries; finding not_dc on a cell: no data center stands anywhere in it"),
+        ("visits", "drawn is true for the visits of the plan; after the entries stand almost-listed sites that are "
+         "drawn or have a finding, then drawn cells; finding not_dc on a cell: no data center stands anywhere in it"),
     ]  # fmt: skip
     credit = parameters.get("attribution")
     rows += [("attribution", clean(v)) for v in credit if isinstance(v, str)] if isinstance(credit, list) else []
