@@ -40,7 +40,7 @@ def run(
 
     Returns:
         `files` by format (`visits`: one page per visit), `entries` (number written), `of` (number in the ledger),
-        `counts` by class, `drawn` (visits of the plan, all written), `cells` (those of them without an entry),
+        `counts` of the entries by class, `drawn` (visits of the plan, all written), `cells` (those of them without an entry),
         `almost_listed` (sites off the list that are drawn or have a finding),
         `kept` (files that were changed since they were written, under their new
         names), `columns`, `left_out` (absent tables), `layers` of the GeoPackage, `warnings`.
@@ -72,7 +72,7 @@ def run(
     return {
         "files": {f: str(p) for f, p in files.items()} | {"visits": str(pages)},
         "entries": entries, "of": len(inputs.ledger),
-        "counts": {c: int((table["class"] == c).sum()) for c in tables.LEDGER_CLASSES},
+        "counts": {c: int((table["class"][table["rank"].notna()] == c).sum()) for c in tables.LEDGER_CLASSES},
         "drawn": int(table["drawn"].fillna(False).sum()) if "drawn" in table else 0, "cells": cells,
         "almost_listed": almost,
         "kept": [str(p) for p in kept],

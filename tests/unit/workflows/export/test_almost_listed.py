@@ -58,6 +58,7 @@ def test_each_format_and_the_pages_have_them(folder, top):
     result = inspection_list.run(folder, top=top)
     files = result["files"]
     assert (result["entries"], result["almost_listed"], result["cells"], result["drawn"]) == (1, 2, 1, 2)
+    assert sum(result["counts"].values()) == 1
     assert pd.read_csv(files["csv"])["entry_id"].tolist() == ROWS
     assert pd.read_excel(files["xlsx"], sheet_name="list")["entry_id"].tolist() == ROWS
     assert [f["id"] for f in json.loads(Path(files["geojson"]).read_text())["features"]] == ROWS
