@@ -40,10 +40,10 @@ def run(
 
     Returns:
         `files` by format (`visits`: one page per visit), `entries` (number written), `of` (number in the ledger),
-        `counts` of the entries by class, `drawn` (visits of the plan, all written), `cells` (those of them without an entry),
-        `almost_listed` (sites off the list that are drawn or have a finding),
-        `kept` (files that were changed since they were written, under their new
-        names), `columns`, `left_out` (absent tables), `layers` of the GeoPackage, `warnings`.
+        `counts` of the entries by class, `drawn` (visits of the plan, all written), `cells` (those of them without an
+        entry), `almost_listed` (sites off the list that are drawn or have a finding), `kept` (files that were changed
+        since they were written, under their new names), `columns`, `left_out` (absent tables), `layers` of the
+        GeoPackage, `warnings`.
 
     Raises:
         ConfigError: there is no ledger, a table next to it is invalid, `top` is below 1, or `out` is a file.
