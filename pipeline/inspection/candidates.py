@@ -8,6 +8,7 @@ from __future__ import annotations
 import geopandas as gpd
 import numpy as np
 import pandas as pd
+from shapely.geometry.base import BaseGeometry
 
 from overwatt.pipeline.compute import training_compute
 from overwatt.pipeline.inspection.settings import InspectionSettings
@@ -73,3 +74,8 @@ def cell_strata(looked_at: gpd.GeoDataFrame) -> np.ndarray:
     """Return the stratum of each cell, (cell,) of text, if it has no entry."""
     usable = (looked_at["screened"] & ~looked_at["failed"]).to_numpy(bool)
     return np.where(usable, NOTHING_FOUND, NOT_LOOKED_AT)
+
+
+def cell_outlines(looked_at: gpd.GeoDataFrame) -> dict[str, BaseGeometry]:
+    """Return the outlines of the cells of table `looked_at`, by the name of the place: `CELL` and the cell's name."""
+    return {f"{CELL}{name}": shape for name, shape in zip(looked_at["cell"], looked_at.geometry, strict=True)}

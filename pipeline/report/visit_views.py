@@ -20,6 +20,7 @@ from pyproj import Transformer
 from shapely.geometry.base import BaseGeometry
 
 from overwatt.aoi.geodesy import GEOD, WGS84, centres
+from overwatt.pipeline.inspection.candidates import NOT_LOOKED_AT, NOTHING_FOUND
 from overwatt.pipeline.report import wording
 
 if TYPE_CHECKING:
@@ -65,6 +66,11 @@ class View:
         return shapely.Polygon(np.column_stack([self.lon + (lon - self.lon + 180) % 360 - 180, lat]))
 
 
+def is_cell(row: Row) -> bool:
+    """Return whether a row of the list is a drawn cell, neither an entry nor an almost-listed site."""
+    return row.get("class") in (NOTHING_FOUND, NOT_LOOKED_AT)
+
+
 def views_of(
     places: gpd.GeoDataFrame, looked_at: gpd.GeoDataFrame, listed: gpd.GeoDataFrame
 ) -> dict[str, tuple[View, View]]:
@@ -108,14 +114,34 @@ def neighbours(data: VisitsData, row: Row) -> str:
     others = data.listed[(data.listed["entry_id"] != row["entry_id"]) & data.listed["lon"].notna()]
     if not len(others):
         return ""
-    lon, lat = np.full(len(others), row["lon"]), np.full(len(others), row["lat"])
-    azimuth, _, metres = GEOD.inv(lon, lat, others["lon"].to_numpy(float), others["lat"].to_numpy(float))
+    metres, ways = _away(row, others[["lon", "lat"]].to_numpy(float))
     k = int(np.argmin(metres))
     rank = others["rank"].iloc[k]
-    name = "a drawn cell" if pd.isna(rank) else f"no. {rank}"
+    unranked = "a drawn cell" if is_cell(others.iloc[k].to_dict()) else "an almost-listed site"
+    name = unranked if pd.isna(rank) else f"no. {rank}"
     if metres[k] < 1:
         return f"{name[0].upper()}{name[1:]} is at the same place"
-    return f"Nearest other: {name}, {wording.distance(float(metres[k]))} {_COMPASS[round(azimuth[k] / 45) % 8]}"
+    return f"Nearest other: {name}, {wording.distance(float(metres[k]))} {ways[k]}"
+
+
+def declared_place(data: VisitsData, row: Row) -> tuple[float, float, str] | None:
+    """Return latitude and longitude that the place's declaration states, and where that is from the place.
+
+    None without a declaration or a position.
+    """
+    own = data.declared[data.declared["declared_id"] == row.get("declared_id")]
+    if not len(own) or row.get("lon") is None or own.geometry.iloc[0] is None or own.geometry.iloc[0].is_empty:
+        return None
+    lonlat = centres(own.geometry.to_numpy()[:1])
+    metres, ways = _away(row, lonlat)
+    return float(lonlat[0, 1]), float(lonlat[0, 0]), f"{wording.distance(float(metres[0]))} {ways[0]}"
+
+
+def _away(row: Row, lonlat: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """Return distances, metres, and compass directions from a place to others, (n, 2) in degrees."""
+    lon, lat = np.full(len(lonlat), row["lon"]), np.full(len(lonlat), row["lat"])
+    azimuth, _, metres = GEOD.inv(lon, lat, lonlat[:, 0], lonlat[:, 1])
+    return metres, [_COMPASS[round(a / 45) % 8] for a in azimuth.tolist()]
 
 
 def drawn(data: VisitsData, row: Row, view: View, *, whole: bool) -> Row:
@@ -138,10 +164,10 @@ def drawn(data: VisitsData, row: Row, view: View, *, whole: bool) -> Row:
     for klass, name in (("other_building", "ob"), ("data_center", "dc"), ("cooling_equipment", "eq")):
         if not whole or name == "dc":
             shapes += [(name, _path(g, scale)) for g in outlines.geometry[outlines["class"] == klass]]
-    if row["rank"] is None:
+    if is_cell(row):
         own = data.places.geometry[(data.places["entry_id"] == row["entry_id"]).to_numpy()].to_crs(view.crs)
         shapes.append(("cell", _path(own.iloc[0], scale)))
-    points, circles = [], []
+    points, circles, named = [], [], []
     declared = _within(data.declared, view)
     for shape, name, error_m in zip(
         declared.geometry, declared["declared_id"], declared["position_error_m"], strict=True
@@ -151,14 +177,17 @@ def drawn(data: VisitsData, row: Row, view: View, *, whole: bool) -> Row:
             continue
         x, y = _at(shape, scale)
         points.append((x, y))
-        if str(name) == row.get("declared_id") and not whole:
-            circles.append((x, y, round(float(error_m) * scale, 1)))
+        if str(name) == row.get("declared_id"):
+            named.append((x, y, x > _SIDE / 2))
+            if not whole:
+                circles.append((x, y, round(float(error_m) * scale, 1)))
     metres = _bar_m(2 * view.half_m / 3)
     return {
         "image": None if jpeg is None else f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}",
         "shapes": [(k, d) for k, d in shapes if d],
         "points": points,
         "circles": circles,
+        "named": named,  # position of the place's own declaration, and whether its label stands to the left
         "labels": _labels(data, row, view, scale) if whole else [],
         "place": _at(_project([shapely.Point(row["lon"], row["lat"])], view)[0], scale) if whole else None,
         "bar": (round(metres * scale, 1), f"{metres:g} m" if metres < 1000 else f"{metres / 1000:g} km"),

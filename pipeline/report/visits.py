@@ -18,7 +18,7 @@ import pandas as pd
 from overwatt.pipeline.report import wording
 from overwatt.pipeline.report.fitting import CLAUSE, SENTENCE, bullets, fitted
 from overwatt.pipeline.report.inlined import digest, inline, read
-from overwatt.pipeline.report.visit_views import Row, View, drawn, neighbours
+from overwatt.pipeline.report.visit_views import Row, View, declared_place, drawn, is_cell, neighbours
 from overwatt.pipeline.tables import empty
 
 CELL_LABEL = {
@@ -28,6 +28,7 @@ CELL_LABEL = {
 """Classes of drawn cells in words: label and meaning."""
 _CLASSES = {c: (label, wording.CLASS_MEANING[c]) for c, label in wording.CLASS_LABEL.items()} | CELL_LABEL
 _DRAWN = "None: the plan draws cells too, so that an empty place is not a safe one."
+_AT_RANDOM = "The plan draws at random, also where nothing speaks for a visit, so that no class of places is safe."
 _RESTS_ON = {
     "it_mw": "a capacity, not a use",  # preceded by the areas
     "facility_mw": "IT power times the ratio of facility to IT power at peak, 1.17 to 1.52",
@@ -99,19 +100,21 @@ def render_visits(data: VisitsData) -> str:
 def _visit(data: VisitsData, row: Row) -> Row:
     """Values of one page; each text is short enough for its place on it."""
     get = row.get
-    cell = get("rank") is None
+    cell = is_cell(row)
     label, meaning = _CLASSES.get(str(get("class")), (fitted(str(get("class")), 1), ""))
     name = str(get("name") or "")
     views = data.views.get(str(row["entry_id"]))
     error_m, lon, lat = get("position_sigma_m"), get("lon"), get("lat")
     return {
         "entry_id": fitted(str(row["entry_id"]), 1, 40),
-        "rank": get("rank"),
+        "rank": get("rank") or ("none: not an entry" if cell else "none: almost listed"),
+        "reason": _reason(row, cell),
+        "stated": declared_place(data, row) if get("class") == "position_mismatch" else None,
         "cell": cell,
         "label": label,
         "meaning": meaning,
         "asked": "The visit is a check."
-        if cell or get("class") == "matched"
+        if cell or get("class") == "matched" or get("rank") is None
         else "A question to be settled, not a finding.",
         "name": "" if name == str(row["entry_id"]) else fitted(name, 1, 64),
         "degrees": ["not stated"] if lat is None or lon is None else [f"{lat:.5f}", f"{lon:.5f}"],
@@ -144,6 +147,14 @@ def _visit(data: VisitsData, row: Row) -> Row:
     }
 
 
+def _reason(row: Row, cell: bool) -> str:
+    """Why a place is visited although nothing on the list asks for it, in one sentence; '' if something does."""
+    if row.get("drawn") is not True or cell or (row.get("next_step") != "none" and row.get("rank") is not None):
+        return ""
+    off = "" if row.get("rank") is not None else f" {wording.LEFT_OUT.get(str(row.get('left_out')), '')}".rstrip()
+    return f"{'Almost listed.' if off else 'Next step: nothing yet.'}{off} {_AT_RANDOM}"
+
+
 def _minutes(value: float, signs: str) -> str:
     """Degrees and decimal minutes, such as 45° 00.085′ N; 0.001′ is 2 m."""
     thousandths = round(abs(value) * 60_000)
@@ -163,7 +174,7 @@ def _declared(row: Row) -> str:
         f"status {row.get('declared_status') or 'not stated'}",
         f"by {row['declared_operator']}" if row.get("declared_operator") else "operator not stated",
     ]  # fmt: skip
-    return fitted(", ".join(said), 6, 19)
+    return fitted(", ".join(said), 3 if row.get("class") == "position_mismatch" else 6, 19)
 
 
 def _inside(data: VisitsData, row: Row) -> str:

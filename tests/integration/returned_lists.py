@@ -126,9 +126,10 @@ def fill_kml(file, filled=FILLED, outlines=()):
     ET.register_namespace("", KML)
     tree = ET.parse(file)
     for mark in tree.iter(f"{{{KML}}}Placemark"):
+        entry = mark.find(f".//{{{KML}}}SimpleData[@name='entry_id']").text
         for data in mark.iter(f"{{{KML}}}SimpleData"):
-            data.text = str(filled.get(mark.get("id"), {}).get(data.get("name"), data.text or ""))
-        if shape := dict(outlines).get(mark.get("id")):
+            data.text = str(filled.get(entry, {}).get(data.get("name"), data.text or ""))
+        if shape := dict(outlines).get(entry):
             mark.remove(next(c for c in mark if c.tag.endswith(("Point", "Polygon", "MultiGeometry"))))
             ring = " ".join(f"{x:.7f},{y:.7f}" for x, y in shape.exterior.coords)
             mark.append(ET.fromstring(

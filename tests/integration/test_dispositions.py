@@ -130,7 +130,6 @@ def test_a_site_larger_than_a_tile_takes_several(tmp_path, run_folder):
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
-        ([row(1, "S9", "AI")], ("'d1'", "'S9'")),
         ([row(1, "S1", "AI?!")] * 2, ("'d1'", "twice")),
         ([row(1, "S1", "demolished")], ("'d1'", "'demolished'", "not_dc", "refused")),
         ([row(1, "S1", "AI", "last week")], ("'d1'", "'last week'", "ISO 8601")),
@@ -156,6 +155,15 @@ def test_a_broken_row_is_named(tmp_path, run_folder, rows, words):
 def test_without_a_table_the_run_must_have_its_own(tmp_path, run_folder):
     with pytest.raises(ConfigError, match=naming("--run", "overwatt record", "--dispositions")):
         cut_dispositions(run_folder, None, tmp_path / "o", SETTINGS)
+
+
+def test_findings_on_sites_that_are_gone_do_not_stop_the_others(tmp_path, run_folder):
+    rows = [row(1, "S9", "AI"), row(2, "S2", "AI")]
+    result = cut_dispositions(run_folder, table(tmp_path / "d.csv", rows), tmp_path / "o", SETTINGS)
+    assert (result["dispositions"]["gone"], result["tiles"]["written"]) == (1, 1)
+    assert any(names(w, 1, "d1", "does not have") for w in result["warnings"])
+    with pytest.raises(ConfigError, match=naming("d.csv", 1, "d1", "does not have")):
+        cut_dispositions(run_folder, table(tmp_path / "d.csv", rows[:1]), tmp_path / "none", SETTINGS)
 
 
 def test_only_refusals_are_nothing_to_learn_from(tmp_path, run_folder):
@@ -191,6 +199,7 @@ def test_findings_outside_of_the_imagery_are_said(tmp_path, run_folder):
     )
     result = cut_dispositions(run_folder, table(tmp_path / "d.csv", ROWS), tmp_path / "o", SETTINGS, images=[small])
     assert any(names(w, 2, "d3, d5") for w in result["warnings"])
+    assert result["dispositions"]["kinds"] == {"hard_negative": 2, "confirmed": 0, "missed": 0, "empty_cell": 0}
 
 
 DAY = st.integers(1, 28)

@@ -77,3 +77,14 @@ def test_a_run_that_finds_nothing(workflow_file, overwatt, tmp_path):
     done = overwatt("inspect", run)
     assert done.returncode == 0, done.stderr
     assert "cell" in done.stdout
+
+
+def test_a_run_of_undeclared_sites_alone(workflow_file, overwatt, tmp_path):
+    """No entry has a declaration, while the registry has one, far away."""
+    run, far = tmp_path / "run", tmp_path / "far.csv"
+    far.write_text("id,lon,lat\na,120.0,-30.0\n")
+    done = overwatt("run", workflow_file, "--out", run, "--set", f"declared.path={far}")
+    assert done.returncode == 0, done.stderr
+    done = overwatt("export", run, "--declared", far)
+    assert done.returncode == 0, done.stderr
+    assert pyogrio.read_info(run / "export" / "inspection_list.gpkg", layer="declared")["features"] == 1

@@ -43,7 +43,13 @@ def export(
         lines = ["nothing to list: the ledger has no entries"]
     if result["drawn"]:
         lines.append(f"{result['drawn']} drawn visits, {result['cells']} of them cells without an entry")
+    if result["almost_listed"]:
+        lines.append(f"{result['almost_listed']} almost-listed sites, because they are drawn or have a finding")
     lines += [f"  {path}" for path in result["files"].values()]
+    lines += [
+        f"kept: {path} (changed since it was exported; findings in it: `overwatt record {run_or_ledger} {path}`)"
+        for path in result["kept"]
+    ]
     if result["left_out"]:
         lines.append(f"missing, so their columns are left out: {', '.join(result['left_out'])}")
     lines += [f"note: {text}" for text in result["warnings"]]

@@ -1,6 +1,7 @@
-"""Rows of the list for drawn cells: places that the plan visits although the ledger has no entry there.
+"""Rows of the list besides the entries: almost-listed sites, and cells that the plan visits.
 
-In: the plan, the table `looked_at`. Out: rows with columns of the ledger; what is not known is empty.
+In: the plan, the findings, the tables `almost_listed` and `looked_at`. Out: rows with columns of the ledger; what is
+not known is empty.
 """
 
 from __future__ import annotations
@@ -13,12 +14,33 @@ import shapely
 
 from overwatt.aoi.geodesy import WGS84
 from overwatt.pipeline.inspection.candidates import CELL, NOT_LOOKED_AT, NOTHING_FOUND
+from overwatt.workflows.io.dispositions import place_of
 
 SETTLES = {
     NOTHING_FOUND: "A visit: whether a data center stands anywhere in the cell.",
     NOT_LOOKED_AT: "Imagery of the cell, or a visit: whether a data center stands anywhere in it.",
 }
 """What settles the question of an empty cell, by stratum of the plan."""
+
+
+_OF_THE_LIST = ("rank", "rank_low", "rank_high", "tie", "q_value")
+"""Columns of the ledger that mean nothing off it."""
+
+
+def almost_listed(almost: gpd.GeoDataFrame, plan: pd.DataFrame | None, judged: pd.DataFrame | None) -> gpd.GeoDataFrame:
+    """Return the almost-listed sites that the plan visits or that have a finding, by entry_id; without a rank.
+
+    Args:
+        almost: table `almost_listed`.
+        plan: place, visit; None if there is none.
+        judged: findings, as of `dispositions.read_own`; None if there are none.
+    """
+    wanted = pd.Series(False, almost.index)
+    if plan is not None:
+        wanted |= almost["entry_id"].isin(plan["place"][plan["visit"]])
+    if judged is not None:
+        wanted |= place_of(almost).isin(place_of(judged))
+    return almost[wanted.to_numpy(bool)].sort_values("entry_id", ignore_index=True).drop(columns=list(_OF_THE_LIST))
 
 
 def drawn_cells(plan: pd.DataFrame, looked_at: gpd.GeoDataFrame | None) -> gpd.GeoDataFrame:
@@ -41,9 +63,9 @@ def drawn_cells(plan: pd.DataFrame, looked_at: gpd.GeoDataFrame | None) -> gpd.G
     return gpd.GeoDataFrame(out, geometry=gpd.GeoSeries([_usable(s) for s in shapes], crs=WGS84), crs=WGS84)
 
 
-def lost_visits(ledger: gpd.GeoDataFrame, plan: pd.DataFrame) -> list[str]:
-    """Return the places that the plan visits and that are neither entries nor cells."""
-    known = plan["place"].isin(ledger["entry_id"]) | plan["place"].str.startswith(CELL)
+def lost_visits(entries: pd.Series, plan: pd.DataFrame) -> list[str]:
+    """Return the places that the plan visits and that are neither cells nor among the given ids."""
+    known = plan["place"].isin(entries) | plan["place"].str.startswith(CELL)
     return list(plan["place"][plan["visit"] & ~known])
 
 

@@ -13,6 +13,7 @@ from overwatt.workflows.export.cells import SETTLES
 from overwatt.workflows.io.dispositions import FINDINGS
 
 SOURCES = {
+    "almost_listed": "almost_listed.parquet",
     "sites": "sites.parquet",
     "declared": "declared.parquet",
     "looked_at": "looked_at.parquet",
@@ -22,6 +23,16 @@ SOURCES = {
     "dispositions": "dispositions.*",
 }
 """Tables next to the ledger, all optional, and the files that they are read from."""
+
+
+FINDING_WORDS = {
+    "ai": "a data center with AI compute",
+    "non_ai_dc": "a data center without AI compute",
+    "not_dc": "no data center",
+    "refused": "access was refused",
+    "cannot_determine": "seen, and still open",
+}
+"""Meaning of each finding of `dispositions.FINDINGS`."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +97,10 @@ FIELDS: tuple[Field, ...] = (
     Field("lat", "made", "geometry", "degree", "latitude (WGS84) of a point inside the outline", False),
     *OUTCOME,
     Field("inspection_probability", "plan", "probability", "1", "q_i: probability of a visit under the plan", False),
-    *_through("ledger", "settles rank_low rank_high tie"),
-    Field("wording", "made", "class", "", "how far the wording goes: none, question, inconsistency; see 'about'", True),
+    *_through("ledger", "settles"),
+    *_through("almost_listed", "left_out"),
+    *_through("ledger", "rank_low rank_high tie"),
+    Field("wording", "made", "class", "", "how far the wording goes; see 'about'", True),
     *_through("ledger", "site_id declared_id"),
     *_through("ledger", "owner zone"),
     Field(
@@ -135,13 +148,16 @@ FORM = (
 )  # fmt: skip
 """Columns of the form: what is needed to find the place, and what is to be filled in."""
 
+ALMOST_LISTED = "almost listed"
 WORDING = {
+    ALMOST_LISTED: "The site is no entry: the column left_out says why. It is a row because the plan draws it, or "
+    "because a finding on it is recorded.",
     "none": "No difference in what could be compared; nothing is asked.",
     "question": "The tables differ; ordinary causes (position, date, naming, size errors) are not excluded.",
     "inconsistency": "The tables differ past their errors, and the site is probably (0.9 or more) what the entry says. "
     "It is still no finding: only an answer or a visit gives one.",
 }
-"""Levels of wording, and their meaning; no level goes further (docs/methods.md, section 2)."""
+"""Levels of wording and their meaning; no level goes further (docs/methods.md, section 2)."""
 SURE = 0.9  # least probability for the wording 'inconsistency'; own choice
 
 NOT_HELD = (

@@ -138,14 +138,15 @@ def _layers(table: gpd.GeoDataFrame, inputs: Inputs) -> dict[str, tuple[gpd.GeoD
         marked = [(k, f"visit: {words}", DRAWN) for k, words, _ in classes]
         for own, part in _by_kind("drawn", visits).items():
             out[own] = (part, by_class | {"categories": marked, "faint": True})
+    ranked = table[table["rank"].notna()]
     first = {
-        key: table[table[key].notna()].drop_duplicates(key).set_index(key)["class"]
+        key: ranked[ranked[key].notna()].drop_duplicates(key).set_index(key)["class"]
         for key in ("site_id", "declared_id")
     }
     for name, key in (("sites", "site_id"), ("declared", "declared_id")):
         if name in inputs.tables:
             frame = _texts(inputs.tables[name])
-            frame["ledger_class"] = frame[key].map(first[key]).fillna("").astype("string")
+            frame["ledger_class"] = frame[key].map(first[key]).astype("string").fillna("")
             for own, part in _by_kind(name, frame).items():
                 out[own] = (part, {"column": "ledger_class", "categories": classes, "title": key, "faint": True})
     if "looked_at" in inputs.tables:

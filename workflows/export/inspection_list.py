@@ -12,23 +12,17 @@ from typing import Any
 from overwatt.aoi.errors import ConfigError
 from overwatt.pipeline import tables
 from overwatt.pipeline.coverage import BASIS
+from overwatt.pipeline.inspection.candidates import CELL
 from overwatt.pipeline.report.wording import LIMITS
 from overwatt.workflows.export import gis, kml, spreadsheet, visits
 from overwatt.workflows.export import table as export_table
-from overwatt.workflows.export.fields import FIELDS, OUTCOME, SOURCES, WORDING
+from overwatt.workflows.export.fields import FIELDS, FINDING_WORDS, OUTCOME, SOURCES, WORDING
+from overwatt.workflows.export.kept import changed_files_kept
 from overwatt.workflows.export.styles import LABELS
 from overwatt.workflows.export.table import Inputs, clean
-from overwatt.workflows.io.dispositions import FINDINGS
 
 NAME = "inspection_list"
 FORMATS = ("csv", "xlsx", "gpkg", "kml", "geojson")
-_FINDINGS = {
-    "ai": "a data center with AI compute",
-    "non_ai_dc": "a data center without AI compute",
-    "not_dc": "no data center",
-    "refused": "access was refused",
-    "cannot_determine": "seen, and still open",
-}
 
 
 def run(
@@ -46,8 +40,10 @@ def run(
 
     Returns:
         `files` by format (`visits`: one page per visit), `entries` (number written), `of` (number in the ledger),
-        `counts` by class, `drawn` (visits of the plan, all written), `cells` (those of them without an entry),
-        `columns`, `left_out` (absent tables), `layers` of the GeoPackage, `warnings`.
+        `counts` of the entries by class, `drawn` (visits of the plan, all written), `cells` (those of them without an
+        entry), `almost_listed` (sites off the list that are drawn or have a finding), `kept` (files that were changed
+        since they were written, under their new names), `columns`, `left_out` (absent tables), `layers` of the
+        GeoPackage, `warnings`.
 
     Raises:
         ConfigError: there is no ledger, a table next to it is invalid, `top` is below 1, or `out` is a file.
@@ -61,20 +57,25 @@ def run(
         raise ConfigError(f"--out {target}: is a file; give a folder")
     files = {f: target / f"{NAME}.{f}" for f in FORMATS}
     entries = int(table["rank"].notna().sum())
-    about = words(inputs, entries, len(table) - entries)
+    cells = int(table["entry_id"].str.startswith(CELL).sum())
+    almost = len(table) - entries - cells
+    about = words(inputs, entries, almost, cells)
     flat = table.drop(columns="geometry")
-    spreadsheet.write_csv(files["csv"], flat)
-    notes = spreadsheet.write_xlsx(files["xlsx"], flat, fields, about)
-    layers = gis.write_geopackage(files["gpkg"], table, inputs, fields, about)
-    kml.write_kml(files["kml"], table, about)
-    gis.write_geojson(files["geojson"], table, about)
     pages = target / visits.NAME
-    visits.write(pages, inputs, table, _FINDINGS)
+    with changed_files_kept([*files.values(), pages]) as kept:
+        spreadsheet.write_csv(files["csv"], flat)
+        notes = spreadsheet.write_xlsx(files["xlsx"], flat, fields, about)
+        layers = gis.write_geopackage(files["gpkg"], table, inputs, fields, about)
+        kml.write_kml(files["kml"], table, about)
+        gis.write_geojson(files["geojson"], table, about)
+        visits.write(pages, inputs, table, FINDING_WORDS)
     return {
         "files": {f: str(p) for f, p in files.items()} | {"visits": str(pages)},
         "entries": entries, "of": len(inputs.ledger),
-        "counts": {c: int((table["class"] == c).sum()) for c in tables.LEDGER_CLASSES},
-        "drawn": int(table["drawn"].fillna(False).sum()) if "drawn" in table else 0, "cells": len(table) - entries,
+        "counts": {c: int((table["class"][table["rank"].notna()] == c).sum()) for c in tables.LEDGER_CLASSES},
+        "drawn": int(table["drawn"].fillna(False).sum()) if "drawn" in table else 0, "cells": cells,
+        "almost_listed": almost,
+        "kept": [str(p) for p in kept],
         "columns": len(fields),
         "left_out": [SOURCES[s] for s in SOURCES if s not in inputs.tables],
         "layers": layers,
@@ -82,12 +83,13 @@ def run(
     }  # fmt: skip
 
 
-def words(inputs: Inputs, listed: int, cells: int) -> list[tuple[str, str]]:
+def words(inputs: Inputs, listed: int, almost: int, cells: int) -> list[tuple[str, str]]:
     """Return the notes on the list as (subject, text): its basis, and what it can and cannot say.
 
     Args:
         inputs: tables of the list; absent tables are named.
         listed: number of entries written.
+        almost: number of almost-listed sites written.
         cells: number of drawn cells written.
     """
     ledger, manifest = inputs.ledger, inputs.manifest
@@ -97,7 +99,7 @@ def words(inputs: Inputs, listed: int, cells: int) -> list[tuple[str, str]]:
         (
             "list",
             f"{listed} of {len(ledger)} entries of a ledger of data centers, declared against observed, by rank; "
-            f"{cells} drawn cells",
+            f"{almost} almost-listed sites; {cells} drawn cells",
         ),
         ("wording", "An entry is a question to be settled, not a finding. It rests on imagery and registries alone."),
         *((f"wording: {k}", v) for k, v in WORDING.items()),
@@ -127,11 +129,11 @@ def words(inputs: Inputs, listed: int, cells: int) -> list[tuple[str, str]]:
         ("can say", "Optical imagery of about 1 m finds large buildings with cooling equipment and sizes them. "
          "Power and compute follow from size within the 5-95% intervals of each row, which are wide."),
         *(("cannot say", text) for text in LIMITS),
-        *((f"finding: {k}", _FINDINGS[k]) for k in FINDINGS),
+        *((f"finding: {k}", meaning) for k, meaning in FINDING_WORDS.items()),
         ("to fill in", f"{', '.join(f.name for f in OUTCOME)}: in the sheet form, in the CSV, in the layer ledger of "
          "the GeoPackage, in the KML or in the GeoJSON; `overwatt record` reads any of these files back"),
-        ("visits", "drawn is true for the visits of the plan; cells without an entry are rows of their own, after the "
-         "entries; finding not_dc on a cell: no data center stands anywhere in it"),
+        ("visits", "drawn is true for the visits of the plan; after the entries stand almost-listed sites that are "
+         "drawn or have a finding, then drawn cells; finding not_dc on a cell: no data center stands anywhere in it"),
     ]  # fmt: skip
     credit = parameters.get("attribution")
     rows += [("attribution", clean(v)) for v in credit if isinstance(v, str)] if isinstance(credit, list) else []

@@ -8,6 +8,7 @@ they are escaped.
 from __future__ import annotations
 
 import html
+import re
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
@@ -45,7 +46,7 @@ def write_kml(path: Path, table: gpd.GeoDataFrame, about: list[tuple[str, str]])
         file.write('<?xml version="1.0" encoding="UTF-8"?>\n<kml xmlns="http://www.opengis.net/kml/2.2"><Document>\n')
         file.write(f"<name>Inspection list</name><description>{_markup(about)}</description>\n")
         for klass, color in COLORS.items():
-            file.write(_style(_style_id(klass), color, color, 2) + _style(f"{_style_id(klass)}-drawn", color, DRAWN, 4))
+            file.write(_style(_xml_id(klass), color, color, 2) + _style(f"{_xml_id(klass)}-drawn", color, DRAWN, 4))
         fields = "".join(f'<SimpleField type="{_type(table[c])}" name="{c}"/>' for c in names if c not in _NOT_DATA)
         file.write(f'<Schema name="entry" id="entry">{fields}</Schema>\n')
         for group in sorted(groups, key=lambda k: (order.index(k) if k in order else len(order), k)):
@@ -56,8 +57,9 @@ def write_kml(path: Path, table: gpd.GeoDataFrame, about: list[tuple[str, str]])
         file.write("</Document></kml>\n")
 
 
-def _style_id(klass: str) -> str:
-    return klass.replace(" ", "_")  # an XML id has no spaces
+def _xml_id(text: str) -> str:
+    """Return a text as an id of XML (NCName): letters, digits, `.`, `-`, `_`, and no digit at the start."""
+    return re.sub(r"^(?=[^A-Za-z_])", "_", re.sub(r"[^\w.-]", "_", text, flags=re.ASCII))
 
 
 def _style(name: str, fill: str, line: str, width: int) -> str:
@@ -82,10 +84,10 @@ def _placemark(row: dict[str, Any], shape: shapely.Geometry | None) -> str:
         for k, v in row.items()
         if k not in _NOT_DATA and (v is not None or k in _FILLED)
     )
-    style = _style_id(str(row["class"])) + ("-drawn" if row.get("drawn") else "")
+    style = _xml_id(str(row["class"])) + ("-drawn" if row.get("drawn") else "")
     title = row["name"] if row["rank"] is None else f"{row['rank']}. {row['name']}"
     return (
-        f"<Placemark id={quoteattr(str(row['entry_id']))}><name>{escape(str(title))}</name>"
+        f"<Placemark id={quoteattr(_xml_id(row['entry_id']))}><name>{escape(str(title))}</name>"
         f"<description>{_markup(shown)}</description><styleUrl>#{escape(style)}</styleUrl>"
         f'<ExtendedData><SchemaData schemaUrl="#entry">{data}</SchemaData></ExtendedData>'
         f"{'' if shape is None else _geometry(shape)}</Placemark>\n"

@@ -2,7 +2,7 @@
 
 In: a run folder or a ledger.parquet, with or without sites, declared, looked_at, footprints, thermal, an
 inspection plan and dispositions next to it. Out: `Inputs`; the list, one row per entry, in order of rank, then one per
-drawn cell.
+almost-listed site that is drawn or judged, then one per drawn cell.
 Texts are not trusted: control characters and surrounding white space are removed.
 """
 
@@ -24,8 +24,8 @@ from overwatt.aoi.errors import ConfigError, RegistryError
 from overwatt.aoi.geodesy import WGS84
 from overwatt.pipeline.reconcile.settings import ReconcileSettings
 from overwatt.pipeline.tables import LEDGER_CLASSES
-from overwatt.workflows.export.cells import drawn_cells, lost_visits
-from overwatt.workflows.export.fields import FIELDS, SOURCES, SURE, Field
+from overwatt.workflows.export.cells import almost_listed, drawn_cells, lost_visits
+from overwatt.workflows.export.fields import ALMOST_LISTED, FIELDS, SOURCES, SURE, Field
 from overwatt.workflows.io import registries
 from overwatt.workflows.io.dispositions import latest, own_files, place_of, read_own
 from overwatt.workflows.io.run_folder import read_table, undefused
@@ -74,10 +74,10 @@ def read(path: Path, observed: Path | None = None, declared: Path | None = None)
     if ledger is None:
         raise ConfigError(f"{file}: no such file; write it with `overwatt run` or `overwatt reconcile`")
     ledger = ledger.sort_values(["rank", "entry_id"], kind="stable").reset_index(drop=True)
-    files = {"ledger": (file.name, _sha(file))}
+    files = {"ledger": (file.name, sha256_of(file))}
     found: dict[str, pd.DataFrame] = {}
     notes: list[str] = []
-    for name in ("sites", "declared", "looked_at", "footprints", "thermal"):
+    for name in ("almost_listed", "sites", "declared", "looked_at", "footprints", "thermal"):
         source = file.with_name(SOURCES[name])
         given = {"sites": observed, "declared": declared}.get(name)
         if given is not None:
@@ -86,15 +86,15 @@ def read(path: Path, observed: Path | None = None, declared: Path | None = None)
         else:
             table = _table(source, name)
         if table is not None:
-            found[name], files[name] = table, (source.name, _sha(source))
+            found[name], files[name] = table, (source.name, sha256_of(source))
     plan = file.with_name("inspection") / "plan.csv"
     if plan.is_file():
-        found["plan"], files["plan"] = _plan(plan), ("inspection/plan.csv", _sha(plan))
+        found["plan"], files["plan"] = _plan(plan), ("inspection/plan.csv", sha256_of(plan))
     if (judged := read_own(file.parent)) is not None:
         found["dispositions"] = latest(judged)
         # the first under the name of the table, as the others
         names = ["dispositions", "dispositions 2", "dispositions 3", "dispositions 4"]
-        files |= {k: (own.name, _sha(own)) for k, own in zip(names, own_files(file.parent), strict=False)}
+        files |= {k: (own.name, sha256_of(own)) for k, own in zip(names, own_files(file.parent), strict=False)}
     if len(duplicates := ledger["entry_id"][ledger["entry_id"].duplicated()]):
         notes.append(
             f"{len(duplicates)} entries share their entry_id with another one, such as {clean(duplicates.iloc[0])[:60]}"
@@ -107,15 +107,36 @@ def read(path: Path, observed: Path | None = None, declared: Path | None = None)
                     f"{absent} entries name a {key} that {files[name][0]} does not have; is it of another run?"
                 )
     if "plan" in found and (absent := int((~ledger["entry_id"].isin(found["plan"]["place"])).sum())):
-        notes.append(f"{absent} entries are not in inspection/plan.csv; is it of another ledger?")
-    if "plan" in found and (lost := lost_visits(ledger, found["plan"])):
-        notes.append(f"{len(lost)} drawn visits are neither entries nor cells, such as {clean(lost[0])[:60]}")
+        notes.append(
+            f"{absent} entries are not in inspection/plan.csv, which is of another ledger; run `overwatt inspect` again"
+        )
+    known = ledger["entry_id"]
+    if "almost_listed" in found:
+        known = pd.concat([known, found["almost_listed"]["entry_id"]])
+    if "plan" in found and (lost := lost_visits(known, found["plan"])):
+        notes.append(
+            f"{len(lost)} drawn visits, such as {clean(lost[0])[:60]}, are not in this run any more; "
+            "run `overwatt inspect` again"
+        )
     return Inputs(ledger, found, files, _manifest(file.with_name("manifest.json"), notes), notes)
 
 
 def clean(value: object) -> str:
     """Return text without control characters, bidirectional overrides and surrounding white space."""
     return _BIDI.sub("", _CONTROL.sub(" ", str(value))).strip()
+
+
+def sha256_of(file: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal.
+
+    Raises:
+        RegistryError: it cannot be read.
+    """
+    try:
+        with file.open("rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest()
+    except OSError as error:
+        raise RegistryError(f"{file}: cannot be read ({error.strerror})") from error
 
 
 def fields(inputs: Inputs) -> list[Field]:
@@ -126,7 +147,8 @@ def fields(inputs: Inputs) -> list[Field]:
 def listing(inputs: Inputs, top: int | None = None) -> gpd.GeoDataFrame:
     """Return the list: columns `fields(inputs)` and geometry (WGS84).
 
-    One row per entry in order of rank, then one row per cell that the plan visits, in order of place.
+    One row per entry in order of rank, then one row per almost-listed site that the plan visits or that has a finding,
+    then one row per cell that the plan visits, each in order of id.
 
     Args:
         inputs: tables.
@@ -151,6 +173,7 @@ def listing(inputs: Inputs, top: int | None = None) -> gpd.GeoDataFrame:
         for name, key, of in (
             ("sites", "site_id", "site_id"), ("declared", "declared_id", "declared_id"),
             ("thermal", "site_id", "site_id"), ("plan", "place", "entry_id"),
+            ("almost_listed", "entry_id", "entry_id"),
         ) if name in inputs.tables
     }  # fmt: skip
     if "dispositions" in inputs.tables:
@@ -181,21 +204,25 @@ def listing(inputs: Inputs, top: int | None = None) -> gpd.GeoDataFrame:
 
 
 def _rows(inputs: Inputs, top: int | None) -> gpd.GeoDataFrame:
-    """Return the entries to list, and the drawn cells as further rows."""
+    """Return the entries to list, and the rows besides them."""
     ledger = inputs.ledger.astype({"rank": "Int64"})
-    if "plan" not in inputs.tables:
-        return ledger.head(top) if top is not None else ledger
-    plan = inputs.tables["plan"]
+    plan, looked_at = inputs.tables.get("plan"), inputs.tables.get("looked_at")
     if top is not None:
-        drawn = ledger["entry_id"].isin(plan["place"][plan["visit"]]).to_numpy()
-        ledger = ledger[drawn | (np.arange(len(ledger)) < top)]
-    looked_at = inputs.tables.get("looked_at")
-    cells = drawn_cells(plan, None if looked_at is None else gpd.GeoDataFrame(looked_at))
-    if not len(cells):
-        return ledger.reset_index(drop=True)
-    listed = cells.reindex(columns=ledger.columns)
-    # no column of cells that is wholly empty decides a type
-    return gpd.GeoDataFrame(pd.concat([ledger, listed.astype(ledger.dtypes.to_dict())], ignore_index=True), crs=WGS84)
+        wanted = np.arange(len(ledger)) < top
+        if plan is not None:
+            wanted |= ledger["entry_id"].isin(plan["place"][plan["visit"]]).to_numpy()
+        ledger = ledger[wanted]
+    more = []
+    if "almost_listed" in inputs.tables:
+        almost = gpd.GeoDataFrame(inputs.tables["almost_listed"]).astype({"rank": "Int64"})
+        almost = almost[~almost["entry_id"].isin(inputs.ledger["entry_id"])]
+        more.append(almost_listed(almost, plan, inputs.tables.get("dispositions")))
+    if plan is not None:
+        more.append(drawn_cells(plan, None if looked_at is None else gpd.GeoDataFrame(looked_at)))
+    # no column that is wholly empty decides a type
+    types = ledger.dtypes.to_dict()
+    parts = [ledger, *(rows.reindex(columns=ledger.columns).astype(types) for rows in more if len(rows))]
+    return gpd.GeoDataFrame(pd.concat(parts, ignore_index=True), crs=WGS84)
 
 
 def _formatted(values: pd.Series, f: Field) -> pd.Series:
@@ -226,7 +253,8 @@ def _wording(ledger: pd.DataFrame) -> np.ndarray:
     sure = sure * np.where(klass == "undeclared", 1.0 - match, match)
     strong = np.isin(klass.astype(str), _STRONG) & (sure >= SURE)
     silent = (klass == "matched") | ~np.isin(klass.astype(str), LEDGER_CLASSES)  # nothing is asked of a cell
-    return np.where(silent, "none", np.where(strong, "inconsistency", "question"))
+    said = np.where(silent, "none", np.where(strong, "inconsistency", "question"))
+    return np.where(ledger["rank"].isna() & ~silent, ALMOST_LISTED, said)  # neither an entry nor a cell
 
 
 def _names(ledger: pd.DataFrame, declared: pd.DataFrame | None) -> np.ndarray:
@@ -321,11 +349,3 @@ def _manifest(file: Path, notes: list[str]) -> dict[str, Any]:
         pass
     notes.append("manifest.json cannot be read; the list says nothing of code and imagery")
     return {}
-
-
-def _sha(file: Path) -> str:
-    try:
-        with file.open("rb") as handle:
-            return hashlib.file_digest(handle, "sha256").hexdigest()
-    except OSError as error:
-        raise RegistryError(f"{file}: cannot be read ({error.strerror})") from error

@@ -49,7 +49,7 @@ def write(file: Path, inputs: Inputs, listed: gpd.GeoDataFrame, findings: Mappin
         places = listed[listed["drawn"].fillna(False).to_numpy(bool)]
         chosen = f"{len(places)} of {len(inputs.tables['plan'])} places, drawn by overwatt inspect."
     else:
-        places = listed.head(MOST)
+        places = listed[listed["rank"].notna()].head(MOST)
         chosen = (
             f"The first {len(places)} of {len(inputs.ledger)} entries by rank: no visits were drawn, which "
             "overwatt inspect RUN --budget N does."

@@ -18,6 +18,9 @@ from overwatt.workflows.tiles.from_dispositions import KINDS, cut_dispositions
 from overwatt.workflows.tiles.labels import parse_class_map, parse_label_file
 from overwatt.workflows.tiles.splits import TileSettings
 
+_KIND_WORDS = {
+    "hard_negative": "hard negative(s)", "confirmed": "confirmed", "missed": "missed", "empty_cell": "empty cell(s)",
+}  # fmt: skip
 FROM_FINDINGS = (1.0, 0.0, 0.0)  # findings are few and expensive: by default all go to training; own choice
 
 
@@ -105,7 +108,7 @@ def lines(result: dict[str, Any]) -> list[str]:
         out.append(f"  {split:5s} {s['tiles']} tiles, {s['places']} places, {s['data_centers']} data centers labelled")
     if "dispositions" in result:
         d = result["dispositions"]
-        kinds = ", ".join(f"{d['kinds'][k]} {k.replace('_', ' ')}" for k in KINDS)
+        kinds = ", ".join(f"{d['kinds'][k]} {_KIND_WORDS[k]}" for k in KINDS)
         out.append(f"findings: {d['read']} read, {d['superseded']} superseded, {d['ignored']} ignored; {kinds}")
     out += left_out.lines(result["left_out"])
     out += [f"failed: {text}" for text in result["failures"]]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,11 @@ import pandas as pd
 import pyarrow
 import shapely
 
-from overwatt.aoi.errors import ConfigError, GridError, RegistryError, nearest
+from overwatt.aoi.errors import ConfigError, GridError, RegistryError
 from overwatt.aoi.geodesy import WGS84
-from overwatt.pipeline.inspection.candidates import CELL
+from overwatt.pipeline.inspection.candidates import CELL, cell_outlines
 from overwatt.workflows.config.yaml import MAX_BYTES as MAX_MANIFEST_BYTES
-from overwatt.workflows.io.dispositions import latest, own_files, read_dispositions, read_own
+from overwatt.workflows.io.dispositions import latest, own_files, place_of, read_dispositions, read_own
 from overwatt.workflows.io.images import Image
 from overwatt.workflows.io.raster_checks import content_sha256
 from overwatt.workflows.io.vectors import grown, to_pixels
@@ -34,6 +35,7 @@ from overwatt.workflows.tiles.splits import TileSettings, check_settings, open_i
 
 _NEEDED = {"sites": ("site_id", "p_data_center"), "footprints": ("class",), "looked_at": ("cell",)}
 KINDS = ("hard_negative", "confirmed", "missed", "empty_cell")
+_NAMED = 5  # findings named in a note
 RING_M = 20.0  # background around a drawn outline; own choice: the width of a road, rarely reaches a neighbour
 
 
@@ -57,10 +59,11 @@ def cut_dispositions(
         progress: receivers of progress.
 
     Returns:
-        The summary of `cut.cut` with `dispositions`: number of each finding, superseded, ignored, without_outline.
+        The summary of `cut.cut` with `dispositions`: number of each finding; superseded; of each kind, inside of the
+        imagery; ignored (refused or undetermined); without_outline, no_label and gone, as of `Verdicts`.
 
     Raises:
-        OverwattError: a file is unusable, or a finding names a site that is not in the run.
+        OverwattError: a file is unusable, or no finding gives a label.
     """
     check_settings(settings)
     sites, footprints = _run_table(run, "sites"), _run_table(run, "footprints")
@@ -70,18 +73,20 @@ def cut_dispositions(
             f"--run {run}: no findings in it; record them with `overwatt record`, or name a table with --dispositions"
         )
     source = dispositions.name if dispositions is not None else " and ".join(f.name for f in own_files(run))
-    judged = latest(given)
+    judged = _with_earlier_outlines(latest(given), given)
     opened = open_images(images or [_run_image(run)], settings)
     if any(i.geobox is None for i in opened):
         raise GridError(
             "dispositions: the imagery has no georeference, so sites cannot be located on it; give imagery with a CRS"
         )
-    verdicts, labels_of_findings = verdicts_of(judged, sites, footprints, _cells(run), source)
+    cells = cell_outlines(_run_table(run, "looked_at")) if (run / "looked_at.parquet").is_file() else {}
+    found = verdicts_of(judged, sites, footprints, cells, source)
+    verdicts = found.examples
     ignored = int((judged["class"] == "unknown").sum())
-    without_outline = len(judged) - ignored - len(verdicts)
+    notes = [f"{ignored} findings are refused or undetermined: that ground stays unknown"] if ignored else []
+    notes += found.notes()
     if not len(verdicts):
-        why = "all refused or undetermined" if not without_outline else f"{without_outline} of them without an outline"
-        raise ConfigError(f"{source}: no usable finding: {len(judged)} findings, {why}")
+        raise ConfigError(f"{source}: no usable finding among {len(judged)}; {'; '.join(notes)}")
     manifest = content_sha256(run / "manifest.json") if (run / "manifest.json").is_file() else ""
     outside: list[str] = []
 
@@ -100,25 +105,60 @@ def cut_dispositions(
         return plans
 
     strict = TileSettings(**{**settings.__dict__, "unlabelled": "ignore", "empty": False})
-    result = cut_labels(opened, labels_of_findings, out, strict, progress=progress or Progress(), plan=plan)
+    result = cut_labels(opened, found.labels, out, strict, progress=progress or Progress(), plan=plan)
     result["dispositions"] = {
         "read": len(given),
         "superseded": len(given) - len(judged),
         "findings": dict(Counter(judged["finding"])),
-        "kinds": {k: int((verdicts["kind"] == k).sum()) for k in KINDS},
+        "kinds": {k: int(((verdicts["kind"] == k) & ~verdicts["disposition_id"].isin(outside)).sum()) for k in KINDS},
         "ignored": ignored,
-        "without_outline": without_outline,
+        "without_outline": len(found.without_outline),
+        "no_label": len(found.no_label),
+        "gone": len(found.gone),
     }
-    if ignored:
-        result["warnings"].append(f"{ignored} findings are refused or undetermined: that ground stays unknown")
-    if without_outline:
-        result["warnings"].append(
-            f"{without_outline} findings on places where the run saw no site have no outline, so they give no label: "
-            "draw it in the GeoPackage, the KML or the GeoJSON, and record that file"
-        )
+    result["warnings"] += notes
     if outside:
         result["warnings"].append(f"{len(outside)} findings lie outside of the imagery: {', '.join(outside[:5])}")
     return result
+
+
+@dataclass
+class Verdicts:
+    """What findings give.
+
+    Attributes:
+        examples: kind, disposition_id, site_id, finding, p_data_center, geometry; in order of use.
+        labels: as of `labels.read_labels`, with disposition_id.
+        without_outline: findings of a data center where the run saw no site and nobody drew it, by id.
+        no_label: findings `not_dc` that leave nothing to label, such as on a declaration where the run saw no site.
+        gone: findings on sites or cells that the run does not have.
+        contradicted: (finding, its cell, finding on a data center in that cell).
+    """
+
+    examples: gpd.GeoDataFrame
+    labels: gpd.GeoDataFrame
+    without_outline: list[str]
+    no_label: list[str]
+    gone: list[str]
+    contradicted: list[tuple[str, str, str]]
+
+    def notes(self) -> list[str]:
+        """Return in words what gives no label, or less than was judged."""
+        out = []
+        for ids, words in (
+            (self.without_outline, "find a data center where the run saw no site, and have no outline, so they give no "
+             "label: draw the data center in the GeoPackage, the KML or the GeoJSON, and record that file"),
+            (self.no_label, "say not_dc where the run saw no site: they give no label and need no outline"),
+            (self.gone, "are on sites or cells that the run does not have (is it of another run?): they give no label"),
+        ):  # fmt: skip
+            if ids:
+                more = ", ..." if len(ids) > _NAMED else ""
+                out.append(f"{len(ids)} findings {words}: {', '.join(ids[:_NAMED])}{more}")
+        return out + [
+            f"finding {one} says that no data center stands in {cell}, but finding {other} says that one does: its "
+            "place is left out of the cell; record which is right"
+            for one, cell, other in self.contradicted
+        ]
 
 
 def verdicts_of(
@@ -127,62 +167,67 @@ def verdicts_of(
     footprints: gpd.GeoDataFrame,
     cells: dict[str, shapely.Geometry],
     name: str,
-) -> tuple[gpd.GeoDataFrame, gpd.GeoDataFrame]:
+) -> Verdicts:
     """Convert findings to training examples in order of use, and to labels.
 
     An outline drawn by an inspector replaces the footprints of the run. A finding on an entry without a site gives a
     label only with an outline; `not_dc` on a cell says that no data center stands anywhere in it, so the cell is the
-    outline, without the sites of the run that reach into it.
+    outline, without the sites of the run and the places judged a data center that reach into it.
 
     Args:
         judged: latest findings, as of `io.dispositions.latest`.
         sites: table of the run.
         footprints: table of the run.
         cells: outlines of the cells of the run, by entry_id.
-        name: name of the dispositions file, for messages and as source.
-
-    Returns:
-        verdicts: kind, disposition_id, site_id, finding, p_data_center, geometry; in order of use.
-        labels: as of `labels.read_labels`, with disposition_id.
-
-    Raises:
-        RegistryError: a finding without outline names a site that is not in the run.
+        name: name of the dispositions file, as source of the labels.
     """
     known = {str(s): i for i, s in enumerate(sites["site_id"])}
     buildings = footprints[footprints["class"] == "data_center"]
     tree = shapely.STRtree(buildings.geometry.to_numpy())
-    rows, labels = [], []
-    for d in judged.to_dict("records"):
-        site, drawn = d["site_id"], d["geometry"]
-        if site is not None and site not in known:
-            if drawn is None:
-                where = f"{name}: disposition '{d['disposition_id']}'"
-                raise RegistryError(f"{where}: site '{site}' is not in the run; {nearest(site, known)}")
-            site = None  # a name of the inspector, not of the run
+    rows: list[dict[str, Any]] = []
+    labels: list[dict[str, Any]] = []
+    out = Verdicts(gpd.GeoDataFrame(), gpd.GeoDataFrame(), [], [], [], [])
+    # cells last, because the places judged a data center are left out of them
+    empty_cell = (judged["class"] == "not_data_center") & judged["site_id"].isna()
+    empty_cell &= judged["entry_id"].astype("string").str.startswith(CELL).fillna(False).astype(bool)
+    for d in [*judged[~empty_cell].to_dict("records"), *judged[empty_cell].to_dict("records")]:
+        own, drawn = str(d["disposition_id"]), d["geometry"]
+        site = None if pd.isna(d["site_id"]) else d["site_id"]
+        is_cell = d["class"] == "not_data_center" and site is None and str(d["entry_id"]).startswith(CELL)
+        outline = cells.get(d["entry_id"]) if is_cell and drawn is None else drawn
+        if outline is None and (is_cell or (site is not None and site not in known)):
+            if d["class"] != "unknown":
+                out.gone.append(own)
+            continue
+        site = site if site in known else None  # else a name of the inspector, not of the run
         p = None if site is None else float(sites["p_data_center"].iloc[known[site]])
-        cell = cells.get(d["entry_id"]) if site is None and d["class"] == "not_data_center" else None
-        if drawn is not None:
-            shapes = [drawn]
+        if is_cell and outline is not None:
+            centers = [r for r in rows if r["kind"] in ("confirmed", "missed") and r["geometry"].intersects(outline)]
+            held = [r for r in centers if outline.intersects(r["geometry"].point_on_surface())]
+            out.contradicted += [(own, d["entry_id"], r["disposition_id"]) for r in held]
+            others = [*sites.geometry[sites.intersects(outline)], *(r["geometry"] for r in centers)]
+            shapes = [shapely.difference(outline, shapely.union_all(others))]
+        elif outline is not None:
+            shapes = [outline]
         elif site is not None:
             shapes = _buildings_of(sites.geometry.iloc[known[site]], buildings, tree)
-        elif cell is not None:
-            shapes = [shapely.difference(cell, shapely.union_all(sites.geometry[sites.intersects(cell)].to_numpy()))]
         else:
             shapes = []
         if not shapes or shapes[0].is_empty:
+            if d["class"] != "unknown":
+                (out.without_outline if d["class"] == "data_center" else out.no_label).append(own)
             continue
         # the edge of a footprint is an estimate of the network; only a drawn outline shows where background begins
-        ring = [("background", grown(drawn, RING_M))] if drawn is not None else []
+        ring = [("background", grown(drawn, RING_M))] if drawn is not None and not is_cell else []
         for klass, shape in [(d["class"], s) for s in shapes] + ring:
-            labels.append({"geometry": shape, "class": klass, "disposition_id": d["disposition_id"]})
+            labels.append({"geometry": shape, "class": klass, "disposition_id": own})
         if d["class"] == "unknown":
             continue
         kind = "hard_negative" if d["class"] == "not_data_center" else "missed" if site is None else "confirmed"
-        kind = "empty_cell" if cell is not None and drawn is None else kind
         rows.append(
             {
-                "kind": kind,
-                "disposition_id": d["disposition_id"],
+                "kind": "empty_cell" if is_cell else kind,
+                "disposition_id": own,
                 "site_id": d["site_id"],
                 "finding": d["finding"],
                 "p_data_center": p,
@@ -194,10 +239,20 @@ def verdicts_of(
     table = gpd.GeoDataFrame(
         pd.DataFrame(labels, columns=["geometry", "class", "disposition_id"]), geometry="geometry", crs=WGS84
     )
-    table = table.assign(image="", cooling=False, source=name, licence="", attribution="")
+    out.labels = table.assign(image="", cooling=False, source=name, licence="", attribution="")
     columns = ["kind", "disposition_id", "site_id", "finding", "p_data_center", "geometry"]
-    verdicts = gpd.GeoDataFrame(pd.DataFrame(rows, columns=columns), geometry="geometry", crs=WGS84)
-    return verdicts, table
+    out.examples = gpd.GeoDataFrame(pd.DataFrame(rows, columns=columns), geometry="geometry", crs=WGS84)
+    return out
+
+
+def _with_earlier_outlines(judged: gpd.GeoDataFrame, given: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Give findings of a data center without an outline the newest one that was drawn for a data center there."""
+    drawn = given[(given["class"] == "data_center") & given.geometry.notna()].sort_values("time", kind="stable")
+    newest = dict(zip(place_of(drawn), drawn.geometry, strict=True))
+    lacks = (judged["class"] == "data_center") & judged.geometry.isna() & place_of(judged).notna()
+    places = place_of(judged)
+    shapes = [newest.get(k) if lack else g for k, lack, g in zip(places, lacks, judged.geometry, strict=True)]
+    return judged.set_geometry(gpd.GeoSeries(shapes, index=judged.index, crs=WGS84))
 
 
 def _buildings_of(site: shapely.Geometry, buildings: gpd.GeoDataFrame, tree: shapely.STRtree) -> list[shapely.Geometry]:
@@ -220,14 +275,6 @@ def _tiles_over(number: int, image: Image, shape: shapely.Geometry, size_px: int
         begin = (low + high - n * size_px) / 2
         starts.append([round(begin + k * size_px) for k in range(n)])
     return [(number, row, col) for row in starts[0] for col in starts[1]]
-
-
-def _cells(run: Path) -> dict[str, shapely.Geometry]:
-    """Return the outlines of the cells of a run, by entry_id; none if the run has no table of them."""
-    if not (run / "looked_at.parquet").is_file():
-        return {}
-    table = _run_table(run, "looked_at")
-    return {f"{CELL}{name}": shape for name, shape in zip(table["cell"], table.geometry, strict=True)}
 
 
 def _run_table(run: Path, name: str) -> gpd.GeoDataFrame:

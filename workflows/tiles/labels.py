@@ -140,7 +140,7 @@ def read_labels(
     frame["cooling"] = bool((frame["class"] == "cooling_equipment").any())
     frame["source"] = name
     for column in ("licence", "attribution"):
-        frame[column] = frame[column].fillna("").astype(str) if column in frame else ""
+        frame[column] = frame[column].astype("string").fillna("") if column in frame else ""
     return frame
 
 

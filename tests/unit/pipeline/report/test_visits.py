@@ -124,6 +124,34 @@ def test_cells_say_what_was_looked_at_and_what_is_declared_there():
     assert "Image taken no image" in second
 
 
+def test_an_almost_listed_site_is_a_site_and_says_why_it_is_visited():
+    almost = place(2, rank=None, left_out="value", drawn=True, next_step="none")
+    first, second = (words(s) for s in sheets(render_visits(content([place(1), almost]))))
+    for said in ("none: almost listed", "Almost listed.", "neither a visit nor an image would pay", "draws at random",
+                 "9,000 m² of buildings", "The visit is a check."):  # fmt: skip
+        assert said in second, said
+    assert "an almost-listed site" in first
+    assert "draws at random" not in first
+
+
+@pytest.mark.parametrize(("step", "said"), [("none", True), ("visit", False), (None, False)])
+def test_a_visit_that_nothing_speaks_for_says_why(step, said):
+    html = render_visits(content([place(1, drawn=True, next_step=step)]))
+    assert ("Next step: nothing yet. The plan draws at random" in words(html)) == said
+
+
+def test_where_the_position_differs_the_declared_place_is_stated_and_marked():
+    declared = tables.conform(
+        [{"declared_id": "d", "position_error_m": 30.0, "kind": "facility", "source": "t", "name": "Alder",
+          "geometry": shapely.Point(-27.0, 45.0)}], "declared",
+    )  # fmt: skip
+    differs = place(1, declared_id="d", **{"class": "position_mismatch"})
+    html = render_visits(content([differs], declared=declared))
+    assert "Declared place 45.00000 -27.00000" in words(html)
+    assert "m west of what was seen" in words(html)
+    assert html.count(">declared</text>") == 2 - (content([differs]).views["E-1"][1].half_m < 315)
+
+
 def test_texts_of_registries_are_text():
     bad = dict.fromkeys(("entry_id", "name", "class", "declared_id", "declared_operator", "declared_status",
                          "evidence_for", "evidence_against", "settles", "image_date"), HOSTILE)  # fmt: skip

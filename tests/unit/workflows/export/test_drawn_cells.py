@@ -1,6 +1,7 @@
 """Every visit that the plan draws is a row of the list, cells without an entry included."""
 
 import json
+import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -93,8 +94,9 @@ def test_each_format_has_each_visit_with_its_outline(folder):
     assert areas.geometry["cell c2"].equals(box(2))
     ns = "{http://www.opengis.net/kml/2.2}"
     marks = list(ET.parse(files["kml"]).iter(f"{ns}Placemark"))
-    styles = {m.get("id"): m.find(f"{ns}styleUrl").text for m in marks}
+    styles = {m.find(f".//{ns}SimpleData[@name='entry_id']").text: m.find(f"{ns}styleUrl").text for m in marks}
     assert [i for i in styles if styles[i].endswith("-drawn")] == DRAWN
+    assert all(re.fullmatch(r"[A-Za-z_][\w.-]*", m.get("id")) for m in marks), "an XML id has no spaces"
     for name in ("form", "list"):
         sheet = pd.read_excel(files["xlsx"], sheet_name=name)
         assert set(sheet["entry_id"][sheet["drawn"]]) == set(DRAWN)

@@ -9,7 +9,8 @@ import shapely
 
 from overwatt.pipeline import tables
 from overwatt.workflows.export import inspection_list
-from overwatt.workflows.export.fields import FIELDS, FORM
+from overwatt.workflows.export.fields import FIELDS, FINDING_WORDS, FORM
+from overwatt.workflows.io.dispositions import FINDINGS
 from overwatt.workflows.io.filled_lists import TO_FILL
 
 POINTS_PER_CHARACTER = 5.25  # 7 pixels at 96 per inch, of Calibri 11
@@ -75,6 +76,10 @@ def test_ten_entries_print_on_one_page(book, name, least_scale):
     count, scale = pages(sheet)
     assert count == 1
     assert scale >= least_scale, "still to be read"
+
+
+def test_each_finding_has_a_meaning_in_the_order_of_the_form():
+    assert list(FINDING_WORDS) == list(FINDINGS)
 
 
 def test_fields_are_unique_and_explained():
