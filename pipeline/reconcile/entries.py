@@ -111,9 +111,11 @@ def matched(found: Matches, pairs: Pairs, sites: Sites, declared: Declared, sett
                 f"The nearest fitting site lies {km(away)} from the declared place, whose stated error is "
                 f"{km(declared.error_m[b])}; nothing that fits better was seen at the declared place."
             )
-            reasons_against.append(
+            # first, because the strongest: a page that has no room for all keeps the first ones
+            reasons_against.insert(
+                0,
                 f"With probability {max(1 - p, 0.01):.2f} they are not the same facility: "
-                "then the site is undeclared and the declaration not seen."
+                "then the site is undeclared and the declaration not seen.",
             )
         if p < 0.5:
             reasons_against.append("Other sites or declarations nearby fit about as well: the pairing is uncertain.")
