@@ -86,9 +86,7 @@ def context(data: ReportData) -> Row:
         "sources": _sources(data.declared),
         "quantities": wording.QUANTITIES,
         "map_marks": wording.MAP_MARKS,
-        "card_marks": {*data.footprints["class"], *(["declared"] if len(data.declared) else [])}
-        if data.chips
-        else set(),
+        "card_marks": set(data.footprints["class"]) if data.chips else set(),
         "marks": [*wording.CLASS_LABEL.items(), *wording.MAP_MARKS.items()],
         "ladder": wording.ladder(),
         "heat_mw": wording.HEAT_MW,

@@ -29,7 +29,7 @@
       declared_point: { color: "#16181c", weight: 1, fillColor: yellow, fillOpacity: 1, radius: 5 },
       declared_error: dashed,
       declared_outline: dashed,
-      not_looked_at: { color: grey, weight: 1, dashArray: "2 4", fillColor: grey, fillOpacity: 0.6 },
+      not_looked_at: { color: grey, weight: 1, dashArray: "2 4", fillColor: grey, fillOpacity: 0.45 },
       failed_tile: { color: colour("m-failed"), weight: 1.5, dashArray: "5 4", fillOpacity: 0.06 }
     };
     data.classes.forEach(function (name) {

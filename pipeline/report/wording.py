@@ -190,10 +190,10 @@ def not_looked_at(rest: float, facilities: int) -> str:
 
 
 def innocent(chances: Sequence[float]) -> str:
-    """Sentence on how many listed sites without a declaration are expected to be none, or declared; '' if there is none.
+    """Sentence on how many listed sites without a declaration are expected to have an innocent answer; '' without any.
 
     Args:
-        chances: probability of such an answer, for each of these sites.
+        chances: probability that the site is no data center, or a declared one, for each of these sites.
     """
     if not chances:
         return ""
@@ -204,7 +204,8 @@ def innocent(chances: Sequence[float]) -> str:
     expected = sum(chances)
     number = f"about {expected:.0f}" if expected >= 0.5 else "fewer than 1"
     verb = "is" if expected < 1.5 else "are"
-    return f"Of the {len(chances)} sites seen without a declaration {number} {verb} expected to have an innocent answer, {by}"
+    of = f"Of the {len(chances)} sites seen without a declaration"
+    return f"{of} {number} {verb} expected to have an innocent answer, {by}"
 
 
 def distance(metres: float) -> str:
