@@ -80,7 +80,7 @@ def almost_listed() -> str:
     """The report with its third entry almost listed."""
     data = hostile_report()
     cut = data.ledger["site_id"].eq("S2").fillna(False)
-    rest = conform(data.ledger[cut].assign(left_out="value"), "almost_listed")
+    rest = conform(data.ledger[cut].assign(left_out="value", p_data_center=0.2), "almost_listed")
     return render_report(replace(data, ledger=data.ledger[~cut], almost_listed=rest))
 
 
@@ -103,7 +103,9 @@ def test_a_button_for_the_map_has_a_place_there(tmp_path: Path) -> None:
     """A known site, examined in surface temperature alone, has the place of its declaration."""
     data = hostile_report()
     known = data.declared.assign(name=["North", "South"])
-    heat = pd.DataFrame({"site_id": ["North", "South", "Elsewhere"], "looks_used": 0, "looks_total": 1})
+    heat = pd.DataFrame(
+        {"site_id": ["North", "South", "Elsewhere"], "looks_used": 0, "looks_total": 1, "statement": "None."}
+    )
     bare = {name: empty(name) for name in ("sites", "ledger", "looked_at", "footprints")}
     page = render_report(replace(data, **bare, declared=known, thermal=conform(heat, "thermal")))
     script = """
