@@ -21,11 +21,11 @@
   function looksOfMarks() {
     var yellow = colour("m-declared"), grey = colour("m-shade");
     var dashed = { color: yellow, weight: 2, dashArray: "6 5", fillColor: yellow, fillOpacity: 0.04 };
-    // buildings are dotted and sites are not: some of their colours are alike
+    // buildings have short dashes and sites have none: some of their colours are alike
     var looks = {
-      data_center: { color: colour("m-dc"), weight: 2, dashArray: "1 3.5", fillOpacity: 0.08 },
-      cooling_equipment: { color: colour("m-eq"), weight: 2, dashArray: "1 3.5", fillOpacity: 0.08 },
-      other_building: { color: colour("m-ob"), weight: 1.5, dashArray: "1 3", fillOpacity: 0.08 },
+      data_center: { color: colour("m-dc"), weight: 2, dashArray: "3 2.5", fillOpacity: 0.15 },
+      cooling_equipment: { color: colour("m-eq"), weight: 2, dashArray: "3 2.5", fillOpacity: 0.15 },
+      other_building: { color: colour("m-ob"), weight: 1.5, dashArray: "3 2.5", fillOpacity: 0.08 },
       declared_point: { color: "#16181c", weight: 1, fillColor: yellow, fillOpacity: 1, radius: 5 },
       declared_error: dashed,
       declared_outline: dashed,
