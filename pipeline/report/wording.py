@@ -53,7 +53,7 @@ MAP_MARKS = {
 
 LEFT_OUT = {
     "value": "Too improbable or too small: neither a visit nor an image would pay.",
-    "false_share": "With it too many of the listed sites without a declaration would be expected to be false.",
+    "false_share": "With it too many of the listed sites without a declaration would be expected to have an innocent answer.",
 }
 """Why a site is almost listed, by the words of the table `almost_listed`."""
 
@@ -241,6 +241,12 @@ def evidence(text: str | None) -> str:
         return "No evidence for it in this imagery."
     for short, plain in _PLAIN.items():
         text = text.replace(short, plain)
+    return areas(text)
+
+
+def areas(text: str) -> str:
+    """The text with m² for m2, and thousands separated in whole areas."""
+    text = re.sub(r"(?<=\d )m2\b|(?<=/)m2\b", "m²", text)
     return re.sub(r"(?<![\d.,])\d{4,}(?= m²)", lambda number: f"{int(number[0]):,}", text)
 
 
@@ -250,7 +256,6 @@ _PLAIN = {
     "(p10-p90 ": "(80% interval ",
     "building(s)": "buildings",
     "cooling object(s)": "cooling objects",
-    " m2": " m²",
 }
 """Short forms in the texts of the ledger, and what the report says instead."""
 

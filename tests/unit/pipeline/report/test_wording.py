@@ -93,6 +93,11 @@ def test_expected_innocent_answers_are_counted() -> None:
     assert "Of the 2 sites seen without a declaration fewer than 1 is expected" in wording.innocent([0.1, 0.1])
 
 
+def test_areas_are_in_square_metres() -> None:
+    said = wording.areas("a lot of 9000 m2 at 1.7 kW/m2, not 2.5000 m2 or hall m2")
+    assert said == "a lot of 9,000 m² at 1.7 kW/m², not 2.5000 m² or hall m2"
+
+
 def test_a_fair_chance_of_a_declaration_is_not_nothing() -> None:
     assert wording.no_declaration(0.01) == wording.no_declaration(None) == "nothing fits"
     assert wording.no_declaration(0.38) == "no sure match"
