@@ -53,7 +53,7 @@ MAP_MARKS = {
 
 LEFT_OUT = {
     "value": "Too improbable or too small: neither a visit nor an image would pay.",
-    "false_share": "With it too many of the listed sites without a declaration would be expected to have an innocent answer.",
+    "false_share": "With it too many listed sites without a declaration would be expected to have an innocent answer.",
 }
 """Why a site is almost listed, by the words of the table `almost_listed`."""
 
