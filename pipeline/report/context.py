@@ -54,15 +54,15 @@ def context(data: ReportData) -> Row:
     anchor: dict[str, str] = {}
     for row in ledger:
         anchor.setdefault(_key(row), f"card-{len(anchor) + 1}")
-    for site_id in sites:
+    left = _rows(data.almost_listed.sort_values("rank"))
+    for site_id in [*(row["site_id"] for row in left), *sites]:
         anchor.setdefault(f"s:{site_id}", f"card-{len(anchor) + 1}")
     for site_id in data.thermal["site_id"]:
         if str(site_id) not in sites:  # a known site, examined in surface temperature alone
             anchor.setdefault(f"t:{site_id}", f"card-{len(anchor) + 1}")
     entries = [_entry(row, sites, names, anchor[_key(row)]) for row in ledger]
     almost = [
-        {**_entry(row, sites, names, anchor[_key(row)]), "left_out": wording.LEFT_OUT[row["left_out"]]}
-        for row in _rows(data.almost_listed.sort_values("rank"))
+        {**_entry(row, sites, names, anchor[_key(row)]), "left_out": wording.LEFT_OUT[row["left_out"]]} for row in left
     ]
     counts = data.ledger["class"].value_counts()
     covered = _coverage(data.looked_at)

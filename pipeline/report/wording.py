@@ -241,6 +241,7 @@ def evidence(text: str | None) -> str:
         return "No evidence for it in this imagery."
     for short, plain in _PLAIN.items():
         text = text.replace(short, plain)
+    text = re.sub(r"(?<![\d.,])1 (building|cooling object)s\b", r"1 \1", text)
     return areas(text)
 
 

@@ -207,7 +207,7 @@ def test_almost_listed_sites_are_counted_with_their_reasons_and_have_cards() -> 
         replace(
             data,
             ledger=data.ledger[~cut],
-            almost_listed=conform(data.ledger[cut].assign(left_out=why), "almost_listed"),
+            almost_listed=conform(data.ledger[cut].assign(left_out=why, rank=[9, 8]), "almost_listed"),
             left_out=["1 too small", "1 too many"],
         )
     )
@@ -216,6 +216,9 @@ def test_almost_listed_sites_are_counted_with_their_reasons_and_have_cards() -> 
     # as example() has them: two sites with 0.93 of a data center, and no other partner
     ranked = html[html.index('<section id="list">') : html.index('<section id="almost">')]
     assert "Of the 2 sites seen without a declaration fewer than 1 is expected to have an innocent answer" in ranked
+    cards = re.findall(r'<article class="card" id="[^"]+".*?<h3>(.*?)</h3>', html, flags=re.DOTALL)
+    listed = data.ledger["site_id"][~cut]
+    assert cards[len(listed) :][: int(cut.sum())] == list(data.ledger["site_id"][cut])[::-1]  # after the list, by rank
     for site_id, reason in zip(data.ledger["site_id"][cut], why, strict=True):
         anchor = re.search(rf'<a href="#([^"]+)">{re.escape(site_id)}</a>', section)
         assert anchor

@@ -65,6 +65,7 @@ def test_next_steps_in_words() -> None:
         ("None of its own: compared together with site S.", "Compared together with site S."),
         ("Error 50 m; p_match 0.99.", "Error 50 m; probability of a match 0.99."),
         ("6 building(s) of 55662 m2.", "6 buildings of 55,662 m²."),
+        ("1 building(s) and 1 cooling object(s); 11 building(s).", "1 building and 1 cooling object; 11 buildings."),
         ("187 MW of IT (p10-p90 107-323)", "187 MW of IT (80% interval 107-323)"),
     ],
 )
