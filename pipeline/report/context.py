@@ -54,34 +54,39 @@ def context(data: ReportData) -> Row:
     anchor: dict[str, str] = {}
     for row in ledger:
         anchor.setdefault(_key(row), f"card-{len(anchor) + 1}")
-    for site_id in sites:
+    left = _rows(data.almost_listed.sort_values("rank"))
+    for site_id in [*(row["site_id"] for row in left), *sites]:
         anchor.setdefault(f"s:{site_id}", f"card-{len(anchor) + 1}")
     for site_id in data.thermal["site_id"]:
         if str(site_id) not in sites:  # a known site, examined in surface temperature alone
             anchor.setdefault(f"t:{site_id}", f"card-{len(anchor) + 1}")
     entries = [_entry(row, sites, names, anchor[_key(row)]) for row in ledger]
     almost = [
-        {**_entry(row, sites, names, anchor[_key(row)]), "left_out": wording.LEFT_OUT[row["left_out"]]}
-        for row in _rows(data.almost_listed.sort_values("rank"))
+        {**_entry(row, sites, names, anchor[_key(row)]), "left_out": wording.LEFT_OUT[row["left_out"]]} for row in left
     ]
     counts = data.ledger["class"].value_counts()
+    covered = _coverage(data.looked_at)
     return {
         "data": data,
         "entries": entries,
         "almost": almost,
         "most_almost": _MAX_ALMOST,
-        "false_share": _false_share(data.ledger),
+        "innocent": wording.innocent(_p_innocent(data.ledger)),
+        "searched": len(data.looked_at) > 0,  # a run on known sites has no tiles
         "cards": _cards(data, sites, entries, anchor, almost),
         "classes": [
             {"name": c, "label": wording.CLASS_LABEL[c], "meaning": m, "count": int(counts.get(c, 0))}
             for c, m in wording.CLASS_MEANING.items()
         ],
         "questions": int(len(ledger) - counts.get("matched", 0)),
-        "coverage": _coverage(data.looked_at),
-        "priors": sorted({float(p) for p in data.sites["prior"]}),
+        "coverage": covered,
+        "rest": wording.not_looked_at(1.0 - covered["share"], len(data.not_looked_at)),
+        "priors": wording.priors([row["prior"] for row in sites.values()]),
         "unseen": [{**row, "name": _text(row["name"]), **_declared_mw(row)} for row in _rows(data.not_looked_at)],
         "sources": _sources(data.declared),
         "quantities": wording.QUANTITIES,
+        "map_marks": wording.MAP_MARKS,
+        "card_marks": set(data.footprints["class"]) if data.chips else set(),
         "marks": [*wording.CLASS_LABEL.items(), *wording.MAP_MARKS.items()],
         "ladder": wording.ladder(),
         "heat_mw": wording.HEAT_MW,
@@ -132,13 +137,11 @@ def _entry(row: Row, sites: dict[str, Row], names: dict[str, str], anchor: str) 
     }
 
 
-def _false_share(ledger: gpd.GeoDataFrame) -> float | None:
-    """Expected share of false entries among the listed sites without a declaration; None if there is none."""
+def _p_innocent(ledger: gpd.GeoDataFrame) -> list[float]:
+    """Probability that a listed site without a declaration is no data center or some declared one, for each."""
     alone = ledger[ledger["class"] == "undeclared"]
-    if not len(alone):
-        return None
     p = alone["p_data_center"].to_numpy(float) * (1.0 - alone["p_match"].fillna(0.0).to_numpy(float))
-    return float(np.mean(1.0 - p))
+    return [float(v) for v in 1.0 - p]
 
 
 def _cards(
@@ -244,7 +247,7 @@ def _coverage(looked_at: gpd.GeoDataFrame) -> Row:
         "done": len(done),
         "failed": sum(bool(c["failed"]) for c in cells),
         "skipped": sum(not c["failed"] and not c["screened"] for c in cells),
-        "share": asked_share(looked_at),
+        "share": round(asked_share(looked_at), 6),  # rounding of areas must not leave a rest
         "asked_km2": float(looked_at["asked_km2"].sum()) if looked_at["asked_km2"].notna().any() else None,
         "km2": looked_area_km2(looked_at),
         "looks": sorted({int(c["clear_looks"]) for c in done}),
@@ -283,8 +286,7 @@ def _map(data: ReportData, entries: list[Row], anchor: dict[str, str]) -> Row:
             entry["label"] if entry else "Almost listed",
             f"IT power {wording.mw(row['it_mw_p50'])} MW (80%: {wording.mw(row['it_mw_p10'])} to "
             f"{wording.mw(row['it_mw_p90'])})",
-            f"data center with probability {wording.probability(row['p_data_center'])} "
-            f"({wording.share(row['prior'])} assumed before looking)",
+            f"data center with probability {wording.probability(row['p_data_center'])} ({wording.prior(row['prior'])})",
         ]
         point = [round(middle + (row["lon"] - middle + 180) % 360 - 180, 6), row["lat"]]
         klass = entry["class"] if entry else "none"
@@ -292,11 +294,14 @@ def _map(data: ReportData, entries: list[Row], anchor: dict[str, str]) -> Row:
     unseen = {str(i) for i in data.not_looked_at["declared_id"]}
     alone = {str(e["declared_id"]): e["rank"] for e in entries if e["site_id"] is None}
     listed = {str(e["declared_id"]): e["anchor"] for e in reversed(entries) if e["declared_id"] is not None}
+    names = data.declared["name"].value_counts()
+    # a known site has its declaration's name, and a number at the second of a name: no place for those
+    known = {key[2:]: name for key, name in anchor.items() if key[0] == "t" and names.get(key[2:]) == 1}
     declared = [
         {
             "g": shape,
             "r": round(row["position_error_m"], 1),
-            "a": listed.get(str(row["declared_id"])),
+            "a": listed.get(str(row["declared_id"])) or known.get(_text(row["name"])),
             "n": alone.get(str(row["declared_id"])),
             "t": [
                 _text(row["name"]) or str(row["declared_id"]),

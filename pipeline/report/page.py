@@ -90,7 +90,7 @@ def render_report(data: ReportData) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    for name in ("mw", "count", "power_of_ten", "probability", "share", "distance"):
+    for name in ("mw", "count", "power_of_ten", "probability", "share", "prior", "distance", "areas"):
         environment.filters[name] = getattr(wording, name)
     template = environment.from_string(read("template.html.j2"))
     return template.render(policy=policy, style=style, scripts=scripts, **view.context(data))

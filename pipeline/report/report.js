@@ -9,7 +9,8 @@
   var shapes = {};
   var parts = [];
   var map = null;
-  var drawn = {};
+  var seen = [];
+  var marks = {};
   var looks = looksOfMarks();
 
   function colour(name) {
@@ -20,27 +21,36 @@
   function looksOfMarks() {
     var yellow = colour("m-declared"), grey = colour("m-shade");
     var dashed = { color: yellow, weight: 2, dashArray: "6 5", fillColor: yellow, fillOpacity: 0.04 };
-    var marks = {
-      data_center: { color: colour("m-dc"), weight: 1.5, fillOpacity: 0.08 },
-      cooling_equipment: { color: colour("m-eq"), weight: 1.5, fillOpacity: 0.08 },
-      other_building: { color: colour("m-ob"), weight: 1, fillOpacity: 0.08 },
+    // buildings have short dashes and sites have none: some of their colours are alike
+    var looks = {
+      data_center: { color: colour("m-dc"), weight: 2, dashArray: "3 2.5", fillOpacity: 0.15 },
+      cooling_equipment: { color: colour("m-eq"), weight: 2, dashArray: "3 2.5", fillOpacity: 0.15 },
+      other_building: { color: colour("m-ob"), weight: 1.5, dashArray: "3 2.5", fillOpacity: 0.08 },
       declared_point: { color: "#16181c", weight: 1, fillColor: yellow, fillOpacity: 1, radius: 5 },
       declared_error: dashed,
       declared_outline: dashed,
-      not_looked_at: { color: grey, weight: 1, dashArray: "2 4", fillColor: grey, fillOpacity: 0.32 },
+      not_looked_at: { color: grey, weight: 1, dashArray: "2 4", fillColor: grey, fillOpacity: 0.45 },
       failed_tile: { color: colour("m-failed"), weight: 1.5, dashArray: "5 4", fillOpacity: 0.06 }
     };
     data.classes.forEach(function (name) {
-      marks[name] = { color: colour("m-" + name), weight: 2.5, fillColor: colour("m-" + name), fillOpacity: 0.12 };
+      looks[name] = { color: colour("m-" + name), weight: 2.5, fillColor: colour("m-" + name), fillOpacity: 0.12 };
     });
-    return marks;
+    return looks;
   }
 
-  /* The look of a mark that is drawn now; every drawing function asks here, so the legend misses none. */
+  /* The look of a mark; every drawing function asks here, so the legend misses none. */
   function use(mark) {
     if (!looks[mark]) { throw new Error("no look for the mark " + mark); }
-    drawn[mark] = true;
+    marks[mark] = true;
     return looks[mark];
+  }
+
+  /* What `draw` returns, its layer noted with the marks it used. */
+  function noted(draw) {
+    marks = {};
+    var part = draw();
+    seen.push({ layer: part.layer, marks: Object.keys(marks) });
+    return part;
   }
 
   function shape(kind, look, attributes) {
@@ -55,7 +65,7 @@
 
   function symbol(mark) {
     var box = document.createElementNS(SVG, "svg");
-    box.setAttribute("class", "sym onmap");
+    box.setAttribute("class", mark === "not_looked_at" ? "sym offmap" : "sym onmap");
     box.setAttribute("viewBox", "0 0 32 20");
     box.setAttribute("aria-hidden", "true");
     var round = { declared_point: looks[mark].radius, declared_error: 8 }[mark];
@@ -73,9 +83,19 @@
 
   function drawLegend() {
     document.querySelectorAll(".legend [data-mark]").forEach(function (item) {
-      item.hidden = !drawn[item.dataset.mark];
       item.insertBefore(symbol(item.dataset.mark), item.firstChild);
     });
+    map.on("overlayadd overlayremove", updateLegend);
+    updateLegend();
+  }
+
+  /* The legend has the marks that are on the map now. */
+  function updateLegend() {
+    var drawn = {};
+    seen.forEach(function (part) {
+      if (map.hasLayer(part.layer)) { part.marks.forEach(function (mark) { drawn[mark] = true; }); }
+    });
+    document.querySelectorAll(".legend [data-mark]").forEach(function (item) { item.hidden = !drawn[item.dataset.mark]; });
   }
 
   function lines(texts) {
@@ -88,7 +108,7 @@
   }
 
   function rowsOf(anchor) {
-    return Array.prototype.filter.call(document.querySelectorAll("#ledger tr[data-anchor]"), function (row) {
+    return Array.prototype.filter.call(document.querySelectorAll("tr[data-anchor]"), function (row) {
       return row.dataset.anchor === anchor;
     });
   }
@@ -113,7 +133,10 @@
     var place = shapes[anchor];
     mark(anchor);
     if (!map || !place) { return; }
-    if (!map.hasLayer(place)) { choose(""); }
+    if (!map.hasLayer(place)) {
+      if (search) { search.value = ""; }
+      choose("");
+    }
     map.fitBounds(place.getBounds().pad(0.5), { maxZoom: 17, animate: !calm });
     byId("map").scrollIntoView({ behavior: calm ? "auto" : "smooth", block: "center" });
     map.eachLayer(function (part) { if (part instanceof L.Marker) { part.closeTooltip(); } });
@@ -164,7 +187,7 @@
     if (point) { group.unshift(errorCircle([item.g.coordinates[1], item.g.coordinates[0]], item.r)); }
     if (item.n !== null) { group.push(pin(place.getBounds().getCenter(), item.n, "not_seen", item.t, item.a)); }
     var layer = L.featureGroup(group);
-    if (item.n !== null) { shapes[item.a] = layer; }
+    if (item.a && !shapes[item.a]) { shapes[item.a] = layer; } // a site comes first
     return { layer: layer, bounds: place.getBounds() };
   }
 
@@ -179,7 +202,7 @@
   function following(items, draw) {
     var group = L.layerGroup();
     items.forEach(function (item) {
-      var part = draw(item);
+      var part = noted(function () { return draw(item); });
       group.addLayer(part.layer);
       parts.push({ group: group, layer: part.layer, bounds: part.bounds, anchor: item.a });
     });
@@ -202,15 +225,19 @@
       bounds = L.latLngBounds([data.bounds[1], data.bounds[0]], [data.bounds[3], data.bounds[2]]);
     }
     if (data.shade) {
-      layers["Not looked at"] = L.layerGroup([geo(data.shade, "not_looked_at")].concat(data.failed.map(function (tile) {
-        return geo(tile.g, "failed_tile", tile.t);
-      }))).addTo(map);
+      layers["Not looked at"] = noted(function () {
+        return { layer: L.layerGroup([geo(data.shade, "not_looked_at")].concat(data.failed.map(function (tile) {
+          return geo(tile.g, "failed_tile", tile.t);
+        }))) };
+      }).layer.addTo(map);
     }
     [["Other buildings", ["other_building"]], ["Data-center buildings and equipment", ["data_center", "cooling_equipment"]]]
       .forEach(function (kind) {
-        layers[kind[0]] = L.layerGroup(data.footprints.filter(function (f) {
-          return kind[1].indexOf(f.c) >= 0;
-        }).map(function (f) { return geo(f.g, f.c); })).addTo(map);
+        layers[kind[0]] = noted(function () {
+          return { layer: L.layerGroup(data.footprints.filter(function (f) {
+            return kind[1].indexOf(f.c) >= 0;
+          }).map(function (f) { return geo(f.g, f.c); })) };
+        }).layer.addTo(map);
       });
     layers.Sites = following(data.sites, siteLayer).addTo(map);
     layers.Declared = following(data.declared, declaredLayer).addTo(map);
@@ -276,31 +303,40 @@
     show();
   }
 
-  /* List and map show the same entries: those of the chosen classes that hold the text searched for. */
+  /* List and map show the same entries: those of the chosen classes that hold the text searched for. Almost listed
+     sites are of no class. */
   function show() {
-    var text = byId("search").value.trim().toLowerCase();
+    if (!table) { return; }
+    var text = search.value.trim().toLowerCase();
     var any = Object.keys(chosen).length > 0;
     var rows = table.querySelectorAll("tr[data-class]");
     var anchors = {};
-    var shown = 0;
+    var shown = 0, below = 0;
+    function without(row) { return text !== "" && row.textContent.toLowerCase().indexOf(text) < 0; }
     rows.forEach(function (row) {
-      row.hidden = (any && !chosen[row.dataset.class]) || (text !== "" && row.textContent.toLowerCase().indexOf(text) < 0);
+      row.hidden = (any && !chosen[row.dataset.class]) || without(row);
       if (!row.hidden) { anchors[row.dataset.anchor] = true; shown += 1; }
+    });
+    document.querySelectorAll("#almost tr[data-anchor]").forEach(function (row) {
+      row.hidden = without(row);
+      if (!any && !row.hidden) { anchors[row.dataset.anchor] = true; below += 1; }
     });
     document.querySelectorAll(".filters button").forEach(function (button) {
       button.setAttribute("aria-pressed", String(button.dataset.class ? Boolean(chosen[button.dataset.class]) : !any));
     });
     document.querySelectorAll(".shown").forEach(function (el) {
-      el.textContent = shown === rows.length ? "all " + shown + " shown" : shown + " of " + rows.length + " shown";
+      el.textContent = shown === rows.length ? "all " + shown + " shown" : shown + " of " + rows.length + " shown"
+        + (text !== "" && below ? ", and " + below + " almost listed below" : "");
     });
     parts.forEach(function (part) {
       var on = (!any && text === "") || Boolean(anchors[part.anchor]);
       if (on !== part.group.hasLayer(part.layer)) { part.group[on ? "addLayer" : "removeLayer"](part.layer); }
     });
+    updateLegend();
   }
 
   function filterable() {
-    var many = table.querySelectorAll("tr[data-class]").length > 1;
+    var many = document.querySelectorAll("#ledger tr[data-anchor], #almost tr[data-anchor]").length > 1;
     document.querySelectorAll(".filters").forEach(function (bar) {
       bar.hidden = !many;
       bar.addEventListener("click", function (event) {
@@ -308,20 +344,22 @@
         if (button) { choose(button.dataset.class); }
       });
     });
-    byId("search").addEventListener("input", show);
+    search.addEventListener("input", show);
     show();
   }
 
-  var table = byId("ledger");
-  sortable(table);
-  table.addEventListener("click", function (event) {
-    var row = event.target.closest("tr[data-anchor]");
-    if (row && event.target.closest(".rank")) { showOnMap(row.dataset.anchor); }
-  });
+  var table = byId("ledger"), search = byId("search"); // null if the list is empty
+  drawMap();
   document.querySelectorAll(".go").forEach(function (button) {
-    button.hidden = false;
+    button.hidden = !shapes[button.dataset.anchor];
     button.addEventListener("click", function () { showOnMap(button.dataset.anchor); });
   });
-  drawMap();
-  filterable();
+  if (table) {
+    sortable(table);
+    table.addEventListener("click", function (event) {
+      var row = event.target.closest("tr[data-anchor]");
+      if (row && event.target.closest(".rank")) { showOnMap(row.dataset.anchor); }
+    });
+    filterable();
+  }
 })();

@@ -8,7 +8,8 @@ or a visit settles it (docs/methods.md, section 2).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from overwatt.pipeline.compute.thresholds import THERMAL_FLOOR_MW, verdicts
@@ -52,7 +53,7 @@ MAP_MARKS = {
 
 LEFT_OUT = {
     "value": "Too improbable or too small: neither a visit nor an image would pay.",
-    "false_share": "With it too many of the listed sites without a declaration would be expected to be false.",
+    "false_share": "With it too many listed sites without a declaration would be expected to have an innocent answer.",
 }
 """Why a site is almost listed, by the words of the table `almost_listed`."""
 
@@ -162,6 +163,51 @@ def share(value: float) -> str:
     return f"{per_cent:.0f}%" if per_cent >= 1 or per_cent == 0 else f"{per_cent:.1g}%"
 
 
+def prior(value: float | None) -> str:
+    """The share of data centers that was assumed for a site, in words."""
+    return "prior not stated" if value is None else f"{share(value)} assumed before looking"
+
+
+def priors(values: Collection[float | None]) -> str:
+    """The shares of data centers that were assumed for all sites, in words."""
+    known = sorted({v for v in values if v is not None})
+    if not known:
+        return "not stated" if values else "nothing: no site"
+    stated = f"{', '.join(map(share, known))} of large roofs are data centers"
+    return f"{stated}; not stated for some sites" if None in values else stated
+
+
+def not_looked_at(rest: float, facilities: int) -> str:
+    """Sentence on the part of the area, and the number of declared facilities, that were not looked at."""
+    places = f"{facilities} declared facilit{'y' if facilities == 1 else 'ies'}"
+    if rest > 0 and facilities:
+        return f"Nothing can be said about {places} and {share(rest)} of the area, which were not looked at."
+    if rest > 0:
+        return f"Nothing can be said about {share(rest)} of the area, which was not looked at."
+    if facilities:
+        return f"All of the area was looked at. Nothing can be said about {places}: the place was not looked at."
+    return "All of the area was looked at."
+
+
+def innocent(chances: Sequence[float]) -> str:
+    """Sentence on how many listed sites without a declaration are expected to have an innocent answer; '' without any.
+
+    Args:
+        chances: probability that the site is no data center, or a declared one, for each of these sites.
+    """
+    if not chances:
+        return ""
+    by = "by the program's own probabilities."
+    if len(chances) == 1:
+        chance = probability(chances[0])
+        return f"The site seen without a declaration has an innocent answer with probability {chance}, {by}"
+    expected = sum(chances)
+    number = f"about {expected:.0f}" if expected >= 0.5 else "fewer than 1"
+    verb = "is" if expected < 1.5 else "are"
+    of = f"Of the {len(chances)} sites seen without a declaration"
+    return f"{of} {number} {verb} expected to have an innocent answer, {by}"
+
+
 def distance(metres: float) -> str:
     """A distance in metres below a kilometre, in kilometres above."""
     return f"{metres:,.0f} m" if metres < 995 else f"{metres / 1000:,.1f} km"
@@ -195,7 +241,14 @@ def evidence(text: str | None) -> str:
         return "No evidence for it in this imagery."
     for short, plain in _PLAIN.items():
         text = text.replace(short, plain)
-    return text
+    text = re.sub(r"(?<![\d.,])1 (building|cooling object)s\b", r"1 \1", text)
+    return areas(text)
+
+
+def areas(text: str) -> str:
+    """The text with m² for m2, and thousands separated in whole areas."""
+    text = re.sub(r"(?<=\d )m2\b|(?<=/)m2\b", "m²", text)
+    return re.sub(r"(?<![\d.,])\d{4,}(?= m²)", lambda number: f"{int(number[0]):,}", text)
 
 
 _PLAIN = {
@@ -204,7 +257,6 @@ _PLAIN = {
     "(p10-p90 ": "(80% interval ",
     "building(s)": "buildings",
     "cooling object(s)": "cooling objects",
-    " m2": " m²",
 }
 """Short forms in the texts of the ledger, and what the report says instead."""
 

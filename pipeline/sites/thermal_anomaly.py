@@ -51,7 +51,7 @@ number 4)."""
 MAD_TO_SD = 1.4826
 """Median absolute deviation to standard deviation, for a normal distribution: 1 / Phi^-1(3/4)."""
 COUNTED = (
-    "Thermal imagery went into the detection of this site, so its heat is in p (data center) already "
+    "Thermal imagery went into the detection of this site, so its heat is in the probability of a data center already "
     "and supports nothing a second time."
 )
 MIN_RING_FOOTPRINTS = 9.0
@@ -312,8 +312,8 @@ def _summary(
     used = looks[looks["used"]]
     row: dict[str, object] = {"site_id": site_id, "looks_used": len(used), "looks_total": len(looks)}
     if used.empty:
-        why = Counter(looks["reason"]).most_common(1)[0][0] if len(looks) else "the stack holds no look"
-        return row | {"statement": f"No usable look ({why}): surface temperature says nothing about this site."}
+        why = Counter(looks["reason"]).most_common(1)[0][0] if len(looks) else "the stack holds no acquisition"
+        return row | {"statement": f"No usable acquisition ({why}): surface temperature says nothing about this site."}
     excess_k, z, sd_k = (float(used[c].median()) for c in ("excess_k", "robust_z", "ring_sd_k"))
     ring_m2 = float(used["ring_pixels"].median()) * place.pixel_m2
     site_n = _independent(place.heat_area_m2, place.pixel_m2, sensor_gsd_m)
@@ -344,16 +344,17 @@ def _statement(
     whole_ring: bool,
 ) -> str:
     spread = (
-        "its ring has no spread, so this cannot be scaled"
+        "the temperatures in the ring have no spread to compare with"
         if math.isnan(z)
-        else f"{z:+.1f} robust sd of its ring, "
+        else f"{z:+.1f} standard deviations of the temperatures in the ring, "
         + ("within the surroundings' own spread" if abs(z) < FLOOR_SIGMAS else "outside the surroundings' spread")
     )
-    parts = [f"{excess_k:+.1f} K against the ring around it (median of {used} of {total} looks): {spread}."]
+    parts = [f"{excess_k:+.1f} K against the ring around it (median of {used} of {total} acquisitions): {spread}."]
     if math.isfinite(floor_mw):
         parts.append(
-            f"Heat of less than roughly {_round(floor_mw):,} MW would not stand out here (3 sigma, within a "
-            f"factor of {FLOOR_FACTOR:g}: S = {COUPLING_K_M2_PER_MW:g} K m2/MW is a prior, not measured)."
+            f"Heat of less than roughly {_round(floor_mw):,} MW would not stand out here by {FLOOR_SIGMAS:g} standard "
+            f"errors. This limit may be wrong by a factor of {FLOOR_FACTOR:g}: that 1 MW warms one hectare by "
+            f"{COUPLING_K_M2_PER_MW / 1e4:g} K is assumed, not measured."
         )
     chance = p_detect(FACILITY_PER_IT * it_mw, floor_mw)
     if math.isfinite(chance):

@@ -11,7 +11,7 @@ from shapely.geometry import GeometryCollection, LineString, MultiPoint, box
 
 from overwatt.pipeline.report.page import ReportData, render_report
 from overwatt.pipeline.report.wording import MAP_MARKS
-from overwatt.pipeline.tables import LEDGER_CLASSES, conform
+from overwatt.pipeline.tables import LEDGER_CLASSES, conform, empty
 from tests.browser import BROWSER, MISSING, ask
 from tests.report_data import HOSTILE, LAT, LON, hostile_report
 
@@ -76,6 +76,45 @@ def test_what_is_filtered_out_comes_back_to_be_shown_on_the_map(tmp_path: Path, 
     assert ask(tmp_path, page, script)["pins"] == ["1", "2", "3", "4"]
 
 
+def almost_listed() -> str:
+    """The report with its third entry almost listed."""
+    data = hostile_report()
+    cut = data.ledger["site_id"].eq("S2").fillna(False)
+    rest = conform(data.ledger[cut].assign(left_out="value", p_data_center=0.2), "almost_listed")
+    return render_report(replace(data, ledger=data.ledger[~cut], almost_listed=rest))
+
+
+def test_a_card_is_shown_on_the_map_whatever_was_searched_for(tmp_path: Path) -> None:
+    script = (
+        STATE
+        + """
+      var search = document.getElementById("search");
+      search.value = "s2"; search.dispatchEvent(new Event("input")); var found = state();
+      document.querySelector('.go[data-anchor="card-1"]').click();
+      return [found, state(), search.value];"""
+    )
+    found, after, text = ask(tmp_path, almost_listed(), script)
+    assert (found["rows"], found["pins"]) == ([], ["·"])  # no listed entry, and the pin of the almost listed site
+    assert found["shown"][0] == "0 of 3 shown, and 1 almost listed below"
+    assert (len(after["rows"]), len(after["pins"]), text) == (3, 4, "")
+
+
+def test_a_button_for_the_map_has_a_place_there(tmp_path: Path) -> None:
+    """A known site, examined in surface temperature alone, has the place of its declaration."""
+    data = hostile_report()
+    known = data.declared.assign(name=["North", "South"])
+    heat = pd.DataFrame(
+        {"site_id": ["North", "South", "Elsewhere"], "looks_used": 0, "looks_total": 1, "statement": "None."}
+    )
+    bare = {name: empty(name) for name in ("sites", "ledger", "looked_at", "footprints")}
+    page = render_report(replace(data, **bare, declared=known, thermal=conform(heat, "thermal")))
+    script = """
+      var go = Array.from(document.querySelectorAll(".go")); go[1].click();
+      return [go.map(function (b) { return b.hidden; }),
+        Array.from(document.querySelectorAll(".chosen")).map(function (e) { return e.id; })];"""
+    assert ask(tmp_path, page, script) == [[False, False, True], ["card-2"]]
+
+
 def every_mark() -> ReportData:
     """A report whose map has a site of each class, and each of the other marks."""
     data = hostile_report(10)
@@ -122,6 +161,21 @@ def test_the_legend_has_only_what_is_drawn(tmp_path: Path) -> None:
     texts = ask(tmp_path, render_report(bare), DRAWN)["texts"]
     assert not [text for text in texts if "declared place" in text or "cooling" in text]
     assert any("building taken for a data center" in text for text in texts)
+
+
+def test_the_legend_follows_the_chosen_class(tmp_path: Path, page: str) -> None:
+    script = """
+      function marks() { return Array.from(document.querySelectorAll(".legend [data-mark]:not([hidden])"))
+        .map(function (li) { return li.dataset.mark; }); }
+      var out = [marks()];
+      document.querySelector('.filters button[data-class="undeclared"]').click(); out.push(marks());
+      document.querySelector('.filters button[data-class=""]').click(); out.push(marks());
+      return out;"""
+    every, one, again = ask(tmp_path, page, script)
+    assert {"undeclared", "above_declared", "not_seen", "declared_point"} <= set(every)
+    assert "undeclared" in one
+    assert not {"above_declared", "not_seen", "declared_point"} & set(one)
+    assert again == every
 
 
 def test_map_and_lists_point_at_each_other(tmp_path: Path, page: str) -> None:

@@ -13,6 +13,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,7 +23,7 @@ from overwatt.pipeline.compute.thresholds import verdicts
 from overwatt.pipeline.report import context, page, wording
 from overwatt.pipeline.report.page import render_report
 from overwatt.pipeline.report.rasters import OUTLINE_RGB, chip, to_web_mercator
-from overwatt.pipeline.tables import LEDGER_CLASSES, conform
+from overwatt.pipeline.tables import LEDGER_CLASSES, conform, empty
 from tests.report_data import GRID, LAT, LON, example, nothing
 from tests.support import naming
 
@@ -206,14 +207,18 @@ def test_almost_listed_sites_are_counted_with_their_reasons_and_have_cards() -> 
         replace(
             data,
             ledger=data.ledger[~cut],
-            almost_listed=conform(data.ledger[cut].assign(left_out=why), "almost_listed"),
+            almost_listed=conform(data.ledger[cut].assign(left_out=why, rank=[9, 8]), "almost_listed"),
             left_out=["1 too small", "1 too many"],
         )
     )
     section = html[html.index('<section id="almost">') : html.index('<section id="cards">')]
     assert "2 more sites were seen without a declaration and left out of the list: 1 too small; 1 too many." in section
-    # as example() has them: p 0.9 of a data center, and no other partner
-    assert "Of the listed sites without a declaration, " in section
+    # as example() has them: two sites with 0.93 of a data center, and no other partner
+    ranked = html[html.index('<section id="list">') : html.index('<section id="almost">')]
+    assert "Of the 2 sites seen without a declaration fewer than 1 is expected to have an innocent answer" in ranked
+    cards = re.findall(r'<article class="card" id="[^"]+".*?<h3>(.*?)</h3>', html, flags=re.DOTALL)
+    listed = data.ledger["site_id"][~cut]
+    assert cards[len(listed) :][: int(cut.sum())] == list(data.ledger["site_id"][cut])[::-1]  # after the list, by rank
     for site_id, reason in zip(data.ledger["site_id"][cut], why, strict=True):
         anchor = re.search(rf'<a href="#([^"]+)">{re.escape(site_id)}</a>', section)
         assert anchor
@@ -221,6 +226,42 @@ def test_almost_listed_sites_are_counted_with_their_reasons_and_have_cards() -> 
         assert wording.LEFT_OUT[reason] in section
         assert wording.LEFT_OUT[reason] in card
     assert "No site was left out of the list." in render_report(data)
+
+
+def test_an_empty_list_says_why_it_is_empty() -> None:
+    data = example()
+    cut = data.ledger["class"] == "undeclared"
+    rest = conform(data.ledger[cut].assign(left_out="value"), "almost_listed")
+    almost = Page(render_report(replace(data, ledger=empty("ledger"), almost_listed=rest))).text
+    assert "No question is worth a place on the list; 1 site is almost listed below." in almost
+    assert "1 site was seen without a declaration" in almost
+    assert "No entry" not in almost
+    assert "nothing differs from the declarations" in Page(render_report(replace(data, ledger=empty("ledger")))).text
+
+
+def test_a_run_without_imagery_claims_no_coverage() -> None:
+    heat = example().thermal.assign(site_id=["Alder"])
+    alone = nothing(thermal=heat, declared=example().declared.iloc[:1], chips={"Alder": b"\xff\xd8"})
+    html = render_report(replace(alone, not_looked_at=alone.declared))
+    read = Page(html)
+    assert "No list: no imagery was searched." in read.text
+    for gone in ("Nothing can be said", "tiles", "Assumed before", "interval, median", "open question"):
+        assert gone not in read.text[: read.text.index("How each number could be wrong")], gone
+    assert 'class="sw f-dc"' not in html
+    ids = [a.get("id") for _, a in read.tags]
+    assert not {"almost", "nothing", "coverage"} & set(ids)
+    links = [str(a["href"])[1:] for t, a in read.tags if t == "a"]
+    assert set(links) <= set(ids)
+    drawn = json.loads(re.search(r'id="map-data">(.*?)</script>', html)[1])
+    assert drawn["declared"][0]["a"] == "card-1"  # the card's button finds its place on the map
+
+
+def test_an_unknown_prior_is_said() -> None:
+    data = example()
+    text = Page(render_report(replace(data, sites=data.sites.assign(prior=np.nan)))).text
+    assert "(prior not stated)" in text
+    assert "Assumed before looking not stated" in text
+    assert "nan" not in text.lower().split()
 
 
 def test_every_class_has_words_and_a_colour() -> None:
@@ -237,18 +278,23 @@ def test_every_mark_of_the_map_is_in_the_legend(html: str) -> None:
     for body in script.split("\n  function ")[1:]:
         if re.search(r"\bL\.(geoJSON|circle|circleMarker|marker|polyline|polygon|rectangle|divIcon)\(", body):
             assert re.search(r"\buse\(", body), body[:200]  # the only way to a look, and it notes the mark
-    table = script[script.index("var marks = {") : script.index("data.classes.forEach")]
+    table = script[script.index("var looks = {") : script.index("data.classes.forEach")]
     looks = set(re.findall(r"(?m)^ {6}(\w+): ", table))
     assert looks | {"none"} == set(wording.MAP_MARKS)
     listed = [a["data-mark"] for t, a in Page(html).tags if t == "li" and "data-mark" in a]
     assert listed == [*wording.CLASS_LABEL, *wording.MAP_MARKS]
 
 
-def test_the_legend_of_the_chips_has_their_colours(html: str) -> None:
-    for name, short in {"data_center": "dc", "cooling_equipment": "eq", "other_building": "ob"}.items():
+def test_the_legend_of_the_cards_has_the_marks_that_occur_in_their_colours(html: str) -> None:
+    data = example(chips={"d-1": b"\xff\xd8"})
+    kinds = {"data_center": "dc", "cooling_equipment": "eq", "other_building": "ob"}
+    prints = pd.concat([data.footprints.assign(**{"object_id": k, "class": k}) for k in kinds])
+    full = render_report(replace(data, footprints=conform(prints, "footprints")))
+    assert 'class="sw f-' not in html  # no picture
+    for name, short in kinds.items():
         red, green, blue = OUTLINE_RGB[name]
-        assert f'<i class="sw f-{short}"></i>{wording.MAP_MARKS[name]}' in html
-        style = re.search(rf"--m-{short}: #(\w+)", html)
+        assert f'<i class="sw f-{short}"></i>{wording.MAP_MARKS[name]}' in full
+        style = re.search(rf"--m-{short}: #(\w+)", full)
         assert style
         drawn = tuple(bytes.fromhex(style[1]))
         assert np.abs(np.subtract(drawn, (red, green, blue))).max() < 40
@@ -256,7 +302,7 @@ def test_the_legend_of_the_chips_has_their_colours(html: str) -> None:
 
 def test_nothing_at_all_still_makes_a_page() -> None:
     read = Page(render_report(nothing()))
-    assert re.search(r"\b0 sites\b.*\b0 declared\b", read.text)
+    assert "No imagery was searched in this run. 0 known sites examined" in read.text
     assert not [a for _, a in read.tags if a.get("data-anchor")]
 
 

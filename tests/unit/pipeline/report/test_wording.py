@@ -64,11 +64,39 @@ def test_next_steps_in_words() -> None:
         ("None: no difference in place (0 m apart).", "No difference in place (0 m apart)."),
         ("None of its own: compared together with site S.", "Compared together with site S."),
         ("Error 50 m; p_match 0.99.", "Error 50 m; probability of a match 0.99."),
+        ("6 building(s) of 55662 m2.", "6 buildings of 55,662 m²."),
+        ("1 building(s) and 1 cooling object(s); 11 building(s).", "1 building and 1 cooling object; 11 buildings."),
         ("187 MW of IT (p10-p90 107-323)", "187 MW of IT (80% interval 107-323)"),
     ],
 )
 def test_evidence_in_plain_words(text: str | None, plain: str) -> None:
     assert wording.evidence(text) == plain
+
+
+def test_what_was_not_looked_at_in_words() -> None:
+    assert wording.not_looked_at(0.0, 0) == "All of the area was looked at."
+    assert wording.not_looked_at(0.5, 0) == "Nothing can be said about 50% of the area, which was not looked at."
+    assert "about 2 declared facilities and 3% of the area, which were" in wording.not_looked_at(0.03, 2)
+    assert "about 1 declared facility: the place" in wording.not_looked_at(0.0, 1)
+
+
+def test_priors_in_words() -> None:
+    assert wording.priors([]) == "nothing: no site"
+    assert wording.priors([None, None]) == wording.prior(None).removeprefix("prior ") == "not stated"
+    assert wording.priors([0.2, 0.01, 0.2]) == "1%, 20% of large roofs are data centers"
+    assert wording.priors([0.2, None]) == "20% of large roofs are data centers; not stated for some sites"
+
+
+def test_expected_innocent_answers_are_counted() -> None:
+    assert wording.innocent([]) == ""
+    assert "has an innocent answer with probability 0.38," in wording.innocent([0.38])
+    assert "Of the 7 sites seen without a declaration about 4 are expected" in wording.innocent([0.52] * 7)
+    assert "Of the 2 sites seen without a declaration fewer than 1 is expected" in wording.innocent([0.1, 0.1])
+
+
+def test_areas_are_in_square_metres() -> None:
+    said = wording.areas("a lot of 9000 m2 at 1.7 kW/m2, not 2.5000 m2 or hall m2")
+    assert said == "a lot of 9,000 m² at 1.7 kW/m², not 2.5000 m² or hall m2"
 
 
 def test_a_fair_chance_of_a_declaration_is_not_nothing() -> None:

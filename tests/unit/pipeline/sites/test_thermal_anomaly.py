@@ -97,7 +97,7 @@ def test_no_usable_look_says_nothing():
     row = table.iloc[0]
     assert row["looks_used"] == 0
     assert row[["lst_excess_k", "robust_z", "ring_sd_k", "floor_mw"]].isna().all()
-    assert "No usable look (only 0% of the site is clear" in row["statement"]
+    assert "No usable acquisition (only 0% of the site is clear" in row["statement"]
     assert "says nothing about this site" in row["statement"]
 
 
@@ -182,7 +182,9 @@ def test_statement_names_what_the_estimated_power_could_show():
     large = thermal_anomaly(stack_of(noise()), GRID, sites_of(CAMPUS), it_mw_p50=power * 500)[0]["statement"].iloc[0]
     assert "would speak weakly against full load" in large
     for text in (small, large):
-        assert "a prior, not measured" in text
+        assert "that 1 MW warms one hectare by 0.02 K is assumed, not measured" in text
+        for insider in ("sigma", "robust", " sd ", "looks", "prior", "m2"):
+            assert insider not in text
         assert "not a data center from a warehouse" in text
     night = thermal_anomaly(stack_of(noise()), GRID, sites_of(CAMPUS), daytime=False)[0]["statement"].iloc[0]
     assert "at night" in night
