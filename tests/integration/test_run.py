@@ -31,7 +31,7 @@ from overwatt.workflows.run import runner as runs
 from overwatt.workflows.run import tiling
 from tests.support import HANG_S, ROOT, command, corrupt_block, environment, names
 
-SPATIAL = ("footprints", "sites", "declared", "ledger", "looked_at", "not_looked_at")
+SPATIAL = ("footprints", "sites", "declared", "ledger", "almost_listed", "looked_at", "not_looked_at")
 
 
 def hashes(folder):
