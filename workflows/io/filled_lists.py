@@ -126,6 +126,6 @@ def _columns(path: Path, frame: pd.DataFrame) -> pd.DataFrame:
 
 def _remedy(path: Path, needed: str, columns: Iterable[str]) -> str:
     if path.suffix.lower() == ".kml" and not {"entry_id", "finding"} & set(columns):
-        return ("its placemarks have no fields (SimpleData with a Schema), which some programs drop as they save; fill in "
-                "the exported KML in a GIS or a text editor")  # fmt: skip
+        return ("its placemarks have no fields (SimpleData with a Schema), which some programs drop as they save; fill "
+                "in the exported KML in a GIS or a text editor")  # fmt: skip
     return f"{nearest(needed, columns)}; give a filled-in list of `overwatt export`"

@@ -16,7 +16,6 @@ from xml.parsers import expat
 from zipfile import BadZipFile, ZipFile
 
 import openpyxl
-from openpyxl.packaging.manifest import Manifest
 from openpyxl.utils.cell import coordinate_to_tuple, range_boundaries
 from openpyxl.utils.datetime import from_excel
 from openpyxl.xml.functions import fromstring
@@ -44,24 +43,30 @@ def read_forms(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
             value.
     """
     try:
-        with ZipFile(path) as archive:
+        with ZipFile(path) as archive, path.open("rb") as file:  # openpyxl would leave a broken file open
             _check_sizes(path, archive)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # openpyxl warns of extensions of other programs, which are not read
-                book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-            try:
-                found = [_form(path, book, sheet, archive, columns) for sheet in book.worksheets]
-            finally:
-                book.close()
+                book = openpyxl.load_workbook(file, read_only=True, data_only=True)
+            sheets: list[Any] = book.worksheets
+            found = []
+            for sheet in sheets:
+                sheet.reset_dimensions()  # as the file states them; rows beyond would be dropped
+                where = f"{path.name}, sheet '{sheet.title}'"
+                lines = sheet.iter_rows(values_only=True, max_col=_MAX_CELLS)
+                if (form := _form(where, lines, book.epoch, columns)) is not None:
+                    header, top, rows = form
+                    # openpyxl does not say where the sheet is stored
+                    _check_cells(where, archive, sheet._worksheet_path, header, top)
+                    found.append(rows)
     except _BROKEN as error:
         cause = next(iter(str(error).splitlines()), "") or type(error).__name__
         raise RegistryError(f"{path.name}: not a readable workbook ({cause[:100]}); save it as XLSX again") from error
-    forms = [rows for rows in found if rows is not None]
-    if not forms:
+    if not found:
         raise RegistryError(
             f"{path.name}: no sheet has the columns entry_id and finding; give a filled-in list of `overwatt export`"
         )
-    return [row for rows in forms for row in rows]
+    return [row for rows in found for row in rows]
 
 
 def _check_sizes(path: Path, archive: ZipFile) -> None:
@@ -74,8 +79,8 @@ def _check_sizes(path: Path, archive: ZipFile) -> None:
         )
     sheets = set()
     if sizes.get(_CONTENT_TYPES, 0) <= MAX_PART_BYTES:
-        parts = Manifest.from_tree(fromstring(archive.read(_CONTENT_TYPES))).Override
-        sheets = {p.PartName.lstrip("/") for p in parts if str(p.ContentType).endswith("worksheet+xml")}
+        parts = [(p.get("PartName", ""), p.get("ContentType", "")) for p in fromstring(archive.read(_CONTENT_TYPES))]
+        sheets = {name.lstrip("/") for name, kind in parts if kind.endswith("worksheet+xml")}
     for name, size in sizes.items():
         if size > MAX_PART_BYTES and name not in sheets:
             raise RegistryError(
@@ -84,14 +89,17 @@ def _check_sizes(path: Path, archive: ZipFile) -> None:
             )
 
 
-def _form(path: Path, book: Any, sheet: Any, archive: ZipFile, columns: Sequence[str]) -> list[dict[str, Any]] | None:
-    """Return the rows of a sheet that are not empty; None if it is no form."""
-    sheet.reset_dimensions()  # as the file states them; rows beyond would be dropped
-    where = f"{path.name}, sheet '{sheet.title}'"
+def _form(
+    where: str, lines: Iterable[tuple[object, ...]], epoch: datetime, columns: Sequence[str]
+) -> tuple[list[str], int, list[dict[str, Any]]] | None:  # fmt: skip
+    """Return the names of the columns ('' if not read), the row of the header, and the rows below that are not empty.
+
+    None if the sheet is no form.
+    """
     header: list[str] = []
     top = empty = 0
     rows = []
-    for n, cells in enumerate(sheet.iter_rows(values_only=True, max_col=_MAX_CELLS), 1):
+    for n, cells in enumerate(lines, 1):
         if not header:
             header = [(as_text(c) or "").lower() for c in cells]
             if not {"entry_id", "finding"} <= set(header):
@@ -103,26 +111,22 @@ def _form(path: Path, book: Any, sheet: Any, archive: ZipFile, columns: Sequence
             if twice := [k for k in columns if header.count(k) > 1]:
                 raise RegistryError(f"{where}: two columns '{twice[0]}'; delete one")
             continue
-        row = {k: v for k, v in zip(header, cells, strict=False) if k in columns}
+        row: dict[str, Any] = {k: v for k, v in zip(header, cells, strict=False) if k in columns}
         if all(v is None for v in row.values()):
             empty += 1
             if empty > MAX_EMPTY_ROWS:
                 raise RegistryError(f"{where}: more than {MAX_EMPTY_ROWS:,} empty rows before row {n}; delete them")
             continue
         empty = 0
-        row["time"] = _excel_time(row.get("time"), book.epoch)
+        row["time"] = _excel_time(row.get("time"), epoch)
         rows.append({"where": f"{where}, row {n}", **row})
-    if not header:
-        return None
-    # openpyxl does not say where the sheet is stored
-    _check_cells(where, archive, sheet._worksheet_path, [k if k in columns else "" for k in header], top)
-    return rows
+    return ([k if k in columns else "" for k in header], top, rows) if header else None
 
 
 def _check_cells(where: str, archive: ZipFile, part: str, header: Sequence[str], top: int) -> None:
     """Refuse formulas without a stored result and merged cells below the header, in columns that are read."""
     parser = expat.ParserCreate()
-    at = {"cell": "", "type": "", "formula": False, "value": False, "text": ""}
+    at: dict[str, Any] = {"cell": "", "type": "", "formula": False, "value": False, "text": ""}
 
     def name(row: int, column: int) -> str:
         return header[column - 1] if row > top and column <= len(header) else ""
@@ -134,7 +138,7 @@ def _check_cells(where: str, archive: ZipFile, part: str, header: Sequence[str],
         elif tag == "f":
             at["formula"] = True
         elif tag == "mergeCell":
-            left, first, right, last = range_boundaries(attributes.get("ref", ""))
+            left, _, right, last = (int(v or 0) for v in range_boundaries(attributes.get("ref", "")))
             of = [header[c - 1] for c in range(left, min(right, len(header)) + 1) if header[c - 1]]
             if last > top and of:
                 raise RegistryError(
@@ -150,7 +154,7 @@ def _check_cells(where: str, archive: ZipFile, part: str, header: Sequence[str],
     def end(tag: str) -> None:
         # a formula that gives an empty text has a result of type str
         if tag.rpartition(":")[2] == "c" and at["formula"] and not at["text"] and at["type"] != "str" and at["cell"]:
-            column = name(*coordinate_to_tuple(str(at["cell"])))
+            column = name(*coordinate_to_tuple(at["cell"]))
             if column:
                 raise RegistryError(
                     f"{where}, cell {at['cell']}: the formula of '{column}' has no stored result; save the workbook "

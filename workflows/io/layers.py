@@ -171,7 +171,7 @@ def _refuse_views(path: Path, layers: list[str]) -> None:
     except sqlite3.Error as error:
         raise _unreadable(path, error) from error
     if found := [name for name in layers if name in views]:
-        raise RegistryError(f"{path.name}: layer '{found[0]}' is a view (a stored query); save it as a layer of its own")
+        raise RegistryError(f"{path.name}: layer '{found[0]}' is a view (a stored query); save it as a layer")
 
 
 def _is_parquet(path: Path) -> bool:
