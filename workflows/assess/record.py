@@ -154,7 +154,7 @@ def _read_list(file: Path, places: gpd.GeoDataFrame, options: dict[str, Any], re
             f"{file.name}: listed elsewhere than now, so it is the list of an earlier state of this run; findings are "
             f"taken, outlines are not: {_some(older)}"
         )
-    for entry in drawn.shapes.keys() - judged:
+    for entry in sorted(drawn.shapes.keys() - judged):
         other = read.outlines.setdefault(entry, (drawn.shapes[entry], file.name, file.name))
         if not outlines.same(drawn.shapes[entry], other[0]):
             read.faults.append(

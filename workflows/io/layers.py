@@ -165,11 +165,17 @@ def _refuse_views(path: Path, layers: list[str]) -> None:
     """Refuse layers of a GeoPackage that are views: their SQL is the file's, and may never end."""
     if not head_of(path).startswith(b"SQLite format 3"):
         return
-    try:
-        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as base:
-            views = {name for (name,) in base.execute("SELECT name FROM sqlite_master WHERE type = 'view'")}
-    except sqlite3.Error as error:
-        raise _unreadable(path, error) from error
+    # immutable: without the lock and the journal (WAL), which a folder that cannot be written to does not allow
+    causes, views = [], set[str]()
+    for how in ("mode=ro", "immutable=1"):
+        try:
+            with closing(sqlite3.connect(f"{path.resolve().as_uri()}?{how}", uri=True)) as base:
+                views = {name for (name,) in base.execute("SELECT name FROM sqlite_master WHERE type = 'view'")}
+            break
+        except sqlite3.Error as error:
+            causes.append(error)
+    else:
+        raise _unreadable(path, causes[0])
     if found := [name for name in layers if name in views]:
         raise RegistryError(f"{path.name}: layer '{found[0]}' is a view (a stored query); save it as a layer")
 
