@@ -48,7 +48,7 @@ class _Read:
     """Findings by entry, time and inspector; outlines of files that judge other entries; counts, notes, faults."""
 
     findings: dict[tuple[str, ...], dict[str, Any]] = field(default_factory=dict)
-    outlines: dict[str, tuple[shapely.Geometry, str, str]] = field(default_factory=dict)
+    outlines: dict[str, tuple[shapely.Geometry, str]] = field(default_factory=dict)
     blank: int = 0
     notes: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
@@ -155,7 +155,7 @@ def _read_list(file: Path, places: gpd.GeoDataFrame, options: dict[str, Any], re
             f"taken, outlines are not: {_some(older)}"
         )
     for entry in sorted(drawn.shapes.keys() - judged):
-        other = read.outlines.setdefault(entry, (drawn.shapes[entry], file.name, file.name))
+        other = read.outlines.setdefault(entry, (drawn.shapes[entry], file.name))
         if not outlines.same(drawn.shapes[entry], other[0]):
             read.faults.append(
                 f"{file.name}: entry '{entry}' has another changed outline than in {other[1]}; keep one of them"
@@ -168,12 +168,12 @@ def _match_outlines(read: _Read) -> None:
     for one in read.findings.values():
         by_entry.setdefault(one["entry_id"], []).append(one)
     unused: Counter[str] = Counter()
-    for entry, (shape, where, file) in sorted(read.outlines.items()):
+    for entry, (shape, file) in sorted(read.outlines.items()):
         found = by_entry.get(entry, [])
         unused[file] += not found
         for one in [f for f in found if f["geometry"] is None] or found:
             try:
-                _give(one, shape, where)
+                _give(one, shape, file)
             except RegistryError as error:
                 read.faults.append(str(error))
     read.notes += [
