@@ -55,6 +55,7 @@ def make_run(folder: Path) -> Path:
         "sites": [defaults("sites") | {"site_id": s, "p_data_center": v[3], "geometry": boxes[s]}
                   for s, v in SITES.items()],
         "footprints": [defaults("footprints") | {"class": "data_center", "geometry": g} for g in boxes.values()],
+        "declared": [defaults("declared") | {"declared_id": "D1", "chips": 7.0, "geometry": outline(*DRAWN).centroid}],
         "looked_at": [defaults("looked_at") | {"cell": k, "screened": k != "r1c1", "geometry": outline(*c)}
                       for k, c in CELLS.items()],
         "ledger": [
@@ -109,8 +110,8 @@ def fill_semicolons(file, filled=FILLED, outlines=()):
 
 
 def fill_gpkg(file, filled=FILLED, outlines=()):
-    layers = {name: pyogrio.read_dataframe(file, layer=name) for name in ("ledger", "ledger_areas")}
-    list_, areas = layers.values()
+    layers = {str(name): pyogrio.read_dataframe(file, layer=name) for name, kind in pyogrio.list_layers(file) if kind}
+    list_, areas = layers["ledger"], layers["ledger_areas"]
     for entry, cells in filled.items():
         for name, value in cells.items():
             list_.loc[list_["entry_id"] == entry, name] = value
@@ -118,7 +119,7 @@ def fill_gpkg(file, filled=FILLED, outlines=()):
         areas = pd.concat([areas[areas["entry_id"] != entry], gpd.GeoDataFrame({"entry_id": [entry]}, geometry=[shape],
                                                                                crs=4326)])  # fmt: skip
     file.unlink()
-    for name, frame in (("ledger", list_), ("ledger_areas", areas)):
+    for name, frame in (layers | {"ledger": list_, "ledger_areas": areas}).items():
         pyogrio.write_dataframe(frame, file, layer=name, driver="GPKG", append=file.exists(), promote_to_multi=True)
 
 

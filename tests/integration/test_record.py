@@ -92,7 +92,7 @@ def test_the_loop_closes(source, tmp_path, how):
     drawn = outline(*DRAWN)
     run, file = returned(source, tmp_path, how, outlines={"E-D1": drawn})
     result = record.run(run, [file])
-    assert (result["recorded"], result["notes"]) == (4, [])
+    assert (result["recorded"], result["outlines"], result["notes"]) == (4, ["E-D1"], [])
     table = gpd.read_parquet(result["file"]).set_index("entry_id")
     assert table.geometry.notna().sum() == 1
     assert shapely.hausdorff_distance(table.geometry["E-D1"], drawn) < 1e-6

@@ -49,17 +49,24 @@ def csv_of(tmp_path, **cells):
         ({"entry_id": "cell r9c9"}, ("'cell r9c9'",)),
         ({"entry_id": None}, ("without entry_id",)),
         ({"finding": "demolished"}, ("E-S2", "'demolished'", "not_dc", "refused")),
-        ({"finding": None}, ("E-S2", "'inspector'", "finding is empty")),
+        ({"finding": None, "chips": 5}, ("E-S2", "'chips'", "finding is empty")),
+        ({"note": "x" * 32_768}, ("E-S2", "note", "32,768", "32,767")),
+        ({"inspector": "x" * 32_768}, ("E-S2", "inspector", "32,767")),
         ({"inspector": None}, ("E-S2", "no inspector", "--inspector")),
         ({"time": None}, ("E-S2", "no time", "--time")),
         ({"time": "2999-01-01"}, ("E-S2", "2999", "future")),
         ({"time": "1950-01-01"}, ("E-S2", "1950", "imagery")),
         ({"time": "last week"}, ("E-S2", "'last week'", "ISO 8601")),
-        ({"time": "03/04/2025"}, ("E-S2", "'03/04/2025'", "ISO 8601")),
+        ({"time": "03/04/2025"}, ("E-S2", "'03/04/2025'", "the day or the month", "ISO 8601")),
+        ({"time": "2025-12-25 10:30 CET"}, ("E-S2", "10:30 CET'", "ISO 8601")),
+        ({"time": "25.12.2024 22:30 PM"}, ("E-S2", "22:30 PM'", "ISO 8601")),
         ({"measured_mw": 1e9}, ("E-S2", "1e+09", "100,000", "kW")),
         ({"measured_mw": -2}, ("E-S2", "measured_mw", -2, "negative")),
         ({"measured_mw": "about 12"}, ("E-S2", "'measured_mw'", "'about 12'", "give one value")),
         ({"measured_mw": "1,234"}, ("E-S2", "'1,234'", "decimal point")),
+        ({"measured_mw": "1.234"}, ("E-S2", "'1.234'", "decimal point")),
+        ({"chips": "25.000"}, ("E-S2", "'25.000'", "thousands separator")),
+        ({"lon": "-77.4567891", "chips": "25.000"}, ("E-S2", "'25.000'", "thousands")),
         ({"chips": 1.5}, ("E-S2", "chips", 1.5, "whole number")),
         ({"chips": -1}, ("E-S2", "chips", -1, "negative")),
         ({"chips": 10**12}, ("E-S2", "chips", "1e+12", "100,000,000")),
@@ -218,5 +225,8 @@ def test_the_command_prints_one_object_and_one_line_per_error(source, tmp_path, 
     result = json.loads(printed.out.splitlines()[-1])
     assert status == 0
     assert (result["file"], result["recorded"], result["blank"]) == (str(folder / RECORDED), 4, 1)
+    drawn = returned(source, tmp_path / "drawn", "kml", {"E-D1": GOOD}, {"E-D1": outline(*DRAWN)})[1]
+    status, printed = command(monkeypatch, capsys, "record", folder, drawn)
+    assert "1 outlines kept: E-D1" in printed.out.splitlines()
     status, printed = command(monkeypatch, capsys, "record", folder, csv_of(tmp_path, finding="?"))
     assert (status, printed.err.count("\n")) == (2, 1)

@@ -37,6 +37,7 @@ def record(
     lines = [
         f"{result['recorded']} findings recorded{f' ({counts})' if counts else ''}, "
         f"{result['already_there']} already there, {result['blank']} rows blank: {result['file']}",
+        *([f"{len(kept)} outlines kept: {', '.join(kept)}"] if (kept := result["outlines"]) else []),
         *(f"note: {text}" for text in result["notes"]),
     ]
     show(result, as_json, lines)

@@ -8,8 +8,9 @@ one place the later one counts. Power and chips are checked; other columns, such
 from __future__ import annotations
 
 import re
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
@@ -44,12 +45,32 @@ _ALIASES = {
     "not_a_dc": "not_dc",
     "not_data_center": "not_dc",
     "not_a_data_center": "not_dc",
+    # as the printed list says them
+    "data_center_with_ai_compute": "ai",
+    "data_center_without_ai_compute": "non_ai_dc",
+    "no_data_center": "not_dc",
+    "no_dc": "not_dc",
+    "access_was_refused": "refused",
+    "access_refused": "refused",
+    "seen_and_still_open": "cannot_determine",
 }
 MAX_TABLE_BYTES = 200_000_000  # own choice: far above any real table
 _EARLIEST = pd.Timestamp("1900-01-01", tz="UTC")  # a finding without a time counts as the earliest
 _FIRST_IMAGERY = pd.Timestamp("1972-07-23", tz="UTC")  # launch of Landsat 1; nothing could be inspected before
 _AHEAD = timedelta(hours=14)  # largest offset from UTC, for times without a zone
-_CLOCK = re.compile(r"[ T](\d{1,2})(:\d{2}(?::\d{2})?)$")
+_CLOCK = re.compile(
+    r"[ ,T]+(\d{1,2})(?::(\d{2})(?::(\d{2})(?:\.\d+)?)?)? ?([ap]\.?m\.?)?"
+    r" ?(Z|UTC|GMT)? ?(?:([+-]\d{1,2})(?::?(\d{2}))?)?$",
+    re.IGNORECASE,
+)
+"""Clock after a date: hour, minute, second, am or pm, UTC, hours and minutes from UTC."""
+_DAY = re.compile(
+    r"(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*,? )?(?:\d{4}([./-])\d{1,2}\1\d{1,2}|\d{1,2}([./-])\d{1,2}\2\d{4}|\d{8}"
+    r"|\d{1,2}(?:\.|st|nd|rd|th)?[ -][a-z]{3,9}\.?,?[ -]\d{4}|[a-z]{3,9}\.? \d{1,2}(?:st|nd|rd|th)?,? \d{4})",
+    re.IGNORECASE,
+)
+"""A date alone: whatever else stands in the cell, such as a clock of another form, is not dropped."""
+_GROUP = re.compile(r"\d{1,3}[.,]\d{3}")
 _ENDINGS = ("parquet", "csv", "geojson", "gpkg")
 RECORDED = "dispositions.parquet"
 """Table of a run folder to which `overwatt record` appends."""
@@ -151,7 +172,7 @@ def finding_of(value: object, where: str) -> str:
         RegistryError: it is unknown.
     """
     word = re.sub(r"[^a-z]+", "_", str(value).strip().lower()).strip("_").replace("centre", "center")
-    word = _ALIASES.get(word, word)
+    word = _ALIASES.get(word.removeprefix("a_"), word)
     if word not in FINDINGS:
         raise RegistryError(f"{where}: unknown finding '{str(value)[:60]}'; {nearest(word, FINDINGS)}")
     return word
@@ -204,6 +225,8 @@ def chips_of(value: object, where: str, mark: str | None = None) -> int | None:
     Raises:
         RegistryError: it is no whole number, negative, or more than were ever made of any kind.
     """
+    if isinstance(value, str) and _GROUP.fullmatch(value.strip()) and mark == value.strip()[-4]:
+        raise RegistryError(f"{where}: chips '{value.strip()}' may be thousands; write it without separators")
     number = _number(value, where, "chips", mark)
     if number is None:
         return None
@@ -236,15 +259,41 @@ def _parsed_time(text: str, where: str) -> datetime:
         return datetime.fromisoformat(text)
     except ValueError:
         pass
+    clock = _CLOCK.search(text)
+    if clock and not (clock[2] or clock[4]):  # a number alone is no clock
+        clock = None
+    day = text[: clock.start()] if clock else text
     try:
-        # a day as spreadsheets write it, 31.12.2025 10:30; the order of day and month must be plain
-        day, clock = as_date(_CLOCK.sub("", text), "", 0, "time"), _CLOCK.search(text)
-        return datetime.fromisoformat(f"{day}T{int(clock[1]):02d}{clock[2]}" if clock else f"{day}")
+        if not _DAY.fullmatch(day):
+            raise ValueError
+        # the order of day and month must be plain
+        date_ = datetime.fromisoformat(str(as_date(day, "", 0, "time")))
+        return date_.replace(**_clock(clock)) if clock else date_
     except (ValueError, RegistryError) as error:
-        raise RegistryError(f"{where}: time '{text[:40]}' is not ISO 8601, such as 2026-05-04") from error
+        cause = (
+            "may begin with the day or the month; write it" if "ambiguous" in str(error) else "is not read; write it"
+        )
+        raise RegistryError(f"{where}: time '{text[:40]}' {cause} in ISO 8601, such as 2026-05-04T10:30") from error
+
+
+def _clock(match: re.Match[str]) -> dict[str, Any]:
+    """Return hour, minute, second and zone of a match of `_CLOCK`."""
+    hour = int(match[1])
+    if half := (match[4] or "")[:1].lower():
+        if not 1 <= hour <= 12:
+            raise ValueError
+        hour = hour % 12 + (12 if half == "p" else 0)
+    zone = {"tzinfo": UTC} if match[5] else {}
+    if match[6]:
+        sign = -1 if match[6].startswith("-") else 1
+        shift = timedelta(hours=int(match[6]), minutes=sign * int(match[7] or 0))
+        zone = {"tzinfo": timezone(shift)}
+    return {"hour": hour, "minute": int(match[2] or 0), "second": int(match[3] or 0), **zone}
 
 
 def _number(value: object, where: str, column: str, mark: str | None) -> float | None:
+    if not isinstance(value, str):
+        mark = "."  # a number of the file itself, and no text of unknown decimal mark
     try:
         number = as_number(value, "", 0, column, negative=True, mark=mark)
     except RegistryError as error:

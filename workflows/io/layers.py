@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from xml.parsers import expat
@@ -74,6 +75,7 @@ def read_layers(path: Path, layer: str | None = None) -> gpd.GeoDataFrame | pd.D
                 f"{path.name}: {len(chosen)} folders in {path.stat().st_size / 1e6:.0f} MB of KML take too long; "
                 f"convert it: ogr2ogr -f GPKG {path.stem}.gpkg {path.name}"
             )
+        _refuse_views(source, chosen)
         frames = {name: read_parquet(source) if _is_parquet(source) else _layer(source, name) for name in chosen}
     rows = sum(map(len, frames.values()))
     if layer is None and rows < found.get("rows", 0):
@@ -157,6 +159,25 @@ def _check_format(path: Path) -> None:
             f"{path.name}: not GeoJSON, GeoPackage, KML or GeoParquet by its first bytes; convert it: "
             f"ogr2ogr -f GPKG {path.stem}.gpkg {path.name}"
         )
+
+
+def _refuse_views(path: Path, layers: list[str]) -> None:
+    """Refuse layers of a GeoPackage that are views: their SQL is the file's, and may never end."""
+    if not head_of(path).startswith(b"SQLite format 3"):
+        return
+    # immutable: without the lock and the journal (WAL), which a folder that cannot be written to does not allow
+    causes, views = [], set[str]()
+    for how in ("mode=ro", "immutable=1"):
+        try:
+            with closing(sqlite3.connect(f"{path.resolve().as_uri()}?{how}", uri=True)) as base:
+                views = {name for (name,) in base.execute("SELECT name FROM sqlite_master WHERE type = 'view'")}
+            break
+        except sqlite3.Error as error:
+            causes.append(error)
+    else:
+        raise _unreadable(path, causes[0])
+    if found := [name for name in layers if name in views]:
+        raise RegistryError(f"{path.name}: layer '{found[0]}' is a view (a stored query); save it as a layer")
 
 
 def _is_parquet(path: Path) -> bool:

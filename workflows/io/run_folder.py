@@ -86,7 +86,7 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             held.acquire(timeout=0)
         except Timeout as error:
-            raise ConfigError(f"{folder}: another run is writing here; wait for it or use another --out") from error
+            raise ConfigError(f"{folder}: another run is writing here; wait for it, or use another folder") from error
     try:
         for left in (*folder.glob(_LEFT), *folder.glob(f"parts/{_LEFT}")):
             left.unlink(missing_ok=True)

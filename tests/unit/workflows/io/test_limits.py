@@ -68,17 +68,23 @@ def test_rows_of_every_format_are_counted(tmp_path, monkeypatch):
         monkeypatch.setattr(f"overwatt.workflows.io.{place}.MAX_ROWS", 9)
     (tmp_path / "r.csv").write_text("lon,lat\n" + "1.5,2.5\n" * 10)
     (tmp_path / "r.json").write_text(json.dumps([{"lon": 1.5, "lat": 2.5}] * 10))
+    gpd.GeoDataFrame({"a": ["x"] * 10}, geometry=[shapely.Point(1, 2)] * 10, crs=4326).to_file(tmp_path / "r.gpkg")
+    for name in ("r.csv", "r.json", "r.gpkg"):
+        with pytest.raises(RegistryError, match=naming(f"'{name}'", "rows")):
+            registries.read(tmp_path / name)
+
+
+def test_a_view_is_not_run(tmp_path):
     gpd.GeoDataFrame({"a": ["x"]}, geometry=[shapely.Point(1, 2)], crs=4326).to_file(tmp_path / "r.gpkg", layer="t")
     with sqlite3.connect(tmp_path / "r.gpkg") as base:
-        base.execute("create view v as with recursive c(x) as (select 1 union all select x+1 from c limit 100000) "
+        base.execute("create view v as with recursive c(x) as (select 1 union all select x+1 from c) "
                      "select x as fid, t.a, t.geom from c, t")  # fmt: skip
         base.execute("insert into gpkg_contents(table_name, data_type, identifier, srs_id) "
                      "values('v', 'features', 'v', 4326)")  # fmt: skip
         base.execute("insert into gpkg_geometry_columns values('v', 'geom', 'POINT', 4326, 0, 0)")
     base.close()
-    for name in ("r.csv", "r.json", "r.gpkg"):
-        with pytest.raises(RegistryError, match=naming(f"'{name}'", "rows")):
-            registries.read(tmp_path / name)
+    with pytest.raises(RegistryError, match=naming("'r.gpkg'", "'v'", "view", "layer")):
+        registries.read(tmp_path / "r.gpkg")
 
 
 def test_columns_of_every_format_are_counted(tmp_path):

@@ -108,7 +108,10 @@ def test_a_locked_folder_is_refused_and_free_again_after(tmp_path):
     ) as other:  # fmt: skip
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
-        with pytest.raises(ConfigError, match=naming(tmp_path / "run", "--out")), run_folder.locked(tmp_path / "run"):
+        with (
+            pytest.raises(ConfigError, match=naming(tmp_path / "run", "wait", "another folder")),
+            run_folder.locked(tmp_path / "run"),
+        ):
             pass
         other.kill()
         other.wait()
