@@ -133,12 +133,13 @@ def _visit(data: VisitsData, row: Row) -> Row:
         "seen": get("site_id") is not None,
         "estimates": [] if cell else _estimates(row),
         "evidence": [
-            (title, *bullets(str(get(column) or (_DRAWN if cell and column == "evidence_for" else "")), split))
+            (title, *bullets(wording.evidence(str(text)) if text else "", split))
             for title, column, split in (
                 ("Evidence for", "evidence_for", SENTENCE),
                 ("Evidence against", "evidence_against", SENTENCE),
                 ("What would settle it", "settles", CLAUSE),
             )
+            for text in [get(column) or (_DRAWN if cell and column == "evidence_for" else "")]
         ],
         "map": None if views is None else drawn(data, row, views[0], whole=True),
         "chip": None if views is None else drawn(data, row, views[1], whole=False),
