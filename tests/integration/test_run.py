@@ -339,7 +339,7 @@ def test_a_folder_in_use_is_refused(workflow_file, tmp_path):
         process = start(workflow_file, out)
         stdout, stderr = process.communicate(timeout=HANG_S)
     assert process.returncode == 2
-    assert names(stderr, "overwatt", out, "--out")
+    assert names(stderr, "overwatt", out, "another folder")
     assert stderr.count("\n") == 1
     assert stdout == ""
     assert [p.name for p in out.iterdir()] == [".lock"]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from overwatt.aoi.errors import RegistryError
-from overwatt.workflows.export.inspection_list import _FINDINGS
+from overwatt.workflows.export.fields import FINDING_WORDS
 from overwatt.workflows.io.dispositions import chips_of, finding_of, power_of, time_of
 from tests.support import naming
 
@@ -60,4 +60,4 @@ def test_a_known_decimal_mark_decides():
 
 
 def test_findings_are_known_by_the_words_of_the_printed_list():
-    assert {k: finding_of(words, "w") for k, words in _FINDINGS.items()} == {k: k for k in _FINDINGS}
+    assert {k: finding_of(words, "w") for k, words in FINDING_WORDS.items()} == {k: k for k in FINDING_WORDS}
