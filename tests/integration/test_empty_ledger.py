@@ -57,13 +57,14 @@ def test_an_inspection_plan_without_places_is_one_line(empty_run, overwatt, tmp_
     assert done.stderr.count("\n") == 1
 
 
-def test_a_run_that_finds_nothing(workflow_file, overwatt, tmp_path):
+def test_a_run_that_finds_nothing(workflow_file, corner, overwatt, tmp_path):
     """Report, list, plan and comparison of a real run without sites and declarations."""
     run = tmp_path / "run"
     far = tmp_path / "far.csv"
     far.write_text("id,lon,lat\na,120.0,-30.0\n")
     nothing = ("--set", "detector.min_building_m2=1e9", "--set", "detector.min_cooling_m2=1e9")
-    done = overwatt("run", workflow_file, "--out", run, "--set", f"declared.path={far}", *nothing)
+    ground = ("--set", f"imagery.path={corner}", "--set", f"declared.path={far}")
+    done = overwatt("run", workflow_file, "--out", run, *ground, *nothing)
     assert done.returncode == 0, done.stderr
     assert "0 sites; ledger: empty" in done.stdout
     assert "</html>" in (run / "report.html").read_text(encoding="utf-8")
@@ -79,11 +80,12 @@ def test_a_run_that_finds_nothing(workflow_file, overwatt, tmp_path):
     assert "cell" in done.stdout
 
 
-def test_a_run_of_undeclared_sites_alone(workflow_file, overwatt, tmp_path):
+def test_a_run_of_undeclared_sites_alone(workflow_file, corner, overwatt, tmp_path):
     """No entry has a declaration, while the registry has one, far away."""
     run, far = tmp_path / "run", tmp_path / "far.csv"
     far.write_text("id,lon,lat\na,120.0,-30.0\n")
-    done = overwatt("run", workflow_file, "--out", run, "--set", f"declared.path={far}")
+    ground = ("--set", f"imagery.path={corner}", "--set", f"declared.path={far}")
+    done = overwatt("run", workflow_file, "--out", run, *ground)
     assert done.returncode == 0, done.stderr
     done = overwatt("export", run, "--declared", far)
     assert done.returncode == 0, done.stderr

@@ -66,7 +66,7 @@ def test_lots_lie_apart_from_each_other_and_beside_the_streets(seed, side_m):
         assert not shapely.intersects(areas, layout.crossing).any()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(seed=SEEDS, width_m=st.floats(36, 360), depth_m=st.floats(36, 340))
 def test_every_house_has_a_drive_to_a_lane_that_leaves_its_lot(seed, width_m, depth_m):
     w, lot = _world(seed), Lot(d.Frame(200, 200, 0.4), width_m, depth_m)
@@ -85,7 +85,7 @@ def test_every_house_has_a_drive_to_a_lane_that_leaves_its_lot(seed, width_m, de
         assert area_of(lot).covers(slope)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(seed=SEEDS, du=st.floats(20, 200), dv=st.floats(10, 120))
 def test_trees_of_a_car_park_stand_on_islands_without_cars(seed, du, dv):
     w, frame = _world(seed), d.Frame(150, 150, 0.7)
