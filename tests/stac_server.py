@@ -151,6 +151,8 @@ def serving(folder):
     with StacServer(folder) as running, stamina.set_testing(True, attempts=3):
         thread = threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True)
         thread.start()
-        yield running
-        running.shutdown()
-        thread.join(timeout=5)
+        try:
+            yield running
+        finally:  # a thread that outlives its socket spins on whatever gets the number of that socket next
+            running.shutdown()
+            thread.join(timeout=5)
