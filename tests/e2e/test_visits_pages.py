@@ -9,10 +9,10 @@ import re
 import pytest
 
 from overwatt.pipeline.report.visits import render_visits
-from tests.browser import BROWSER, browse
+from tests.browser import BROWSER, MISSING, browse
 from tests.unit.pipeline.report.test_visits import FINDINGS, cell, content, place
 
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium on PATH (apt-get install chromium)")
+pytestmark = pytest.mark.skipif(BROWSER is None, reason=MISSING)
 
 MEANINGS = FINDINGS | {
     "non_ai_dc": "a data center without AI compute", "not_dc": "no data center", "cannot_determine": "seen, still open",

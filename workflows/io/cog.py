@@ -11,7 +11,6 @@ import os
 import zlib
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 import rasterio
@@ -26,7 +25,7 @@ from overwatt.workflows.io import run_folder
 from overwatt.workflows.io.source import Source
 
 
-def write_raster(path: Path, layers: np.ndarray, names: tuple[str, ...], **profile: Any) -> None:  # noqa: ANN401
+def write_raster(path: Path, layers: np.ndarray, names: tuple[str, ...], **profile: object) -> None:
     """Write a GeoTIFF that fits into memory.
 
     Args:
