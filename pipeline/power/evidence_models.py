@@ -48,7 +48,6 @@ TYPE = "the type of equipment outlined"
 DERATE = "derating and redundancy"
 HIDDEN = "hidden cooling"
 BACKED = "the share of the load that generators back up"
-CHIPS = "the power of the chips"
 SEEN = "whether the equipment seen is all there is, and is cooling"
 BORDER = "what lies outside the imagery"
 UNSEEN = "why no cooling was seen"
@@ -80,21 +79,28 @@ class Case:
     excess: float
     words: tuple[str, ...]
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the evidence used: of the statements and caps, and 'storeys' where they scaled the footprint."""
+        site = self.site
+        more = {"storeys": site.building_area_m2 > 0 and (site.storeys or site.height_m),
+                "substation": site.substation_mva, "turbines": site.turbines_mw}  # fmt: skip
+        return (*(s.name for s in self.statements), *(k for k, v in more.items() if v))
+
 
 def case(site: SiteEvidence, year: int) -> Case:
-    """Return the statements that the evidence on one site makes in `year`.
+    """Return the statements that the evidence on one site makes in its own year, else in `year`.
 
     Raises:
         ConfigError: a value, or the power that follows from it, is impossible (mostly a wrong unit).
     """
     check(site)
+    year = year if site.year is None else site.year
     ratio = facility_ratio(site.operator, site.cooling)
     slope = ratio_slope(ratio)
     prior = _footprint(site, year, ratio[0], slope)
     cooling = [s for s in (_counted(site), _outlined(site)) if s is not None]
-    others = [
-        s for s in (_buildings(site), _generators(site, year, ratio[0], slope), _chips(site, ratio[0], slope)) if s
-    ]
+    others = [s for s in (_buildings(site), _generators(site, year, ratio[0], slope)) if s]
     flag = _flag(site, [s for s in (prior, *cooling, *others) if s is not None], ratio[0])
     words = [prior.words if prior else "No footprint given, so no prior"]
     excess = 0.0
@@ -107,7 +113,7 @@ def case(site: SiteEvidence, year: int) -> Case:
             if excess > 0:
                 words.append(f"that is {math.exp(gap):.2g} times what the footprint suggests, so its pull is capped")
                 cooling = [Statement(s.name, s.median * math.exp(pulled), s.errors, s.words) for s in cooling]
-    elif not site.cooling and not any(s.name in ("generators", "chips") for s in others):
+    elif not site.cooling and not any(s.name == "generators" for s in others):
         words.append("no cooling seen, which says little (indoors, covered, direct air or not built yet)")
     words += [s.words for s in others]
     statements = tuple(([prior] if prior else []) + cooling + others)
@@ -300,13 +306,6 @@ def _generators(site: SiteEvidence, year: int, ratio: float, slope: float) -> St
     errors = {BACKED: math.hypot(backed, known), RATIO: slope, COMMON: _shared()[COMMON]}
     words = f"{site.generators} generators of {each:g} MW, {share:.0%} of it load (facility, ln-sd {backed:.2f})"
     return Statement("generators", site.generators * each * share / ratio, errors, words)
-
-
-def _chips(site: SiteEvidence, ratio: float, slope: float) -> Statement | None:
-    if site.chips is None:
-        return None
-    mw, ln_sd, words = site.chips
-    return Statement("chips", mw / ratio, {CHIPS: ln_sd, RATIO: slope}, words)
 
 
 def _caps(site: SiteEvidence) -> tuple[tuple[float, float, str], ...]:

@@ -25,7 +25,6 @@ _SIZED = {
 }  # ln-sd left after one machine is measured: benchmarks/power, equipment
 _COUNTED = 0.30  # unit error of machines counted and measured on a sharp image, kind unknown; own choice
 _FILED = 0.15  # design power in a permit or filing, compared with what is built; own choice
-_NAMED = 0.12  # power of chips of known number and model: benchmarks/power, chips
 
 
 @dataclass(frozen=True)
@@ -84,9 +83,6 @@ def _candidates(found: Case, fused: Fused) -> list[tuple[str, str, _Change]]:
         out.append(("a count of generators", "image", lambda s: ([*s, generators], seen)))
     filed = Statement("filed", median, {"what a filing leaves open": _FILED, e.RATIO: slope})
     out.append(("a permit or filing that states design power", "document", lambda s: ([*s, filed], True)))
-    if "chips" not in names:
-        chips = Statement("chips", median, {e.CHIPS: _NAMED, e.RATIO: slope})
-        out.append(("a declaration of the chips installed", "document", lambda s: ([*s, chips], True)))
     return out
 
 

@@ -1,4 +1,4 @@
-"""Power of sites from footprint, cooling equipment, generators, chips and caps.
+"""Power of sites from footprint, cooling equipment, generators and caps.
 
 In: `SiteEvidence`, one per site. Out: `PowerDraws`: paired draws of IT and facility power, the seed that reproduces
 them, an error budget and a text with their assumptions.
@@ -21,7 +21,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -29,7 +29,7 @@ from scipy.special import ndtr, ndtri
 
 from overwatt.aoi.errors import ConfigError
 from overwatt.models.reference import facts
-from overwatt.pipeline.power.evidence import SiteEvidence
+from overwatt.pipeline.power.evidence import YEARS, SiteEvidence
 from overwatt.pipeline.power.evidence_models import (  # fmt: skip
     BORDER,
     COMMON,
@@ -38,16 +38,15 @@ from overwatt.pipeline.power.evidence_models import (  # fmt: skip
     UNSEEN,
     Case,
     case,
+    facility_ratio,
     footprint_prior,
     packing,
     ratio_slope,
 )
 from overwatt.pipeline.power.fusion import Fused, fuse
 
-__all__ = ["PowerDraws", "SiteEvidence", "estimate", "footprint_prior", "packing", "pool_slice", "site_seed"]
+__all__ = ["PowerDraws", "SiteEvidence", "estimate", "footprint_prior", "packing", "pool_slice", "sharpen", "site_seed"]
 
-YEARS = (2015, 2035)
-"""Years accepted for an estimate; own choice: around the tables of models/reference."""
 POOL = 65_536
 """Draws in a pool; own choice: 16 times the usual 4,096 draws of a site."""
 
@@ -65,6 +64,8 @@ class PowerDraws:
         budgets: per site, variance of ln IT power by source of error; divided by their sum they are shares.
             Caps are applied afterwards and reduce all sources alike.
         facility_budgets: the same for facility power.
+        evidence: per site, names of the statements and caps used: footprint, buildings, outlined, counted, generators,
+            substation, turbines; storeys where the number of storeys or the height changed the footprint's statement.
     """
 
     it_mw: np.ndarray
@@ -74,6 +75,7 @@ class PowerDraws:
     site_ids: tuple[str, ...] = ()
     budgets: tuple[Mapping[str, float], ...] = ()
     facility_budgets: tuple[Mapping[str, float], ...] = ()
+    evidence: tuple[tuple[str, ...], ...] = ()
 
 
 def estimate(
@@ -83,7 +85,7 @@ def estimate(
 
     Args:
         evidence: sites, in any order.
-        year: year of the estimate; sets the mix of building classes.
+        year: year of the estimate; sets the mix of building classes. The year of a site's own image wins.
         seed: of the run; each site's own seed is derived from it and the site's id.
         draws: number of draws.
         words: whether to make texts and budgets, which take a third of the time.
@@ -98,10 +100,11 @@ def estimate(
     shape = (len(evidence), draws)  # float32: half the memory, and errors far below those of the evidence
     it_mw, facility_mw = np.empty(shape, np.float32), np.empty(shape, np.float32)
     seeds = np.array([site_seed(seed, e.site_id) for e in evidence], dtype=np.int64)
-    texts, budgets, facility_budgets = [], [], []
+    texts, budgets, facility_budgets, used = [], [], [], []
     for row, site in enumerate(evidence):
         found = case(site, year)
         fused = fuse(found.statements)
+        used.append(found.names)
         _draw(found, fused, int(seeds[row]), it_mw[row], facility_mw[row])
         if words:
             budgets.append(variances(found, fused))
@@ -110,7 +113,40 @@ def estimate(
         else:
             texts.append("")
     ids = tuple(e.site_id for e in evidence)
-    return PowerDraws(it_mw, facility_mw, seeds, tuple(texts), ids, tuple(budgets), tuple(facility_budgets))
+    return PowerDraws(
+        it_mw, facility_mw, seeds, tuple(texts), ids, tuple(budgets), tuple(facility_budgets), tuple(used)
+    )
+
+
+def sharpen(drawn: PowerDraws, hints: Mapping[int, tuple[str | None, str | None, float]]) -> PowerDraws:
+    """Return the draws with facility power drawn again where a matched declaration tells the operator or the cooling.
+
+    IT power stays as it is: a declaration must not move the power that it is to be compared with.
+
+    Args:
+        drawn: of `estimate`.
+        hints: row -> (operator, kind of cooling, weight); in a share `weight` (0 to 1) of the draws the ratio of
+            facility to IT power is that of the operator, else of the cooling.
+    """
+    draws = drawn.it_mw.shape[1]
+    facility_mw = drawn.facility_mw.copy()
+    texts, budgets = list(drawn.assumptions), list(drawn.facility_budgets)
+    for row, (name, cooling, weight) in hints.items():
+        median, ln_sd = facility_ratio(name, cooling)
+        seed = int(drawn.seeds[row])
+        chosen = np.random.default_rng((seed, 4)).random(draws) < weight
+        # the same draws of the ratio's error as in `_draw`: rows without a hint and with weight 0 stay as they are
+        own = 1.0 + (median - 1.0) * np.exp(ln_sd * pool_slice(_normals(max(POOL, 2 * draws)), seed, 1, draws))
+        facility_mw[row, chosen] = (drawn.it_mw[row] * own)[chosen]
+        if texts[row]:
+            whose = " and ".join(x for x in (name, cooling) if x) or "any site"
+            texts[row] += f" In {weight:.0%} of the draws the ratio is that of {whose}, as a matched declaration says."
+        if budgets:
+            # var(ln facility) less the part that the ratio has no share in: 2 cov + var of the ratio + its part in IT
+            both = np.cov(np.log(drawn.it_mw[row]), np.log(facility_mw[row] / drawn.it_mw[row]))
+            of_ratio = drawn.budgets[row].get(RATIO, 0.0) + float(2.0 * both[0, 1] + both[1, 1])
+            budgets[row] = {**budgets[row], RATIO: max(0.0, of_ratio)}
+    return replace(drawn, facility_mw=facility_mw, assumptions=tuple(texts), facility_budgets=tuple(budgets))
 
 
 def site_seed(seed: int, site_id: str) -> int:
