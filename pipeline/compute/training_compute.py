@@ -189,20 +189,20 @@ def power_needed_mw(
 ) -> float:
     """Return the facility power, MW, that reaches `flop` in `days` days with one kind of chip.
 
-    Facility watts of a chip come from the reference table if it has them, else they are its all-in IT watts
-    times the median ratio of facility to IT power (docs/methods.md, sections 5.1 and 5.2).
+    Facility watts of a chip are those of `facts.accelerator`, as for declared chips (docs/methods.md, sections 5.1 and
+    5.2).
 
     Args:
         flop: training FLOP, dense BF16 basis.
         days: length of the run.
-        chip: name in models/reference/accelerators.csv.
+        chip: name in models/reference/chips.csv.
         mfu: model FLOP utilisation, 0 to 1.
         availability: share of days on which the cluster trains, 0 to 1.
         phi: share of IT load that is AI accelerators, 0 to 1.
         u: IT load over nameplate, 0 to 1.
 
     Raises:
-        ConfigError: the chip is unknown, or a value is out of range.
+        ConfigError: the chip is unknown or has no 16-bit speed, or a value is out of range.
     """
     for name, value in (("flop", flop), ("days", days)):
         if not (math.isfinite(value) and value > 0):
@@ -211,10 +211,11 @@ def power_needed_mw(
         if not 0.0 < value <= 1.0:
             raise ConfigError(f"{name}: {value} is not possible; give a share above 0, at most 1")
     unit = facts.accelerator(chip)
-    facility_w = unit.facility_w or unit.w_it * facts.ratio("facility_per_it").median
+    if unit.bf16_tflop_s is None:
+        raise ConfigError(f"chip: the table has no 16-bit speed of '{unit.chip}'; give another chip")
     # C(D) of docs/methods.md, section 5.2, solved for facility power
     flop_per_chip = unit.bf16_tflop_s * FLOP_PER_TFLOP * mfu * availability * SECONDS_PER_DAY * days
-    return flop / flop_per_chip * facility_w / (phi * u) / 1e6
+    return flop / flop_per_chip * unit.facility_w / (phi * u) / 1e6
 
 
 @dataclass(frozen=True)
