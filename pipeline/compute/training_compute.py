@@ -14,7 +14,7 @@ is the most uncertain factor of an undeclared site of unknown kind: from 0 (a mi
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
@@ -25,6 +25,8 @@ import pandas as pd
 
 from overwatt.aoi.errors import ConfigError, nearest
 from overwatt.models.reference import facts
+from overwatt.pipeline.compute.site_type import KINDS, Hint
+from overwatt.pipeline.power.evidence import SiteEvidence
 from overwatt.pipeline.power.posterior import POOL, PowerDraws, pool_slice
 from overwatt.pipeline.quantiles import quantile_columns
 from overwatt.pipeline.tables import conform
@@ -54,11 +56,17 @@ class ComputeDraws:
         days: length of the training run.
         budgets: per site, variance of ln FLOP by source of error, given that it has AI accelerators.
         probability_no_ai: probability that a site of this kind has no AI accelerators at all.
+        types: (site, kind) float64, probability of each of `site_type.KINDS`.
+        h100e_fp8: (site, draw) float32, H100 equivalents installed, FP8 basis.
+        flop_ai: (site, draw) float32, FLOP if the whole site were AI: the worst case.
     """
 
     h100e: np.ndarray
     flop: np.ndarray
     assumptions: tuple[str, ...]
+    types: np.ndarray
+    h100e_fp8: np.ndarray
+    flop_ai: np.ndarray
     days: int = 90
     budgets: tuple[Mapping[str, float], ...] = ()
     probability_no_ai: float = 0.0
@@ -73,6 +81,8 @@ def estimate(
     country: str | None = None,
     chips: Mapping[int, tuple[float, float]] = MappingProxyType({}),
     words: bool = True,
+    evidence: Sequence[SiteEvidence] | None = None,
+    hints: Mapping[int, Hint] = MappingProxyType({}),
 ) -> ComputeDraws:
     """Return draws of H100 equivalents and of training FLOP in `days` days.
 
@@ -85,6 +95,8 @@ def estimate(
         chips: row of a site -> (H100 equivalents, ln-sd) of its declared or counted chips; used instead
             of the AI share and the mix of chips.
         words: whether to make texts and budgets.
+        evidence: what is known of each row's site: area, operator, cooling, country, year.
+        hints: row of a site -> declaration that probably belongs to it.
 
     Raises:
         ConfigError: year, days or site type is out of range or unknown.
@@ -122,10 +134,15 @@ def estimate(
         else:
             texts.append("")
     no_ai = 1.0 - float((pools.h100e_per_it_mw > 0).mean())
-    return ComputeDraws(h100e, flop, tuple(texts), days, tuple(budgets), no_ai)
+    types = np.tile(
+        [float(k == site_type) if site_type != "unknown" else 1.0 / len(KINDS) for k in KINDS], (len(h100e), 1)
+    )
+    return ComputeDraws(h100e, flop, tuple(texts), types, h100e.copy(), flop.copy(), days, tuple(budgets), no_ai)
 
 
-def per_it_mw(year: int, site_type: str = "unknown", country: str | None = None) -> tuple[np.ndarray, np.ndarray]:
+def per_it_mw(
+    year: int, site_type: str = "unknown", country: str | None = None, it_mw: float | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Return draws of H100 equivalents and of FLOP per day per MW of IT power, each (value,) float32."""
     pools = _pools(year, site_type, country, POOL)
     return pools.h100e_per_it_mw, pools.h100e_per_it_mw * pools.flop_per_h100e_day
