@@ -25,6 +25,7 @@ from overwatt.aoi.errors import ConfigError, nearest
 _T = TypeVar("_T")
 
 H100_BF16_TFLOP_S = 989.5  # dense (no sparsity), H100 SXM; docs/methods.md, section 5.1
+H100_FP8_TFLOP_S = 1979.0  # dense FP8, H100 SXM; docs/methods.md, section 5.1
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,11 @@ class Accelerator:
     def h100e_per_it_mw(self) -> float:
         """H100 equivalents per megawatt of IT power, dense BF16 basis."""
         return self.h100e * 1e6 / self.w_it
+
+    @property
+    def h100e_fp8_per_it_mw(self) -> float:
+        """H100 equivalents per megawatt of IT power, dense FP8 basis; BF16 speed where a chip has no 8-bit speed."""
+        return (self.int8_tops or self.bf16_tflop_s) / H100_FP8_TFLOP_S * 1e6 / self.w_it
 
 
 @dataclass(frozen=True)
@@ -288,7 +294,9 @@ def group(name: str) -> tuple[Ratio, ...]:
 
 
 @cache
-def fleet_mix(year: int, country: str | None = None) -> tuple[tuple[Accelerator, float], ...]:
+def fleet_mix(
+    year: int, country: str | None = None, operator: str | None = None
+) -> tuple[tuple[Accelerator, float], ...]:
     """Return the chips of AI fleets in a year with their shares of accelerator power, summing to 1.
 
     A year outside the table takes the mix of the nearest year, without chips that were not yet in use. A country
@@ -306,6 +314,11 @@ def fleet_mix(year: int, country: str | None = None) -> tuple[tuple[Accelerator,
         raise ConfigError(f"year: {year} is before the first accelerator of the table; give {first} or later")
     total = sum(weight for _, weight in mix)
     return tuple((chip, weight / total) for chip, weight in mix)
+
+
+def fleet_mix_ln_sd(year: int) -> float:
+    """Return the ln-sd of H100 equivalents per MW that extrapolation past the table's last year adds; 0 within it."""
+    return 0.15 * max(0, year - max(int(r["year"]) for r in _fleet(None)))
 
 
 def fleet_mix_year(year: int, country: str | None = None) -> int:
