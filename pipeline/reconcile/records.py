@@ -142,7 +142,7 @@ class Declared:
         footprint_m2: declared footprint of the buildings, m2.
         looked: share of the place that was observed.
         assumed: the ground is only assumed to have been looked at.
-        p_missed: probability that the facility is not detected, or is not there.
+        idle: the status does not say that the facility operates.
         kind: declared use.
         odd_use: the declared use contradicts a data center with cooling plant.
         status: declared status.
@@ -162,7 +162,7 @@ class Declared:
     footprint_m2: np.ndarray
     looked: np.ndarray
     assumed: bool
-    p_missed: np.ndarray
+    idle: np.ndarray
     kind: np.ndarray
     odd_use: np.ndarray
     status: np.ndarray
@@ -218,7 +218,6 @@ def declared_of(frame: gpd.GeoDataFrame, looked_at: gpd.GeoDataFrame, settings: 
     from_facility = np.isnan(it)  # then IT power = facility power / facility_per_it, docs/methods.md, section 4.3
     looked = looked_shares(frame.geometry.to_numpy(), error_m, looked_at)
     idle = frame["status"].isin(NOT_SAID_TO_OPERATE).to_numpy(bool)
-    missed = np.where(idle, settings.p_missed_not_operating, settings.p_missed)
     return Declared(
         id=frame["declared_id"].to_numpy(object), at=shapes_of(frame), error_m=error_m,
         sigma_m=np.hypot(error_m, settings.registration_m),
@@ -226,7 +225,7 @@ def declared_of(frame: gpd.GeoDataFrame, looked_at: gpd.GeoDataFrame, settings: 
         ln_sd=np.hypot(settings.declared_ln_sd, np.where(from_facility, settings.facility_per_it_ln_sd, 0.0)),
         outline_m2=frame["area_m2"].to_numpy(float), footprint_m2=frame["footprint_m2"].to_numpy(float),
         looked=looked, assumed=bool(looked_at["reason"].fillna("").str.startswith(ASSUMED).any()),
-        p_missed=1.0 - looked * (1.0 - missed), kind=_words(frame, "kind"),
+        idle=idle, kind=_words(frame, "kind"),
         odd_use=odd_use(_words(frame, "kind")),
         status=_words(frame, "status"), since=_dates(frame, "valid_from"), until=_dates(frame, "valid_to", end=True),
         zone=_words(frame, "zone"),
