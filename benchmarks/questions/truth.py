@@ -1,4 +1,4 @@
-"""Which records of two registries are one facility, by rules on names, codes and places; no part of the matcher is used.
+"""Which records of two registries are one facility, by rules on names, codes and places; the matcher is not used.
 
 In: two frames with name, operator and geometry. Out: for each declaration the sites that are its facility. The rules
 prefer few sure pairs: a pair needs a company in common and either a code in common ('IAD-161', 'DC1') or no other
@@ -21,23 +21,29 @@ CAMPUS_M = 1_500.0
 """Sites of one company within this distance of each other are one campus, the usual unit of a declaration."""
 
 _SAME = {"aws": "amazon", "vadata": "amazon", "facebook": "meta", "msft": "microsoft", "spacexai": "xai"}
-_GENERIC = frozenset(
-    "data center centers centre datacenter datacentre campus building phase site project service services svcs systems "
-    "inc llc ltd corp corporation company group holdings global international technology technologies solutions network "
-    "networks information management digital cloud hosting energy power realty properties property trust america "
-    "american usa north south east west northern southern eastern western new city county park street road drive plaza "
-    "the and for confident likely speculative virginia texas ohio iowa oregon georgia carolina dakota jersey york "
-    "california arizona washington chicago dallas phoenix atlanta ashburn denver omaha austin houston antonio portland "
-    "real estate infrastructure edge united states enterprise enterprises communications telecom operations".split()
-)
+_GENERIC = frozenset({
+    "data", "center", "centers", "centre", "datacenter", "datacentre", "campus", "building", "phase", "site",
+    "project", "service", "services", "svcs", "systems", "inc", "llc", "ltd", "corp", "corporation", "corporate",
+    "company", "group", "holdings", "global", "international", "technology", "technologies", "solutions", "network",
+    "networks", "office", "information", "management", "digital", "cloud", "hosting", "energy", "power", "realty",
+    "properties", "property", "trust", "america", "american", "usa", "north", "south", "east", "west", "northern",
+    "southern", "eastern", "western", "new", "city", "county", "the", "and", "for", "confident", "likely",
+    "speculative", "real", "estate", "edge", "ave", "infrastructure", "united", "states", "enterprise",
+    "enterprises", "communications", "telecom", "operations",
+})  # fmt: skip
 _CODE = re.compile(r"\b([a-z]{2,4})[- ]?0*(\d{1,3})\b")
-_NO_CODE = frozenset("no po rd st dr hwy mw ste us of at in c d phase unit suite bldg".split())
+_NO_CODE = frozenset({"no", "po", "rd", "st", "dr", "hwy", "mw", "ste", "us", "of", "at", "in", "unit", "bldg"})
+_LEADING = 2  # words at the start of a name that may be the company; later ones are often the town
 
 
-def companies(*texts: object) -> frozenset[str]:
-    """Return the words of names and operators that may name a company, in lower case, one spelling per company."""
-    words = re.findall(r"[a-z]{3,}", " ".join(str(t) for t in texts if isinstance(t, str)).lower())
-    return frozenset(_SAME.get(w, w) for w in words) - _GENERIC
+def companies(name: object, operator: object) -> frozenset[str]:
+    """Return the words of operator and of the start of the name that may name a company, one spelling per company."""
+    words = _words(operator) + _words(name)[:_LEADING]
+    return frozenset(_SAME.get(w, w) for w in words if len(w) > 2 and w.isalpha()) - _GENERIC
+
+
+def _words(text: object) -> list[str]:
+    return re.findall(r"[a-z0-9]+", text.lower()) if isinstance(text, str) else []
 
 
 def codes(text: object) -> frozenset[tuple[str, str]]:
@@ -71,7 +77,9 @@ def pairs(sites: gpd.GeoDataFrame, declared: gpd.GeoDataFrame, reach_m: np.ndarr
         found = [i for i in ours if code[0][i] & code[1][j]]
         if not found:
             near = [i for i in ours if np.linalg.norm(at[0][i] - at[1][j]) <= reach_m[j]]
-            rivals = [k for k in tree[1].query_ball_point(at[1][j], 2 * reach_m[j]) if k != j and firm[1][k] & firm[1][j]]
+            rivals = [
+                k for k in tree[1].query_ball_point(at[1][j], 2 * reach_m[j]) if k != j and firm[1][k] & firm[1][j]
+            ]
             other = [i for i in near if {a for a, _ in code[0][i]} & {a for a, _ in code[1][j]}]
             if near and not rivals and not other and _extent(at[0][near]) <= CAMPUS_M:
                 found = near

@@ -51,7 +51,8 @@ _ABOUT = re.compile(r"^(?:approx(?:imately)?\.?|about|around|circa|ca\.?|estimat
 _MW = {"kw": 1e-3, "mw": 1.0, "gw": 1e3}
 _CELL = r"(\d[\d.,'\u2019 ]*?)\s*(?:(kw|mw|gw)e?)?"
 _POWER = re.compile(
-    r"(?:(>=?|≥|at least|minimum|min\.?|more than|over|from(?=[^-–—]*$))|(<=?|≤|up to|at most|maximum|max\.?|less than|under))?"
+    r"(?:(>=?|≥|at least|minimum|min\.?|more than|over|from(?=[^-–—]*$))"
+    r"|(<=?|≤|up to|at most|maximum|max\.?|less than|under))?"
     rf"\s*(?:between|from)?\s*{_CELL}\s*(?:(\+|or more|and above|plus|or less|max\.?)\s*(?:mw|gw|kw)?"
     rf"|(?:-|–|—|to|and|bis)\s*{_CELL})?"
 )

@@ -75,12 +75,12 @@ def overlap_term(overlap: np.ndarray, sigma_m: np.ndarray, size_m: np.ndarray) -
 def power_term(
     site: np.ndarray, declared_mw: np.ndarray, declared_ln_sd: np.ndarray, sites: Sites, settings: ReconcileSettings
 ) -> np.ndarray:
-    """Return ln of p(observed MW | declared MW) over p(observed MW of any site), (pair,); 0 if none is declared."""
+    """Return ln of p(observed MW | declared MW) over p(observed MW of any site), (pair,); 0 if either is not known."""
     if not len(sites):
         return np.zeros(len(site))
     mean, spread = sites.mw_background
     ln_mw = np.log(np.maximum(sites.it_mw[site], MIN_MW))
-    known = ~np.isnan(declared_mw)
+    known = ~np.isnan(declared_mw) & ~np.isnan(sites.it_mw[site])
     off = ln_mw - np.log(np.maximum(np.where(known, declared_mw, 1.0), MIN_MW))
     off = np.where(
         sites.on_border[site], np.maximum(off, 0.0), off

@@ -145,7 +145,7 @@ def _power(rows: RowValidator, frame: pd.DataFrame, n: int) -> tuple[np.ndarray,
 
 
 def _ids(rows: RowValidator, shape: np.ndarray, given: np.ndarray, name: np.ndarray) -> np.ndarray:
-    """Return an id of each row that does not depend on the order of rows, (n,): as stated, the name if unique, the place.
+    """Return an id of each row that does not depend on the order of rows: as stated, the name if unique, the place.
 
     A row whose id or place an earlier row has is rejected.
     """
