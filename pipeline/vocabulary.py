@@ -23,6 +23,9 @@ NOT_OPERATING = frozenset({"planned", "construction", "closed", "cancelled"})
 NOTHING_DECLARED = frozenset({"closed", "cancelled"})
 """Statuses of a declaration that claims no power: what is seen there counts as not declared."""
 
+NOT_BUILT = frozenset({"planned", "cancelled"})
+"""Statuses of a declaration of which nothing stands: not yet, or not any more intended."""
+
 NOT_SAID_TO_OPERATE = NOT_OPERATING | {UNKNOWN_STATUS}
 """Statuses of a declaration that does not say that its facility runs."""
 

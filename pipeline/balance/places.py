@@ -20,6 +20,7 @@ from scipy.sparse.csgraph import connected_components
 from overwatt.aoi.errors import ConfigError
 from overwatt.pipeline.balance import columns
 from overwatt.pipeline.declared.names import plain
+from overwatt.pipeline.declared.zones import zone_name
 from overwatt.pipeline.power.accelerators import find_chip, power_of_chips
 from overwatt.pipeline.reconcile.settings import ReconcileSettings
 from overwatt.pipeline.vocabulary import (
@@ -204,7 +205,7 @@ def join_tables(
     for key in (site_key, decl_key):
         key["owner"], key["zone"] = (
             columns.each(key["owner"], plain),
-            columns.each(key["zone"], columns.zone_name),
+            columns.each(key["zone"], zone_name),
         )
     if zones is not None:
         site_key["zone"] = columns.inside(
@@ -215,7 +216,7 @@ def join_tables(
         own = columns.inside(middle, zones)
         decl_key["zone"] = np.where(placed, own, decl_key["zone"])
         for key in (site_key, decl_key):
-            key["zone"] = columns.each(key["zone"], columns.zone_name)
+            key["zone"] = columns.each(key["zone"], zone_name)
     used = ~unobserved & _current(sites, declared, at)
     return JoinedTables(sites, declared, site_place, decl_place, places, p_match, used, unobserved, site_key, decl_key,
                   zones is not None, settings)  # fmt: skip

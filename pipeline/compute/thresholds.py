@@ -72,7 +72,7 @@ def verdicts(days: float = 90.0) -> list[dict[str, Any]]:
 
 def cluster_gap(h100e: float = 16.0) -> dict[str, float]:
     """Return facility kW of a cluster of `h100e` H100s and its gap factors to the floors (docs/methods.md, 2)."""
-    mw = h100e * float(facts.accelerator("H100 SXM").facility_w or math.nan) / 1e6
+    mw = h100e * facts.accelerator("H100 SXM").facility_w / 1e6
     low, high = OPTICAL_FLOOR_MW
     return {
         "h100e": h100e, "kw": mw * 1e3, "optical_gap_low": low / mw, "optical_gap_high": high / mw,

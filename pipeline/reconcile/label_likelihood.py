@@ -10,8 +10,8 @@ from overwatt.pipeline.declared.names import plain, similarities
 IDENTIFIER_GAIN = 20.0
 """Log-likelihood ratio of equal identifiers: decides alone; own choice (docs/methods.md, section 6.1)."""
 _AGREE = {"name": 0.7, "operator": 0.75}  # share of true pairs whose labels agree; own choice
-LABEL_LIMITS = (-2.0, 6.0)
-"""Limits of the sum of name and operator terms; own choice (docs/methods.md, section 6.1)."""
+LABEL_LIMIT = 6.0
+"""Limit of the sum of name and operator terms where they agree; own choice (docs/methods.md, section 6.1)."""
 
 
 def label_terms(sites: pd.DataFrame, declared: pd.DataFrame, site: np.ndarray, decl: np.ndarray) -> np.ndarray:
@@ -28,7 +28,7 @@ def label_terms(sites: pd.DataFrame, declared: pd.DataFrame, site: np.ndarray, d
         if column not in sites or column not in declared:
             continue
         gain += _term(sites[column], declared[column], site, decl, agree)
-    gain = np.clip(gain, *LABEL_LIMITS)
+    gain = np.minimum(gain, LABEL_LIMIT)
     if "identifier" in sites:
         same = sites["identifier"].astype("string").fillna("").to_numpy(object)[site]
         theirs = declared["declared_id"].astype("string").fillna("").to_numpy(object)[decl]

@@ -28,7 +28,7 @@ def ln_place(
     declared: Declared,
     settings: ReconcileSettings,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return ln density (per km2) of the distance, with and without gross errors, each (pair,).
+    """Return ln density (per km2) of the distance, of a sound coordinate and of a gross error, each (pair,).
 
     A Gaussian about an outline of hull area A and perimeter P integrates to
     A + P sigma sqrt(pi/2) + 2 pi sigma^2 (Steiner's formula). Two outlines in random orientation act
@@ -54,8 +54,12 @@ def ln_place(
     reach = settings.gross_error_m / 1e3
     gross = np.where(km <= reach, 1.0 / (_GROSS_NORM * np.maximum(km, 0.3 * reach) ** 2), 0.0)
     with np.errstate(divide="ignore"):
-        ln_all = np.logaddexp(np.log(1 - settings.gross_share) + ln_gauss, np.log(settings.gross_share) + np.log(gross))
-    return ln_all, ln_gauss
+        return ln_gauss, np.log(gross)
+
+
+def mixed(ln_sound: np.ndarray, ln_gross: np.ndarray, gross_share: float) -> np.ndarray:
+    """Return ln density of the distance if that share of the coordinates is plainly wrong, (pair,)."""
+    return np.logaddexp(np.log(1.0 - gross_share) + ln_sound, np.log(gross_share) + ln_gross)
 
 
 def overlap_term(overlap: np.ndarray, sigma_m: np.ndarray, size_m: np.ndarray) -> np.ndarray:
@@ -71,12 +75,12 @@ def overlap_term(overlap: np.ndarray, sigma_m: np.ndarray, size_m: np.ndarray) -
 def power_term(
     site: np.ndarray, declared_mw: np.ndarray, declared_ln_sd: np.ndarray, sites: Sites, settings: ReconcileSettings
 ) -> np.ndarray:
-    """Return ln of p(observed MW | declared MW) over p(observed MW of any site), (pair,); 0 if none is declared."""
+    """Return ln of p(observed MW | declared MW) over p(observed MW of any site), (pair,); 0 if either is not known."""
     if not len(sites):
         return np.zeros(len(site))
     mean, spread = sites.mw_background
     ln_mw = np.log(np.maximum(sites.it_mw[site], MIN_MW))
-    known = ~np.isnan(declared_mw)
+    known = ~np.isnan(declared_mw) & ~np.isnan(sites.it_mw[site])
     off = ln_mw - np.log(np.maximum(np.where(known, declared_mw, 1.0), MIN_MW))
     off = np.where(
         sites.on_border[site], np.maximum(off, 0.0), off
@@ -134,16 +138,23 @@ def use_term(
     return np.where(odd[decl] & sites.equipped[site], math.log(settings.contradicted_share / share), 0.0)
 
 
-def p_seen(
-    site: np.ndarray, decl: np.ndarray, sites: Sites, declared: Declared, settings: ReconcileSettings
+def ln_seen(
+    site: np.ndarray, decl: np.ndarray, sites: Sites, declared: Declared, p_missed: float, settings: ReconcileSettings
 ) -> np.ndarray:
-    """Return P(the site's image shows the declared facility), (pair,), from coverage and dates.
+    """Return ln of P(the site's image shows the declared facility) over P(it was missed, or not looked at), (pair,).
 
     A facility that starts more than `_LEAD_DAYS` after the image need not be visible yet.
     """
     early = declared.since[decl] - sites.date[site] > np.timedelta64(_LEAD_DAYS, "D")  # comparisons with NaT are false
-    missed = np.where(early, settings.p_missed_not_operating, settings.p_missed)
-    return np.asarray(np.clip(declared.looked[decl], 0.05, 1.0) * (1.0 - missed))
+    missed = np.where(early | declared.idle[decl], settings.p_missed_not_operating, p_missed)
+    seen = np.log(np.clip(declared.looked[decl], 0.05, 1.0) * (1.0 - missed))
+    return np.asarray(seen - np.log(unseen(declared, p_missed, settings)[decl]))
+
+
+def unseen(declared: Declared, p_missed: float, settings: ReconcileSettings) -> np.ndarray:
+    """Return P(no site shows the declared facility), (declaration,): missed, not there, or not looked at."""
+    missed = np.where(declared.idle, settings.p_missed_not_operating, p_missed)
+    return np.asarray(1.0 - declared.looked * (1.0 - missed))
 
 
 def ln_normal(x: np.ndarray, sd: np.ndarray | float) -> np.ndarray:

@@ -14,20 +14,24 @@ from itertools import chain
 import numpy as np
 from scipy.spatial import cKDTree
 
-from overwatt.pipeline.reconcile.assignment import assign, marginals
-from overwatt.pipeline.reconcile.label_likelihood import IDENTIFIER_GAIN, LABEL_LIMITS, label_terms
+from overwatt.pipeline.reconcile.assignment import assign, marginals, propagated
+from overwatt.pipeline.reconcile.label_likelihood import IDENTIFIER_GAIN, LABEL_LIMIT, label_terms
 from overwatt.pipeline.reconcile.likelihood_ratios import (
     area_term,
     ln_place,
+    ln_seen,
+    mixed,
     overlap_term,
-    p_seen,
     power_term,
+    unseen,
     use_term,
 )
 from overwatt.pipeline.reconcile.records import Declared, Sites, distances_m, overlaps, share_inside
 from overwatt.pipeline.reconcile.settings import ReconcileSettings
+from overwatt.pipeline.reconcile.shares import Shares, Trials, estimate, prior
 
 _WEAK_GAIN = -7.0  # odds e-7 = 0.1%: weaker pairs do not enter p_match; own choice, keeps groups small
+_SLACK = 3.0  # by which the shares may still raise a gain above that at the priors; own choice
 _CHUNK = 20_000  # declarations per neighbour query, bounds memory; own choice
 
 
@@ -39,9 +43,11 @@ class Pairs:
         site: (pair,) index.
         decl: (pair,) index.
         distance_m: (pair,) edge to edge.
-        ln_gauss: (pair,) ln density of the distance without gross errors, per km2.
+        ln_gauss: (pair,) ln density of the distance of a sound coordinate, per km2.
+        ln_gross: (pair,) the same of a plainly wrong one.
         overlap: (pair,) shared area over the area of the smaller outline; NaN for points.
         label: (pair,) log-likelihood ratio of names and identifiers.
+        fixed: (pair,) terms that no share of `Shares` enters.
         gain: (pair,) log-odds of 'same facility' over 'unrelated site, missed declaration'.
         p_match: (pair,) marginal probability over all assignments.
     """
@@ -50,8 +56,10 @@ class Pairs:
     decl: np.ndarray
     distance_m: np.ndarray
     ln_gauss: np.ndarray
+    ln_gross: np.ndarray
     overlap: np.ndarray
     label: np.ndarray
+    fixed: np.ndarray
     gain: np.ndarray
     p_match: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
@@ -85,8 +93,8 @@ class Matches:
     p_sites: np.ndarray
 
 
-def candidates(sites: Sites, declared: Declared, settings: ReconcileSettings) -> Pairs:
-    """Return the candidate pairs with their scores and marginal match probabilities.
+def candidates(sites: Sites, declared: Declared, settings: ReconcileSettings) -> tuple[Pairs, Shares]:
+    """Return the candidate pairs with their scores and marginal match probabilities, and the shares they rest on.
 
     Only pairs within max(gross_error_m, 3 sigma), edge to edge, are candidates (docs/methods.md, section 6.1).
     """
@@ -95,20 +103,68 @@ def candidates(sites: Sites, declared: Declared, settings: ReconcileSettings) ->
     distance_m = distances_m(sites.at, site, declared.at, decl)
     keep = distance_m <= reach_m[decl]
     site, decl, distance_m = site[keep], decl[keep], distance_m[keep]
+    start = prior(settings)
     # Cheap terms first: labels are compared only where full agreement could lift the pair over the limit.
-    rest = _without_labels(site, decl, distance_m, sites, declared, settings)
-    most = LABEL_LIMITS[1] + (IDENTIFIER_GAIN if "identifier" in sites.labels else 0.0)
-    rest = rest.take(rest.gain > _WEAK_GAIN - most)
-    rest.label = label_terms(sites.labels, declared.labels, rest.site, rest.decl)
-    rest.gain = rest.gain + rest.label
+    pairs = _without_labels(site, decl, distance_m, sites, declared, settings)
+    pairs.gain = _gain(pairs, sites, declared, start, settings)
+    most = _SLACK + LABEL_LIMIT + (IDENTIFIER_GAIN if "identifier" in sites.labels else 0.0)
+    pairs = pairs.take(pairs.gain > _WEAK_GAIN - most)
+    pairs.label = label_terms(sites.labels, declared.labels, pairs.site, pairs.decl)
+    pairs.fixed, pairs.gain = pairs.fixed + pairs.label, pairs.gain + pairs.label
+    pairs = _plausible(pairs, sites, declared, settings, _WEAK_GAIN - _SLACK)
+
+    def expected(shares: Shares) -> Trials:
+        pairs.gain = _gain(pairs, sites, declared, shares, settings)
+        pairs.p_match = propagated(pairs.site, pairs.decl, pairs.gain, len(sites), len(declared))
+        return _trials(pairs, sites, declared, shares, settings)
+
+    shares = estimate(settings, start, expected)
+    pairs.gain = _gain(pairs, sites, declared, shares, settings)
+    pairs = _plausible(pairs, sites, declared, settings, _WEAK_GAIN)
+    pairs.p_match = marginals(pairs.site, pairs.decl, pairs.gain, len(sites), len(declared))
+    return pairs, shares
+
+
+def _plausible(pairs: Pairs, sites: Sites, declared: Declared, settings: ReconcileSettings, least: float) -> Pairs:
+    """Return the pairs of a gain above `least`, without far ones where a probable site fits the stated place."""
     # A gross coordinate error is considered only if no probable site fits the stated place: two declarations on one
     # campus are more likely parts of it than one of them misplaced by kilometres.
-    fits = rest.distance_m <= settings.position_z * declared.sigma_m[rest.decl]
+    fits = pairs.distance_m <= settings.position_z * declared.sigma_m[pairs.decl]
     fitted = np.zeros(len(declared), bool)
-    fitted[rest.decl[fits & (rest.gain > _WEAK_GAIN) & sites.probable[rest.site]]] = True
-    pairs = rest.take((rest.gain > _WEAK_GAIN) & (fits | ~fitted[rest.decl]))
-    pairs.p_match = marginals(pairs.site, pairs.decl, pairs.gain, len(sites), len(declared))
-    return pairs
+    fitted[pairs.decl[fits & (pairs.gain > least) & sites.probable[pairs.site]]] = True
+    return pairs.take((pairs.gain > least) & (fits | ~fitted[pairs.decl]))
+
+
+def _gain(pairs: Pairs, sites: Sites, declared: Declared, shares: Shares, settings: ReconcileSettings) -> np.ndarray:
+    """Return the log-odds of the pairs at these shares, (pair,)."""
+    unlisted = np.log(_unlisted(sites.p, shares))[pairs.site]
+    seen = ln_seen(pairs.site, pairs.decl, sites, declared, shares.p_missed, settings)
+    return np.asarray(pairs.fixed + mixed(pairs.ln_gauss, pairs.ln_gross, shares.gross_share) - unlisted + seen)
+
+
+def _unlisted(p: np.ndarray, shares: Shares) -> np.ndarray:
+    """Return sites without a declaration per data center, of sites with that p_data_center, (n,)."""
+    p = np.clip(p, 1e-6, 1.0)  # keeps logarithms finite
+    return np.asarray(shares.p_undeclared + (1.0 - p) / p)
+
+
+def _trials(pairs: Pairs, sites: Sites, declared: Declared, shares: Shares, settings: ReconcileSettings) -> Trials:
+    """Return the expected trials of each share (`shares.estimate`) at the match probabilities of the pairs."""
+    seen = np.minimum(np.bincount(pairs.decl, pairs.p_match, len(declared)), 1.0)
+    # P(looked at | not matched): where nobody looked, nothing was missed
+    looked = 1.0 - (1.0 - declared.looked) / unseen(declared, shares.p_missed, settings)
+    weight = np.where(declared.idle, 0.0, seen + (1.0 - seen) * np.clip(looked, 0.0, 1.0))
+    listed = np.minimum(np.bincount(pairs.site, pairs.p_match, len(sites)), 1.0)
+    # P(data center | not matched)
+    center = shares.p_undeclared / _unlisted(sites.p, shares)
+    gross = 1.0 - np.exp(
+        np.log(1.0 - shares.gross_share) + pairs.ln_gauss - mixed(pairs.ln_gauss, pairs.ln_gross, shares.gross_share)
+    )
+    return {
+        "p_missed": ((1.0 - seen) * (weight > 0), weight),
+        "p_undeclared": ((1.0 - listed), listed + (1.0 - listed) * center),
+        "gross_share": (gross, pairs.p_match),
+    }
 
 
 def _neighbours(sites: Sites, declared: Declared, reach_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -134,38 +190,34 @@ def _without_labels(
     declared: Declared,
     settings: ReconcileSettings,
 ) -> Pairs:
-    # Sum of log-likelihood ratios and priors, the score of docs/methods.md, section 6.1; the clips keep logs finite.
-    near, ln_gauss = ln_place(site, decl, distance_m, sites, declared, settings)
+    # Sum of log-likelihood ratios, the score of docs/methods.md, section 6.1.
+    ln_gauss, ln_gross = ln_place(site, decl, distance_m, sites, declared, settings)
     overlap = overlaps(sites.at, site, declared.at, decl, distance_m)
-    p = np.clip(sites.p[site], 1e-6, 1.0)
-    gain = (
-        near
-        - np.log(sites.at.density_km2(site, settings))
-        + np.log(p)
-        + np.log(p_seen(site, decl, sites, declared, settings))
-    )
-    gain += overlap_term(overlap, declared.sigma_m[decl], sites.at.radius_m[site])
-    gain += power_term(site, declared.it_mw[decl], declared.ln_sd[decl], sites, settings)
-    gain += area_term(site, declared.outline_m2[decl], declared.footprint_m2[decl], sites)
-    gain += use_term(site, decl, sites, declared, settings)
-    gain -= np.log(p * settings.p_undeclared + (1.0 - p)) + np.log(np.clip(declared.p_missed[decl], 1e-6, 1.0))
-    return Pairs(site, decl, distance_m, ln_gauss, overlap, np.zeros(len(site)), gain)
+    fixed = -np.log(sites.at.density_km2(site, settings))
+    fixed += overlap_term(overlap, declared.sigma_m[decl], sites.at.radius_m[site])
+    fixed += power_term(site, declared.it_mw[decl], declared.ln_sd[decl], sites, settings)
+    fixed += area_term(site, declared.outline_m2[decl], declared.footprint_m2[decl], sites)
+    fixed += use_term(site, decl, sites, declared, settings)
+    none = np.zeros(len(site))
+    return Pairs(site, decl, distance_m, ln_gauss, ln_gross, overlap, none, fixed, none)
 
 
-def match(pairs: Pairs, sites: Sites, declared: Declared, settings: ReconcileSettings) -> Matches:
+def match(pairs: Pairs, sites: Sites, declared: Declared, shares: Shares, settings: ReconcileSettings) -> Matches:
     """Return the best one-to-one assignment, with the further declarations and sites of each match."""
     chosen = assign(pairs.site, pairs.decl, pairs.gain)
     of_site, of_decl = np.full(len(sites), -1), np.full(len(declared), -1)
     of_site[pairs.site[chosen]] = of_decl[pairs.decl[chosen]] = np.arange(len(chosen))
     p_match = pairs.p_match[chosen].copy()
-    more_decls, p_decls = _join_declarations(pairs, chosen, of_site, of_decl, p_match, sites, declared, settings)
+    more_decls, p_decls = _join_declarations(
+        pairs, chosen, of_site, of_decl, p_match, sites, declared, shares, settings
+    )
     more_sites, p_sites = _join_sites(pairs, of_site, of_decl, sites, declared, settings)
     return Matches(chosen, np.minimum(p_match, 1.0), more_decls, p_decls, more_sites, p_sites)
 
 
 def _join_declarations(
     pairs: Pairs, chosen: np.ndarray, of_site: np.ndarray, of_decl: np.ndarray, p_match: np.ndarray,
-    sites: Sites, declared: Declared, settings: ReconcileSettings,
+    sites: Sites, declared: Declared, shares: Shares, settings: ReconcileSettings,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Add an unassigned declaration to a matched site if this has higher log-odds than a missed declaration.
 
@@ -179,7 +231,7 @@ def _join_declarations(
         + pairs.ln_gauss[free]
         - np.log(declared.at.density_km2(decl, settings))
         + overlap_term(pairs.overlap[free], declared.sigma_m[decl], sites.at.radius_m[site])
-        - np.log(np.clip(declared.p_missed[decl], 1e-6, 1.0))
+        - np.log(unseen(declared, shares.p_missed, settings)[decl])
     )
     near = np.flatnonzero(prior > -8.0)  # power_term lies in -6..2, so power can add at most 8
     near = near[np.lexsort((site[near], decl[near], -prior[near]))]

@@ -16,8 +16,8 @@ from overwatt.aoi.errors import ConfigError
 from overwatt.aoi.geodesy import WGS84
 from overwatt.pipeline import tables
 from overwatt.pipeline.balance import material_balance
-from overwatt.pipeline.balance.columns import zone_name
 from overwatt.pipeline.balance.grouping import Claims, Seen
+from overwatt.pipeline.declared.zones import zone_name
 from overwatt.pipeline.reconcile.observed_sites import sites_from_rows
 from overwatt.pipeline.reconcile.settings import DEFAULTS
 from tests.support import naming
