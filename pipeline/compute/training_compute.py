@@ -166,11 +166,18 @@ def attach(sites: gpd.GeoDataFrame, power: PowerDraws, compute: ComputeDraws) ->
     if power.site_ids and list(sites["site_id"]) != list(power.site_ids):
         raise ValueError("the sites are not in the order of the power draws")
     texts = [f"{p} {c}" for p, c in zip(power.assumptions, compute.assumptions, strict=True)]
+    per_90d = 90.0 / compute.days
     columns = {
         **quantile_columns("it_mw", power.it_mw),
         **quantile_columns("facility_mw", power.facility_mw),
         **quantile_columns("h100e", compute.h100e),
-        **quantile_columns("flop_90d", compute.flop * (90.0 / compute.days)),
+        **quantile_columns("h100e_fp8", compute.h100e_fp8),
+        **quantile_columns("flop_90d", compute.flop * per_90d),
+        **quantile_columns("flop_90d_ai", compute.flop_ai * per_90d),
+        "flop_90d_mean": compute.flop.mean(axis=1, dtype=float) * per_90d,
+        "site_type": np.array(KINDS, object)[compute.types.argmax(axis=1)],
+        **{f"p_{kind}": compute.types[:, k] for k, kind in enumerate(KINDS)},
+        "evidence": np.array([", ".join(names) for names in power.evidence or [()] * len(sites)], dtype=object),
         "seed": power.seeds,
         "assumptions": np.array(texts, dtype=object),
     }

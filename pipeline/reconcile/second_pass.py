@@ -7,15 +7,14 @@ never its IT power: that is what the declaration is to be checked against (docs/
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 import geopandas as gpd
 
 from overwatt.pipeline.compute.site_type import Hint
+from overwatt.pipeline.declared.zones import country_of
 
 _PLAIN_KINDS = frozenset({"facility", "power", "chips", "workload"})  # kinds of declaration that state no use
-_SUBDIVISION = re.compile(r"([A-Z]{2})-[A-Z0-9]{1,3}")  # ISO 3166-2, such as US-VA
 
 
 def hints(entries: gpd.GeoDataFrame, sites: gpd.GeoDataFrame, declared: gpd.GeoDataFrame) -> dict[int, Hint]:
@@ -44,7 +43,7 @@ def hints(entries: gpd.GeoDataFrame, sites: gpd.GeoDataFrame, declared: gpd.GeoD
             weight=float(p),
             operator=operator,
             use=None if use in _PLAIN_KINDS else use,
-            country=_country(stated["zone"]),
+            country=country_of(stated["zone"]),
             chips=chips,
         )
         if hint.operator or hint.use or hint.country or hint.chips:
@@ -59,9 +58,3 @@ def of_power(found: Mapping[int, Hint]) -> dict[int, tuple[str | None, str | Non
 
 def _text(value: object) -> str | None:
     return value.strip() or None if isinstance(value, str) else None
-
-
-def _country(zone: object) -> str | None:
-    """Country of a zone such as 'US-VA'; two letters alone may be a State, and are not read."""
-    found = _SUBDIVISION.fullmatch(_text(zone) or "")
-    return found[1] if found else None
