@@ -3,7 +3,8 @@
 In: Epoch AI's table of GPU clusters (epoch.ai/data, CC-BY 4.0). Out: one row per cluster with its class:
 
 - `metered`: the draw of a benchmark run from the TOP500 list. The table's figure is not that draw but the draw times
-  PUE / 0.67: 28 of the 44 such rows come back to whole kilowatts when divided by it. Here the division is made.
+  PUE / 0.67, 1.67 to 1.93: divided by it, 4 of 10 such rows are whole kilowatts, as in the list, where chance would
+  give 1 in 17. Here the division is made.
 - `reported`: a statement on the power of the cluster by its operator, its owner or the press.
 - `computed`: the notes say that chips or power were estimated from the other, or power per chip is a round number.
 - `rounded`: both have one significant digit, so that their ratio carries no information (anonymised rows).

@@ -54,7 +54,7 @@ def fit(rows: pd.DataFrame, known: Collection[Accelerator]) -> PowerLaw:
     for chip in known:
         x.append(features(chip.tdp_w, dense=float(is_dense(chip.chip))))
         y.append(np.log(chip.w_it / chip.tdp_w))
-    return _huber(np.array(x), np.array(y))
+    return _huber(np.array(x), np.array(y), len(x) - len(known))
 
 
 def row_features(row: Mapping[Any, Any]) -> tuple[np.ndarray, float]:
@@ -67,7 +67,8 @@ def row_features(row: Mapping[Any, Any]) -> tuple[np.ndarray, float]:
     return x, float(np.log(float(row["w_it"]) / float(row["tdp_w"])))
 
 
-def _huber(x: np.ndarray, y: np.ndarray) -> PowerLaw:
+def _huber(x: np.ndarray, y: np.ndarray, clusters: int) -> PowerLaw:
+    """Fit; the first `clusters` rows are clusters, whose scatter is that of the law."""
     # one pseudo-observation of 0 on all coefficients but the constant; own choice, as some rest on few rows
     ridge = np.diag([1e-6] + [1.0] * (x.shape[1] - 1))
     weight = np.ones(len(y))
@@ -80,7 +81,7 @@ def _huber(x: np.ndarray, y: np.ndarray) -> PowerLaw:
         if np.abs(new_weight - weight).max() < 1e-9:
             break
         weight = new_weight
-    ln_sd = float(np.quantile(np.abs(r), 0.8) / 1.2816)  # half-width of the central 80% over its normal value
+    ln_sd = float(np.quantile(np.abs(r[:clusters]), 0.8) / 1.2816)  # half-width of the central 80% over its normal value
     covariance = np.linalg.inv((x * weight[:, None]).T @ x + ridge) * ln_sd**2
     return PowerLaw(tuple(b.tolist()), tuple(covariance.ravel().tolist()), ln_sd, len(y))
 

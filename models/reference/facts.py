@@ -1,10 +1,9 @@
 """Tables of facts: accelerators, cooling equipment, area priors and ratios, each row with its source.
 
 In: the CSV files next to this module (package data). Out: frozen records, read once and cached.
-The tables are files, so that a reader can check a number without reading code and the report can print its source.
-Each row says whether its number was found in a source, derived by us, recalled, or assumed by us. docs/methods.md says
-which formula uses which table.
-Rows naming Epoch AI rest on its data (epoch.ai/data), CC-BY 4.0.
+The tables are files, so that a reader can check a number without reading code. Each row says whether its number was
+found in a source, derived, recalled, or assumed by us. docs/methods.md says which formula uses which table. Rows naming
+Epoch AI rest on its data (epoch.ai/data), CC-BY 4.0.
 """
 
 from __future__ import annotations
@@ -27,9 +26,8 @@ _T = TypeVar("_T")
 H100_BF16_TFLOP_S = 989.5  # dense (no sparsity), H100 SXM; docs/methods.md, section 5.1
 H100_FP8_TFLOP_S = 1979.0  # the same in FP8
 FLEET_GROWTH = 1.4
-"""Growth a year of H100 equivalents per MW past the table of fleets (recalled; docs/methods.md, section 5.1)."""
-FLEET_GROWTH_LN_SD = 0.15
-"""ln-sd of that growth: 1.2 to 1.7 at 80% (own choice)."""
+FLEET_GROWTH_LN_SD = 0.20
+"""Growth a year of H100 equivalents per MW past the table of fleets, and its ln-sd (docs/methods.md, section 5.1)."""
 _OPERATOR_ALIASES = {"aws": "amazon", "alphabet": "google", "deepmind": "google"}
 
 
@@ -204,7 +202,7 @@ def accelerators() -> Mapping[str, Accelerator]:
 
 @cache
 def accelerator_aliases() -> Mapping[str, str]:
-    """Return the further names of chips, in lower case, with the chip that each means."""
+    """Return the further names of chips, in lower case, with the chip of each."""
     return MappingProxyType({a.lower(): c.chip for c in accelerators().values() for a in c.aliases})
 
 
@@ -352,13 +350,13 @@ def fleet_mix(
 
 def fleet_mix_ln_sd(year: int) -> float:
     """Return the ln-sd of H100 equivalents per MW that the trend past the table adds in `year`; 0 within the table."""
-    # growth is known to FLEET_GROWTH_LN_SD a year, the same error every year, so it adds up linearly
+    # the error of the growth is the same every year, so it adds up linearly
     return FLEET_GROWTH_LN_SD * max(0, year - max(int(r["year"]) for r in _fleet(None, None)))
 
 
 def fleet_mix_year(year: int, country: str | None = None, operator: str | None = None) -> int:
     """Return the year of the table that `fleet_mix` uses."""
-    # nearest year; the earlier one if two are equally near
+    # the earlier one if two are equally near
     return min({int(r["year"]) for r in _fleet(country, operator)}, key=lambda y: (abs(y - year), y))
 
 
@@ -378,10 +376,8 @@ def _fleet(country: str | None, operator: str | None) -> list[dict[str, str]]:
 
 
 def _grown(chip: Accelerator, factor: float, year: int) -> Accelerator:
-    bf16, fp8, fp4 = (v and v * factor for v in (chip.bf16_tflop_s, chip.fp8_tflop_s, chip.fp4_tflop_s))
-    return replace(
-        chip, chip=f"{chip.chip}, trend to {year}", aliases=(), bf16_tflop_s=bf16, fp8_tflop_s=fp8, fp4_tflop_s=fp4
-    )
+    speeds = {k: (v := getattr(chip, k)) and v * factor for k in ("bf16_tflop_s", "fp8_tflop_s", "fp4_tflop_s")}
+    return replace(chip, chip=f"{chip.chip}, trend to {year}", aliases=(), **speeds)
 
 
 @cache
