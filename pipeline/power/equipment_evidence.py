@@ -65,14 +65,14 @@ def counted(site: SiteEvidence) -> Statement | None:
 
 def outlined(site: SiteEvidence) -> Statement | None:
     """IT power from the area of outlined cooling equipment."""
-    if not site.cooling_area_m2 > 0:
-        return None
     law, derate = facts.law("chiller_row_area"), facts.ratio("derate_net")
     share, share_sd = packing(site.gsd_m)
     kind_known = bool(site.chillers or site.cooling_tower_cells or site.dry_coolers or site.cooling)
     kind_sd = 0.0 if kind_known else facts.ratio("outline_equipment_type").ln_sd
     # C = 53 kW/m2 x area x share of units (docs/methods.md, section 4.3)
     mw = law.capacity_kw(site.cooling_area_m2 * share) / 1000.0 * derate.median
+    if not mw > 0:
+        return None
     errors = {PACKING: share_sd, TYPE: kind_sd, UNIT: law.ln_sd, DERATE: derate.ln_sd, **_shared()}
     seen, found = _recall(site, errors)
     at = "an unstated GSD (taken as 2 m)" if site.gsd_m is None else f"{site.gsd_m:g} m GSD"

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import log_ndtr, ndtr, ndtri, owens_t
+from scipy.special import log_ndtr, ndtr, ndtri_exp, owens_t
 
 from overwatt.pipeline.power.fusion import Fused, Statement, fuse
 
@@ -50,8 +50,8 @@ class Part:
         and X given u is normal.
         """
         wide, k = self._standard()
-        # inverse of the upper tail of a normal; 1e-300: the smallest tail that ndtri resolves
-        u = -ndtri(max(float(ndtr(-k)), 1e-300) * (1.0 - rng.random(n)))
+        # inverse of the upper tail of a normal, by its logarithm: far out the tail itself is 0
+        u = -ndtri_exp(log_ndtr(-k) + np.log1p(-rng.random(n)))
         share = self.sd / wide
         return np.asarray(
             self.mean + self.sd * (share * u + math.sqrt(1.0 - share**2) * rng.standard_normal(n)), np.float64
@@ -71,7 +71,7 @@ class Part:
         _, k = self._standard()
         above = float(ndtr(-k))
         # P(X < 0, u > k) = (1 - Φ(k)) / 2 - T(k, r / sqrt(1 - r²)) with Owen's function T (Owen 1956)
-        return 0.5 - float(owens_t(k, self.sd / self.bound_sd)) / above if above > 1e-12 else 0.0
+        return 0.5 - float(owens_t(k, self.sd / self.bound_sd)) / above if above > 1e-300 else 0.0
 
     def _standard(self) -> tuple[float, float]:
         wide = math.hypot(self.sd, self.bound_sd)
@@ -117,7 +117,7 @@ def ln_median(statements: Sequence[Statement], part: Part | None) -> float:
     if part is None:
         return mean
     top = max(mean + 2 * fused.ln_sd, part.bound, part.mean) + 4 * part.sd
-    x = np.linspace(min(mean, part.mean) - 4 * part.sd, top, 8001)
+    x = np.linspace(part.mean - 8 * part.sd, top, 8001)  # the median is not below part.mean
     # density of the second reading, up to a factor: φ((x - mean) / sd) Φ((x - bound) / bound_sd)
     density = np.exp(-0.5 * ((x - part.mean) / part.sd) ** 2 + log_ndtr((x - part.bound) / part.bound_sd))
     second = np.cumsum(density) / density.sum()
