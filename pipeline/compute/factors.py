@@ -6,6 +6,7 @@ accelerators on both bases, FLOP per H100 equivalent and day. Distributions: doc
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,11 +14,15 @@ from types import MappingProxyType
 
 import numpy as np
 
+from overwatt.aoi.errors import ConfigError
 from overwatt.models.reference import facts
 from overwatt.pipeline.compute.site_type import KINDS, LEVELS
+from overwatt.pipeline.power.accelerators import power_of_chips
 
 SECONDS_PER_DAY = 86_400.0
 FLOP_PER_TFLOP = 1e12
+RATIO_ERROR = "facility over IT power"
+"""Name of the error of the ratio in `ChipPower.errors`."""
 _USE = {
     "the utilisation of the IT power": "utilisation",
     "the FLOP utilisation of training (MFU)": "mfu",
@@ -90,6 +95,19 @@ def chips(year: int, country: str | None, operator: str | None, n: int) -> Chips
     parts = np.stack([share, 1.0 - share]) * error * trend
     bases = (np.array([c.h100e_per_it_mw for c in mix]), np.array([c.h100e_fp8_per_it_mw for c in mix]))
     return _chips(*((parts * per_mw[kind]).sum(axis=0) for per_mw in bases))
+
+
+@lru_cache(maxsize=64)
+def declared_chips(numbers: tuple[tuple[str, int], ...], n: int) -> Chips | None:
+    """Return a pool of `n` fleets of declared chips, (name, number); None if the table does not have them all."""
+    try:
+        fleet = power_of_chips(numbers)
+    except ConfigError:  # a declaration may name any chip; then the mix of chips stands
+        return None
+    # the ratio of facility to IT power has no part in chips per IT MW
+    variance = sum(sd**2 for source, sd in fleet.errors.items() if source != RATIO_ERROR)
+    spread = np.exp(math.sqrt(variance) * np.random.default_rng((n, 7)).standard_normal(n))
+    return _chips(fleet.h100e / fleet.it_mw * spread, fleet.h100e_fp8 / fleet.it_mw * spread)
 
 
 @lru_cache(maxsize=4)

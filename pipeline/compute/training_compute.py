@@ -115,9 +115,10 @@ def estimate(
         site = _inferred(about, mw, seed, n, hints.get(row)) if stated is None else _declared(stated, seed, len(mw))
         h100e[row], h100e_fp8[row], types[row] = site.h100e, site.h100e_fp8, site.types
         # C = H100e x f_BF16(H100) u MFU availability 86400 s x days (docs/methods.md, section 5.2)
-        flop_of_one = pool_slice(use.flop_per_day, seed, 5, len(mw)) * np.float32(days)
-        np.multiply(site.h100e, flop_of_one, out=flop[row])
-        np.multiply(site.h100e_if_ai, flop_of_one, out=flop_ai[row])
+        per_day = pool_slice(use.flop_per_day, seed, 5, len(mw))
+        for amount, out in ((site.h100e, flop[row]), (site.h100e_if_ai, flop_ai[row])):
+            np.multiply(amount, per_day, out=out)
+            out *= np.float32(days)
         if words:
             own = power.budgets[row] if power.budgets else {"the IT power": float(np.log(mw).var())}
             budget = {**({} if row in chips else own), **site.variances(), **use.variances}
@@ -287,7 +288,10 @@ def _inferred(about: kinds.Known, mw: np.ndarray, seed: int, n: int, hint: Hint 
     kind = kinds.draw(about, mw, level)
     if hint is not None:
         told = kinds.with_hint(about, hint)
-        declared = factors.chips(max(FIRST_YEAR, told.year), told.country, told.operator, n)
+        stated = tuple(sorted((name, round(number)) for name, number in hint.chips.items() if number >= 1))
+        declared = (factors.declared_chips(stated, n) if stated else None) or factors.chips(
+            max(FIRST_YEAR, told.year), told.country, told.operator, n
+        )
         # the same draws as in posterior.sharpen: in them the declaration belongs to the site
         belongs = np.random.default_rng((seed, 4)).random(draws) < hint.weight
         kind = np.where(belongs, kinds.draw(told, mw, level), kind)
