@@ -81,7 +81,9 @@ def _huber(x: np.ndarray, y: np.ndarray, clusters: int) -> PowerLaw:
         if np.abs(new_weight - weight).max() < 1e-9:
             break
         weight = new_weight
-    ln_sd = float(np.quantile(np.abs(r[:clusters]), 0.8) / 1.2816)  # half-width of the central 80% over its normal value
+    ln_sd = float(
+        np.quantile(np.abs(r[:clusters]), 0.8) / 1.2816
+    )  # half-width of the central 80% over its normal value
     covariance = np.linalg.inv((x * weight[:, None]).T @ x + ridge) * ln_sd**2
     return PowerLaw(tuple(b.tolist()), tuple(covariance.ravel().tolist()), ln_sd, len(y))
 

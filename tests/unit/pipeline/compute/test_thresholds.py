@@ -97,9 +97,10 @@ def test_reads_a_table(tmp_path):
     result = ai_models.against_models(found)
     assert (result["with_compute"], result["without_compute"]) == (2, 1)
     by = {g["name"]: [c["published"] for c in g["counts"]] for g in result["by_country"]}
-    assert by == {"France": [1, 1, 1, 1, 1, 0, 0], "China": [1, 1, 1, 0, 0, 0, 0]}
-    assert {g["name"]: g["models"] for g in result["by_organisation"]} == {"Org1": 2, "Org2": 1}
-    assert [g["name"] for g in result["by_year"]] == ["2024", "undated"]
+    assert by == {"France": [1, 1, 1, 1, 1, 0, 0], "China": [1, 1, 1, 0, 0, 0, 0], "not stated": [0] * 7}
+    without = {g["name"]: (g["models"], g["without_compute"]) for g in result["by_organisation"]}
+    assert without == {"Org1": (2, 0), "Org2": (1, 0), "not stated": (0, 1)}
+    assert [g["name"] for g in result["by_year"]] == ["2023", "2024", "undated"]
 
 
 @pytest.mark.parametrize(
