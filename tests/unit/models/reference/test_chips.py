@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from overwatt.aoi.errors import ConfigError
-from overwatt.models.capacity.fit_chip_power import EPOCH, read_chips
 from overwatt.models.capacity.fit_fleet_mix import YEARS, read_sites
+from overwatt.models.capacity.hardware_table import EPOCH, read_chips
 from overwatt.models.reference import facts
 from overwatt.pipeline.compute import evasion, thresholds, training_compute
 from overwatt.pipeline.power.accelerators import find_chip, power_of_chips
