@@ -62,8 +62,11 @@ def run(
         result["models"] = ai_models.against_models(read_models(models)) | {"source": models.name}
     above = None
     if run_folder is not None:
-        above = thresholds.sites_above(_sites(run_folder), days=days)
-        result["sites"] = thresholds.sites_summary(above, days=days, limit=MAX_SITES)
+        sites = _sites(run_folder)
+        above = thresholds.sites_above(sites, days=days)
+        result["sites"] = thresholds.sites_summary(
+            above, days=days, limit=MAX_SITES, without_flop=len(sites) - len(above)
+        )
     if out is not None:
         if out.exists() and not out.is_dir():
             raise ConfigError(f"--out {out}: is a file; give a folder")

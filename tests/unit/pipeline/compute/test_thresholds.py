@@ -148,6 +148,14 @@ def test_laws_of_counts(rows):
     json.dumps(result, allow_nan=False)
 
 
+def test_sites_of_unknown_power_are_counted_and_not_judged():
+    table = sites_of(np.full(9, np.nan), np.full(9, 1e25))
+    above = thresholds.sites_above(table)
+    found = thresholds.sites_summary(above, without_flop=len(table) - len(above))
+    assert (found["sites_total"], found["sites_without_flop"], len(found["sites"])) == (2, 1, 1)
+    assert any("1 sites of unknown power" in note for note in found["notes"])
+
+
 def test_drawn_counts_have_the_right_spread():
     flop = 10.0 ** np.linspace(22, 27, 300)
     sd = np.log(10.0) / norm.ppf(0.95)
@@ -201,7 +209,9 @@ def test_sites_against_thresholds():
     assert (at[1e21]["sites_p50"], at[1e27]["sites_p50"]) == (1, 0)
 
 
-@pytest.mark.parametrize("spoil", [[np.nan] * 9, [-1.0] + [1e25] * 8, list(range(9, 0, -1)), [1.0] * 8 + [np.inf]])
+@pytest.mark.parametrize(
+    "spoil", [[np.nan] + [1e25] * 8, [-1.0] + [1e25] * 8, list(range(9, 0, -1)), [1.0] * 8 + [np.inf]]
+)
 def test_unusable_quantiles_are_refused(spoil):
     with pytest.raises(ConfigError, match=naming("s1", "flop_90d")):
         thresholds.sites_above(sites_of([1e25] * 9, spoil))
