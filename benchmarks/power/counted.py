@@ -14,7 +14,6 @@ import pandas as pd
 
 from benchmarks.power.scores import summary
 from overwatt.pipeline.power import posterior
-from overwatt.pipeline.power.accelerators import parse_chips, power_of_chips
 from overwatt.pipeline.power.evidence import SiteEvidence
 
 FANS = "two fans a tower, as the text of Google Lincoln has ('2 more cooling towers (4 fans)')"
@@ -40,8 +39,6 @@ FILED: tuple[dict[str, Any], ...] = (
     {"site": "Colossus 2", "date": "2025-10", "source": "S-1 filing as cited in the project's notes: 110,000 GB200, "
      "239 MW IT, 323 MW facility", "evidence": {"chillers": 121}, "it_mw": 239.0,
      "reading": "the 121 chillers a month before; more cooling may have come since"},
-    {"site": "Colossus 2", "date": "2025-10", "source": "the same filing", "chips": "NVIDIA GB200:110000",
-     "evidence": {"operator": "xAI"}, "it_mw": 239.0, "reading": "the chips of the filing against its power"},
 )  # fmt: skip
 NOT_USED = (
     ("Google Omaha", "3 and 2 towers 'so far': the count is not complete at any date"),
@@ -78,15 +75,11 @@ def measure(folder: Path, seed: int = 0) -> dict[str, Any]:
 def _posterior(site: dict[str, Any], seed: int) -> dict[str, Any]:
     """Return quantiles of our posterior of IT MW for one site."""
     year = int(site["date"][:4])
-    chips = None
-    if "chips" in site:
-        found = power_of_chips(parse_chips(site["chips"]))
-        chips = (found.facility_mw, found.ln_sd, found.words)
-    evidence = SiteEvidence(site["site"], chips=chips, **site["evidence"])
+    evidence = SiteEvidence(site["site"], **site["evidence"])
     it_mw = posterior.estimate([evidence], year=year, seed=seed).it_mw[0].astype(float)
     low, median, high = np.quantile(it_mw, (0.1, 0.5, 0.9))
     return {
-        "site": site["site"], "date": site["date"], "evidence": {**site["evidence"], "chips": site.get("chips")},
+        "site": site["site"], "date": site["date"], "evidence": site["evidence"],
         "reading": site["reading"],
         "p10": round(float(low), 1), "p50": round(float(median), 1), "p90": round(float(high), 1),
         "ln_sd": round(float(np.log(it_mw).std()), 3),
