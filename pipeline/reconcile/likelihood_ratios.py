@@ -15,6 +15,7 @@ from overwatt.pipeline.reconcile.records import Declared, Sites
 from overwatt.pipeline.reconcile.settings import MIN_MW, ReconcileSettings
 
 _GROSS_NORM = math.pi * (1.0 + 2.0 * math.log(1.0 / 0.3))  # integral of the gross-error density, see ln_place
+_NEAR_KM = 0.25  # below it the density of further data centers stays as it is (docs/decisions/0016)
 _MIDDLE = 0.25  # sigma of a coordinate meant as the outline's centre, as share of its radius; own choice
 # own choice: longest time a building stands before it operates, twice the status lag (docs/methods.md, section 4.3)
 _LEAD_DAYS = 365
@@ -60,6 +61,22 @@ def ln_place(
 def mixed(ln_sound: np.ndarray, ln_gross: np.ndarray, gross_share: float) -> np.ndarray:
     """Return ln density of the distance if that share of the coordinates is plainly wrong, (pair,)."""
     return np.logaddexp(np.log(1.0 - gross_share) + ln_sound, np.log(gross_share) + ln_gross)
+
+
+def background_km2(
+    site: np.ndarray,
+    decl: np.ndarray,
+    distance_m: np.ndarray,
+    sites: Sites,
+    declared: Declared,
+    settings: ReconcileSettings,
+) -> np.ndarray:
+    """Return the density of sites that stand at such a place without being the declared facility, per km2, (pair,).
+
+    Data centers stand in groups: the density around a declared one is above that of the neighbours that were found.
+    """
+    km = np.maximum(np.hypot(distance_m, declared.sigma_m[decl]) / 1e3, _NEAR_KM)
+    return np.asarray(sites.at.density_km2(site, settings) + settings.pair_density_km2 / km**2)
 
 
 def overlap_term(overlap: np.ndarray, sigma_m: np.ndarray, size_m: np.ndarray) -> np.ndarray:

@@ -18,6 +18,7 @@ from overwatt.pipeline.reconcile.assignment import assign, marginals, propagated
 from overwatt.pipeline.reconcile.label_likelihood import IDENTIFIER_GAIN, LABEL_LIMIT, label_terms
 from overwatt.pipeline.reconcile.likelihood_ratios import (
     area_term,
+    background_km2,
     ln_place,
     ln_seen,
     mixed,
@@ -193,7 +194,7 @@ def _without_labels(
     # Sum of log-likelihood ratios, the score of docs/methods.md, section 6.1.
     ln_gauss, ln_gross = ln_place(site, decl, distance_m, sites, declared, settings)
     overlap = overlaps(sites.at, site, declared.at, decl, distance_m)
-    fixed = -np.log(sites.at.density_km2(site, settings))
+    fixed = -np.log(background_km2(site, decl, distance_m, sites, declared, settings))
     fixed += overlap_term(overlap, declared.sigma_m[decl], sites.at.radius_m[site])
     fixed += power_term(site, declared.it_mw[decl], declared.ln_sd[decl], sites, settings)
     fixed += area_term(site, declared.outline_m2[decl], declared.footprint_m2[decl], sites)

@@ -60,8 +60,8 @@ class Shapes:
         away_km = cKDTree(self.sphere).query(self.sphere[used], k=[k + 1], workers=-1)[0][:, 0]
         with np.errstate(divide="ignore"):
             # k neighbours in a disc of their distance, docs/methods.md, section 6.1
-            density = np.clip(k / (np.pi * away_km**2), settings.min_density_km2, MAX_DENSITY_KM2)
-        return np.asarray(density[back])
+            density = np.minimum(k / (np.pi * away_km**2), MAX_DENSITY_KM2)
+        return np.asarray(settings.min_density_km2 + density[back])
 
 
 @dataclass

@@ -89,9 +89,13 @@ class ReconcileSettings(BaseModel):
         default=5, gt=0, description="the site density about a place is that of this many neighbours"
     )
     min_density_km2: float = Field(
-        # the US has about 1e-3 data centers per km2 of populated land; also keeps a lone pair from matching at any
-        # distance
-        default=1e-3, gt=0, description="site density where neighbours are far, per km2",
+        # the US has about 1e-3 data centers per km2 of populated land
+        default=1e-3, gt=0, description="least site density, per km2",
+    )  # fmt: skip
+    pair_density_km2: float = Field(
+        # IM3 and OpenStreetMap, complete or thinned to 40%: beyond what the neighbours show, 0.03 to 0.06 / km^2 at any
+        # distance from 0.25 to 5 km (docs/decisions/0016): data centers stand in groups, also where few were found
+        default=0.04, ge=0, description="density of further data centers 1 km from one, per km2; falls as 1 / distance^2",
     )  # fmt: skip
 
 
