@@ -47,7 +47,7 @@ def measure(truths: dict[str, gpd.GeoDataFrame], seed: int, family: str = "other
                 missing=missing,
             )  # fmt: skip
             found = reconcile.compare(case.sites, case.declared, case.looked_at, labels=case.labels)
-            used.append(found.shares)
+            used.append(found.shares.as_dict())
             pairs = found.entries.dropna(subset=["site_id", "declared_id"])
             ok = np.array([case.partner.get(d) == s for d, s in zip(pairs["declared_id"], pairs["site_id"])], bool)
             own = pairs["p_match"].to_numpy(float)
@@ -65,11 +65,7 @@ def measure(truths: dict[str, gpd.GeoDataFrame], seed: int, family: str = "other
                 "recall": round(hit / max(true, 1), 4),
                 "precision": round(hit / max(int((all_p >= _STATED).sum()), 1), 4),
                 "ece": round(ece(all_p, all_right), 4), "pairs": len(all_p),
-                "p_missed": [round(float(np.mean([getattr(s, k) for s in used])), 3)
-                             for k in ("p_missed_low", "p_missed", "p_missed_high")],
-                "p_undeclared": [round(float(np.mean([getattr(s, k) for s in used])), 3)
-                                 for k in ("p_undeclared_low", "p_undeclared", "p_undeclared_high")],
-                "gross_share": round(float(np.mean([s.gross_share for s in used])), 3),
+                "shares": {k: round(float(np.mean([u[k] for u in used])), 3) for k in used[0]},
             }  # fmt: skip
     return {"by_missing_share": by_share, "far_pairs": mean_p(np.concatenate(far_p), np.concatenate(far_right))}
 

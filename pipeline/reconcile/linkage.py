@@ -15,7 +15,12 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from overwatt.pipeline.reconcile.assignment import assign, marginals, propagated
-from overwatt.pipeline.reconcile.label_likelihood import IDENTIFIER_GAIN, LABEL_LIMIT, label_terms
+from overwatt.pipeline.reconcile.label_likelihood import (
+    IDENTIFIER_GAIN,
+    LABEL_LIMIT,
+    LabelEvidence,
+    compare_labels,
+)
 from overwatt.pipeline.reconcile.likelihood_ratios import (
     area_term,
     background_km2,
@@ -47,8 +52,9 @@ class Pairs:
         ln_gauss: (pair,) ln density of the distance of a sound coordinate, per km2.
         ln_gross: (pair,) the same of a plainly wrong one.
         overlap: (pair,) shared area over the area of the smaller outline; NaN for points.
-        label: (pair,) log-likelihood ratio of names and identifiers.
+        labels: how names and identifiers compare.
         fixed: (pair,) terms that no share of `Shares` enters.
+        label: (pair,) log-likelihood ratio of names and identifiers.
         gain: (pair,) log-odds of 'same facility' over 'unrelated site, missed declaration'.
         p_match: (pair,) marginal probability over all assignments.
     """
@@ -59,8 +65,9 @@ class Pairs:
     ln_gauss: np.ndarray
     ln_gross: np.ndarray
     overlap: np.ndarray
-    label: np.ndarray
+    labels: LabelEvidence
     fixed: np.ndarray
+    label: np.ndarray
     gain: np.ndarray
     p_match: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
@@ -70,7 +77,8 @@ class Pairs:
     def take(self, which: np.ndarray) -> Pairs:
         """Return the pairs of a mask or index."""
         parts = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Pairs(**{k: v[which] if len(v) == len(self) else v for k, v in parts.items()})
+        labels = parts.pop("labels").take(which)
+        return Pairs(labels=labels, **{k: v[which] if len(v) == len(self) else v for k, v in parts.items()})
 
 
 @dataclass
@@ -107,20 +115,21 @@ def candidates(sites: Sites, declared: Declared, settings: ReconcileSettings) ->
     start = prior(settings)
     # Cheap terms first: labels are compared only where full agreement could lift the pair over the limit.
     pairs = _without_labels(site, decl, distance_m, sites, declared, settings)
-    pairs.gain = _gain(pairs, sites, declared, start, settings)
+    _score(pairs, sites, declared, start, settings)
     most = _SLACK + LABEL_LIMIT + (IDENTIFIER_GAIN if "identifier" in sites.labels else 0.0)
     pairs = pairs.take(pairs.gain > _WEAK_GAIN - most)
-    pairs.label = label_terms(sites.labels, declared.labels, pairs.site, pairs.decl)
-    pairs.fixed, pairs.gain = pairs.fixed + pairs.label, pairs.gain + pairs.label
+    km = np.hypot(pairs.distance_m, declared.sigma_m[pairs.decl]) / 1e3
+    pairs.labels = compare_labels(sites.labels, declared.labels, pairs.site, pairs.decl, km)
+    _score(pairs, sites, declared, start, settings)
     pairs = _plausible(pairs, sites, declared, settings, _WEAK_GAIN - _SLACK)
 
     def expected(shares: Shares) -> Trials:
-        pairs.gain = _gain(pairs, sites, declared, shares, settings)
+        _score(pairs, sites, declared, shares, settings)
         pairs.p_match = propagated(pairs.site, pairs.decl, pairs.gain, len(sites), len(declared))
         return _trials(pairs, sites, declared, shares, settings)
 
-    shares = estimate(settings, start, expected)
-    pairs.gain = _gain(pairs, sites, declared, shares, settings)
+    shares = estimate(settings, expected)
+    _score(pairs, sites, declared, shares, settings)
     pairs = _plausible(pairs, sites, declared, settings, _WEAK_GAIN)
     pairs.p_match = marginals(pairs.site, pairs.decl, pairs.gain, len(sites), len(declared))
     return pairs, shares
@@ -136,11 +145,13 @@ def _plausible(pairs: Pairs, sites: Sites, declared: Declared, settings: Reconci
     return pairs.take((pairs.gain > least) & (fits | ~fitted[pairs.decl]))
 
 
-def _gain(pairs: Pairs, sites: Sites, declared: Declared, shares: Shares, settings: ReconcileSettings) -> np.ndarray:
-    """Return the log-odds of the pairs at these shares, (pair,)."""
+def _score(pairs: Pairs, sites: Sites, declared: Declared, shares: Shares, settings: ReconcileSettings) -> None:
+    """Set the label term and the log-odds of the pairs at these shares."""
+    pairs.label = pairs.labels.gain({"name": shares.name_agreement, "operator": shares.operator_agreement})
     unlisted = np.log(_unlisted(sites.p, shares))[pairs.site]
     seen = ln_seen(pairs.site, pairs.decl, sites, declared, shares.p_missed, settings)
-    return np.asarray(pairs.fixed + mixed(pairs.ln_gauss, pairs.ln_gross, shares.gross_share) - unlisted + seen)
+    place = mixed(pairs.ln_gauss, pairs.ln_gross, shares.gross_share)
+    pairs.gain = pairs.fixed + pairs.label + place - unlisted + seen
 
 
 def _unlisted(p: np.ndarray, shares: Shares) -> np.ndarray:
@@ -165,6 +176,10 @@ def _trials(pairs: Pairs, sites: Sites, declared: Declared, shares: Shares, sett
         "p_missed": ((1.0 - seen) * (weight > 0), weight),
         "p_undeclared": ((1.0 - listed), listed + (1.0 - listed) * center),
         "gross_share": (gross, pairs.p_match),
+        **{
+            f"{column}_agreement": ((state > 0).astype(float), pairs.p_match * (state != 0))
+            for column, state in pairs.labels.state.items()
+        },
     }
 
 
@@ -200,7 +215,8 @@ def _without_labels(
     fixed += area_term(site, declared.outline_m2[decl], declared.footprint_m2[decl], sites)
     fixed += use_term(site, decl, sites, declared, settings)
     none = np.zeros(len(site))
-    return Pairs(site, decl, distance_m, ln_gauss, ln_gross, overlap, none, fixed, none)
+    labels = LabelEvidence({}, {}, none)
+    return Pairs(site, decl, distance_m, ln_gauss, ln_gross, overlap, labels, fixed, none, none)
 
 
 def match(pairs: Pairs, sites: Sites, declared: Declared, shares: Shares, settings: ReconcileSettings) -> Matches:

@@ -60,6 +60,15 @@ class ReconcileSettings(BaseModel):
     member_share: float = Field(
         default=0.05, gt=0, lt=1, description="prior share of declarations that are a further part of a matched campus"
     )
+    # labels
+    name_agreement: float | None = Field(
+        default=None, gt=0, lt=1,
+        description="share of true pairs whose names agree, of those that agree or differ; empty: estimated from the "
+        "two tables",
+    )  # fmt: skip
+    operator_agreement: float | None = Field(
+        default=None, gt=0, lt=1, description="the same of operators; empty: estimated from the two tables"
+    )
     # power
     declared_ln_sd: float = Field(
         default=0.15, gt=0, description="spread of a truthful declared MW about the capacity, ln (rounding, PUE)"
