@@ -87,6 +87,11 @@ def label_terms(sites: pd.DataFrame, declared: pd.DataFrame, site: np.ndarray, d
     return compare_labels(sites, declared, site, decl, np.full(len(site), np.inf)).gain(AGREE)
 
 
+def agreement(labels: pd.Series, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return 1 where the labels of two records of a table agree, -1 where they differ, else 0, (pair,)."""
+    return _compared(labels, labels, one, other)[0]
+
+
 def _compared(ours: pd.Series, theirs: pd.Series, site: np.ndarray, decl: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return state (1, -1, 0) and frequency of the declared label, each (pair,).
 

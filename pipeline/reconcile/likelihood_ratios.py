@@ -31,31 +31,43 @@ def ln_place(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return ln density (per km2) of the distance, of a sound coordinate and of a gross error, each (pair,).
 
-    A Gaussian about an outline of hull area A and perimeter P integrates to
-    A + P sigma sqrt(pi/2) + 2 pi sigma^2 (Steiner's formula). Two outlines in random orientation act
-    as one of area A1 + A2 + P1 P2 / 2 pi and perimeter P1 + P2 (Blaschke's formula).
-    So a point on a large site counts less than a point on a small one: it is there by chance more often.
+    Half of the coordinates are taken to be near the outline, half near its centre (own choice).
     """
     sigma = declared.sigma_m[decl] / 1e3
-    a, b = sites.at, declared.at
-    # Blaschke: area and perimeter of the combined outline, km2 and km
-    area = (a.hull_m2[site] + b.hull_m2[decl] + a.edge_m[site] * b.edge_m[decl] / (2 * np.pi)) / 1e6
-    edge = (a.edge_m[site] + b.edge_m[decl]) / 1e3
-    km = distance_m / 1e3
-    # Steiner: integral of the Gaussian about that outline
-    size = area + edge * sigma * np.sqrt(np.pi / 2) + 2 * np.pi * sigma**2
-    ln_outline = -0.5 * (km / sigma) ** 2 - np.log(size)
+    a, b, km = sites.at, declared.at, distance_m / 1e3
+    ln_near = ln_outline(site, decl, distance_m, sigma, sites, declared)
     middle = np.hypot(*local_xy(*a.centre[site].T, *b.centre[decl].T)) / 1e3
     wide = np.hypot(sigma, _MIDDLE * np.maximum(a.radius_m[site], b.radius_m[decl]) / 1e3)
     ln_middle = -0.5 * (middle / wide) ** 2 - np.log(2 * np.pi * wide**2)
-    # half of the coordinates are near the outline, half near its centre; own choice
-    ln_gauss = np.logaddexp(ln_outline, ln_middle) - math.log(2.0)
+    ln_gauss = np.logaddexp(ln_near, ln_middle) - math.log(2.0)
     # Gross errors (own choice): uniform within 0.3 R, then equal per octave of distance up to R, so that the nearer of
     # two wrong places is preferred. Integrates to 1 over the disc of radius R.
     reach = settings.gross_error_m / 1e3
     gross = np.where(km <= reach, 1.0 / (_GROSS_NORM * np.maximum(km, 0.3 * reach) ** 2), 0.0)
     with np.errstate(divide="ignore"):
         return ln_gauss, np.log(gross)
+
+
+def ln_outline(
+    site: np.ndarray,
+    decl: np.ndarray,
+    distance_m: np.ndarray,
+    sigma_km: np.ndarray,
+    sites: Sites,
+    declared: Declared,
+) -> np.ndarray:
+    """Return ln density (per km2) of the distance from the outline, Gaussian with `sigma_km`, (pair,).
+
+    A Gaussian about an outline of hull area A and perimeter P integrates to
+    A + P sigma sqrt(pi/2) + 2 pi sigma^2 (Steiner's formula). Two outlines in random orientation act
+    as one of area A1 + A2 + P1 P2 / 2 pi and perimeter P1 + P2 (Blaschke's formula).
+    So a point on a large site counts less than a point on a small one: it is there by chance more often.
+    """
+    a, b = sites.at, declared.at
+    area = (a.hull_m2[site] + b.hull_m2[decl] + a.edge_m[site] * b.edge_m[decl] / (2 * np.pi)) / 1e6
+    edge = (a.edge_m[site] + b.edge_m[decl]) / 1e3
+    size = area + edge * sigma_km * np.sqrt(np.pi / 2) + 2 * np.pi * sigma_km**2
+    return np.asarray(-0.5 * (distance_m / 1e3 / sigma_km) ** 2 - np.log(size))
 
 
 def mixed(ln_sound: np.ndarray, ln_gross: np.ndarray, gross_share: float) -> np.ndarray:

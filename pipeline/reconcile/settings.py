@@ -57,9 +57,14 @@ class ReconcileSettings(BaseModel):
         default=0.7, gt=0, lt=1,
         description="the same for planned, closed or unfinished declarations, and those that start after the image",
     )  # fmt: skip
-    member_share: float = Field(
-        default=0.05, gt=0, lt=1, description="prior share of declarations that are a further part of a matched campus"
-    )
+    whole_share: float | None = Field(
+        default=None, gt=0, lt=1,
+        description="share of campuses of several sites that are declared as one; empty: estimated from the two tables",
+    )  # fmt: skip
+    split_share: float | None = Field(
+        default=None, gt=0, lt=1,
+        description="share of campuses of one site that are declared in several parts; empty: estimated",
+    )  # fmt: skip
     # labels
     name_agreement: float | None = Field(
         default=None, gt=0, lt=1,
@@ -104,7 +109,8 @@ class ReconcileSettings(BaseModel):
     pair_density_km2: float = Field(
         # IM3 and OpenStreetMap, complete or thinned to 40%: beyond what the neighbours show, 0.03 to 0.06 / km^2 at any
         # distance from 0.25 to 5 km (docs/decisions/0016): data centers stand in groups, also where few were found
-        default=0.04, ge=0, description="density of further data centers 1 km from one, per km2; falls as 1 / distance^2",
+        default=0.04, ge=0, 
+        description="density of further data centers 1 km from one, per km2; falls with the square of the distance",
     )  # fmt: skip
 
 

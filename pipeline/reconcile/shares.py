@@ -23,7 +23,7 @@ LEAST, MOST = 0.01, 0.95
 """Limits of an estimated share: no table shows that nothing, or everything, is missing; own choice."""
 # Beta priors: mean and weight in records. What a registry lacks is unknown beforehand: weak. 6% of EPA's rows share a
 # coordinate with another address. All weights are own choices.
-_UNDECLARED, _GROSS, _AGREE_N = (0.2, 5.0), (0.06, 30.0), 10.0
+_UNDECLARED, _GROSS, _CAMPUS, _AGREE_N = (0.2, 5.0), (0.06, 30.0), (0.5, 6.0), 10.0
 _STEPS, _STILL = 20, 0.002  # most EM steps, and the change that ends them; own choice
 
 
@@ -37,6 +37,8 @@ class Shares:
         gross_share: declared coordinates that are plainly wrong.
         name_agreement: true pairs whose names agree, of those whose names agree or differ.
         operator_agreement: the same of operators.
+        whole_share: campuses of several sites that are declared as one.
+        split_share: campuses of one site that are declared in several parts.
         interval: 80% interval (p10, p90) of each; a share that was set has no width.
     """
 
@@ -45,6 +47,8 @@ class Shares:
     gross_share: float
     name_agreement: float
     operator_agreement: float
+    whole_share: float
+    split_share: float
     interval: Mapping[str, tuple[float, float]]
 
     def as_dict(self) -> dict[str, float]:
@@ -60,14 +64,15 @@ def prior(settings: ReconcileSettings) -> Shares:
     return _shares(settings, {})
 
 
-def estimate(settings: ReconcileSettings, expected: Callable[[Shares], Trials]) -> Shares:
+def estimate(settings: ReconcileSettings, start: Shares, expected: Callable[[Shares], Trials]) -> Shares:
     """Return the shares that the tables make most probable.
 
     Args:
         settings: a share that is set there is kept.
+        start: shares of the first step.
         expected: returns the trials that are expected at given shares.
     """
-    shares = prior(settings)
+    shares = start
     for _ in range(_STEPS):
         new = _shares(settings, expected(shares))
         moved = max(abs(getattr(new, k) - getattr(shares, k)) for k in new.interval)
@@ -82,6 +87,7 @@ def _shares(settings: ReconcileSettings, trials: Trials) -> Shares:
         "p_missed": (1.0 - settings.detector_recall, settings.detector_recall_n),
         "p_undeclared": _UNDECLARED, "gross_share": _GROSS,
         "name_agreement": (AGREE["name"], _AGREE_N), "operator_agreement": (AGREE["operator"], _AGREE_N),
+        "whole_share": _CAMPUS, "split_share": _CAMPUS,
     }  # fmt: skip
     none = (np.zeros(0), np.zeros(0))
     value, interval = {}, {}
