@@ -16,6 +16,7 @@ from overwatt.pipeline.reconcile.settings import MIN_MW, ReconcileSettings
 
 _GROSS_NORM = math.pi * (1.0 + 2.0 * math.log(1.0 / 0.3))  # integral of the gross-error density, see ln_place
 _NEAR_KM = 0.25  # below it the density of further data centers stays as it is (docs/decisions/0016)
+_ALIKE = 0.5  # correlation of ln area of IM3's sites within 5 km of each other (docs/decisions/0016)
 _MIDDLE = 0.25  # sigma of a coordinate meant as the outline's centre, as share of its radius; own choice
 # own choice: longest time a building stands before it operates, twice the status lag (docs/methods.md, section 4.3)
 _LEAD_DAYS = 365
@@ -119,7 +120,7 @@ def power_term(
         np.log(1 - settings.misdeclared_share) + ln_normal(off, sd),
         np.log(settings.misdeclared_share) + ln_normal(off, np.hypot(sd, settings.misdeclared_ln_sd)),
     )
-    other = ln_normal(ln_mw - mean, np.hypot(spread, sites.ln_sd[site]))
+    other = _of_neighbours(ln_mw, ln_mw - off, mean, np.hypot(spread, sites.ln_sd[site]))
     # own choice: power alone neither excludes nor proves a pair
     return np.where(known, np.clip(same - other, -6.0, 2.0), 0.0)
 
@@ -149,7 +150,12 @@ def _size_term(
     ln_m2 = np.log(np.maximum(sites.building_m2[site], 100.0))
     off = ln_m2 - np.log(np.maximum(np.where(known, declared_m2, 1.0), 100.0))
     same = np.logaddexp(np.log(share) + ln_normal(off, ln_sd), np.log(1 - share) + ln_normal(off, wide))
-    return np.where(known, np.clip(same - ln_normal(ln_m2 - mean, spread), *limits), 0.0)
+    return np.where(known, np.clip(same - _of_neighbours(ln_m2, ln_m2 - off, mean, spread), *limits), 0.0)
+
+
+def _of_neighbours(ln_seen: np.ndarray, ln_told: np.ndarray, mean: float, spread: np.ndarray | float) -> np.ndarray:
+    """Return ln density of the size of an unrelated site nearby: neighbours are of similar size, (pair,)."""
+    return ln_normal(ln_seen - mean - _ALIKE * (ln_told - mean), spread * math.sqrt(1.0 - _ALIKE**2))
 
 
 def use_term(
