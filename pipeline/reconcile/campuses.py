@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -186,10 +187,10 @@ def _neighbours(at: Shapes, some: np.ndarray, others: np.ndarray) -> tuple[np.nd
     """Return pairs of a record of `some` and another one of `others` in reach of a campus, each (pair,)."""
     if not len(some) or not len(others):
         return np.zeros(0, int), np.zeros(0, int)
-    reach_km = (_REACH_M + at.radius_m[some] + at.radius_m[others].max()) / 1e3
-    hits = cKDTree(at.sphere[others]).query_ball_point(at.sphere[some], reach_km, return_sorted=True, workers=-1)
-    first = np.repeat(some, np.fromiter(map(len, hits), int, len(hits)))
-    second = others[np.concatenate([np.zeros(0, int), *map(np.asarray, hits)]).astype(int)]
+    reach_km = (_REACH_M + at.radius_m[others] + at.radius_m[some].max()) / 1e3
+    hits = cKDTree(at.sphere[some]).query_ball_point(at.sphere[others], reach_km, return_sorted=True, workers=-1)
+    second = np.repeat(others, np.fromiter(map(len, hits), int, len(hits)))
+    first = some[np.fromiter(chain.from_iterable(hits), int, len(second))]
     return first[first != second], second[first != second]
 
 

@@ -46,7 +46,8 @@ def ln_place(
     reach = settings.gross_error_m / 1e3
     gross = np.where(km <= reach, 1.0 / (_GROSS_NORM * np.maximum(km, 0.3 * reach) ** 2), 0.0)
     with np.errstate(divide="ignore"):
-        return ln_gauss, np.log(gross)
+        # a stated error as wide as a gross one already covers it
+        return ln_gauss, np.where(3.0 * sigma < reach, np.log(gross), ln_gauss)
 
 
 def ln_outline(

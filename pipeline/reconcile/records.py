@@ -27,6 +27,9 @@ from overwatt.pipeline.vocabulary import NOT_SAID_TO_OPERATE, OTHER_USES, PLACEL
 
 EARTH_KM = EARTH_RADIUS_M / 1e3
 MAX_DENSITY_KM2 = 200.0  # five neighbours within 90 m; coincident points would make it infinite (own choice)
+# of the density from the k-th neighbour, that of clustered points, 0.3 to 0.8 over IM3 and OpenStreetMap, complete or
+# thinned (docs/decisions/0016)
+_CLUSTERED = 0.6
 _LABELS = ("name", "operator", "identifier", "zone", "plant_known")
 
 
@@ -60,7 +63,7 @@ class Shapes:
         away_km = cKDTree(self.sphere).query(self.sphere[used], k=[k + 1], workers=-1)[0][:, 0]
         with np.errstate(divide="ignore"):
             # k neighbours in a disc of their distance, docs/methods.md, section 6.1
-            density = np.minimum(k / (np.pi * away_km**2), MAX_DENSITY_KM2)
+            density = np.minimum(_CLUSTERED * k / (np.pi * away_km**2), MAX_DENSITY_KM2)
         return np.asarray(settings.min_density_km2 + density[back])
 
 
