@@ -85,12 +85,19 @@ def background_km2(
     declared: Declared,
     settings: ReconcileSettings,
 ) -> np.ndarray:
-    """Return the density of sites that stand at such a place without being the declared facility, per km2, (pair,).
+    """Return the density of data centers at such a place that are not the declared one, per km2, (pair,).
 
     Data centers stand in groups: the density around a declared one is above that of the neighbours that were found.
+    A coordinate vaguer than the distances of the neighbours could mean any of them: then the mean density around the
+    stated place counts, weighted by its error. `site`, `decl`: all pairs within three sigma.
     """
-    km = np.maximum(np.hypot(distance_m, declared.sigma_m[decl]) / 1e3, _NEAR_KM)
-    return np.asarray(sites.at.density_km2(site, settings) + settings.pair_density_km2 / km**2)
+    sigma_km = declared.sigma_m[decl] / 1e3
+    km = np.maximum(np.hypot(distance_m / 1e3, sigma_km), _NEAR_KM)
+    near = sites.at.density_km2(site, settings, sites.p)
+    weight = sites.p[site] * np.exp(-0.5 * (distance_m / 1e3 / sigma_km) ** 2) / (2 * np.pi * sigma_km**2)
+    around = settings.min_density_km2 + np.bincount(decl, weight, len(declared))[decl] - weight
+    vague = sigma_km > np.sqrt(settings.neighbours / (np.pi * near))
+    return np.asarray(np.where(vague, around, near) + settings.pair_density_km2 / km**2)
 
 
 def overlap_term(overlap: np.ndarray, sigma_m: np.ndarray, size_m: np.ndarray) -> np.ndarray:

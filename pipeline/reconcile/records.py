@@ -53,17 +53,20 @@ class Shapes:
     radius_m: np.ndarray
     sphere: np.ndarray
 
-    def density_km2(self, rows: np.ndarray, settings: ReconcileSettings) -> np.ndarray:
-        """Return the density of records around `rows`, per km2, from the distance to the k-th neighbour."""
+    def density_km2(
+        self, rows: np.ndarray, settings: ReconcileSettings, weight: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Return the density of records around `rows`, per km2, from the k nearest; each counts as its `weight`, or 1."""
         out = np.full(len(rows), settings.min_density_km2)
         k = min(settings.neighbours, len(self.shape) - 1)
         if not k or not len(rows):
             return out
         used, back = np.unique(rows, return_inverse=True)
-        away_km = cKDTree(self.sphere).query(self.sphere[used], k=[k + 1], workers=-1)[0][:, 0]
+        away_km, near = cKDTree(self.sphere).query(self.sphere[used], k=np.arange(2, k + 2), workers=-1)
+        count = k if weight is None else weight[near].sum(1)
         with np.errstate(divide="ignore"):
             # k neighbours in a disc of their distance, docs/methods.md, section 6.1
-            density = np.minimum(_CLUSTERED * k / (np.pi * away_km**2), MAX_DENSITY_KM2)
+            density = np.minimum(_CLUSTERED * count / (np.pi * away_km[:, -1] ** 2), MAX_DENSITY_KM2)
         return np.asarray(settings.min_density_km2 + density[back])
 
 
