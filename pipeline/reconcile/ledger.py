@@ -79,8 +79,7 @@ def compare(
         RegistryError: a declared_id occurs twice (two registries were concatenated without renaming).
     """
     site_records, decl_records = sites_of(sites, labels), declared_of(declared, looked_at, settings)
-    pairs, shares = linkage.candidates(site_records, decl_records, settings)
-    found = linkage.match(pairs, site_records, decl_records, shares, settings)
+    pairs, found, shares = linkage.link(site_records, decl_records, settings)
     alone = np.ones(len(site_records), bool)
     alone[pairs.site[found.pair]] = alone[found.more_sites[:, 1]] = False
     unseen = decl_records.looked >= settings.min_p_detect
