@@ -78,7 +78,9 @@ class ReconcileSettings(BaseModel):
     facility_per_it_ln_sd: float = Field(default=0.1, gt=0, description="its spread, ln")
     power_z: float = Field(
         # two-sided 5%: of declarations that are true, at most 1 in 20 is questioned (benchmarks.questions)
-        default=1.96, gt=0, description="how many sigma of ln(observed / declared) make a power inconsistency"
+        default=1.96,
+        gt=0,
+        description="how many sigma of ln(observed / declared) make a power inconsistency",
     )
     # uses
     contradicted_share: float = Field(
