@@ -23,6 +23,7 @@ from overwatt.pipeline.power import posterior
 from overwatt.pipeline.power.evidence import YEARS, SiteEvidence
 from overwatt.pipeline.power.evidence_models import facility_ratio
 from overwatt.pipeline.power.posterior import PowerDraws
+from overwatt.pipeline.quantiles import SCORES
 from overwatt.pipeline.tables import QUANTILE_NAMES, conform
 
 YEAR = 2026
@@ -84,13 +85,14 @@ def evidence_of(frame: pd.DataFrame) -> dict[int, SiteEvidence]:
         known |= _stated(frame, name, 0.0) > 0
     number = {c: _stated(frame, c) for c in (*COUNTS, *_MEASURES, "buildings")}
     whole = (*COUNTS, "buildings")
+    ids, operator, country, year = (_column(frame, c) for c in ("site_id", "operator", "country", "year"))
+    area, cooling = (_stated(frame, c, 0.0) for c in ("area", "cooling_m2"))
     out = {}
     for k in np.flatnonzero(known.to_numpy(bool)).tolist():
-        row = frame.iloc[k]
         more = {c: (int(v[k]) if c in whole else float(v[k])) for c, v in number.items() if v[k] > 0}
         out[k] = SiteEvidence(
-            str(row["site_id"]), building_area_m2=float(row["area"]), cooling_area_m2=float(row.get("cooling_m2", 0.0)),
-            operator=_text(row.get("operator")), country=_text(row.get("country")), year=_year(row.get("year")), **more,
+            str(ids[k]), building_area_m2=float(area[k]), cooling_area_m2=float(cooling[k]),
+            operator=_text(operator[k]), country=_text(country[k]), year=_year(year[k]), **more,
         )  # fmt: skip
     return out
 
@@ -106,7 +108,7 @@ def fault(site: SiteEvidence) -> str | None:
 
 def _of_evidence(table: gpd.GeoDataFrame, frame: pd.DataFrame) -> Iterator[tuple[np.ndarray, pd.DataFrame]]:
     """Yield rows that the power model can judge, and their columns of power and compute."""
-    sites = evidence_of(frame)
+    sites, read = evidence_of(frame), _read(frame)
     key = pd.DataFrame({"year": [s.year or YEAR for s in sites.values()],
                         "country": [s.country or "" for s in sites.values()]}, index=list(sites))  # fmt: skip
     for (year, _), part in key.groupby(["year", "country"]):
@@ -115,10 +117,7 @@ def _of_evidence(table: gpd.GeoDataFrame, frame: pd.DataFrame) -> Iterator[tuple
             own = [sites[k] for k in rows]
             drawn = posterior.estimate(own, year=int(year), draws=DRAWS)
             found = _columns(table.iloc[rows], drawn, own)
-            yield rows, found.assign(assumptions=[
-                f"Read from a table of observed sites; {_dated(frame, k, int(year))} {text}"
-                for k, text in zip(rows, found["assumptions"], strict=True)
-            ])  # fmt: skip
+            yield rows, found.assign(assumptions=read[rows] + " " + found["assumptions"].to_numpy(object))
 
 
 def _of_stated(table: gpd.GeoDataFrame, frame: pd.DataFrame) -> Iterator[tuple[np.ndarray, pd.DataFrame]]:
@@ -127,7 +126,7 @@ def _of_stated(table: gpd.GeoDataFrame, frame: pd.DataFrame) -> Iterator[tuple[n
     Rows of about the same power, spread, year, country and operator share their draws, which each scales to its own
     power: a million rows take seconds.
     """
-    mid = frame["mid"].to_numpy(float)
+    mid, read = frame["mid"].to_numpy(float), _read(frame)
     rows = np.flatnonzero(mid > 0)
     key = pd.DataFrame({
         "year": [_year(y) or YEAR for y in _column(frame, "year")[rows]],
@@ -150,11 +149,12 @@ def _of_stated(table: gpd.GeoDataFrame, frame: pd.DataFrame) -> Iterator[tuple[n
             mine, at = part.iloc[member], rows[part.index[member]]
             scaled = [c for c in found if c.startswith(("it_mw_", "facility_mw_", "h100e_", "flop_"))]
             found[scaled] = found[scaled].mul((mid[at] / mine["unit_mw"]).to_numpy(), axis=0)
-            texts = [
-                f"Read from a table of observed sites, which states {mid[k]:,.3g} MW of "
-                f"{'facility power' if whole else 'IT'} (ln-sd {spread:.2f}); {_dated(frame, k, int(year))} {text}"
-                for k, whole, spread, text in zip(at, mine["whole"], mine["spread"], found["assumptions"], strict=True)
-            ]
+            exact = np.flatnonzero(~mine["whole"].to_numpy(bool))
+            for q, score in zip(QUANTILE_NAMES, SCORES, strict=True):
+                found.loc[exact, f"it_mw_{q}"] = (mid[at] * np.exp(mine["spread"].to_numpy() * score))[exact]
+            stated = [f" Stated: {value:,.3g} MW of {'facility power' if whole else 'IT'}, ln-sd {spread:.2f}. "
+                      for value, whole, spread in zip(mid[at], mine["whole"], mine["spread"], strict=True)]  # fmt: skip
+            texts = read[at] + np.array(stated, object) + found["assumptions"].to_numpy(object)
             yield at, found.assign(seed=0, evidence="stated", assumptions=texts)
 
 
@@ -178,6 +178,7 @@ def _columns(table: gpd.GeoDataFrame, drawn: PowerDraws, sites: list[SiteEvidenc
     year = min(max(sites[0].year or YEAR, training_compute.FIRST_YEAR), training_compute.LAST_YEAR)
     compute = training_compute.estimate(drawn, year=year, country=sites[0].country, evidence=sites)
     found = training_compute.attach(table.assign(site_id=list(drawn.site_ids)), drawn, compute)
+    found["assumptions"] = found["assumptions"].str.strip()
     found["evidence"] = [", ".join(names) for names in drawn.evidence] or None
     return pd.DataFrame(found)[[*POWER_COLUMNS, "seed", "assumptions", "evidence"]]
 
@@ -209,6 +210,11 @@ def _year(value: object) -> int | None:
     return None if value is None or pd.isna(value) else int(min(max(float(value), YEARS[0]), YEARS[1]))
 
 
-def _dated(frame: pd.DataFrame, k: int, year: int) -> str:
-    dated = _column(frame, "year")[k]
-    return f"year {year}." if dated is not None and not pd.isna(dated) else f"no image date, taken as {year}."
+def _read(frame: pd.DataFrame) -> np.ndarray:
+    """Return how each row was read and the year of its estimate, (row,) object."""
+    dated = _stated(frame, "year")
+    return np.array([
+        "Read from a table of observed sites; "
+        + (f"no image date, taken as {YEAR}." if np.isnan(year) else f"year {_year(year)}.")
+        for year in dated.tolist()
+    ] + [None], object)[:-1]  # fmt: skip
