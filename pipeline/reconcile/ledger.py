@@ -24,6 +24,8 @@ Powers are compared as sums over all records of a match.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import geopandas as gpd
 import numpy as np
 import pandas as pd
@@ -32,7 +34,16 @@ from overwatt.pipeline.coverage import looked_shares
 from overwatt.pipeline.reconcile import entries, linkage
 from overwatt.pipeline.reconcile.records import declared_of, sites_of
 from overwatt.pipeline.reconcile.settings import DEFAULTS, ReconcileSettings
+from overwatt.pipeline.reconcile.shares import Shares
 from overwatt.pipeline.tables import conform, empty
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Table `entries`, and the shares of missing records and wrong coordinates that its probabilities rest on."""
+
+    entries: gpd.GeoDataFrame
+    shares: Shares
 
 
 def reconcile(
@@ -42,7 +53,18 @@ def reconcile(
     settings: ReconcileSettings = DEFAULTS,
     labels: pd.DataFrame | None = None,
 ) -> gpd.GeoDataFrame:
-    """Return table `entries`: `sites` compared with `declared`; independent of the order of their rows.
+    """Return table `entries` alone; arguments and errors as in `compare`."""
+    return compare(sites, declared, looked_at, settings, labels).entries
+
+
+def compare(
+    sites: gpd.GeoDataFrame,
+    declared: gpd.GeoDataFrame,
+    looked_at: gpd.GeoDataFrame,
+    settings: ReconcileSettings = DEFAULTS,
+    labels: pd.DataFrame | None = None,
+) -> Comparison:
+    """Return `sites` compared with `declared`, and the shares used; independent of the order of their rows.
 
     The entries are in canonical order, by site and declaration; `rank_discrepancies` ranks them.
 
@@ -57,8 +79,7 @@ def reconcile(
         RegistryError: a declared_id occurs twice (two registries were concatenated without renaming).
     """
     site_records, decl_records = sites_of(sites, labels), declared_of(declared, looked_at, settings)
-    pairs = linkage.candidates(site_records, decl_records, settings)
-    found = linkage.match(pairs, site_records, decl_records, settings)
+    pairs, found, shares = linkage.link(site_records, decl_records, settings)
     alone = np.ones(len(site_records), bool)
     alone[pairs.site[found.pair]] = alone[found.more_sites[:, 1]] = False
     unseen = decl_records.looked >= settings.min_p_detect
@@ -69,7 +90,7 @@ def reconcile(
         entries.undeclared(np.flatnonzero(alone), pairs, site_records, decl_records, settings),
         entries.not_seen(np.flatnonzero(unseen), pairs, site_records, decl_records),
     ]
-    return _table(parts)
+    return Comparison(_table(parts), shares)
 
 
 def not_looked_at(

@@ -19,7 +19,7 @@ from overwatt.pipeline.reconcile import assignment
 from overwatt.pipeline.reconcile import ledger as rc
 from overwatt.pipeline.reconcile import records as tables_of
 from overwatt.pipeline.reconcile.entries import entry_id
-from overwatt.pipeline.reconcile.likelihood_ratios import ln_place
+from overwatt.pipeline.reconcile.likelihood_ratios import ln_place, mixed
 from overwatt.pipeline.tables import LEDGER_CLASSES, empty
 from tests.ledger_data import (
     LAT0,
@@ -358,7 +358,7 @@ def test_gross_error_density_integrates_to_one():
     d = tables_of.declared_of(declared_of(rows), looked(), rc.DEFAULTS)
     zero, every = np.zeros(len(x), dtype=int), np.arange(len(x))
     away = tables_of.distances_m(s.at, zero, d.at, every)
-    density_m2 = np.exp(ln_place(zero, every, away, s, d, rc.DEFAULTS)[0]) / 1e6
+    density_m2 = np.exp(mixed(*ln_place(zero, every, away, s, d, rc.DEFAULTS), 0.15)) / 1e6
     cell_m2 = np.repeat(r * step, len(turn)) * math.pi / 12
     assert (density_m2 * cell_m2).sum() == pytest.approx(1.0, abs=0.03)
 
