@@ -20,7 +20,7 @@ _TYPICAL: Mapping[str, tuple[float, float]] = {
     "air_chiller": (1.31, 0.35),
     "tower_cell": (3.28, 0.50),
     # 0.3-1 MW each (recalled, docs/methods.md 4.3), geometric mean, derated
-    "dry_cooler": (0.43, 0.50),
+    "dry_cooler": (0.43, 0.30),
     # 2.5 MW at the share of load of filings, 0.77
     "generator": (1.93, 0.30),
 }

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import log_ndtr, ndtr, ndtri_exp, owens_t
+from scipy.special import log_ndtr, ndtr, ndtri, ndtri_exp, owens_t
 
 from overwatt.pipeline.power.fusion import Fused, Statement, fuse
 
@@ -44,18 +44,19 @@ class Part:
     loadings: Mapping[str, float]
 
     def draw(self, rng: np.random.Generator, n: int) -> np.ndarray:
-        """Return n draws of ln IT MW, (draw,) float64.
+        """Return n draws of ln IT MW, (draw,) float32.
 
         With X ~ N(mean, sd²) and the bound's error, u = X - error is normal; given u > bound it is a truncated normal,
         and X given u is normal.
         """
         wide, k = self._standard()
-        # inverse of the upper tail of a normal, by its logarithm: far out the tail itself is 0
-        u = -ndtri_exp(log_ndtr(-k) + np.log1p(-rng.random(n)))
+        left = 1.0 - rng.random(n)
+        # inverse of the upper tail of a normal; far out by its logarithm, because the tail itself is 0
+        u = -ndtri(ndtr(-k) * left) if k < 8.0 else -ndtri_exp(log_ndtr(-k) + np.log(left))
         share = self.sd / wide
-        return np.asarray(
-            self.mean + self.sd * (share * u + math.sqrt(1.0 - share**2) * rng.standard_normal(n)), np.float64
-        )
+        out = np.multiply(rng.standard_normal(n, np.float32), np.float32(self.sd * math.sqrt(1.0 - share**2)))
+        out += np.float32(self.mean) + np.float32(self.sd * share) * u.astype(np.float32)
+        return out
 
     def moments(self) -> tuple[float, float]:
         """Return mean and standard deviation of ln IT MW."""

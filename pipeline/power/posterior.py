@@ -223,8 +223,13 @@ def _draw(found: Case, fused: Fused, seed: int, it_mw: np.ndarray, facility_mw: 
         # an own error of the ratio in this reading: it is a hundredth of the variance of a footprint's
         chosen = np.flatnonzero(pool_slice(_uniforms(size), seed, 4, draws) < part.weight)
         it_mw[chosen] = part.draw(rng, len(chosen))
-        it_mw += np.float32(_lift(part, float(np.median(it_mw))))
+        it_mw += np.float32(_lift(part, _median(it_mw)))
     np.exp(it_mw, out=it_mw)
+    if part is not None:
+        median, ln_sd = found.ratio
+        # the same for facility power; mean of ln R to second order: ln median + s²/2 (R - 1) / R²
+        mean = math.log(median) + 0.5 * ln_sd**2 * (median - 1.0) / median**2
+        per_it *= np.float32(math.exp(_lift(part, math.log(_median(it_mw * per_it)) - mean)))
     if _unseen(found):
         it_mw *= pool_slice(_mixture(size), seed, 2, draws)
     if found.site.on_border:  # upward only: half-normal (docs/methods.md, section 4.4)
@@ -233,11 +238,12 @@ def _draw(found: Case, fused: Fused, seed: int, it_mw: np.ndarray, facility_mw: 
     if found.caps:
         it_mw[:] = _below(it_mw * per_it, min(found.caps), rng) / per_it
     np.multiply(it_mw, per_it, out=facility_mw)
-    if part is not None and not found.caps and not found.site.on_border:
-        median, ln_sd = found.ratio
-        # mean of ln R to second order: ln median + s²/2 (R - 1) / R²
-        mean = math.log(median) + 0.5 * ln_sd**2 * (median - 1.0) / median**2
-        facility_mw *= np.float32(math.exp(_lift(part, math.log(np.median(facility_mw)) - mean)))
+
+
+def _median(draws: np.ndarray) -> float:
+    # a sort of float32 takes half the time of np.median
+    ordered = np.sort(draws)
+    return 0.5 * (float(ordered[(len(draws) - 1) // 2]) + float(ordered[len(draws) // 2]))
 
 
 def _lift(part: Part, median: float) -> float:
