@@ -19,6 +19,8 @@ from overwatt.models.reference import facts
 from overwatt.pipeline.compute.site_type import KINDS, LEVELS
 from overwatt.pipeline.power.accelerators import power_of_chips
 
+POOL = 16_384
+"""Least draws in a pool; own choice: four times the usual 4,096 of a site, and all pools together fit a core's cache."""
 SECONDS_PER_DAY = 86_400.0
 FLOP_PER_TFLOP = 1e12
 RATIO_ERROR = "facility over IT power"
@@ -35,14 +37,12 @@ class Shares:
     """AI shares and levels, the same for all sites.
 
     Attributes:
-        phi: (kind * value,) float32, AI share of the IT load of `KINDS`, one kind after the other.
+        phi: (kind, value) float32, AI share of the IT load of `KINDS`.
         level: (value,) int32, uniform levels of probability from which kinds are drawn.
-        place: (value,) places 0, 1, 2, ... in `phi`.
     """
 
     phi: np.ndarray
     level: np.ndarray
-    place: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,8 @@ class Use:
 def shares(n: int) -> Shares:
     """Return pools of `n` AI shares per kind and of `n` levels."""
     rng = np.random.default_rng((n, 3))
-    phi = np.concatenate([facts.ratio(f"phi_ai_{kind}").draw(rng, n) for kind in KINDS])
-    return Shares(phi.astype(np.float32), rng.integers(LEVELS, size=n, dtype=np.int32), np.arange(n))
+    phi = np.stack([facts.ratio(f"phi_ai_{kind}").draw(rng, n) for kind in KINDS])
+    return Shares(phi.astype(np.float32), rng.integers(LEVELS, size=n, dtype=np.int32))
 
 
 @lru_cache(maxsize=64)
