@@ -16,12 +16,13 @@ of a row only, never its name.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from overwatt.aoi.errors import ConfigError
+from overwatt.models.capacity import hardware_table
 from overwatt.models.capacity.chip_power import is_dense
 from overwatt.models.reference import facts
 from overwatt.models.reference.facts import Accelerator
@@ -82,7 +83,7 @@ def read_clusters(folder: Path) -> pd.DataFrame:
     """Return the clusters with a stated power and number of chips.
 
     Args:
-        folder: holds epoch_gpu_clusters.csv.
+        folder: holds epoch_gpu_clusters.csv; chips that we do not list are taken from epoch_ml_hardware.csv, if there.
 
     Returns:
         Columns name, owner, basis (one of `CLASSES`), chip, n, w_it (W of all chips by chips.csv, NaN where one of
@@ -93,9 +94,11 @@ def read_clusters(folder: Path) -> pd.DataFrame:
     number = {k: pd.to_numeric(g[c], errors="coerce") for k, c in _COLUMNS.items()}
     # a cluster without a date counts as 2025, the year before the tables were read; own choice
     year = pd.to_datetime(g["First Operational Date"], errors="coerce").dt.year.fillna(2025.0)
+    has_hardware = (folder / hardware_table.FILE).is_file()
+    table = hardware_table.read_chips(folder) if has_hardware else facts.accelerators()
     out = []
     for k in g.index[(number["n"] > 0) & (number["mw"] > 0)]:
-        first, second = (_chip(g[f"Chip type ({which})"][k]) for which in ("primary", "secondary"))
+        first, second = (_chip(g[f"Chip type ({which})"][k], table) for which in ("primary", "secondary"))
         one = first.tdp_w if first else usual_tdp(float(year[k]))
         n, n2 = float(number["n"][k]), float(np.nan_to_num(number["n2"][k]))
         parts = [(n, one, first), *([(n2, second.tdp_w if second else one, second)] if n2 else [])]
@@ -119,11 +122,8 @@ def read_clusters(folder: Path) -> pd.DataFrame:
     return pd.DataFrame(out)
 
 
-def _chip(name: object) -> Accelerator | None:
-    try:
-        return facts.accelerator(name) if isinstance(name, str) else None
-    except ConfigError:
-        return None
+def _chip(name: object, table: Mapping[str, Accelerator]) -> Accelerator | None:
+    return table.get(facts.accelerator_aliases().get(str(name).lower(), str(name)))
 
 
 def _digits(value: float) -> int:

@@ -24,10 +24,9 @@ import pandas as pd
 
 from overwatt.models.capacity.chip_power import FEATURES, PowerLaw, features, is_dense
 from overwatt.models.capacity.cluster_power import INDEPENDENT, read_clusters
-from overwatt.models.reference import facts
+from overwatt.models.capacity.hardware_table import read_chips
 from overwatt.models.reference.facts import Accelerator
 
-EPOCH = "Epoch AI, machine-learning hardware (CC-BY 4.0)"
 _COMMENT = (
     "# Dense speeds without sparsity in TFLOP/s; 16 bit: BF16 or FP16; 8 bit: FP8, or INT8 where faster (A100, TPU v5, "
     "v6). Rows of Epoch AI and w_it by the law are renewed by models/capacity/fit_chip_power.py, all others are ours\n"
@@ -81,32 +80,11 @@ def _huber(x: np.ndarray, y: np.ndarray, clusters: int) -> PowerLaw:
         if np.abs(new_weight - weight).max() < 1e-9:
             break
         weight = new_weight
-    ln_sd = float(np.quantile(np.abs(r[:clusters]), 0.8) / 1.2816)  # half-width of the central 80% over its normal value
+    ln_sd = float(
+        np.quantile(np.abs(r[:clusters]), 0.8) / 1.2816
+    )  # half-width of the central 80% over its normal value
     covariance = np.linalg.inv((x * weight[:, None]).T @ x + ridge) * ln_sd**2
     return PowerLaw(tuple(b.tolist()), tuple(covariance.ravel().tolist()), ln_sd, len(y))
-
-
-def read_chips(folder: Path) -> dict[str, Accelerator]:
-    """Return the chips of Epoch's hardware table that state a TDP, with our own rows over them, by name."""
-    h = pd.read_csv(folder / "epoch_ml_hardware.csv")
-
-    def tera(name: str) -> pd.Series:
-        return pd.to_numeric(h[name], errors="coerce") / 1e12
-
-    # 16 bit: tensor cores, else vector units, else 32 bit; 8 bit: FP8 or INT8, whichever is faster
-    bf16 = tera("Tensor-FP16/BF16 performance (FLOP/s)").fillna(tera("FP16 (half precision) performance (FLOP/s)"))
-    bf16 = bf16.fillna(tera("FP32 (single precision) performance (FLOP/s)"))
-    fp8 = pd.concat([tera("FP8 performance (FLOP/s)"), tera("INT8 performance (OP/s)")], axis=1).max(axis=1)
-    fp4 = tera("FP4 performance (FLOP/s)")
-    year = pd.to_datetime(h["Release date"], errors="coerce").dt.year
-    out = {}
-    for k in h.index[pd.to_numeric(h["TDP (W)"], errors="coerce") > 0]:
-        b, e, f = (None if pd.isna(v[k]) else float(v[k]) for v in (bf16, fp8, fp4))
-        when = None if pd.isna(year[k]) else int(year[k])
-        name, tdp = str(h["Hardware name"][k]).strip(), float(h["TDP (W)"][k])
-        out[name] = Accelerator(name, (), tdp, b, e, f, when, float("nan"), float("nan"), "law", None, EPOCH)
-    own = {c.chip: c for c in facts.accelerators().values() if c.aliases or c.source != EPOCH}
-    return dict(sorted({**out, **own}.items()))
 
 
 def with_law(chips: Mapping[str, Accelerator], law: PowerLaw) -> dict[str, Accelerator]:

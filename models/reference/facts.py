@@ -63,13 +63,13 @@ class Accelerator:
 
     @property
     def h100e(self) -> float:
-        """H100 equivalents of one chip, dense BF16 basis; not a number where the 16-bit speed is not known."""
-        return (self.bf16_tflop_s or float("nan")) / H100_BF16_TFLOP_S
+        """H100 equivalents of one chip, dense BF16 basis; NaN where the 16-bit speed is not known."""
+        return (self.bf16_tflop_s or np.nan) / H100_BF16_TFLOP_S
 
     @property
     def h100e_fp8(self) -> float:
         """H100 equivalents of one chip, dense 8-bit basis; its 16-bit speed counts if it has no 8-bit speed."""
-        return (self.fp8_tflop_s or self.bf16_tflop_s or float("nan")) / H100_FP8_TFLOP_S
+        return (self.fp8_tflop_s or self.bf16_tflop_s or np.nan) / H100_FP8_TFLOP_S
 
     @property
     def h100e_per_it_mw(self) -> float:
@@ -202,7 +202,7 @@ def accelerators() -> Mapping[str, Accelerator]:
 
 @cache
 def accelerator_aliases() -> Mapping[str, str]:
-    """Return the further names of chips, in lower case, with the chip of each."""
+    """Return the further names of chips, in lower case, with their chip."""
     return MappingProxyType({a.lower(): c.chip for c in accelerators().values() for a in c.aliases})
 
 
@@ -341,8 +341,7 @@ def fleet_mix(
     if not mix:
         first = min(c.release_year or 9999 for c in (accelerator(r["chip"]) for r in rows))
         raise ConfigError(f"year: {year} is before the first accelerator of the table; give {first} or later")
-    past = year - max(int(r["year"]) for r in rows)
-    if past > 0:
+    if (past := year - max(int(r["year"]) for r in rows)) > 0:
         mix = [(_grown(chip, FLEET_GROWTH**past, year), weight) for chip, weight in mix]
     total = sum(weight for _, weight in mix)
     return tuple((chip, weight / total) for chip, weight in mix)
