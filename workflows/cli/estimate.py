@@ -55,11 +55,15 @@ def estimate(
     ] = None,
     cooling: Annotated[Text, opt("--cooling", help="air_chiller, water, direct_air or liquid.")] = None,
     operator: Annotated[Text, opt("--operator", help="Operator.")] = None,
-    site_type: Annotated[Text, opt("--site-type", help="ai, cloud, enterprise, colocation, mine; else inferred.")] = None,
+    site_type: Annotated[
+        Text, opt("--site-type", help="ai, cloud, enterprise, colocation, mine; else inferred.")
+    ] = None,
     building_class: Annotated[
         Text, opt("--building-class", help="Building class of models/reference/area_priors.csv.")
     ] = None,
-    chips: Annotated[Text, opt("--chips", help="Declared chips, NAME:NUMBER, separated by commas: compared with the rest.")] = None,
+    chips: Annotated[
+        Text, opt("--chips", help="Declared chips, NAME:NUMBER, separated by commas: compared with the rest.")
+    ] = None,
     when: Annotated[Text, opt("--date", help="YYYY, YYYY-MM or YYYY-MM-DD.")] = None,
     country: Annotated[Text, opt("--country", help="ISO 3166 alpha-2 code.")] = None,
     climate: Annotated[Text, opt("--climate", help="temperate or hot, for the annual PUE.")] = None,
@@ -74,7 +78,7 @@ def estimate(
     page: Annotated[Path | None, typer.Option("--html", help="Write an HTML page with a plot to this file.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Estimate power and compute of one site from counts, a footprint, metered power or chips, with the error budget."""
+    """Estimate power and compute of one site from counts, a footprint, metered MW or chips, with the error budget."""
     from overwatt.workflows.assess import estimate
 
     typed = {
