@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.power import chips, counted, equipment, footprint, speed, timeline
+from benchmarks.power import chips, counted, equipment, footprint, h100e, independent, speed, timeline
 from benchmarks.real_data import real_data
 
 PARTS = ("equipment", "chips", "footprint", "counted_sites")

@@ -20,7 +20,7 @@ from overwatt.pipeline.compute.site_type import KINDS, LEVELS
 from overwatt.pipeline.power.accelerators import power_of_chips
 
 POOL = 16_384
-"""Least draws in a pool; own choice: four times the usual 4,096 of a site, and all pools together fit a core's cache."""
+"""Least draws in a pool; own choice: four times the usual 4,096 of a site; all pools fit a core's cache."""
 SECONDS_PER_DAY = 86_400.0
 FLOP_PER_TFLOP = 1e12
 RATIO_ERROR = "facility over IT power"

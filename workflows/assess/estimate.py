@@ -1,4 +1,4 @@
-"""What `overwatt estimate` does: one site from counts, a footprint, metered power or chips, optionally with an HTML page.
+"""What `overwatt estimate` does: one site from counts, a footprint, metered power or chips, and an HTML page of it.
 
 In: a JSON file of a site's fields, fields that were typed, or both. Out: the object that `--json` prints.
 """
@@ -66,8 +66,8 @@ def _statements(result: dict[str, Any]) -> list[str]:
         return []
     mw, h100e = declared["facility_mw"], declared["h100e"]
     return [
-        f"Declared chips: {h100e['p50']:,.0f} H100 equivalents, {mw['p10']:,.0f} to {mw['p90']:,.0f} MW of facility power "
-        f"(80%); declared over estimated: {ratio['p50']:.2g} (80%: {ratio['p10']:.2g} to {ratio['p90']:.2g})."
+        f"Declared chips: {h100e['p50']:,.0f} H100 equivalents, {mw['p10']:,.0f} to {mw['p90']:,.0f} MW of facility "
+        f"power (80%); declared over estimated: {ratio['p50']:.2g} (80%: {ratio['p10']:.2g} to {ratio['p90']:.2g})."
     ]
 
 
