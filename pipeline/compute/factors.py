@@ -37,12 +37,14 @@ class Shares:
     """AI shares and levels, the same for all sites.
 
     Attributes:
-        phi: (kind, value) float32, AI share of the IT load of `KINDS`.
+        phi: (kind * value,) float32, AI share of the IT load of `KINDS`, one kind after the other.
         level: (value,) int32, uniform levels of probability from which kinds are drawn.
+        place: (value,) 0, 1, 2, ..., places in `phi`.
     """
 
     phi: np.ndarray
     level: np.ndarray
+    place: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,8 @@ class Use:
 def shares(n: int) -> Shares:
     """Return pools of `n` AI shares per kind and of `n` levels."""
     rng = np.random.default_rng((n, 3))
-    phi = np.stack([facts.ratio(f"phi_ai_{kind}").draw(rng, n) for kind in KINDS])
-    return Shares(phi.astype(np.float32), rng.integers(LEVELS, size=n, dtype=np.int32))
+    phi = np.concatenate([facts.ratio(f"phi_ai_{kind}").draw(rng, n) for kind in KINDS])
+    return Shares(phi.astype(np.float32), rng.integers(LEVELS, size=n, dtype=np.int32), np.arange(n))
 
 
 @lru_cache(maxsize=64)

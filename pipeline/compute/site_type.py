@@ -186,7 +186,8 @@ def draw(about: Known, it_mw: np.ndarray, level: np.ndarray) -> np.ndarray:
     place -= _FIRST
     place *= LEVELS
     place += level
-    return _table(about).take(place)
+    # all places are inside; without their check `take` is three times as fast
+    return _table(about).take(place, mode="wrap")
 
 
 @lru_cache(maxsize=512)

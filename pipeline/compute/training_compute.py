@@ -291,14 +291,14 @@ def _inferred(about: kinds.Known, mw: np.ndarray, seed: int, n: int, hint: Hint 
         per_mw = np.where(belongs, pool_slice(declared.bf16, seed, 4, draws), per_mw)
         per_mw_fp8 = np.where(belongs, pool_slice(declared.fp8, seed, 4, draws), per_mw_fp8)
     place = kind.astype(np.intp)
-    types = np.bincount(place, minlength=len(KINDS)) / max(draws, 1)
-    place *= draws
-    place += np.arange(draws)
-    phi = np.concatenate([pool_slice(pool, seed, 7, draws) for pool in shares.phi]).take(place)
+    types = np.array([np.count_nonzero(kind == k) for k in range(len(KINDS))]) / max(draws, 1)
+    place *= n
+    place += pool_slice(shares.place, seed, 7, draws)
+    phi = shares.phi.take(place, mode="wrap")  # all places are inside: unchecked
     h100e_if_ai = mw * per_mw
     h100e = h100e_if_ai * phi
-    # built for AI: the share of that kind in every draw
-    h100e_if_ai *= pool_slice(shares.phi[KINDS.index("ai")], seed, 7, draws)
+    # built for AI: the share of that kind, the first one, in every draw
+    h100e_if_ai *= pool_slice(shares.phi[:n], seed, 7, draws)
     h100e_fp8 = mw * per_mw_fp8
     h100e_fp8 *= phi
     return _Site(h100e, h100e_fp8, h100e_if_ai, phi, types, fleet.ln_var, fleet.median)
