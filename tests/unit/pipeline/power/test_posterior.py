@@ -85,8 +85,7 @@ def test_stated_medians_are_those_of_the_distributions():
 
 
 def test_mixture_weights_sum_to_one():
-    for group in ("no_cooling", "phi_ai"):
-        assert sum(r.weight for r in facts.group(group)) == pytest.approx(1.0)
+    assert sum(r.weight for r in facts.group("no_cooling")) == pytest.approx(1.0)
     for year in (2020, 2022, 2024, 2026):
         assert sum(p.weight[year] for p in facts.area_priors().values()) == pytest.approx(1.0)
 
