@@ -39,7 +39,7 @@ class Members:
         who: (member, 2) match and record.
         p: (member,) probability that the record is a part of the match, if the match is right.
         same: (record,) probability that it lies on the campus of another record that has a match.
-        inside: (record,) share of it inside the outline of a matched declaration.
+        inside: (record,) share of it inside the outline that the other side has of a match.
         gain: (record,) log-odds that the sums of power and area add.
         free: (record,) whether it has no match of its own.
     """
@@ -177,10 +177,14 @@ def further_declarations(
     around = ln_outline(site, decl, distance_m, np.hypot(sigma_km, _SAME_KM), sites, declared)
     same = _one_campus(_FURTHER * 0.5 * (np.exp(on) + np.exp(around)), declared.at, decl)
     same = _with_operator(same, agreement(declared.labels["operator"], decl, of_match[match]))
-    none = np.zeros(len(decl))
-    odds = ln_odds(share, same, none, alone[decl], 0.0)
+    # where a site stands, no other facility was missed; a vague place says less about where it is
+    wide_m = sites.at.radius_m[site]
+    inside, on_it = np.zeros(len(decl)), np.flatnonzero((distance_m <= 0) & (wide_m > 0) & (of_decl[decl] < 0))
+    inside[on_it] = share_inside(declared.at, decl[on_it], sites.at, site[on_it])
+    inside *= wide_m**2 / (wide_m**2 + declared.sigma_m[decl] ** 2)
+    odds = ln_odds(share, same, inside, alone[decl], 0.0)
     values = np.column_stack([declared.it_mw, declared.footprint_m2])
-    return _joined(decl, match, odds, of_decl < 0, same, none, totals, values, seen=False)
+    return _joined(decl, match, odds, of_decl < 0, same, inside, totals, values, seen=False)
 
 
 def _neighbours(at: Shapes, some: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
