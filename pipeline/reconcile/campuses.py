@@ -52,7 +52,7 @@ class Members:
     free: np.ndarray
 
     def trials(self, share: float, alone: np.ndarray, nothing: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
-        """Return the probability of every record to be a part, and its weight as a trial of `share`, each (record,).
+        """Return P(a part | on the campus) of every record and P(on the campus), a trial of `share`, each (record,).
 
         Args:
             share: share of campuses that the other side lists as a whole.
@@ -60,7 +60,13 @@ class Members:
             nothing: (record,) odds of no facility at all.
         """
         odds = ln_odds(share, self.same, self.inside, alone, nothing) + self.gain
-        return np.where(self.free, 1.0 / (1.0 + np.exp(-odds)), 0.0), self.same
+        part = np.where(self.free, 1.0 / (1.0 + np.exp(-odds)), 0.0)
+        # on the campus and no part: listed by itself, or lacking there
+        apart = self.same * (1.0 - share)
+        other = 1.0 - self.same * share
+        lacking = (1.0 - part) * apart * alone / np.maximum(other * alone + nothing, 1e-9)
+        weight = part + np.where(self.free, lacking, apart / other)
+        return np.divide(part, weight, out=np.zeros(len(part)), where=weight > 0), weight
 
 
 def ln_odds(

@@ -120,9 +120,8 @@ def link(sites: Sites, declared: Declared, settings: ReconcileSettings) -> tuple
             ),
             "split_share": parts.trials(shares.split_share, alone, 0.0),
         }
-        return more | _trials(
-            loose, (more["whole_share"][0], more["split_share"][0]), shares, sites, declared, settings
-        )
+        part = tuple(p * weight for p, weight in more.values())
+        return more | _trials(loose, part, shares, sites, declared, settings)
 
     def linked(shares: Shares) -> tuple[Pairs, tuple[Matches, Members, Members]]:
         _score(loose, sites, declared, shares, settings)
@@ -186,7 +185,7 @@ def _no_center(p: np.ndarray) -> np.ndarray:
 
 
 def _trials(
-    pairs: Pairs, part: tuple[np.ndarray, np.ndarray], shares: Shares, sites: Sites, declared: Declared,
+    pairs: Pairs, part: tuple[np.ndarray, ...], shares: Shares, sites: Sites, declared: Declared,
     settings: ReconcileSettings,
 ) -> Trials:  # fmt: skip
     """Return the expected trials of each share at the match probabilities of the pairs.

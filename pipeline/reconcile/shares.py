@@ -23,7 +23,7 @@ LEAST, MOST = 0.01, 0.95
 """Limits of an estimated share: no table shows that nothing, or everything, is missing; own choice."""
 # Beta priors: mean and weight in records. What a registry lacks is unknown beforehand: weak. 6% of EPA's rows share a
 # coordinate with another address. All weights are own choices.
-_UNDECLARED, _GROSS, _WHOLE, _SPLIT, _AGREE_N = (0.2, 5.0), (0.06, 30.0), (0.25, 6.0), (0.15, 6.0), 10.0
+_UNDECLARED, _GROSS, _WHOLE, _SPLIT, _AGREE_N = (0.2, 5.0), (0.06, 30.0), (0.25, 6.0), (0.1, 10.0), 10.0
 _STEPS, _STILL = 20, 0.002  # most EM steps, and the change that ends them; own choice
 
 
