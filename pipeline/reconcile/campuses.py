@@ -93,15 +93,11 @@ class Totals:
         self._far = np.array([settings.misdeclared_share, _AREA_FAR])
         self._wide = np.array([settings.misdeclared_ln_sd, _AREA_WIDE])
 
-    def change(self, match: int, seen: np.ndarray | None, told: np.ndarray | None) -> tuple[float, np.ndarray]:
+    def change(self, match: int, more: np.ndarray, seen: bool) -> tuple[float, np.ndarray]:
         """Return by how much a further record moves the ln odds, and the new total of its side, (MW, m2)."""
-        if seen is not None:
-            total = self._seen[match] + seen
-            new = self._fit(match, total, self._told[match])
-        else:
-            both = np.stack([self._told[match], told])
-            total = np.where(np.isnan(both).all(0), np.nan, np.nansum(both, 0))
-            new = self._fit(match, self._seen[match], total)
+        both = np.stack([(self._seen if seen else self._told)[match], more])
+        total = np.where(np.isnan(both).all(0), np.nan, np.nansum(both, 0))
+        new = self._fit(match, total, self._told[match]) if seen else self._fit(match, self._seen[match], total)
         gain = float(np.sum(np.clip(new - self._fit(match, self._seen[match], self._told[match]), -_LIMIT, _LIMIT)))
         return gain, total
 
@@ -235,7 +231,7 @@ def _joined(
     for r, m, own in zip(record[rows].tolist(), match[rows].tolist(), odds[rows].tolist(), strict=True):
         if r in found:
             continue
-        gain, total = totals.change(m, *((values[r], None) if seen else (None, values[r])))
+        gain, total = totals.change(m, values[r], seen)
         if own + gain > best[r]:
             best[r], gain_of[r] = own + gain, gain
         if own + gain > 0.0:

@@ -53,7 +53,7 @@ class Shares:
 
     def as_dict(self) -> dict[str, float]:
         """Return `name`, `name_low` and `name_high` (p10, p90) of each share, three digits, for `--json`."""
-        out = {}
+        out: dict[str, float] = {}
         for name, (low, high) in self.interval.items():
             out |= {name: getattr(self, name), f"{name}_low": low, f"{name}_high": high}
         return {k: round(v, 3) for k, v in out.items()}
