@@ -108,11 +108,11 @@ def test_laws_one_to_one_complete_and_order_free(seed, n_sites, n_declared, side
     blind = rc.not_looked_at(declared_of(declared), seen, ledger=ledger)
     assert set(ledger["class"]) <= set(LEDGER_CLASSES)
     assert ledger["entry_id"].is_unique
-    listed = ledger["declared_id"].dropna()
-    assert listed.is_unique
-    assert sorted([*listed, *blind["declared_id"]]) == [f"D{k}" for k in range(n_declared)]
     extra = ledger["evidence_for"].str.startswith("None of its own")
-    assert ledger.loc[~extra, "site_id"].dropna().is_unique
+    for column in ("site_id", "declared_id"):  # parts of a campus repeat the record that stands for the whole
+        assert ledger.loc[~extra, column].dropna().is_unique
+    listed = ledger["declared_id"].dropna().unique()
+    assert sorted([*listed, *blind["declared_id"]]) == [f"D{k}" for k in range(n_declared)]
     assert {r["site_id"] for r in sites if r["p_data_center"] >= 0.5} <= set(ledger["site_id"].dropna())
     assert ledger["p_match"].between(0, 1).all()
     assert (ledger.loc[ledger["class"] == "not_seen", "p_detect"] >= 0.8).all()
