@@ -134,7 +134,7 @@ def measure(folder: Path, seed: int = 0, repeats: int = 2) -> dict[str, Any]:
         **_pooled(cells, head), "ece": round(ece[head][0], 4), "ece_interval": ece[head][1],
         "matches_scored": len(scored[head][0]),
         "headline": f"{head}: IM3's buildings within {REACH_M:g} m as one site, rooftop and parcel coordinates, half "
-        "of the cases with names, the noise family that nothing was tuned on; pairs of p_match >= 0.5",
+        "of the cases with names, noise family 'other' (decision 0016); pairs of p_match >= 0.5",
         "simulated": "places, names and sizes are real; power, what was observed and the edits are simulated",
         "by_setup": {
             s: {**_pooled(cells, s), "ece": round(ece[s][0], 4), "ece_interval": ece[s][1]} for s in SETUPS

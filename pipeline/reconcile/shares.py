@@ -62,8 +62,7 @@ class Shares:
 def prior(settings: ReconcileSettings) -> Shares:
     """Return the shares before any record is compared: those that were set, and the prior means of the others.
 
-    From few missing records the estimate finds the solution that explains most by matches: where coordinates are vague,
-    there is another one that explains nearly everything as missing.
+    The estimate starts from few missing records; own choice.
     """
     own = _shares(settings, {})
     return replace(
