@@ -1,8 +1,9 @@
 """Planted edits: a real registry, copied with noise as observed sites, and with edits as declarations.
 
 The truth is known for each row: which declaration is which site, and which edit was made. Two families of noise:
-'tuned', with the distributions that the matching assumes, and 'other', with different distributions and rates on which
-nothing was tuned (Laplace position errors, Student t size errors, more missed and false sites).
+'tuned', with the distributions that the matching assumes, and 'other', with different distributions and rates (Laplace
+position errors, Student t size errors, more missed and false sites); both were seen while constants were chosen
+(docs/decisions/0016).
 """
 
 from __future__ import annotations

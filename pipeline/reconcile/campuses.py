@@ -39,7 +39,7 @@ class Members:
         who: (member, 2) match and record.
         p: (member,) probability that the record is a part of the match, if the match is right.
         same: (record,) probability that it lies on the campus of another record that has a match.
-        inside: (record,) share of it inside the outline of a matched declaration.
+        inside: (record,) share of it inside the outline that the other side has of a match.
         gain: (record,) log-odds that the sums of power and area add.
         free: (record,) whether it has no match of its own.
     """
@@ -52,7 +52,7 @@ class Members:
     free: np.ndarray
 
     def trials(self, share: float, alone: np.ndarray, nothing: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
-        """Return the probability of every record to be a part, and its weight as a trial of `share`, each (record,).
+        """Return P(a part | on the campus) of every record and P(on the campus), a trial of `share`, each (record,).
 
         Args:
             share: share of campuses that the other side lists as a whole.
@@ -60,7 +60,13 @@ class Members:
             nothing: (record,) odds of no facility at all.
         """
         odds = ln_odds(share, self.same, self.inside, alone, nothing) + self.gain
-        return np.where(self.free, 1.0 / (1.0 + np.exp(-odds)), 0.0), self.same
+        part = np.where(self.free, 1.0 / (1.0 + np.exp(-odds)), 0.0)
+        # on the campus and no part: listed by itself, or lacking there
+        apart = self.same * (1.0 - share)
+        other = 1.0 - self.same * share
+        lacking = (1.0 - part) * apart * alone / np.maximum(other * alone + nothing, 1e-9)
+        weight = part + np.where(self.free, lacking, apart / other)
+        return np.divide(part, weight, out=np.zeros(len(part)), where=weight > 0), weight
 
 
 def ln_odds(
@@ -87,15 +93,11 @@ class Totals:
         self._far = np.array([settings.misdeclared_share, _AREA_FAR])
         self._wide = np.array([settings.misdeclared_ln_sd, _AREA_WIDE])
 
-    def change(self, match: int, seen: np.ndarray | None, told: np.ndarray | None) -> tuple[float, np.ndarray]:
+    def change(self, match: int, more: np.ndarray, seen: bool) -> tuple[float, np.ndarray]:
         """Return by how much a further record moves the ln odds, and the new total of its side, (MW, m2)."""
-        if seen is not None:
-            total = self._seen[match] + seen
-            new = self._fit(match, total, self._told[match])
-        else:
-            both = np.stack([self._told[match], told])
-            total = np.where(np.isnan(both).all(0), np.nan, np.nansum(both, 0))
-            new = self._fit(match, self._seen[match], total)
+        both = np.stack([(self._seen if seen else self._told)[match], more])
+        total = np.where(np.isnan(both).all(0), np.nan, np.nansum(both, 0))
+        new = self._fit(match, total, self._told[match]) if seen else self._fit(match, self._seen[match], total)
         gain = float(np.sum(np.clip(new - self._fit(match, self._seen[match], self._told[match]), -_LIMIT, _LIMIT)))
         return gain, total
 
@@ -177,10 +179,14 @@ def further_declarations(
     around = ln_outline(site, decl, distance_m, np.hypot(sigma_km, _SAME_KM), sites, declared)
     same = _one_campus(_FURTHER * 0.5 * (np.exp(on) + np.exp(around)), declared.at, decl)
     same = _with_operator(same, agreement(declared.labels["operator"], decl, of_match[match]))
-    none = np.zeros(len(decl))
-    odds = ln_odds(share, same, none, alone[decl], 0.0)
+    # where a site stands, no other facility was missed; a vague place says less about where it is
+    wide_m = sites.at.radius_m[site]
+    inside, on_it = np.zeros(len(decl)), np.flatnonzero((distance_m <= 0) & (wide_m > 0) & (of_decl[decl] < 0))
+    inside[on_it] = share_inside(declared.at, decl[on_it], sites.at, site[on_it])
+    inside *= wide_m**2 / (wide_m**2 + declared.sigma_m[decl] ** 2)
+    odds = ln_odds(share, same, inside, alone[decl], 0.0)
     values = np.column_stack([declared.it_mw, declared.footprint_m2])
-    return _joined(decl, match, odds, of_decl < 0, same, none, totals, values, seen=False)
+    return _joined(decl, match, odds, of_decl < 0, same, inside, totals, values, seen=False)
 
 
 def _neighbours(at: Shapes, some: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -225,7 +231,7 @@ def _joined(
     for r, m, own in zip(record[rows].tolist(), match[rows].tolist(), odds[rows].tolist(), strict=True):
         if r in found:
             continue
-        gain, total = totals.change(m, *((values[r], None) if seen else (None, values[r])))
+        gain, total = totals.change(m, values[r], seen)
         if own + gain > best[r]:
             best[r], gain_of[r] = own + gain, gain
         if own + gain > 0.0:

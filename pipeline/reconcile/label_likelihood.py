@@ -51,8 +51,8 @@ class LabelEvidence:
 
     def take(self, which: np.ndarray) -> LabelEvidence:
         """Return the evidence of the pairs of a mask or index."""
-        parts = ({k: v[which] for k, v in of.items()} for of in (self.state, self.chance))
-        return LabelEvidence(*parts, self.identifier[which])
+        state, chance = ({k: v[which] for k, v in of.items()} for of in (self.state, self.chance))
+        return LabelEvidence(state, chance, self.identifier[which])
 
 
 def compare_labels(

@@ -17,6 +17,7 @@ from overwatt.pipeline.reconcile.settings import MIN_MW, ReconcileSettings
 _GROSS_NORM = math.pi * (1.0 + 2.0 * math.log(1.0 / 0.3))  # integral of the gross-error density, see ln_place
 _NEAR_KM = 0.25  # below it the density of further data centers stays as it is (docs/decisions/0016)
 _ALIKE = 0.5  # correlation of ln area of IM3's sites within 5 km of each other (docs/decisions/0016)
+_CUT_M = 150.0  # least extent of a cut site beyond the border of the imagery, a hall; own choice
 _MIDDLE = 0.25  # sigma of a coordinate meant as the outline's centre, as share of its radius; own choice
 # own choice: longest time a building stands before it operates, twice the status lag (docs/methods.md, section 4.3)
 _LEAD_DAYS = 365
@@ -41,6 +42,11 @@ def ln_place(
     wide = np.hypot(sigma, _MIDDLE * np.maximum(a.radius_m[site], b.radius_m[decl]) / 1e3)
     ln_middle = -0.5 * (middle / wide) ** 2 - np.log(2 * np.pi * wide**2)
     ln_gauss = np.logaddexp(ln_near, ln_middle) - math.log(2.0)
+    # A cut site goes on where nobody looked, about as far as is seen of it: half of the coordinates lie there.
+    cut = sites.on_border[site] & (declared.looked[decl] < 1.0)
+    beyond = np.hypot(sigma, np.maximum(a.radius_m[site], _CUT_M) / 1e3)
+    ln_beyond = np.logaddexp(ln_gauss, ln_outline(site, decl, distance_m, beyond, sites, declared)) - math.log(2.0)
+    ln_gauss = np.where(cut, ln_beyond, ln_gauss)
     # Gross errors (own choice): uniform within 0.3 R, then equal per octave of distance up to R, so that the nearer of
     # two wrong places is preferred. Integrates to 1 over the disc of radius R.
     reach = settings.gross_error_m / 1e3
@@ -100,14 +106,15 @@ def background_km2(
     return np.asarray(np.where(vague, around, near) + settings.pair_density_km2 / km**2)
 
 
-def overlap_term(overlap: np.ndarray, sigma_m: np.ndarray, size_m: np.ndarray) -> np.ndarray:
+def overlap_term(overlap: np.ndarray, sigma_m: np.ndarray, size_m: np.ndarray, cut: np.ndarray) -> np.ndarray:
     """Return the term of the shared area, (pair,): two outlines of one facility should cover each other.
 
     The density of the shared share x is taken as 3 x^2 with a floor of 0.1 (own choice, docs/methods.md, section 6.1).
-    The term counts less if the position error exceeds the size of the site; it is 0 if one side is a point.
+    The term counts less if the position error exceeds the size of the site; it is 0 if one side is a point, or if
+    the site is `cut` by the border of the imagery, so that more of it may lie within the declared outline.
     """
     weight = size_m**2 / (size_m**2 + sigma_m**2 + 1e-9)
-    return np.where(np.isnan(overlap), 0.0, weight * np.log((3.0 * np.nan_to_num(overlap) ** 2 + 0.1) / 1.1))
+    return np.where(np.isnan(overlap) | cut, 0.0, weight * np.log((3.0 * np.nan_to_num(overlap) ** 2 + 0.1) / 1.1))
 
 
 def power_term(
@@ -157,6 +164,7 @@ def _size_term(
     mean, spread = sites.area_background
     ln_m2 = np.log(np.maximum(sites.building_m2[site], 100.0))
     off = ln_m2 - np.log(np.maximum(np.where(known, declared_m2, 1.0), 100.0))
+    off = np.where(sites.on_border[site], np.maximum(off, 0.0), off)  # as in `power_term`
     same = np.logaddexp(np.log(share) + ln_normal(off, ln_sd), np.log(1 - share) + ln_normal(off, wide))
     return np.where(known, np.clip(same - _of_neighbours(ln_m2, ln_m2 - off, mean, spread), *limits), 0.0)
 
@@ -190,7 +198,9 @@ def ln_seen(
     """
     early = declared.since[decl] - sites.date[site] > np.timedelta64(_LEAD_DAYS, "D")  # comparisons with NaT are false
     missed = np.where(early | declared.idle[decl], settings.p_missed_not_operating, p_missed)
-    seen = np.log(np.clip(declared.looked[decl], 0.05, 1.0) * (1.0 - missed))
+    # a cut site shows that a facility reaches over the border: own choice, in half of the cases the declared one does
+    looked = np.clip(declared.looked[decl], np.where(sites.on_border[site], 0.5, 0.05), 1.0)
+    seen = np.log(looked * (1.0 - missed))
     return np.asarray(seen - np.log(unseen(declared, p_missed, settings)[decl]))
 
 

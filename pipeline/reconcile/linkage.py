@@ -109,13 +109,10 @@ def link(sites: Sites, declared: Declared, settings: ReconcileSettings) -> tuple
     """
     start = prior(settings)
     loose = _candidates(start, sites, declared, settings)
-    halls = parts = None
 
     def expected(shares: Shares) -> Trials:
         _score(loose, sites, declared, shares, settings)
         loose.p_match = propagated(loose.site, loose.decl, loose.gain, len(sites), len(declared))
-        if halls is None or parts is None:
-            return _trials(loose, (0.0, 0.0), shares, sites, declared, settings)
         alone = unseen(declared, shares.p_missed, settings)
         more = {
             "whole_share": halls.trials(
@@ -123,9 +120,8 @@ def link(sites: Sites, declared: Declared, settings: ReconcileSettings) -> tuple
             ),
             "split_share": parts.trials(shares.split_share, alone, 0.0),
         }
-        return more | _trials(
-            loose, (more["whole_share"][0], more["split_share"][0]), shares, sites, declared, settings
-        )
+        part = tuple(p * weight for p, weight in more.values())
+        return more | _trials(loose, part, shares, sites, declared, settings)
 
     def linked(shares: Shares) -> tuple[Pairs, tuple[Matches, Members, Members]]:
         _score(loose, sites, declared, shares, settings)
@@ -133,10 +129,9 @@ def link(sites: Sites, declared: Declared, settings: ReconcileSettings) -> tuple
         pairs.p_match = marginals(pairs.site, pairs.decl, pairs.gain, len(sites), len(declared))
         return pairs, match(pairs, shares, sites, declared, settings)
 
-    # twice: a part of a campus is neither missed nor undeclared, and which records are parts needs a first assignment
+    # a part of a campus is neither missed nor undeclared, and which records are parts needs a first assignment
+    _, (_, halls, parts) = linked(start)
     shares = estimate(settings, start, expected)
-    _, (_, halls, parts) = linked(shares)
-    shares = estimate(settings, shares, expected)
     pairs, (found, _, _) = linked(shares)
     return pairs, found, shares
 
@@ -190,7 +185,7 @@ def _no_center(p: np.ndarray) -> np.ndarray:
 
 
 def _trials(
-    pairs: Pairs, part: tuple[np.ndarray | float, np.ndarray | float], shares: Shares, sites: Sites, declared: Declared,
+    pairs: Pairs, part: tuple[np.ndarray, ...], shares: Shares, sites: Sites, declared: Declared,
     settings: ReconcileSettings,
 ) -> Trials:  # fmt: skip
     """Return the expected trials of each share at the match probabilities of the pairs.
@@ -249,7 +244,7 @@ def _without_labels(
     ln_gauss, ln_gross = ln_place(site, decl, distance_m, sites, declared, settings)
     overlap = overlaps(sites.at, site, declared.at, decl, distance_m)
     fixed = -np.log(background_km2(site, decl, distance_m, sites, declared, settings))
-    fixed += overlap_term(overlap, declared.sigma_m[decl], sites.at.radius_m[site])
+    fixed += overlap_term(overlap, declared.sigma_m[decl], sites.at.radius_m[site], sites.on_border[site])
     fixed += power_term(site, declared.it_mw[decl], declared.ln_sd[decl], sites, settings)
     fixed += area_term(site, declared.outline_m2[decl], declared.footprint_m2[decl], sites)
     fixed += use_term(site, decl, sites, declared, settings)

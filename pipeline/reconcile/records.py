@@ -56,7 +56,7 @@ class Shapes:
     def density_km2(
         self, rows: np.ndarray, settings: ReconcileSettings, weight: np.ndarray | None = None
     ) -> np.ndarray:
-        """Return the density of records around `rows`, per km2, from the k nearest; each counts as its `weight`, or 1."""
+        """Return the density of records around `rows`, per km2, from the k nearest, each of `weight` or 1."""
         out = np.full(len(rows), settings.min_density_km2)
         k = min(settings.neighbours, len(self.shape) - 1)
         if not k or not len(rows):

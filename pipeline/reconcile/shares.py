@@ -23,7 +23,7 @@ LEAST, MOST = 0.01, 0.95
 """Limits of an estimated share: no table shows that nothing, or everything, is missing; own choice."""
 # Beta priors: mean and weight in records. What a registry lacks is unknown beforehand: weak. 6% of EPA's rows share a
 # coordinate with another address. All weights are own choices.
-_UNDECLARED, _GROSS, _CAMPUS, _AGREE_N = (0.2, 5.0), (0.06, 30.0), (0.5, 6.0), 10.0
+_UNDECLARED, _GROSS, _WHOLE, _SPLIT, _AGREE_N = (0.2, 5.0), (0.06, 30.0), (0.25, 6.0), (0.1, 10.0), 10.0
 _STEPS, _STILL = 20, 0.002  # most EM steps, and the change that ends them; own choice
 
 
@@ -53,7 +53,7 @@ class Shares:
 
     def as_dict(self) -> dict[str, float]:
         """Return `name`, `name_low` and `name_high` (p10, p90) of each share, three digits, for `--json`."""
-        out = {}
+        out: dict[str, float] = {}
         for name, (low, high) in self.interval.items():
             out |= {name: getattr(self, name), f"{name}_low": low, f"{name}_high": high}
         return {k: round(v, 3) for k, v in out.items()}
@@ -62,8 +62,7 @@ class Shares:
 def prior(settings: ReconcileSettings) -> Shares:
     """Return the shares before any record is compared: those that were set, and the prior means of the others.
 
-    From few missing records the estimate finds the solution that explains most by matches: where coordinates are vague,
-    there is another one that explains nearly everything as missing.
+    The estimate starts from few missing records; own choice.
     """
     own = _shares(settings, {})
     return replace(
@@ -94,7 +93,7 @@ def _shares(settings: ReconcileSettings, trials: Trials) -> Shares:
         "p_missed": (1.0 - settings.detector_recall, settings.detector_recall_n),
         "p_undeclared": _UNDECLARED, "gross_share": _GROSS,
         "name_agreement": (AGREE["name"], _AGREE_N), "operator_agreement": (AGREE["operator"], _AGREE_N),
-        "whole_share": _CAMPUS, "split_share": _CAMPUS,
+        "whole_share": _WHOLE, "split_share": _SPLIT,
     }  # fmt: skip
     none = (np.zeros(0), np.zeros(0))
     value, interval = {}, {}
