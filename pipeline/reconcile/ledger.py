@@ -13,13 +13,13 @@ Poisson background, docs/methods.md, section 6.1):
            + ln p_data_center + ln P(seen at the image's date | declared)
            - ln P(site unrelated to the registry) - ln P(missed | declared)
 
-p(distance) is a mixture of a Gaussian about the site's outline and a gross error of some km. The one-to-one assignment
-with the largest sum of gains is exact, and every record may stay without a partner. `p_match` is the marginal over all
+p(distance) is a mixture of a Gaussian about the site's outline and a gross error of some km. The shares of missing
+records, gross errors and labels that agree are estimated from the two tables (`shares`). The one-to-one assignment with
+the largest sum of gains is exact, and every record may stay without a partner. `p_match` is the marginal over all
 assignments (overwatt.pipeline.reconcile.assignment).
 
-One to many: an unassigned declaration on a matched site is added to that match if this has higher log-odds than a
-missed declaration. An unassigned site of which at least half lies inside the declared outline of a match is added too.
-Powers are compared as sums over all records of a match.
+One to many: where one side lists a campus as a whole and the other in parts, the parts join its match and their
+probabilities are summed (`campuses`). Powers are compared as sums over all records of a match.
 """
 
 from __future__ import annotations
@@ -79,8 +79,7 @@ def compare(
         RegistryError: a declared_id occurs twice (two registries were concatenated without renaming).
     """
     site_records, decl_records = sites_of(sites, labels), declared_of(declared, looked_at, settings)
-    pairs, shares = linkage.candidates(site_records, decl_records, settings)
-    found = linkage.match(pairs, site_records, decl_records, shares, settings)
+    pairs, found, shares = linkage.link(site_records, decl_records, settings)
     alone = np.ones(len(site_records), bool)
     alone[pairs.site[found.pair]] = alone[found.more_sites[:, 1]] = False
     unseen = decl_records.looked >= settings.min_p_detect

@@ -57,8 +57,22 @@ class ReconcileSettings(BaseModel):
         default=0.7, gt=0, lt=1,
         description="the same for planned, closed or unfinished declarations, and those that start after the image",
     )  # fmt: skip
-    member_share: float = Field(
-        default=0.05, gt=0, lt=1, description="prior share of declarations that are a further part of a matched campus"
+    whole_share: float | None = Field(
+        default=None, gt=0, lt=1,
+        description="share of campuses of several sites that are declared as one; empty: estimated from the two tables",
+    )  # fmt: skip
+    split_share: float | None = Field(
+        default=None, gt=0, lt=1,
+        description="share of campuses of one site that are declared in several parts; empty: estimated",
+    )  # fmt: skip
+    # labels
+    name_agreement: float | None = Field(
+        default=None, gt=0, lt=1,
+        description="share of true pairs whose names agree, of those that agree or differ; empty: estimated from the "
+        "two tables",
+    )  # fmt: skip
+    operator_agreement: float | None = Field(
+        default=None, gt=0, lt=1, description="the same of operators; empty: estimated from the two tables"
     )
     # power
     declared_ln_sd: float = Field(
@@ -92,9 +106,14 @@ class ReconcileSettings(BaseModel):
         default=5, gt=0, description="the site density about a place is that of this many neighbours"
     )
     min_density_km2: float = Field(
-        # the US has about 1e-3 data centers per km2 of populated land; also keeps a lone pair from matching at any
-        # distance
-        default=1e-3, gt=0, description="site density where neighbours are far, per km2",
+        # the US has about 1e-3 data centers per km2 of populated land
+        default=1e-3, gt=0, description="least site density, per km2",
+    )  # fmt: skip
+    pair_density_km2: float = Field(
+        # IM3 and OpenStreetMap, complete or thinned to 40%: beyond what the neighbours show, 0.03 to 0.06 / km^2 at any
+        # distance from 0.25 to 5 km (docs/decisions/0016): data centers stand in groups, also where few were found
+        default=0.04, ge=0, 
+        description="density of further data centers 1 km from one, per km2; falls with the square of the distance",
     )  # fmt: skip
 
 
