@@ -138,6 +138,27 @@ SCHEMAS: dict[str, tuple[Column, ...]] = {
             "approximate 3-sigma detection floor of this channel at this site, facility power",
             True,
         ),
+        Column(
+            "excess_sigmas",
+            _F,
+            "1",
+            "heat of the site above that of the ring, in standard errors; the floor is at 3",
+            True,
+        ),
+        Column(
+            "p_detect",
+            _F,
+            "1",
+            "probability that the heat of the site's power would exceed three times the floor",
+            True,
+        ),
+        Column(
+            "likelihood_ratio",
+            _F,
+            "1",
+            "ratio by which the odds of a data center were multiplied; empty: not used",
+            True,
+        ),
         Column("statement", _S, "", "what the anomaly does and does not show, in words"),
     ),
     "thermal_looks": (
