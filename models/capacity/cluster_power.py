@@ -15,6 +15,7 @@ of a row only, never its name.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -38,19 +39,23 @@ _PUE = ((2017, 1.29), (2018, 1.26), (2019, 1.22), (2020, 1.20), (2021, 1.18), (2
 _TDP_OF_YEAR = ((2010, 238.0), (2012, 235.0), (2016, 250.0), (2018, 300.0), (2020, 400.0), (2023, 700.0),
                 (2026, 1200.0))  # fmt: skip
 _TEXTS = ("Note", "Hardware note", "Quote", "Certainty Note", *(f"Source {k}" for k in range(1, 6)))
-_GUESS = r"(?:estimat|extrapolat|calculat|inferr|deriv|scal|guess|assum|based on|equivalent|back[- ]?(?:of|out))"
-_FROM_POWER = r"(?:power|capacit|megawatt|[MG]W\b)"
-_CHIPS = r"(?:chip|GPU|accelerator|H100|H200|[GB]?B[23]00)"
-# an estimate of chips next to power, or of power next to chips, within one sentence
+_GUESS = (
+    r"(?:estimat|extrapolat|calculat|inferr|deriv|scal|guess|assum|based on|equivalent|correspond|translat|impl(?:y|ie)"
+    r"|equat|back(?:ed|ing)? ?-?out)"
+)
+_POWER = r"(?:power|capacit|megawatt|\b[kMG]W\b|\d[kMG]W\b)"
+_CHIPS = r"(?:chip|GPU|accelerator|H100|H200|[GB]?B[23]00|TPU|Trainium)"
+_GAP = r"(?:[^.]|\.(?=\d)){0,80}"
+# an estimate of chips from power, or of power from chips: the three words within one sentence, in any order
 _COMPUTED = re.compile(
-    rf"{_GUESS}[^.]{{0,80}}{_CHIPS}[^.]{{0,80}}{_FROM_POWER}|{_CHIPS}[^.]{{0,80}}{_GUESS}[^.]{{0,80}}{_FROM_POWER}"
-    rf"|{_GUESS}[^.]{{0,80}}{_FROM_POWER}[^.]{{0,80}}{_CHIPS}|{_FROM_POWER}[^.]{{0,120}}{_GUESS}[^.]{{0,80}}{_CHIPS}",
-    re.IGNORECASE,
+    "|".join(f"{a}{_GAP}{b}{_GAP}{c}" for a, b, c in itertools.permutations((_GUESS, _POWER, _CHIPS))), re.IGNORECASE
 )
 _COLUMNS = {
     "n": "Chip quantity (primary)", "n2": "Chip quantity (secondary)", "mw": "Reported Power Capacity (MW)",
     "calculated": "Calculated Power Capacity (MW)",
 }  # fmt: skip
+
+_OPTIONAL = (*_TEXTS, "Status", "Owner", "First Operational Date", "Chip type (secondary)", *_COLUMNS.values())
 
 
 def usual_tdp(year: float) -> float:
@@ -91,6 +96,7 @@ def read_clusters(folder: Path) -> pd.DataFrame:
         unknown, mw (metered: of the run), stated_mw (as in the table), calculated_mw (Epoch's own, NaN where absent).
     """
     g = pd.read_csv(folder / "epoch_gpu_clusters.csv")
+    g = g.reindex(columns=[*g.columns, *(c for c in _OPTIONAL if c not in g)])
     number = {k: pd.to_numeric(g[c], errors="coerce") for k, c in _COLUMNS.items()}
     # a cluster without a date counts as 2025, the year before the tables were read; own choice
     year = pd.to_datetime(g["First Operational Date"], errors="coerce").dt.year.fillna(2025.0)

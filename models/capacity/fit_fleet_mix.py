@@ -73,14 +73,8 @@ def shares(sites: pd.DataFrame, first: dict[str, float], year: int) -> dict[str,
     return {chip: v / sum(kept.values()) for chip, v in sorted(kept.items(), key=lambda item: (-item[1], item[0]))}
 
 
-def main() -> None:
-    """Write fleet_mix.csv."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder with Epoch AI's tables of data centers")
-    sites = read_sites(parser.parse_args().data)
-    target = Path(__file__).parents[1] / "reference" / "fleet_mix.csv"
-    with target.open(encoding="utf-8", newline="") as file:
-        own = [r for r in csv.DictReader(file) if not r["source"].startswith("Derived: ")]
+def fit(sites: pd.DataFrame, own: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Return the rows of fleet_mix.csv: our own, and those of the sites, as of `read_sites`, for `YEARS`."""
     rows = [*own]
     for operator in ("", *MAKERS, "buyer"):
         of = sites if not operator else sites[sites["operator"] == operator]
@@ -99,6 +93,18 @@ def main() -> None:
                 }
                 for c, w in mix.items()
             ]
+    return rows
+
+
+def main() -> None:
+    """Write fleet_mix.csv."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder with Epoch AI's tables of data centers")
+    sites = read_sites(parser.parse_args().data)
+    target = Path(__file__).parents[1] / "reference" / "fleet_mix.csv"
+    with target.open(encoding="utf-8", newline="") as file:
+        own = [r for r in csv.DictReader(file) if not r["source"].startswith("Derived: ")]
+    rows = fit(sites, own)
     with target.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, ["year", "country", "operator", "chip", "weight", "source"], lineterminator="\n")
         writer.writeheader()

@@ -19,6 +19,8 @@ from overwatt.models.reference import facts
 from overwatt.pipeline.compute.site_type import KINDS, LEVELS
 from overwatt.pipeline.power.accelerators import power_of_chips
 
+POOL = 16_384
+"""Least draws in a pool; own choice: four times the usual 4,096 of a site; all pools fit a core's cache."""
 SECONDS_PER_DAY = 86_400.0
 FLOP_PER_TFLOP = 1e12
 RATIO_ERROR = "facility over IT power"
@@ -37,7 +39,7 @@ class Shares:
     Attributes:
         phi: (kind * value,) float32, AI share of the IT load of `KINDS`, one kind after the other.
         level: (value,) int32, uniform levels of probability from which kinds are drawn.
-        place: (value,) places 0, 1, 2, ... in `phi`.
+        place: (value,) 0, 1, 2, ..., places in `phi`.
     """
 
     phi: np.ndarray

@@ -37,8 +37,9 @@ _STATED = 5.0
 """Likelihood ratio of a declared use: our assumption. It is a claim of the party that is checked, so no proof."""
 # bins of MW: the upper bits of a float32, exponent and 2 bits of the mantissa, 4 bins per factor of 2
 _SHIFT = 21
-_FIRST = int(np.float32(2.0**-6).view(np.int32)) >> _SHIFT
-_BINS = (int(np.float32(2.0**14).view(np.int32)) >> _SHIFT) - _FIRST
+_LOW_MW, _HIGH_MW = np.float32(2.0**-6), np.float32(2.0**14 - 1.0)
+_FIRST, _LAST = (int(mw.view(np.int32)) >> _SHIFT for mw in (_LOW_MW, _HIGH_MW))
+_BINS = _LAST - _FIRST + 1
 
 
 @dataclass(frozen=True)
@@ -180,13 +181,13 @@ def draw(about: Known, it_mw: np.ndarray, level: np.ndarray) -> np.ndarray:
     """
     if about.kind is not None:
         return np.full(len(it_mw), KINDS.index(about.kind), np.uint8)
-    place = it_mw.view(np.int32) >> _SHIFT
+    place = it_mw.clip(_LOW_MW, _HIGH_MW).view(np.int32)
+    place >>= _SHIFT
     place -= _FIRST
-    np.maximum(place, 0, out=place)
-    np.minimum(place, _BINS - 1, out=place)
     place *= LEVELS
     place += level
-    return _table(about)[place]
+    # all places are inside; without their check `take` is three times as fast
+    return _table(about).take(place, mode="wrap")
 
 
 @lru_cache(maxsize=512)

@@ -52,6 +52,6 @@ def _draws(
     median, ln_sd = ratio = facility_ratio(site.operator, site.cooling)
     # R = 1 + log-normal (docs/methods.md, section 4.3)
     facility_mw = it_mw * (1.0 + (median - 1.0) * np.exp(ln_sd * rng.standard_normal(len(it_mw))))
-    it_mw, facility_mw = (np.asarray(a, np.float32)[None] for a in (it_mw, facility_mw))
-    facility = {**variances, RATIO: ratio_slope(ratio) ** 2}
-    return PowerDraws(it_mw, facility_mw, np.array([seed]), (words,), (site.site_id,), (variances,), (facility,), ((),))
+    it, facility = (a.astype(np.float32)[None] for a in (it_mw, facility_mw))
+    budget = {**variances, RATIO: ratio_slope(ratio) ** 2}
+    return PowerDraws(it, facility, np.array([seed]), (words,), (site.site_id,), (variances,), (budget,), ((),))

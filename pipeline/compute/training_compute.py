@@ -26,10 +26,10 @@ from overwatt.aoi.errors import ConfigError, nearest
 from overwatt.models.reference import facts
 from overwatt.pipeline.compute import factors
 from overwatt.pipeline.compute import site_type as kinds
-from overwatt.pipeline.compute.factors import FLOP_PER_TFLOP, SECONDS_PER_DAY
+from overwatt.pipeline.compute.factors import FLOP_PER_TFLOP, POOL, SECONDS_PER_DAY
 from overwatt.pipeline.compute.site_type import KINDS, Hint
 from overwatt.pipeline.power.evidence import SiteEvidence
-from overwatt.pipeline.power.posterior import POOL, PowerDraws, pool_slice
+from overwatt.pipeline.power.posterior import PowerDraws, pool_slice
 from overwatt.pipeline.quantiles import quantile_columns
 from overwatt.pipeline.tables import conform
 
@@ -298,15 +298,17 @@ def _inferred(about: kinds.Known, mw: np.ndarray, seed: int, n: int, hint: Hint 
         per_mw = np.where(belongs, pool_slice(declared.bf16, seed, 4, draws), per_mw)
         per_mw_fp8 = np.where(belongs, pool_slice(declared.fp8, seed, 4, draws), per_mw_fp8)
     place = kind.astype(np.intp)
+    types = np.array([np.count_nonzero(kind == k) for k in range(len(KINDS))]) / max(draws, 1)
     place *= n
     place += pool_slice(shares.place, seed, 7, draws)
-    phi = shares.phi.take(place)
+    phi = shares.phi.take(place, mode="wrap")  # all places are inside: unchecked
     h100e_if_ai = mw * per_mw
     h100e = h100e_if_ai * phi
-    # built for AI: the share of that kind in every draw
+    # built for AI: the share of that kind, the first one, in every draw
     h100e_if_ai *= pool_slice(shares.phi[:n], seed, 7, draws)
-    types = np.bincount(kind, minlength=len(KINDS)) / max(draws, 1)
-    return _Site(h100e, mw * per_mw_fp8 * phi, h100e_if_ai, phi, types, fleet.ln_var, fleet.median)
+    h100e_fp8 = mw * per_mw_fp8
+    h100e_fp8 *= phi
+    return _Site(h100e, h100e_fp8, h100e_if_ai, phi, types, fleet.ln_var, fleet.median)
 
 
 def _use_words(days: int) -> str:
