@@ -106,7 +106,8 @@ STATUS_WORDS = {
 """Status of the table `declared` by the words that registries use, in lower case without accents, separated by |.
 
 The words are those of IM3, OpenStreetMap, Epoch, trackers such as Global Energy Monitor's, permit and planning
-registries, in English, German, French, Spanish and, fewer, Italian, Dutch and Portuguese. 'closed' ran, or may have run (suspended); 'cancelled' never did.
+registries, in English, German, French, Spanish and, fewer, Italian, Dutch and Portuguese. 'closed' ran, or may have run
+(suspended); 'cancelled' never did.
 """
 
 PLACELESS_KINDS = frozenset({"chips", "workload"})

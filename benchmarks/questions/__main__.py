@@ -33,6 +33,7 @@ from overwatt.workflows.assess import reconcile
 
 TARGET = 0.05
 """At most 1 in 20 pairs may be questioned."""
+_TEXTS = ("class", "site_id", "declared_id", "evidence_for")
 _POWER = ("above_declared", "below_declared")
 _EXAMPLES = 3  # of each cause and comparison
 
@@ -40,7 +41,7 @@ _EXAMPLES = 3  # of each cause and comparison
 def questions(comparison: Comparison, out: Path) -> pd.DataFrame:
     """Return one row per true pair: comparison, declared_id, cause ('' without a question), power (both known), ..."""
     reconcile.run(comparison.observed, comparison.declared, out, partial=True)
-    ledger = gpd.read_parquet(out / "ledger.parquet")
+    ledger = gpd.read_parquet(out / "ledger.parquet").astype(dict.fromkeys(_TEXTS, object))
     of_site = {site: decl for decl, sites in comparison.partner.items() for site in sites}
     decl = ledger["declared_id"].where(ledger["declared_id"].isin(list(comparison.partner)))
     pair = decl.fillna(ledger["site_id"].map(of_site))

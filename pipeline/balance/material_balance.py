@@ -45,8 +45,8 @@ from overwatt.pipeline.reconcile.settings import DEFAULTS, ReconcileSettings
 LEVELS = ("site", "owner", "zone")
 QUANTITIES = ("it_mw", "it_mw_of_chips", "h100e", "flop")
 COLUMNS = ("level", "name", "quantity", "declared", "declared_sigma", "observed", "observed_sigma", "difference", "z",
-           "flagged", "n_declared", "n_observed", "n_power_unknown", "declared_unknown", "declared_not_operating", "reason",
-           "sentence")  # fmt: skip
+           "flagged", "n_declared", "n_observed", "n_power_unknown", "declared_unknown", "declared_not_operating",
+           "reason", "sentence")  # fmt: skip
 Z_FLAG = 3.0
 """A difference of more than this many sigma is a question: IAEA material balances (docs/methods.md, section 2)."""
 _CHANCE = 0.00135  # one-sided probability of 3 sigma

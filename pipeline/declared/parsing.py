@@ -157,7 +157,7 @@ def as_power(
     """
     text = as_text(value)
     found = None if text is None else _POWER.fullmatch(_ABOUT.sub("", text.lower()))
-    if found is None:
+    if text is None or found is None:
         number = as_number(value, source, n, column, mark=mark)
         return None if number is None else (number, math.nan, math.nan)
     least, most, one, unit, plus, other, unit_2 = found.groups()

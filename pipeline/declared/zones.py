@@ -36,11 +36,14 @@ def country_of(zone: object) -> str | None:
     name = zone_name(zone)
     if match := _SUBDIVISION.fullmatch(name):
         name = match[1]
-    elif name == str(zone).strip().upper() and any(
-        pycountry.subdivisions.get(code=f"{c}-{name}") for c in ("US", "CA")
-    ):
+    elif name == str(zone).strip().upper() and name in _states():
         return None
     return name if len(name) == 2 and pycountry.countries.get(alpha_2=name) else None
+
+
+@cache
+def _states() -> frozenset[str]:
+    return frozenset(s.code[3:] for s in pycountry.subdivisions if s.country_code in ("US", "CA"))
 
 
 @cache

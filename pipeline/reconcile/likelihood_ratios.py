@@ -124,18 +124,19 @@ def power_term(
     if not len(sites):
         return np.zeros(len(site))
     mean, spread = sites.mw_background
-    ln_mw = np.log(np.maximum(sites.it_mw[site], MIN_MW))
     known = ~np.isnan(declared_mw) & ~np.isnan(sites.it_mw[site])
+    ln_mw = np.log(np.maximum(np.where(known, sites.it_mw[site], 1.0), MIN_MW))
     off = ln_mw - np.log(np.maximum(np.where(known, declared_mw, 1.0), MIN_MW))
     off = np.where(
         sites.on_border[site], np.maximum(off, 0.0), off
     )  # a cut site gives a lower bound: no conflict with more
-    sd = np.hypot(sites.ln_sd[site], declared_ln_sd)
+    own_sd = np.where(known, sites.ln_sd[site], 1.0)
+    sd = np.hypot(own_sd, declared_ln_sd)
     same = np.logaddexp(
         np.log(1 - settings.misdeclared_share) + ln_normal(off, sd),
         np.log(settings.misdeclared_share) + ln_normal(off, np.hypot(sd, settings.misdeclared_ln_sd)),
     )
-    other = _of_neighbours(ln_mw, ln_mw - off, mean, np.hypot(spread, sites.ln_sd[site]))
+    other = _of_neighbours(ln_mw, ln_mw - off, mean, np.hypot(spread, own_sd))
     # own choice: power alone neither excludes nor proves a pair
     return np.where(known, np.clip(same - other, -6.0, 2.0), 0.0)
 

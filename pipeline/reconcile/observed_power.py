@@ -8,7 +8,9 @@ columns of power and compute of other rows are null.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
@@ -80,20 +82,19 @@ def sites_from_rows(frame: pd.DataFrame) -> gpd.GeoDataFrame:
 
 def evidence_of(frame: pd.DataFrame) -> dict[int, SiteEvidence]:
     """Return row -> evidence on power, of the rows that state no power but a footprint or equipment."""
-    known = ~(frame["mid"] > 0) & ((frame["area"] > 0) | (frame.get("cooling_m2", 0.0) > 0))
-    for name in COUNTS:
-        known |= _stated(frame, name, 0.0) > 0
+    seen = np.stack([_stated(frame, c, 0.0) > 0 for c in ("area", "cooling_m2", *COUNTS)]).any(axis=0)
+    known = seen & ~(frame["mid"].to_numpy(float) > 0)
     number = {c: _stated(frame, c) for c in (*COUNTS, *_MEASURES, "buildings")}
     whole = (*COUNTS, "buildings")
     ids, operator, country, year = (_column(frame, c) for c in ("site_id", "operator", "country", "year"))
     area, cooling = (_stated(frame, c, 0.0) for c in ("area", "cooling_m2"))
     out = {}
-    for k in np.flatnonzero(known.to_numpy(bool)).tolist():
-        more = {c: (int(v[k]) if c in whole else float(v[k])) for c, v in number.items() if v[k] > 0}
-        out[k] = SiteEvidence(
+    for k in np.flatnonzero(known).tolist():
+        more: dict[str, Any] = {c: (int(v[k]) if c in whole else float(v[k])) for c, v in number.items() if v[k] > 0}
+        out[k] = replace(SiteEvidence(
             str(ids[k]), building_area_m2=float(area[k]), cooling_area_m2=float(cooling[k]),
-            operator=_text(operator[k]), country=_text(country[k]), year=_year(year[k]), **more,
-        )  # fmt: skip
+            operator=_text(operator[k]), country=_text(country[k]), year=_year(year[k]),
+        ), **more)  # fmt: skip
     return out
 
 
@@ -111,11 +112,12 @@ def _of_evidence(table: gpd.GeoDataFrame, frame: pd.DataFrame) -> Iterator[tuple
     sites, read = evidence_of(frame), _read(frame)
     key = pd.DataFrame({"year": [s.year or YEAR for s in sites.values()],
                         "country": [s.country or "" for s in sites.values()]}, index=list(sites))  # fmt: skip
-    for (year, _), part in key.groupby(["year", "country"]):
+    for _, part in key.groupby(["year", "country"]):
+        year = int(part["year"].iloc[0])
         for start in range(0, len(part), _CHUNK):
             rows = part.index[start : start + _CHUNK].to_numpy(int)
             own = [sites[k] for k in rows]
-            drawn = posterior.estimate(own, year=int(year), draws=DRAWS)
+            drawn = posterior.estimate(own, year=year, draws=DRAWS)
             found = _columns(table.iloc[rows], drawn, own)
             yield rows, found.assign(assumptions=read[rows] + " " + found["assumptions"].to_numpy(object))
 
@@ -136,18 +138,19 @@ def _of_stated(table: gpd.GeoDataFrame, frame: pd.DataFrame) -> Iterator[tuple[n
         "spread": np.round(np.maximum(frame["spread"].to_numpy(float)[rows], 0.01), 2),
         "unit_mw": np.exp(np.round(_BIN * np.log(mid[rows])) / _BIN),
     })  # fmt: skip
-    for (year, country), part in key.groupby(["year", "country"]):
+    for _, part in key.groupby(["year", "country"]):
+        year, country = int(part["year"].iloc[0]), str(part["country"].iloc[0])
         number = part.groupby([*key.columns], sort=False).ngroup().to_numpy(int)
         heads = part.drop_duplicates()
         for start in range(0, len(heads), _CHUNK):
             few = heads.iloc[start : start + _CHUNK]
-            own = [SiteEvidence(f"stated {start + k}", operator=name or None, country=country or None, year=int(year))
+            own = [SiteEvidence(f"stated {start + k}", operator=name or None, country=country or None, year=year)
                    for k, name in enumerate(few["operator"])]  # fmt: skip
             of_heads = _columns(table.iloc[[0] * len(own)], _stated_draws(own, few), own)
             member = np.flatnonzero((number >= start) & (number < start + len(few)))
             found = of_heads.iloc[number[member] - start].reset_index(drop=True)
             mine, at = part.iloc[member], rows[part.index[member]]
-            scaled = [c for c in found if c.startswith(("it_mw_", "facility_mw_", "h100e_", "flop_"))]
+            scaled = [c for c in POWER_COLUMNS if c.startswith(("it_mw_", "facility_mw_", "h100e_", "flop_"))]
             found[scaled] = found[scaled].mul((mid[at] / mine["unit_mw"]).to_numpy(), axis=0)
             exact = np.flatnonzero(~mine["whole"].to_numpy(bool))
             for q, score in zip(QUANTILE_NAMES, SCORES, strict=True):
@@ -207,7 +210,7 @@ def _text(value: object) -> str | None:
 
 def _year(value: object) -> int | None:
     """Return a year within those of the power model, None if there is none."""
-    return None if value is None or pd.isna(value) else int(min(max(float(value), YEARS[0]), YEARS[1]))
+    return int(min(max(value, YEARS[0]), YEARS[1])) if isinstance(value, int | float) and value == value else None
 
 
 def _read(frame: pd.DataFrame) -> np.ndarray:

@@ -93,9 +93,10 @@ def normalize(given: Received) -> tuple[gpd.GeoDataFrame, pd.DataFrame, pd.DataF
         "name": words("name"), "operator": words("operator"), "identifier": words("registry_id"), "zone": zone,
         "plant_known": ~np.isnan(number["cooling_objects"]) | ~np.isnan(number["cooling_area_m2"]),
     })  # fmt: skip
-    for k, site in evidence_of(table.iloc[np.flatnonzero(usable)]).items():
+    at = np.flatnonzero(usable).tolist()
+    for n_usable, site in evidence_of(table.iloc[at]).items():
         if why := fault(site):
-            rows.note(int(np.flatnonzero(usable)[k]), why)
+            rows.note(at[n_usable], why)
     usable = pd.isna(rows.reason)
     good, bad = np.flatnonzero(usable), np.flatnonzero(~usable)
     rejected = _rejected_table([(int(frame["row"].iloc[k]), str(name[k]), str(rows.reason[k])) for k in bad])

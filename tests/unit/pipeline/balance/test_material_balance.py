@@ -155,7 +155,9 @@ def test_a_state_of_projects_declares_no_power_in_operation() -> None:
     ohio, texas = out.loc["US-OH"], out.loc["US-TX"]
     assert (ohio["declared"], ohio["observed"], ohio["declared_not_operating"]) == pytest.approx((30.0, 30.0, 800.0))
     assert (texas["declared"], texas["declared_not_operating"], texas["flagged"]) == (0.0, 900.0, False)
-    assert texas["sentence"].startswith("Zone US-TX: no MW of IT are declared as in operation. 900 more are declared as")
+    assert texas["sentence"].startswith(
+        "Zone US-TX: no MW of IT are declared as in operation. 900 more are declared as"
+    )
 
 
 def test_a_site_of_unknown_power_counts_on_no_side() -> None:
