@@ -2,11 +2,11 @@
 
     python -m benchmarks.equipment_recall --json [--data DIR] [--weights FILE] [--scenes N] [--size PX] [--gsds M M …]
 
-Of each known data center that is called one and shows some equipment, the share of its equipment's area that the
-detector outlines on the same site, and, where pixels are 0.6 m or finer, of its machines that are counted there (at most
-1). Sites of which none is found are counted apart: their equipment says nothing, so it needs no share. SIMULATED scenes that no
-training uses; and REAL: Ashburn with our own outlines, on which the bundled weights were trained, so its share is too
-high: out of fold 0.81 of the area was found (docs/detector.md). `a` and `b` are those of the Beta distribution with the
+Of each known data center that is called one, the share of its equipment's area that the detector outlines on the same
+site, and, where pixels are 0.6 m or finer, of its machines that are counted there (at most 1). Sites of which nothing
+is found are counted apart: where nothing is outlined, no share is needed. SIMULATED scenes that no training uses; and
+REAL: Ashburn with our own outlines, on which the bundled weights were trained, so its share is too high: out of fold
+0.81 of the area was found (docs/detector.md). `a` and `b` are those of the Beta distribution with the
 mean and the variance of the shares over sites; the cards hold them as `equipment_recall` and `unit_recall`.
 """
 
@@ -113,7 +113,8 @@ def beta(every: np.ndarray) -> dict[str, Any]:
     mean, var = float(shares.mean()), float(shares.var(ddof=1))
     total = max(mean * (1 - mean) / max(var, 1e-9) - 1.0, 0.1)  # a + b, by moments
     quartiles = np.percentile(shares, [25, 50, 75]).round(3).tolist()
-    return {"sites": len(shares), "none_found": len(every) - len(shares), "mean": round(mean, 3), "p25_p50_p75": quartiles,
+    none = len(every) - len(shares)
+    return {"sites": len(shares), "none_found": none, "mean": round(mean, 3), "p25_p50_p75": quartiles,
             "a": round(mean * total, 2), "b": round((1 - mean) * total, 2)}  # fmt: skip
 
 

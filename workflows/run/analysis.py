@@ -23,10 +23,10 @@ from overwatt.pipeline.compute.site_type import Hint
 from overwatt.pipeline.declared import registry
 from overwatt.pipeline.inspection import listing
 from overwatt.pipeline.power import posterior
+from overwatt.pipeline.power.record import Shown, records
 from overwatt.pipeline.reconcile import ledger, second_pass
 from overwatt.pipeline.reconcile.buildings import with_buildings
 from overwatt.pipeline.sites import clustering, heat_evidence, surroundings, thermal_anomaly
-from overwatt.pipeline.sites.evidence_record import Shown, records
 from overwatt.pipeline.tables import empty
 from overwatt.workflows.config.run import Workflow
 from overwatt.workflows.run.inputs import Inputs
