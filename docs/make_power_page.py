@@ -23,7 +23,7 @@ CASES = {
     "60 chillers of 28 m2, footprint, 40 generators": {
         "footprint_m2": 45_054, "chillers": 60, "chiller_area_m2": 28, "generators": 40, "site_type": "ai",
     },
-    "100,000 H100 declared": {"chips": "H100:100000"},
+    "footprint, known to be AI of Google": {"footprint_m2": 45_054, "site_type": "ai", "operator": "Google"},
 }  # fmt: skip
 
 
@@ -43,7 +43,8 @@ def coverage(result: dict) -> Figure:
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="0.7", lw=1)
-    parts = {"equipment": result["equipment"], "chips": result["chips"], "footprint": result["footprint"],
+    parts = {"equipment": result["equipment"], "chips, independent truth": result["independent"],
+             "footprint": result["footprint"],
              "construction, 12 months before": result["timeline"]["twelve_months_before"]}  # fmt: skip
     for k, (name, part) in enumerate(parts.items()):
         stated = np.array([0.5, 0.8, 0.95])
@@ -60,14 +61,21 @@ def coverage(result: dict) -> Figure:
 
 
 def against_epoch(result: dict) -> Figure:
-    """Plot our posterior over the power reported or estimated by Epoch AI, all rows."""
+    """Plot our estimate over metered and reported power, and apart from these over power that Epoch AI made."""
     figure = Figure(figsize=(9.6, 4.6), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for r in result["chips"]["rows"]:
+    colors = {"metered": "#0072b2", "reported": "#009e73", "computed": "0.6", "rounded": "0.8"}
+    for r in result["independent"]["rows"]:
         half = 1.2816 * r["ln_sd"]  # 90% quantile of the normal: ends of the central 80%
-        left.plot([r["reported_mw"]] * 2, [r["ours_mw"] * math.exp(s * half) for s in (-1, 1)], color="#0072b2", lw=0.8)
-        left.plot(r["reported_mw"], r["ours_mw"], "o", ms=3, color="#0072b2")
-    left.set(title="clusters: power from chips, owner left out", xlabel="reported MW", ylabel="ours, MW (80%)")
+        color = colors[r["class"]]
+        left.plot([r["true_mw"]] * 2, [r["ours_mw"] * math.exp(s * half) for s in (-1, 1)], color=color, lw=0.8)
+        left.plot(r["true_mw"], r["ours_mw"], "o", ms=3, color=color)
+    for name, color in colors.items():
+        n = result["independent"]["classes"][name]["n"]
+        left.plot([], [], "o", ms=4, color=color, label=f"{name} (n {n})")
+    left.legend(frameon=False, loc="upper left")
+    left.set(title="clusters: power from chips, owner left out", xlabel="true MW (grey: not independent)",
+             ylabel="ours, MW (80%)")  # fmt: skip
     sites = [
         (r["site"], r["epoch_facility_mw"], r["ours_mw"], r["ln_sd"], "#d55e00") for r in result["footprint"]["rows"]
     ]
@@ -78,7 +86,9 @@ def against_epoch(result: dict) -> Figure:
         right.plot(truth, ours, "o", ms=4, color=color)
         right.annotate(name, (truth, ours), fontsize=6.5, xytext=(3, 2), textcoords="offset points")
     right.set(
-        title="sites: footprint (facility), counted equipment (IT)", xlabel="Epoch AI, MW", ylabel="ours, MW (80%)"
+        title="sites, not independent: footprint (facility), counted (IT)",
+        xlabel="Epoch AI, MW",
+        ylabel="ours, MW (80%)",
     )
     for axes in (left, right):
         low, high = min(axes.get_xlim()[0], 0.1) if axes is left else 15, axes.get_xlim()[1] * 1.5

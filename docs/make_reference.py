@@ -28,13 +28,13 @@ def tables() -> str:
     for name, columns in SCHEMAS.items():
         lines += ["", f"## {name}", "", "| column | type | unit | meaning |", "|---|---|---|---|"]
         for c in columns:
+            null = "; may be empty" if c.nullable else ""
             stem, _, tail = c.name.rpartition("_")
             if tail in QUANTILE_NAMES:
                 if tail == QUANTILE_NAMES[0]:
                     meaning = c.meaning.rsplit(",", 1)[0]
-                    lines.append(f"| `{stem}_{{p025…p975}}` | {c.dtype} | {c.unit} | {meaning}, nine quantiles |")
+                    lines.append(f"| `{stem}_{{p025…p975}}` | {c.dtype} | {c.unit} | {meaning}, nine quantiles{null} |")
                 continue
-            null = "; may be empty" if c.nullable else ""
             lines.append(f"| `{c.name}` | {c.dtype} | {c.unit} | {c.meaning}{null} |")
     return "\n".join(lines) + "\n"
 

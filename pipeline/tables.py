@@ -49,7 +49,7 @@ class Column:
 
 def _quantiles(stem: str, unit: str, what: str) -> tuple[Column, ...]:
     return tuple(
-        Column(f"{stem}_{name}", "float64", unit, f"{what}, {q:.1%} quantile")
+        Column(f"{stem}_{name}", "float64", unit, f"{what}, {q:.1%} quantile", nullable=True)
         for name, q in zip(QUANTILE_NAMES, QUANTILES, strict=True)
     )
 
@@ -98,10 +98,26 @@ SCHEMAS: dict[str, tuple[Column, ...]] = {
             "a building was detected with thermal bands: heat must not be counted again",
             before=False,
         ),
-        *_quantiles("it_mw", "MW", "IT power that the site could carry"),
+        Column("cooling_units", "Int64", "", "machines counted in these objects, if pixels are 0.6 m or finer", True),
+        Column("storeys", _F, "1", "mean number of storeys of the buildings, from a file of buildings", True),
+        Column("height_m", _F, "m", "mean height of the buildings, from a file of buildings", True),
+        Column("generators", "Int64", "", "generators within reach of the buildings, from a file of power plant", True),
+        Column("substation_mva", _F, "MVA", "stated capacity of substations within reach of the buildings", True),
+        Column("country", _S, "", "ISO 3166 alpha-2 code of the country", True),
+        *_quantiles("it_mw", "MW", "IT power that the site could carry, if known"),
         *_quantiles("facility_mw", "MW", "facility power (IT and cooling) at peak"),
         *_quantiles("h100e", "1", "H100 equivalents, dense BF16 basis"),
-        *_quantiles("flop_90d", "FLOP", "training FLOP in 90 days"),
+        *_quantiles("h100e_fp8", "1", "H100 equivalents, dense FP8 basis"),
+        *_quantiles("flop_90d", "FLOP", "training FLOP in 90 days, over the kinds of site with their probabilities"),
+        *_quantiles("flop_90d_ai", "FLOP", "training FLOP in 90 days if the whole load were AI (worst case)"),
+        Column("flop_90d_mean", _F, "FLOP", "mean of training FLOP in 90 days over all draws", True),
+        Column("site_type", _S, "", "most probable kind: ai, cloud, enterprise, colocation or mine", True),
+        Column("p_ai", _F, "1", "probability that the site is for AI training, given that it is a data center", True),
+        Column("p_cloud", _F, "1", "probability of a cloud site, as above", True),
+        Column("p_enterprise", _F, "1", "probability of an enterprise site, as above", True),
+        Column("p_colocation", _F, "1", "probability of a colocation site, as above", True),
+        Column("p_mine", _F, "1", "probability of a cryptocurrency mine, as above", True),
+        Column("evidence", _S, "", "kinds of evidence that the power rests on, joined by ', '", True),
         Column("seed", _I, "", "seed that reproduces the draws"),
         Column("assumptions", _S, "", "assumptions behind the figures, in words"),
         Column("image_date", _S, "", "ISO date of the image that shows the site", True),
@@ -120,6 +136,27 @@ SCHEMAS: dict[str, tuple[Column, ...]] = {
             _F,
             "MW",
             "approximate 3-sigma detection floor of this channel at this site, facility power",
+            True,
+        ),
+        Column(
+            "excess_sigmas",
+            _F,
+            "1",
+            "heat of the site above that of the ring, in standard errors; the floor is at 3",
+            True,
+        ),
+        Column(
+            "p_detect",
+            _F,
+            "1",
+            "probability that the heat of the site's power would exceed three times the floor",
+            True,
+        ),
+        Column(
+            "likelihood_ratio",
+            _F,
+            "1",
+            "ratio by which the odds of a data center were multiplied; empty: not used",
             True,
         ),
         Column("statement", _S, "", "what the anomaly does and does not show, in words"),
@@ -142,7 +179,11 @@ SCHEMAS: dict[str, tuple[Column, ...]] = {
         Column("operator", _S, "", "operator as declared", True),
         Column("kind", _S, "", "facility, power, chips or workload"),
         Column("it_mw", _F, "MW", "declared IT power", True),
+        Column("it_mw_low", _F, "MW", "lower end of a declared range of IT power", True),
+        Column("it_mw_high", _F, "MW", "upper end of a declared range of IT power", True),
         Column("facility_mw", _F, "MW", "declared facility power", True),
+        Column("facility_mw_low", _F, "MW", "lower end of a declared range of facility power", True),
+        Column("facility_mw_high", _F, "MW", "upper end of a declared range of facility power", True),
         Column("area_m2", _F, "m2", "geodesic area of a declared outline", True),
         Column("footprint_m2", _F, "m2", "declared footprint of the buildings", True),
         Column("status", _S, "", "operational, construction, planned, closed, cancelled or unknown, as declared", True),
@@ -172,7 +213,15 @@ SCHEMAS: dict[str, tuple[Column, ...]] = {
         Column("p_data_center", _F, "1", "probability that the site is a data center", True),
         Column("it_mw_p50", _F, "MW", "observed IT power, median", True),
         Column("declared_it_mw", _F, "MW", "declared IT power", True),
-        Column("undeclared_flop_90d", _F, "FLOP", "expected undeclared training FLOP in 90 days; ranks the list"),
+        Column("undeclared_flop_90d", _F, "FLOP", "expected undeclared training FLOP in 90 days"),
+        Column(
+            "undeclared_flop_90d_ai",
+            _F,
+            "FLOP",
+            "expected undeclared training FLOP in 90 days if every site were all AI (worst case)",
+            True,
+        ),
+        Column("ranked_by", _S, "", "what orders the list: expected, worst_case, or p_over and its FLOP", True),
         Column("evidence_for", _S, "", "evidence for the inconsistency"),
         Column("evidence_against", _S, "", "evidence against the inconsistency"),
         Column("settles", _S, "", "observation that would settle the question"),
@@ -208,8 +257,9 @@ SCHEMAS: dict[str, tuple[Column, ...]] = {
 }
 
 RANKING = (
-    "rank", "undeclared_flop_90d", "undeclared_flop_90d_p05", "undeclared_flop_90d_p50", "undeclared_flop_90d_p95",
-    "p_over_1e25", "p_over_1e26", "value_of_inspection", "next_step", "q_value", "rank_low", "rank_high", "tie",
+    "rank", "undeclared_flop_90d", "undeclared_flop_90d_ai", "ranked_by", "undeclared_flop_90d_p05",
+    "undeclared_flop_90d_p50", "undeclared_flop_90d_p95", "p_over_1e25", "p_over_1e26", "value_of_inspection",
+    "next_step", "q_value", "rank_low", "rank_high", "tie",
 )  # fmt: skip
 """Columns of the ledger that the ranking fills."""
 SCHEMAS["entries"] = tuple(c for c in SCHEMAS["ledger"] if c.name not in RANKING)

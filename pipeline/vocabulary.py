@@ -23,6 +23,9 @@ NOT_OPERATING = frozenset({"planned", "construction", "closed", "cancelled"})
 NOTHING_DECLARED = frozenset({"closed", "cancelled"})
 """Statuses of a declaration that claims no power: what is seen there counts as not declared."""
 
+NOT_BUILT = frozenset({"planned", "cancelled"})
+"""Statuses of a declaration of which nothing stands: not yet, or not any more intended."""
+
 NOT_SAID_TO_OPERATE = NOT_OPERATING | {UNKNOWN_STATUS}
 """Statuses of a declaration that does not say that its facility runs."""
 
@@ -34,6 +37,8 @@ STATUS_WORDS = {
         "|partially operating|partly operating|operating partial|operational partial|partial operation"
         "|initial operation|expanding|under expansion|expansion planned"
         "|expansion proposed|expansion announced|expansion approved|expansion permitted|expansion under construction"
+        "|expansion underway|expansion in progress|operating pre retirement|partially energized|partly energized"
+        "|ramping up|in funzione|in esercizio|attivo|attiva|operationeel|in bedrijf|em operacao|operacional"
         "|in betrieb|im betrieb|aktiv|bestehend|bestand|fertiggestellt|en service|en exploitation|en activite"
         "|en fonctionnement|operationnel|operationnelle|en operacion|operativo|operativa|operando|en funcionamiento"
         "|en servicio|activo|activa"
@@ -43,6 +48,8 @@ STATUS_WORDS = {
         "|construction commenced|commenced|development commenced|broke ground|groundbreaking|site preparation"
         "|site prep|site work|site clearing|earthworks|topped out|commissioning|im bau|in bau|im aufbau"
         "|en construction|en chantier|en travaux|en construccion|en obras"
+        "|fit out|fitting out|in fit out|shell complete|shell construction|partially built|in costruzione|in aanbouw"
+        "|em construcao"
     ),
     "planned": (
         "planned|planning|in planning|proposed|proposal|permitted|permitting|permit issued|issued|pre permit"
@@ -59,6 +66,14 @@ STATUS_WORDS = {
         "|prevue|planifie|planifiee|projete|projetee|en projet|annonce|annoncee|autorise|autorisee|approuve|approuvee"
         "|en cours d instruction|planificado|planificada|planeado|planeada|previsto|prevista|proyectado|proyectada"
         "|en proyecto|anunciado|anunciada|aprobado|aprobada|autorizado|autorizada|en tramite"
+        "|disclosed|coming soon|land bank|pipeline|in pipeline|speculative|committed|entitled|entitlement|entitlements"
+        "|entitlements in progress|by right|zoning application|rezoning|conditional use permit|local approval"
+        "|recommended for approval|tabled|frozen|funded|financed|under negotiation|planned facility|in queue"
+        "|active queue|interconnection agreement executed|undecided|under assessment|pending consideration|called in"
+        "|appeal in progress|application permitted|grant permission|outline consent|outline permission granted"
+        "|outline planning permission granted|full permission granted|full planning permission granted"
+        "|reserved matters approved|pianificato|pianificata|proposto|approvato|gepland|vergund|in voorbereiding"
+        "|planejado|planejada|aprovado"
     ),
     "closed": (
         "closed|decommissioned|decommissioning|retired|shut down|shutdown|shuttered|inactive|demolished|disused"
@@ -72,6 +87,8 @@ STATUS_WORDS = {
         "|razed|removed|stillgelegt|ausser betrieb|geschlossen|abgerissen|ruckgebaut|eingestellt|ferme|fermee|arrete"
         "|arretee|hors service|desaffecte|desaffectee|demantele|demantelee|suspendu|suspendue|cerrado|cerrada"
         "|clausurado|clausurada|desmantelado|desmantelada|fuera de servicio|suspendido|suspendida"
+        "|dormant|permanently shutdown|permanently shut down|discontinued|ruins|abandonne|abandonnee|abandonado"
+        "|chiuso|dismesso|sospeso|gesloten|buiten gebruik|desativado|fechado"
     ),
     "cancelled": (
         "cancelled|canceled|withdrawn|rejected|refused|denied|dismissed|shelved|blocked|scrapped|terminated|revoked"
@@ -82,12 +99,15 @@ STATUS_WORDS = {
         "|planning application refused|appeal refused|appeal withdrawn|appeal dismissed|abgesagt|abgelehnt|storniert"
         "|zuruckgezogen|verworfen|annule|annulee|refuse|refusee|rejete|rejetee|retire|retiree|cancelado|cancelada"
         "|rechazado|rechazada|denegado|denegada|retirado|retirada"
+        "|permission lapsed|planning permission lapsed|consent lapsed|consent expired|withdrawn from queue|annullato"
+        "|respinto|ritirato|geannuleerd|ingetrokken|geweigerd|rejeitado"
     ),
 }
 """Status of the table `declared` by the words that registries use, in lower case without accents, separated by |.
 
 The words are those of IM3, OpenStreetMap, Epoch, trackers such as Global Energy Monitor's, permit and planning
-registries, in English, German, French and Spanish. 'closed' ran, or may have run (suspended); 'cancelled' never did.
+registries, in English, German, French, Spanish and, fewer, Italian, Dutch and Portuguese. 'closed' ran, or may have run
+(suspended); 'cancelled' never did.
 """
 
 PLACELESS_KINDS = frozenset({"chips", "workload"})

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.power import chips, counted, equipment, footprint, speed, timeline
+from benchmarks.power import chips, counted, equipment, footprint, h100e, independent, speed, timeline
 from benchmarks.real_data import real_data
 
 PARTS = ("equipment", "chips", "footprint", "counted_sites")
@@ -45,6 +45,8 @@ def main(arguments: list[str] | None = None) -> int:
         "footprint": footprint.measure(folder, options.seed),
         "counted_sites": counted.measure(folder, options.seed),
         "timeline": timeline.measure(folder, options.seed),
+        "h100e": h100e.measure(folder, options.seed),
+        "independent": independent.measure(folder, options.seed),
     }
     if options.sites:
         result["speed"] = speed.measure(options.sites, seed=options.seed)
@@ -53,13 +55,18 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"{'':16}" + "".join(f"{name[:13]:>14}" for name in _SHOWN), file=out)
     for part in PARTS:
         print(f"{part:16}" + "".join(f"{result[part].get(name, ''):>14}" for name in _SHOWN), file=out)
-    for part in ("timeline", "speed"):
+    for kind in ("ai", "unknown", "ordinary"):
+        print(f"h100e, {kind}: {_plain(result['h100e'][kind])}", file=out)
+    for part in ("independent", "timeline", "speed"):
         if part in result:
-            plain = {k: v for k, v in result[part].items() if not isinstance(v, (list, dict))}
-            print(f"{part}: {plain}", file=out)
+            print(f"{part}: {_plain(result[part])}", file=out)
     if options.json:
         print(json.dumps(result, allow_nan=False))
     return 0
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in values.items() if not isinstance(v, (list, dict))}
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.real_data import real_data
-from benchmarks.reconcile import rivals
+from benchmarks.reconcile import campuses, missing, rivals
 from benchmarks.reconcile.bound import best_threshold, informed, ratios
 from benchmarks.reconcile.planted import EDITS, ERROR_M, EXPECTED, REACH_M, Case, base, plant
 from overwatt.pipeline.reconcile import ledger as reconcile
@@ -134,7 +134,7 @@ def measure(folder: Path, seed: int = 0, repeats: int = 2) -> dict[str, Any]:
         **_pooled(cells, head), "ece": round(ece[head][0], 4), "ece_interval": ece[head][1],
         "matches_scored": len(scored[head][0]),
         "headline": f"{head}: IM3's buildings within {REACH_M:g} m as one site, rooftop and parcel coordinates, half "
-        "of the cases with names, the noise family that nothing was tuned on; pairs of p_match >= 0.5",
+        "of the cases with names, noise family 'other' (decision 0016); pairs of p_match >= 0.5",
         "simulated": "places, names and sizes are real; power, what was observed and the edits are simulated",
         "by_setup": {
             s: {**_pooled(cells, s), "ece": round(ece[s][0], 4), "ece_interval": ece[s][1]} for s in SETUPS
@@ -144,6 +144,8 @@ def measure(folder: Path, seed: int = 0, repeats: int = 2) -> dict[str, Any]:
         "by_edit": {which: {e: _shares(v) for e, v in found.items()} for which, found in edits.items()},
         "by_coordinates": {f"{s}/{f}/{c}/names {n:g}": ratio(parts) for (s, f, c, n), parts in cells.items()},
         "rivals": {name: ratio(parts) for name, parts in against.items()},
+        **missing.measure({name: base(folder, name) for name in ("im3", "osm")}, seed),
+        "campuses": campuses.measure(base(folder, "im3", 0.0), seed),
     }  # fmt: skip
 
 
@@ -206,9 +208,12 @@ def main(arguments: list[str] | None = None) -> int:
     out = sys.stderr if options.json else sys.stdout
     for key in ("recall", "precision", "ece"):
         print(f"{key}: {result[key]}", file=out)
-    for key in ("by_setup", "informed_matcher", "power_edits_bound", "by_coordinates", "rivals"):
+    for key in (
+        "by_setup", "informed_matcher", "power_edits_bound", "by_coordinates", "rivals", "by_missing_share", "campuses",
+    ):  # fmt: skip
         for name, value in result[key].items():
             print(f"{name:40} {value}", file=out)
+    print(f"far_pairs: {result['far_pairs']}", file=out)
     for family, found in result["by_edit"].items():
         for name, value in found.items():
             print(f"{family:16}{name:10} {value}", file=out)

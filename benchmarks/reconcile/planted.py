@@ -1,8 +1,9 @@
 """Planted edits: a real registry, copied with noise as observed sites, and with edits as declarations.
 
 The truth is known for each row: which declaration is which site, and which edit was made. Two families of noise:
-'tuned', with the distributions that the matching assumes, and 'other', with different distributions and rates on which
-nothing was tuned (Laplace position errors, Student t size errors, more missed and false sites).
+'tuned', with the distributions that the matching assumes, and 'other', with different distributions and rates (Laplace
+position errors, Student t size errors, more missed and false sites); both were seen while constants were chosen
+(docs/decisions/0016).
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ def _campuses(found: gpd.GeoDataFrame, reach_m: float) -> gpd.GeoDataFrame:
 
 def plant(
     truth: gpd.GeoDataFrame, *, family: str, coordinates: str, seed: int, share: float = 0.05, names: float = 0.0,
-    footprints: bool = True,
+    footprints: bool = True, missing: float | None = None,
 ) -> Case:  # fmt: skip
     """Return a test case.
 
@@ -111,13 +112,17 @@ def plant(
         share: share of the rows on which each edit is made.
         names: share of sites with known name and operator (imagery shows none).
         footprints: whether declarations state the footprint of their buildings, as IM3 does.
+        missing: share of the rows that are not detected, and share that are not declared; None: that of the family.
     """
     rng = np.random.default_rng((seed, 1 if family == "tuned" else 2))
     other = family == "other"
     n = len(truth)
-    missed = rng.random(n) < (0.10 if other else 0.05)
+    missed = rng.random(n) < ((0.10 if other else 0.05) if missing is None else missing)
     kinds = np.array(["", *EDITS], object)
     edit = rng.choice(kinds, n, p=[1 - share * len(EDITS), *([share] * len(EDITS))])
+    if missing is not None:
+        edit = np.where(edit == "delete", "", edit)
+        edit = np.where(rng.random(n) < missing, "delete", edit)
     # observed
     jitter = 15.0 if other else 8.0
     off = rng.laplace(0, jitter / 1.4, (n, 2)) if other else rng.normal(0, jitter / 1.4, (n, 2))

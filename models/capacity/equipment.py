@@ -18,7 +18,6 @@ from importlib.resources import files
 import numpy as np
 
 from overwatt.aoi.errors import ConfigError, nearest
-from overwatt.models.reference import facts
 
 MACHINES = ("air_chiller", "water_chiller", "tower_cell", "dry_cooler", "generator")
 LARGE_M2 = 10
@@ -72,7 +71,7 @@ class Capacity:
     Attributes:
         kw: median; cooling, or electric for a generator.
         ln_sd: its spread.
-        law: name of the law, '' if none.
+        law: name of the law.
         words: what it rests on, for the report.
     """
 
@@ -104,8 +103,8 @@ def unit_capacity(
     fan_diameter_m: float | None = None,
     height_m: float | None = None,
     motor_hp: float | None = None,
-) -> Capacity:
-    """Return the capacity of one unit from what is known of it.
+) -> Capacity | None:
+    """Return the capacity of one unit from its sizes; None if no law has its inputs (see `counted_units`).
 
     Args:
         machine: one of `MACHINES`.
@@ -125,7 +124,7 @@ def unit_capacity(
     values = {k: _checked(machine, k, float(v)) for k, v in given.items() if v is not None}
     found = best(laws().values(), machine, values)
     if found is None:
-        return _unmeasured(machine)
+        return None
     ln_kw, ln_sd = found.predict(values)
     sizes = ", ".join(f"{k} {values[k]:g}" for k in found.inputs)
     return Capacity(math.exp(ln_kw), ln_sd, found.law, f"{machine} of {sizes}")
@@ -144,6 +143,12 @@ def best(candidates: Iterable[Law], machine: str, values: Mapping[str, float]) -
     return min(usable, key=lambda law: (law.predict(values)[1], law.law), default=None)
 
 
+def either_way(ln_sd: float) -> str:
+    """Return a spread as text: the factor either way that holds 80% of the cases."""
+    # 1.2816: 90% quantile of a standard normal
+    return f"a factor {math.exp(1.2816 * ln_sd):.1f} either way at 80%"
+
+
 def cap_mw(*, substation_mva: float | None = None, turbines_mw: float | None = None) -> tuple[float, float, str]:
     """Return an upper limit of facility power: MW, ln-sd, wording for the report.
 
@@ -154,27 +159,11 @@ def cap_mw(*, substation_mva: float | None = None, turbines_mw: float | None = N
     """
     if substation_mva is not None:
         factor, ln_sd = _SUBSTATION
-        return substation_mva * factor, ln_sd, f"a substation of {substation_mva:g} MVA caps it (ln-sd {ln_sd:.2f})"
+        return substation_mva * factor, ln_sd, f"a substation of {substation_mva:g} MVA caps it ({either_way(ln_sd)})"
     if turbines_mw is not None:
         factor, ln_sd = _TURBINES
-        return turbines_mw * factor, ln_sd, f"own generation of {turbines_mw:g} MW caps it (ln-sd {ln_sd:.2f})"
+        return turbines_mw * factor, ln_sd, f"own generation of {turbines_mw:g} MW caps it ({either_way(ln_sd)})"
     raise ValueError("a cap needs substation_mva or turbines_mw")
-
-
-def _unmeasured(machine: str) -> Capacity:
-    """Return the capacity of a unit of which only the kind is known (docs/methods.md, section 4.3)."""
-    if machine == "generator":
-        return Capacity(2500.0, 0.20, "", "generator of 2 to 3.25 MW (docs/methods.md 4.3, recalled)")
-    if machine == "dry_cooler":
-        return Capacity(500.0, 0.50, "", "dry cooler of 0.3 to 1 MW (docs/methods.md 4.3, recalled)")
-    # half of the table's *capacity* is in larger units: the median over units would be 1.04 and 2.57 MW
-    if machine == "air_chiller":
-        return Capacity(1650.0, 0.35, "", "air-cooled chiller of a data center: half the capacity of the table's "
-                        "is in units above 1.68 MW, and 121 units at Colossus 2 make 200 MW")  # fmt: skip
-    if machine == "tower_cell":
-        return Capacity(4200.0, 0.50, "", "cooling-tower cell: half the capacity of the table is in cells above 4.2 MW")
-    law = facts.law("chiller_unit")  # water-cooled chiller: stands indoors, so its size is rarely known
-    return Capacity(law.capacity_kw(1.0), max(law.ln_sd, 0.5), law.law, law.equipment)
 
 
 def _checked(machine: str, name: str, value: float) -> float:

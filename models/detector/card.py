@@ -73,6 +73,15 @@ class SiteEvidence(_Frozen):
     false_sites: int = Field(default=0, ge=0, description="number of wrongly called sites that `ordinary` rests on")
 
 
+class EquipmentRecall(_Frozen):
+    """Share of a site's cooling equipment that the detector shows, as a Beta distribution over held-out sites."""
+
+    a: float = Field(gt=0)
+    b: float = Field(gt=0)
+    sites: int = Field(ge=2, description="number of sites that it was measured on")
+    source: str = Field(description="which sites, and how")
+
+
 class ModelCard(_Frozen):
     """What a set of weights is, and what it may be used on."""
 
@@ -115,6 +124,12 @@ class ModelCard(_Frozen):
     )
     site_evidence: SiteEvidence | None = Field(
         default=None, description="evidence of a whole site; if absent, its most probable building alone counts"
+    )
+    equipment_recall: EquipmentRecall | None = Field(
+        default=None, description="share of the area of a site's cooling equipment that is outlined"
+    )
+    unit_recall: EquipmentRecall | None = Field(
+        default=None, description="share of a site's machines that are counted, where pixels are 0.6 m or finer"
     )
     scores: dict[str, object] = {}
     limits: tuple[str, ...] = Field(default=(), description="where not to use the weights, in words")

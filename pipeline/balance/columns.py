@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import cache
 
 import geopandas as gpd
 import numpy as np
 import pandas as pd
-import pycountry
 import shapely
 from scipy.spatial import cKDTree
 
@@ -29,34 +27,6 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u20
 def clean(text: object) -> str:
     """Return text without control and direction characters, at most 120 long; '' if it is no text."""
     return " ".join(_CONTROL.sub(" ", text).split())[:120] if isinstance(text, str) else ""
-
-
-_COUNTRY_NAMES = {
-    "UK": "GB", "GREAT BRITAIN": "GB", "PRC": "CN", "PEOPLES REPUBLIC OF CHINA": "CN", "UAE": "AE", "RUSSIA": "RU",
-    "SOUTH KOREA": "KR", "KOREA": "KR", "REPUBLIC OF KOREA": "KR", "KOREA (REPUBLIC OF)": "KR", "TURKEY": "TR",
-}  # fmt: skip
-"""Common names that ISO 3166-1 does not list, with their alpha-2 code."""
-_AMBIGUOUS = frozenset({"GEORGIA"})
-"""Names that are a country and a State of the US: they are not replaced by a country code."""
-
-
-def zone_name(text: object) -> str:
-    """Return a zone's name in capitals ('us-va' becomes 'US-VA'); a country becomes its ISO 3166-1 alpha-2 code."""
-    name = clean(text).upper()
-    return _country_code(name.replace(".", "").replace("'", "").removeprefix("THE ")) or name
-
-
-@cache
-def _country_code(name: str) -> str:
-    """Return the ISO 3166-1 alpha-2 code of a country name in capitals; '' if it is not one, or has two letters."""
-    if name in _COUNTRY_NAMES:
-        return _COUNTRY_NAMES[name]
-    if len(name) < 3 or name in _AMBIGUOUS:  # two letters may be a State: VA, CA, DE
-        return ""
-    try:
-        return str(pycountry.countries.lookup(name).alpha_2)
-    except LookupError:
-        return ""
 
 
 def table_rows(ids: pd.Series, known: pd.Series) -> np.ndarray:

@@ -6,6 +6,7 @@ who declares what, and which sites it is compared with.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ from overwatt.pipeline.quantiles import widest_spread
 
 WORKLOAD_LN_SD = 0.67
 """Error of reported training FLOP: a factor 3 at 90% (Epoch AI's 'Confident'), ln 3 / 1.645 (docs/methods.md, 5.3)."""
+_OPEN_LN_SD = 0.7  # of 'up to' and 'at least': a factor 2; own choice
 _STEM = {"it_mw": "it_mw", "it_mw_of_chips": "it_mw", "h100e": "h100e", "flop": "flop_90d"}
 
 
@@ -30,7 +32,6 @@ class Claims:
         ln_sd: standard deviation of ln value, of the declaration's own error.
         common: the same, of the error that all such claims share.
         without_place: no place is stated, or no site is tied to it.
-        idle: not in operation.
         unseen: its place was observed and no site was seen.
         cut: the site there is cut by the border of the imagery.
     """
@@ -40,7 +41,6 @@ class Claims:
     ln_sd: np.ndarray
     common: np.ndarray
     without_place: np.ndarray
-    idle: np.ndarray
     unseen: np.ndarray
     cut: np.ndarray
 
@@ -75,9 +75,8 @@ def sides(tables: JoinedTables, level: str, quantity: str) -> tuple[Claims, Seen
         quantity: 'it_mw', 'it_mw_of_chips', 'h100e' or 'flop'.
     """
     value, own, common = _amounts(tables, quantity)
-    rows = tables.used & (value > 0) & np.isfinite(value) & ~tables.void & ~tables.unclear
-    # a facility that does not operate need not be seen, so without a site it is no claim
-    rows &= ~(tables.idle & ~tables.decl_has_site)
+    stated = tables.used & (value > 0) & np.isfinite(value)
+    rows = stated & ~tables.void & ~tables.unclear & ~tables.pending & ~tables.dark[tables.decl_place]
     if quantity == "it_mw":
         rows &= (tables.decl_place < 0) | tables.complete[tables.decl_place] | ~tables.decl_has_site
     if level == "site":
@@ -86,12 +85,14 @@ def sides(tables: JoinedTables, level: str, quantity: str) -> tuple[Claims, Seen
     site, site_key, weight = _attributed(tables, level, seen)
     decl = np.flatnonzero(rows)
     key = tables.decl_place[decl] if level == "site" else _claim_keys(tables, level)[decl]
-    code, found = pd.factorize(np.concatenate([key, site_key]), sort=True)
-    n, group, site_group = len(found), code[: len(decl)], code[len(decl) :]
+    # owners and zones that declare nothing in operation have a row too
+    apart = [] if level == "site" else _claim_keys(tables, level)[stated & (tables.unclear | tables.pending)]
+    code, found = pd.factorize(np.concatenate([key, site_key, apart]), sort=True)
+    n, group, site_group = len(found), code[: len(decl)], code[len(decl) : len(decl) + len(site)]
     days = columns.days(tables.declared, decl, group, n) if quantity == "flop" else np.full(n, columns.RUN_DAYS)
     p = np.where(tables.has_claim[tables.site_place[site]], 1.0, columns.number(tables.sites["p_data_center"])[site])
     median, low, high = widest_spread(tables.sites, _STEM[quantity], site)
-    claims = Claims(group, value[decl], own[decl], common[decl], (tables.decl_place < 0)[decl], tables.idle[decl],
+    claims = Claims(group, value[decl], own[decl], common[decl], (tables.decl_place < 0)[decl],
                     ((tables.decl_place >= 0) & ~tables.decl_has_site)[decl], tables.is_cut[decl])  # fmt: skip
     sites = Seen(
         site_group,
@@ -121,10 +122,20 @@ def left_out(tables: JoinedTables, names: list[str], level: str) -> np.ndarray:
     return count.reindex(names).fillna(0).to_numpy(int)
 
 
-def unclear(tables: JoinedTables, names: list[str], level: str, quantity: str) -> np.ndarray:
-    """Return the amount of each group whose declared status is unknown, (group,), in the unit of the quantity."""
+def power_unknown(tables: JoinedTables, names: list[str], level: str) -> np.ndarray:
+    """Return the number of seen sites of each group whose power is not known, (group,)."""
+    rows = (tables.site_place >= 0) & np.isnan(columns.number(tables.sites["it_mw_p50"]))
+    if level == "site":
+        key = np.array([*_place_names(tables, np.arange(tables.places)), ""], object)[tables.site_place]
+    else:
+        key = tables.site_key[level]
+    return pd.Series(key[rows]).value_counts().reindex(names).fillna(0).to_numpy(int)
+
+
+def apart(tables: JoinedTables, names: list[str], level: str, quantity: str, which: np.ndarray) -> np.ndarray:
+    """Return the amount of the declarations `which` (declaration,) of each group, (group,): they count on no side."""
     value = _amounts(tables, quantity)[0]
-    rows = tables.used & tables.unclear & (value > 0) & np.isfinite(value)
+    rows = tables.used & which & (value > 0) & np.isfinite(value)
     if level == "site":
         rows &= tables.decl_has_site
         key = np.array([*_place_names(tables, np.arange(tables.places)), ""], object)[tables.decl_place]
@@ -138,7 +149,11 @@ def _amounts(tables: JoinedTables, quantity: str) -> tuple[np.ndarray, np.ndarra
     n, error = len(tables.declared), tables.settings.declared_ln_sd
     if quantity == "it_mw":
         value, from_facility = tables.it_mw
-        return value, np.full(n, error), np.where(from_facility, tables.settings.facility_per_it_ln_sd, 0.0)
+        return (
+            value,
+            np.hypot(error, _range_ln_sd(tables, from_facility)),
+            np.where(from_facility, tables.settings.facility_per_it_ln_sd, 0.0),
+        )
     if quantity == "flop":
         value = np.where(tables.kind == "workload", columns.number(tables.declared["training_flop"]), np.nan)
         return value, np.full(n, WORKLOAD_LN_SD), np.zeros(n)
@@ -149,13 +164,26 @@ def _amounts(tables: JoinedTables, quantity: str) -> tuple[np.ndarray, np.ndarra
     return count * mw, np.hypot(np.nan_to_num(own), error), np.nan_to_num(law)
 
 
+def _range_ln_sd(tables: JoinedTables, from_facility: np.ndarray) -> np.ndarray:
+    """Return the ln-sd of a power that is declared as a range, (declaration,): uniform in ln; 0 without a range."""
+    low, high = (
+        np.where(from_facility, *(columns.number(tables.declared[f"{c}_{end}"]) for c in ("facility_mw", "it_mw")))
+        for end in ("low", "high")
+    )
+    with np.errstate(invalid="ignore", divide="ignore"):
+        width = np.log(high / low)
+    return np.where(
+        np.isnan(low) & np.isnan(high), 0.0, np.where(np.isnan(width), _OPEN_LN_SD, width / math.sqrt(12.0))
+    )
+
+
 def _seen_places(tables: JoinedTables, quantity: str, rows: np.ndarray, level: str) -> np.ndarray:
     """Return which sites are compared with the claims `rows`, (site,).
 
     Sites at claimed places are, and above level 'site' those at undeclared places too.
     """
     at = tables.site_place
-    inside = at >= 0
+    inside = (at >= 0) & ~tables.dark[at]
     tied = np.bincount(tables.decl_place[rows & (tables.decl_place >= 0)], minlength=tables.places + 1) > 0
     free = ~tables.has_claim & ~tied
     if quantity == "it_mw":

@@ -13,10 +13,11 @@ overstates the truth by a factor e^b; if the truth scatters about m (a posterior
 b = ln(M / sum m) - ln(1 + V / M^2) / 2. The data do not show which case holds, so b is subtracted from |ln S / D|
 before the division by sigma.
 
-What is closed or cancelled declares nothing. What has a status that is not known counts on no side; its amount is
-`declared_unknown`.
+What is closed or cancelled declares nothing. What is planned or under construction, and what has a status that is not
+known, counts on no side; the amounts are `declared_not_operating` and `declared_unknown`. Places with a site whose
+power is not known count on no side either; `n_power_unknown` such sites.
 
-Not a discrepancy: places that were not observed; declarations not in operation where nothing stands; as many places
+Not a discrepancy: places that were not observed; as many places
 with nothing seen, or undeclared sites, as the detector misses or invents by chance (excluded from z while the
 probability of that chance is at least `_CHANCE`); chips or runs without a place that may be outside the observed
 ground; a site that could hold more chips or train more than it declares to use, as capacity is not use.
@@ -44,7 +45,8 @@ from overwatt.pipeline.reconcile.settings import DEFAULTS, ReconcileSettings
 LEVELS = ("site", "owner", "zone")
 QUANTITIES = ("it_mw", "it_mw_of_chips", "h100e", "flop")
 COLUMNS = ("level", "name", "quantity", "declared", "declared_sigma", "observed", "observed_sigma", "difference", "z",
-           "flagged", "n_declared", "n_observed", "declared_unknown", "reason", "sentence")  # fmt: skip
+           "flagged", "n_declared", "n_observed", "n_power_unknown", "declared_unknown", "declared_not_operating",
+           "reason", "sentence")  # fmt: skip
 Z_FLAG = 3.0
 """A difference of more than this many sigma is a question: IAEA material balances (docs/methods.md, section 2)."""
 _CHANCE = 0.00135  # one-sided probability of 3 sigma
@@ -111,7 +113,7 @@ def material_balance(
 
 
 def _typed(frame: pd.DataFrame) -> pd.DataFrame:
-    kinds = {"flagged": "bool", "n_declared": "int64", "n_observed": "int64"}
+    kinds = {"flagged": "bool", "n_declared": "int64", "n_observed": "int64", "n_power_unknown": "int64"}
     texts = ("level", "name", "quantity", "reason", "sentence")
     return frame[list(COLUMNS)].astype({c: kinds.get(c, "string" if c in texts else "float64") for c in COLUMNS})
 
@@ -146,7 +148,7 @@ def _level(
         "what could be need not be used": over & (quantity in ("it_mw_of_chips", "flop")),
         "the sites may hold no accelerators at all": over & (low[3] > _SURE) & (quantity == "h100e"),
         "sites that may be none account for it": over & small,
-        "places idle, cut by an image's border, missed by chance or not stated account for it": under & small,
+        "places cut by an image's border, missed by chance or not stated account for it": under & small,
     }  # fmt: skip
     reason = np.select([*never.values(), *no_question.values()], [*never, *no_question], "").astype(object)
     z = np.where(np.isin(reason, list(never)), np.nan, z)
@@ -157,10 +159,14 @@ def _level(
         "difference": observed - declared, "z": z,
         "flagged": (reason == "") & (np.abs(np.nan_to_num(z)) > Z_FLAG),
         "n_declared": np.bincount(claims.group, minlength=n), "n_observed": np.bincount(seen.group, minlength=n),
-        "declared_unknown": grouping.unclear(tables, names, level, quantity),
+        "n_power_unknown": grouping.power_unknown(tables, names, level),
+        "declared_unknown": grouping.apart(tables, names, level, quantity, tables.unclear),
+        "declared_not_operating": grouping.apart(tables, names, level, quantity, tables.pending),
         "reason": reason, "missed": declared_credit, "invented": observed_credit,
         "not_looked": grouping.left_out(tables, names, level),
-    })[has_claims | (has_seen & (quantity == "it_mw"))]  # fmt: skip
+    })  # fmt: skip
+    aside = (frame["declared_unknown"] + frame["declared_not_operating"] > 0) & (level != "site")
+    frame = frame[has_claims | aside | (has_seen & (quantity == "it_mw"))]
     return frame.assign(sentence=wording.sentences(frame))
 
 
@@ -256,8 +262,8 @@ def _missed(claims: Claims, n: int) -> np.ndarray:
 
 
 def _excused(claims: Claims, n: int, everywhere: bool) -> np.ndarray:
-    """Return the declared amount that need not be seen: not in operation, at a cut site, or perhaps elsewhere, (n,)."""
-    rows = (claims.idle | claims.cut | (claims.without_place & (not everywhere))) & ~claims.unseen
+    """Return the declared amount that need not be seen: at a cut site, or perhaps elsewhere, (n,)."""
+    rows = (claims.cut | (claims.without_place & (not everywhere))) & ~claims.unseen
     return np.bincount(claims.group[rows], claims.value[rows], n)
 
 

@@ -20,6 +20,7 @@ from scipy.sparse.csgraph import connected_components
 from overwatt.aoi.errors import ConfigError
 from overwatt.pipeline.balance import columns
 from overwatt.pipeline.declared.names import plain
+from overwatt.pipeline.declared.zones import zone_name
 from overwatt.pipeline.power.accelerators import find_chip, power_of_chips
 from overwatt.pipeline.reconcile.settings import ReconcileSettings
 from overwatt.pipeline.vocabulary import (
@@ -71,9 +72,9 @@ class JoinedTables:
         return self.declared["kind"].astype("string").fillna("").str.lower().to_numpy(object)
 
     @cached_property
-    def idle(self) -> np.ndarray:
-        """Whether a declaration is planned, under construction, closed or cancelled, (declaration,)."""
-        return self.declared["status"].isin(NOT_OPERATING).to_numpy(bool)
+    def pending(self) -> np.ndarray:
+        """Whether a declaration is planned or under construction, so that it declares no power yet, (declaration,)."""
+        return self.declared["status"].isin(NOT_OPERATING - NOTHING_DECLARED).to_numpy(bool)
 
     @cached_property
     def void(self) -> np.ndarray:
@@ -84,6 +85,12 @@ class JoinedTables:
     def unclear(self) -> np.ndarray:
         """Whether the status of a declaration is unknown, so that it counts on no side, (declaration,)."""
         return self.declared["status"].eq(UNKNOWN_STATUS).fillna(False).to_numpy(bool)
+
+    @cached_property
+    def dark(self) -> np.ndarray:
+        """Whether a place has a seen site whose power is not known, (place + 1,); the last is False."""
+        rows = (self.site_place >= 0) & np.isnan(columns.number(self.sites["it_mw_p50"]))
+        return np.bincount(self.site_place[rows], minlength=self.places + 1) > 0
 
     @cached_property
     def place_has_site(self) -> np.ndarray:
@@ -120,17 +127,22 @@ class JoinedTables:
 
     @cached_property
     def complete(self) -> np.ndarray:
-        """Whether all facility declarations of a place (permits if it has none) state their power, (place + 1,).
+        """Whether the power of a place can be compared, (place + 1,).
 
-        A power of unknown status is as good as none: it may be declared, or not.
+        It can if all its facility declarations in operation (permits if it has none) state their power, and the power
+        of its sites is known. A power of unknown status is as good as none: it may be declared, or not. A place that
+        is only planned or under construction declares no power yet.
         """
         value = np.where(self.unclear, np.nan, self.it_mw[0])
         at, rows = self.decl_place, (self.decl_place >= 0) & ~self.is_use & ~self.void
+        pending_only = np.bincount(at[rows & self.pending], minlength=self.places + 1) > 0
+        rows &= ~self.pending
         facility = rows & (self.kind != "power")
         any_facility = np.bincount(at[facility], minlength=self.places + 1) > 0
         must_state = facility | (rows & ~any_facility[at])
         unknown = np.bincount(at[must_state & np.isnan(value)], minlength=self.places + 1) > 0
-        return ~unknown
+        pending_only &= np.bincount(at[rows], minlength=self.places + 1) == 0
+        return ~unknown & ~pending_only & ~self.dark
 
     @cached_property
     def per_chip(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -204,7 +216,7 @@ def join_tables(
     for key in (site_key, decl_key):
         key["owner"], key["zone"] = (
             columns.each(key["owner"], plain),
-            columns.each(key["zone"], columns.zone_name),
+            columns.each(key["zone"], zone_name),
         )
     if zones is not None:
         site_key["zone"] = columns.inside(
@@ -215,7 +227,7 @@ def join_tables(
         own = columns.inside(middle, zones)
         decl_key["zone"] = np.where(placed, own, decl_key["zone"])
         for key in (site_key, decl_key):
-            key["zone"] = columns.each(key["zone"], columns.zone_name)
+            key["zone"] = columns.each(key["zone"], zone_name)
     used = ~unobserved & _current(sites, declared, at)
     return JoinedTables(sites, declared, site_place, decl_place, places, p_match, used, unobserved, site_key, decl_key,
                   zones is not None, settings)  # fmt: skip

@@ -11,7 +11,8 @@ import pandas as pd
 _UNIT = {"it_mw": "MW of IT", "it_mw_of_chips": "MW of IT for its chips", "h100e": "H100 equivalents",
          "flop": "training FLOP"}  # fmt: skip
 _USED = ("level", "name", "quantity", "declared", "declared_sigma", "observed", "observed_sigma", "z", "flagged",
-         "n_declared", "n_observed", "declared_unknown", "reason", "missed", "invented", "not_looked")  # fmt: skip
+         "n_declared", "n_observed", "declared_unknown", "declared_not_operating", "n_power_unknown", "reason",
+         "missed", "invented", "not_looked")  # fmt: skip
 _LEVEL = {"site": "Site", "owner": "Owner", "zone": "Zone"}
 
 
@@ -34,14 +35,16 @@ def amount(value: float, quantity: str) -> str:
 
 def _sentence(
     level: str, name: str, quantity: str, declared: float, declared_sd: float, observed: float, observed_sd: float,
-    z: float, flagged: bool, n_declared: int, n_observed: int, unclear: float, reason: str, missed: float,
-    invented: float, left: int,
+    z: float, flagged: bool, n_declared: int, n_observed: int, unclear: float, pending: float, dark: int,
+    reason: str, missed: float, invented: float, left: int,
 ) -> str:  # fmt: skip
     could = {"it_mw": "could carry", "it_mw_of_chips": "could carry", "h100e": "could hold", "flop": "could train"}
     text = (
         f"{_LEVEL[level]} {name}: {amount(declared, quantity)} (± {amount(declared_sd, quantity)}) {_UNIT[quantity]} "
-        f"declared in {n_declared} row(s); {n_observed} site(s) seen {could[quantity]} "
+        f"declared in {_number(n_declared, 'row')}; {_number(n_observed, 'site')} seen {could[quantity]} "
         f"{amount(observed, quantity)} (± {amount(observed_sd, quantity)})."
+        if n_declared or n_observed
+        else f"{_LEVEL[level]} {name}: no {_UNIT[quantity]} are declared as in operation."
     )
     if missed > 0 and observed < declared:
         text += (
@@ -49,10 +52,14 @@ def _sentence(
         )
     if invented > 0 and observed > declared:
         text += f" {amount(invented, quantity)} of it are sites that may be none, and kept out of z."
+    if pending > 0:
+        text += f" {amount(pending, quantity)} more are declared as planned or under construction, and not counted."
     if unclear > 0:
         text += f" {amount(unclear, quantity)} more are declared with a status that is not known, and not counted."
     if left:
-        text += f" {left} declared place(s) were not looked at and are left out."
+        text += f" {_number(left, 'declared place')} not looked at, and left out."
+    if dark:
+        text += f" {_number(dark, 'seen site')} of unknown power, left out with what is declared there."
     if flagged:
         side = "more was seen than is declared" if z > 0 else "more is declared than was seen"
         return f"{text} Discrepancy of {abs(z):.1f} sigma: {side}; a question to the declaring party."
@@ -61,3 +68,7 @@ def _sentence(
     if (missed > 0 and observed < declared) or (invented > 0 and observed > declared):
         return f"{text} What is left raises no question."
     return text + (f" They agree within {max(abs(z), 0.1):.1f} sigma." if np.isfinite(z) else "")
+
+
+def _number(n: int, noun: str) -> str:
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"

@@ -86,6 +86,13 @@ def _pairs(a: gpd.GeoDataFrame, b: gpd.GeoDataFrame) -> tuple[np.ndarray, np.nda
 def _pair(a: pd.Series, b: pd.Series) -> dict[str, object]:
     """Return the row of a site seen in both runs."""
     low, high = float(a["it_mw_p50"]), float(b["it_mw_p50"])
+    if math.isnan(low) or math.isnan(high):
+        where = " and ".join(run for run, mw in (("the earlier", low), ("the later", high)) if math.isnan(mw))
+        return {
+            "class": "same", "site_id_a": a["site_id"], "site_id_b": b["site_id"], "it_mw_a": low, "it_mw_b": high,
+            "ln_ratio": math.nan, "limit": math.nan, "reason": f"its power is unknown in {where} run: not compared",
+            "geometry": b["geometry"],
+        }  # fmt: skip
     ratio = math.log(max(high, 1e-6) / max(low, 1e-6))
     common = facts.ratio("common_error").ln_sd
     own = [math.sqrt(max(0.0, _sd(r) ** 2 - common**2)) for r in (a, b)]

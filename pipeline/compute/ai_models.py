@@ -2,7 +2,8 @@
 
 In: a table of AI models (Epoch AI, notable models, CC-BY 4.0; not part of the project). Out: plain
 values for `overwatt thresholds`: counts by year, country and organisation, and what each threshold
-covers and misses. Rows are untrusted: a bad cell is an error that names its row.
+covers and misses, and how far models without a figure could move these. Rows are untrusted: a bad cell is an
+error that names its row.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import pandas as pd
 from scipy.special import ndtri
 
 from overwatt.aoi.errors import ConfigError
+from overwatt.pipeline.compute import missing_compute
 from overwatt.pipeline.compute.thresholds import THRESHOLDS_FLOP
 
 CONFIDENCE_FACTOR = {"confident": 3.0, "likely": 10.0, "speculative": 30.0}
@@ -42,7 +44,8 @@ def normalize_models(raw: pd.DataFrame, where: str) -> pd.DataFrame:
     """Return the models of a table in Epoch AI's layout, one row each.
 
     Columns: model, organisation, country (str, parts joined by commas), year (int64, 0 unknown), flop
-    (float64, NaN if not stated), ln_sd (float64, of flop), stated (bool, whether the confidence is a known word).
+    (float64, NaN if not stated), ln_sd (float64, of flop), stated (bool, whether the confidence is a known word),
+    flop_by_hardware (float64, from hardware, quantity and hours, NaN if one of them is not stated).
 
     Args:
         raw: all cells as text, the header as the first row.
@@ -59,6 +62,7 @@ def normalize_models(raw: pd.DataFrame, where: str) -> pd.DataFrame:
     raw = raw.iloc[1:].fillna("").set_axis(header, axis=1)
     if len(raw) > MAX_ROWS:
         raise ConfigError(f"{where}: more than {MAX_ROWS:,} rows; give a shorter table")
+    hardware = {name: raw[name] for name in missing_compute.COLUMNS if header.count(name) == 1}
     raw = raw[list(_COLUMNS.values())]
     raw = raw[(raw != "").any(axis=1)]  # blank lines; the index keeps the row of the file
     cells = {name: raw[column].str.strip() for name, column in _COLUMNS.items()}
@@ -80,6 +84,7 @@ def normalize_models(raw: pd.DataFrame, where: str) -> pd.DataFrame:
             "flop": flop,
             "ln_sd": np.log(factor.fillna(widest).astype(float)) / _Z95,
             "stated": factor.notna(),
+            "flop_by_hardware": missing_compute.flop_by_hardware(pd.DataFrame(hardware, index=raw.index)),
         }
     ).reset_index(drop=True)
 
@@ -95,39 +100,42 @@ def against_models(models: pd.DataFrame, *, seed: int = SEED) -> dict[str, Any]:
         models: as `normalize_models` returns it.
         seed: of the errors.
     """
-    known = models[models["flop"].notna()].reset_index(drop=True)
+    known, unknown = models[models["flop"].notna()], models[models["flop"].isna()]
+    models = pd.concat([known, unknown], ignore_index=True)
+    n, steps = len(known), len(THRESHOLDS_FLOP)
     flop, ln_sd = known["flop"].to_numpy(float), known["ln_sd"].to_numpy(float)
-    steps, n = len(THRESHOLDS_FLOP), len(known)
     edges = np.log(np.array(THRESHOLDS_FLOP))
-    # level of a model: number of thresholds that it reaches
-    level = np.searchsorted(np.array(THRESHOLDS_FLOP), flop, side="right")
+    # level of a model: number of thresholds that it reaches; a model without a figure reaches none
+    level = _level(np.log(flop), edges, len(models))
     groupings = {
-        "by_year": _pairs(known["year"].map(lambda y: str(y) if y else "undated"), split=False),
-        "by_country": _pairs(known["country"]),
-        "by_organisation": _pairs(known["organisation"]),
+        "by_year": _pairs(models["year"].map(lambda y: str(y) if y else "undated"), split=False),
+        "by_country": _pairs(models["country"]),
+        "by_organisation": _pairs(models["organisation"]),
     }
     kept = {key: _largest(*pairs, level, everything=key == "by_year") for key, pairs in groupings.items()}
-    kept["all"] = (np.arange(n), np.zeros(n, dtype=np.int64), ["all"])
+    kept["all"] = (np.arange(len(models)), np.zeros(len(models), dtype=np.int64), ["all"])
     # own choice: about 1e8 random numbers at most, some seconds
-    draws = int(np.clip(100_000_000 // max(n, 1), 100, 2000))
+    draws = int(np.clip(100_000_000 // max(len(models), 1), 100, 2000))
     counts = {key: np.empty((draws, len(names), steps), np.int32) for key, (_, _, names) in kept.items()}
     shares = np.zeros((draws, steps))
     rng = np.random.default_rng(seed)
     for draw in range(draws):
         ln = np.log(flop) + ln_sd * rng.standard_normal(n)
-        drawn = np.searchsorted(edges, ln, side="right")
+        drawn = _level(ln, edges, len(models))
         for key, pairs in kept.items():
             counts[key][draw] = _counts(*pairs, drawn)
-        shares[draw] = _flop_share(np.exp(ln), drawn)
+        shares[draw] = _flop_share(np.exp(ln), drawn[:n])
     out: dict[str, Any] = {
         "with_compute": n,
-        "without_compute": int(len(models) - n),
+        "without_compute": len(unknown),
+        **(missing := missing_compute.totals(n, len(unknown))),
         "confidence_not_stated": int((~known["stated"]).sum()),
         "draws": draws,
         "seed": seed,
     }
-    whole = _summary(kept["all"], counts["all"], level)[0]["counts"]
-    published = _flop_share(flop, level)
+    whole = _summary(kept["all"], counts["all"], level, n)[0]["counts"]
+    published = _flop_share(flop, level[:n])
+    middle = missing_compute.expected(known, unknown, missing["without_compute_assumed"], THRESHOLDS_FLOP)
     # undecided: the 90% interval of the model's compute includes the threshold
     straddle = np.abs(np.log(flop)[:, None] - edges[None, :]) < (_Z95 * ln_sd)[:, None]
     low, high = np.quantile(shares, (0.05, 0.95), axis=0)
@@ -135,6 +143,9 @@ def against_models(models: pd.DataFrame, *, seed: int = SEED) -> dict[str, Any]:
         {
             **whole[i],
             "missed": n - whole[i]["published"],
+            "at_least": whole[i]["published"],
+            "at_most": whole[i]["published"] + len(unknown) + missing["without_compute_assumed"],
+            "middle": float(whole[i]["published"] + middle[i]),
             "undecided": int(straddle[:, i].sum()),
             "share_of_models": whole[i]["published"] / max(n, 1),
             "flop_share": {"published": float(published[i]), "p05": float(low[i]), "p95": float(high[i])},
@@ -144,7 +155,7 @@ def against_models(models: pd.DataFrame, *, seed: int = SEED) -> dict[str, Any]:
         for i in range(steps)
     ]
     for key in groupings:
-        out[key] = _summary(kept[key], counts[key], level)
+        out[key] = _summary(kept[key], counts[key], level, n)
     out["notes"] = [
         "published figures can lie outside their intervals: errors carry more models across a threshold from the "
         "side where more stand, and the largest model's error moves the FLOP shares",
@@ -201,6 +212,13 @@ def _largest(
     return pairs[0], pairs[1], [*labels, f"{len(names) - len(kept)} others"]
 
 
+def _level(ln_flop: np.ndarray, edges: np.ndarray, rows: int) -> np.ndarray:
+    """Number of thresholds that each model reaches, (rows,) int64; 0 past the models with a figure."""
+    out = np.zeros(rows, dtype=np.int64)
+    out[: len(ln_flop)] = np.searchsorted(edges, ln_flop, side="right")
+    return out
+
+
 def _counts(rows: np.ndarray, group: np.ndarray, names: list[str], level: np.ndarray) -> np.ndarray:
     """Number of models at or above each threshold, (group, threshold) int64."""
     width = len(THRESHOLDS_FLOP) + 1
@@ -216,16 +234,19 @@ def _flop_share(flop: np.ndarray, level: np.ndarray) -> np.ndarray:
 
 
 def _summary(
-    pairs: tuple[np.ndarray, np.ndarray, list[str]], drawn: np.ndarray, level: np.ndarray
+    pairs: tuple[np.ndarray, np.ndarray, list[str]], drawn: np.ndarray, level: np.ndarray, known: int
 ) -> list[dict[str, Any]]:
+    """Counts of each group; the first `known` models have a figure."""
     rows, group, names = pairs
     published = _counts(rows, group, names, level)
-    sizes = np.bincount(group, minlength=len(names))
+    sizes = np.bincount(group[rows < known], minlength=len(names))
+    without = np.bincount(group[rows >= known], minlength=len(names))
     low, high = np.quantile(drawn, (0.05, 0.95), axis=0, method="inverted_cdf")  # whole counts, not between two
     return [
         {
             "name": name,
             "models": int(sizes[g]),
+            "without_compute": int(without[g]),
             "counts": [
                 {"flop": f, "published": int(published[g, i]), "p05": int(low[g, i]), "p95": int(high[g, i])}
                 for i, f in enumerate(THRESHOLDS_FLOP)

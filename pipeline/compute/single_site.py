@@ -1,8 +1,9 @@
-"""Estimate of one site from an analyst's entries: counts, a footprint or chips.
+"""Estimate of one site from an analyst's entries: counts, a footprint, metered power or chips.
 
 In: a JSON object or flags with the fields of `FIELDS`, all optional, units in their names. Out: plain
-values for JSON: quantiles of IT and facility power, H100 equivalents and FLOP, shares of variance by
-source of error, the observations that would reduce the uncertainty of power most, questions, assumptions.
+values for JSON: quantiles of IT and facility power, H100 equivalents and FLOP, kinds of site with their weights,
+shares of variance by source of error, the observations that would reduce the uncertainty of power most, questions,
+assumptions. Declared chips are a statement of their own, compared with what was observed and never fused with it.
 """
 
 from __future__ import annotations
@@ -11,16 +12,18 @@ import math
 import re
 from collections.abc import Mapping
 from datetime import date
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from overwatt.aoi.errors import ConfigError, nearest
 from overwatt.models.reference import facts
-from overwatt.pipeline.compute import training_compute
+from overwatt.pipeline.compute import stated_power, training_compute
+from overwatt.pipeline.compute.site_type import KINDS
 from overwatt.pipeline.compute.time_to_threshold import SiteTrack, time_to_threshold
 from overwatt.pipeline.power import annual_energy, posterior
-from overwatt.pipeline.power.accelerators import ChipPower, parse_chips, power_of_chips
+from overwatt.pipeline.power.accelerators import parse_chips, power_of_chips
 from overwatt.pipeline.power.evidence import SiteEvidence
 from overwatt.pipeline.power.evidence_models import case
 from overwatt.pipeline.power.fusion import fuse, shares
@@ -39,6 +42,8 @@ FIELDS: Mapping[str, tuple[str, str]] = {
     "building_class": ("text", "one of " + ", ".join(facts.area_priors())),
     "footprint_m2": ("number", "footprint of the data-center buildings in m2"),
     "storeys": ("number", "mean number of storeys"),
+    "height_m": ("number", "mean height of the buildings in m; not used if storeys are given"),
+    "it_mw": ("number", "metered or filed IT power in MW; taken as it is, not estimated"),
     "buildings": ("count", "finished data-center buildings"),
     "cooling_area_m2": ("number", "area of the outlines of cooling equipment in m2, gaps included"),
     "gsd_m": ("number", "ground sampling distance of the image in which equipment was outlined, metres per pixel"),
@@ -76,8 +81,10 @@ _COOLING = {
     "air": "air_chiller", "chiller": "air_chiller", "water": "water", "tower": "water", "evaporative": "direct_air",
     "direct": "direct_air", "free": "direct_air", "liquid": "liquid", "immersion": "liquid",
 }  # fmt: skip
-_RESERVED = (
-    "name", "date", "country", "site_type", "chips", "footprint_m2", "cooling", "climate", "stage", "stage_seen"
+_RESERVED = ("name", "date", "chips", "it_mw", "footprint_m2", "cooling", "climate", "stage", "stage_seen")
+# fields of which one is enough for an observed power
+_OBSERVED = (
+    "footprint_m2", "buildings", "cooling_area_m2", "chillers", "cooling_tower_cells", "dry_coolers", "generators"
 )  # fmt: skip
 _MAX_TEXT = 2000  # characters; own choice
 
@@ -97,41 +104,43 @@ def estimate_site(given: Mapping[str, Any], *, days: int = 90, seed: int = 0, dr
     site = fields(given)
     when = _date("date", site.get("date", str(YEAR)))
     year = when.year
-    chips = None
-    if "chips" in site:
-        chips = power_of_chips(parse_chips(site["chips"]), year=year)
+    chips = power_of_chips(parse_chips(site["chips"]), year=year) if "chips" in site else None
     evidence = SiteEvidence(
         site_id=site.get("name", "site"),
         building_area_m2=site.get("footprint_m2", 0.0),
         cooling=_cooling(site.get("cooling")),
-        chips=None if chips is None else (chips.facility_mw, chips.ln_sd, chips.words),
         **{k: v for k, v in site.items() if k not in _RESERVED},
     )
-    found = case(evidence, year)
-    drawn = posterior.estimate([evidence], year=year, seed=seed, draws=draws)
-    stated = {} if chips is None else {0: (chips.h100e, _CHIP_COUNT_SD)}
-    done = training_compute.estimate(
-        drawn, year=year, days=days, site_type=site.get("site_type", "unknown"),
-        country=site.get("country"), chips=stated,
-    )  # fmt: skip
-    looks = next_observations(found)
+    # without any other statement the observation is asked for, which says what is missing
+    seen = any(site.get(name) for name in _OBSERVED) or not (chips or "it_mw" in site)
+    found = case(evidence, year) if seen else None
+    observed = posterior.estimate([evidence], year=year, seed=seed, draws=draws) if seen else None
+    metered = stated_power.metered(site["it_mw"], evidence, seed=seed, draws=draws) if "it_mw" in site else None
+    declared = stated_power.declared(chips, evidence, seed=seed, draws=draws) if chips else None
+    estimate_of, drawn = next((k, d) for k, d in zip(_ESTIMATES, (metered, observed, declared), strict=True) if d)
+    stated = {0: (chips.h100e, chips.h100e_fp8, _CHIP_COUNT_SD)} if chips else {}
+    compute = partial(training_compute.estimate, year=year, days=days, evidence=[evidence])
+    done = compute(drawn, chips=stated if drawn is declared else {})
     climate = site.get("climate", "temperate")
     return {
         "site": dict(site),
         "year": year,
         "days": days,
         "seed": seed,
-        "it_mw": _quantiles(drawn.it_mw),
-        "facility_mw": _quantiles(drawn.facility_mw),
-        "h100e": _quantiles(done.h100e),
-        "flop": _quantiles(done.flop),
+        "estimate_of": estimate_of,
+        **_amounts(drawn, done),
+        "flop_if_ai": _quantiles(done.flop_ai),
+        "site_types": {kind: round(float(p), 4) for kind, p in zip(KINDS, done.types[0], strict=True)},
         "annual_gwh": _quantiles(annual_energy.annual_gwh(drawn, cooling=evidence.cooling, climate=climate)),
         "time_to_threshold": _when(site, when, done.flop[0].astype(float) / days, seed),
         "error_budget": _shares(drawn.budgets[0]),
         "error_budget_facility_mw": _shares(drawn.facility_budgets[0]),
         "error_budget_flop": _shares(done.budgets[0]),
-        "probability_no_ai": 0.0 if chips else round(done.probability_no_ai, 4),
-        "weights": {k: round(v, 4) for k, v in fuse(found.statements).weights.items()},
+        "probability_no_ai": round(float((done.h100e[0] <= 0).mean()), 4),
+        "declared": _amounts(declared, compute(declared, chips=stated)) if declared and drawn is not declared else None,
+        "declared_over_estimated": _ratio(declared, drawn),
+        "observed": _power(observed) if observed and drawn is not observed else None,
+        "weights": {k: round(v, 4) for k, v in fuse(found.statements).weights.items()} if found else {},
         "next_observations": [
             {
                 "observation": o.words,
@@ -139,15 +148,20 @@ def estimate_site(given: Mapping[str, Any], *, days: int = 90, seed: int = 0, dr
                 "ln_sd_before": round(o.before, 4),
                 "ln_sd_after": round(o.after, 4),
             }
-            for o in looks
+            for o in (next_observations(found) if found and not metered else ())
         ],
-        "questions": _questions(found.words, evidence, chips, drawn),
+        "questions": [
+            *(w.removeprefix("question: ") for w in (found.words if found else ()) if w.startswith("question: ")),
+            *_contradiction("the declared chips imply", declared, drawn),
+            *_contradiction("the metered or filed power implies", metered, observed),
+        ],
         "assumptions": f"{drawn.assumptions[0]} {done.assumptions[0]}",
-        "basis": "H100 equivalents and FLOP on dense BF16; facility MW at peak, not annual mean; no AI is "
-        "a possible kind of site unless site_type says otherwise",
+        "basis": "H100 equivalents (h100e) and FLOP on dense BF16, h100e_fp8 on dense FP8; facility MW at peak, not "
+        "annual mean; flop_if_ai: if the site were built for AI",
     }
 
 
+_ESTIMATES = ("it_mw", "observation", "declaration")
 _CHIP_COUNT_SD = 0.05  # ln-sd of a stated number of chips, compared with those installed; own choice
 
 
@@ -232,22 +246,38 @@ def _shares(variance: Mapping[str, float]) -> dict[str, float]:
     return {k: round(v, 6) for k, v in shares({k: math.sqrt(v) for k, v in variance.items()}).items()}
 
 
-def _questions(
-    words: tuple[str, ...], site: SiteEvidence, chips: ChipPower | None, drawn: posterior.PowerDraws
-) -> list[str]:
-    """Return the pieces of evidence that contradict each other, as questions."""
-    out = [w.removeprefix("question: ") for w in words if w.startswith("question: ")]
-    if chips is not None:
-        rest = SiteEvidence(**{**vars(site), "chips": None})
-        try:
-            other = posterior.estimate([rest], year=YEAR, draws=drawn.it_mw.shape[1]).facility_mw[0]
-        except ConfigError:
-            return out  # there is no evidence besides the chips
-        # own choice: the chips lie outside the central 95% of the estimate from the other evidence
-        below = float((other < chips.facility_mw).mean())
-        if min(below, 1 - below) < 0.025:
-            out.append(
-                f"the chips imply {chips.facility_mw:,.0f} MW, the rest of the evidence "
-                f"{np.quantile(other, 0.05):,.0f} to {np.quantile(other, 0.95):,.0f} MW"
-            )
-    return out
+def _amounts(power: posterior.PowerDraws, compute: training_compute.ComputeDraws) -> dict[str, dict[str, float]]:
+    return {
+        **_power(power),
+        "h100e": _quantiles(compute.h100e),
+        "h100e_fp8": _quantiles(compute.h100e_fp8),
+        "flop": _quantiles(compute.flop),
+    }
+
+
+def _power(power: posterior.PowerDraws) -> dict[str, dict[str, float]]:
+    return {"it_mw": _quantiles(power.it_mw), "facility_mw": _quantiles(power.facility_mw)}
+
+
+def _ratio(declared: posterior.PowerDraws | None, estimated: posterior.PowerDraws) -> dict[str, float] | None:
+    """Quantiles of declared over estimated facility power; None if there are not two statements."""
+    if declared is None or declared is estimated:
+        return None
+    return _quantiles(declared.facility_mw / estimated.facility_mw)
+
+
+def _contradiction(
+    says: str, stated: posterior.PowerDraws | None, estimated: posterior.PowerDraws | None
+) -> tuple[str, ...]:
+    """Return a question if what is stated and what is estimated contradict each other."""
+    if stated is None or estimated is None or stated is estimated:
+        return ()
+    # own choice: the central 95% interval of their ratio excludes 1
+    below = float((stated.facility_mw < estimated.facility_mw).mean())
+    if min(below, 1.0 - below) >= 0.025:
+        return ()
+    s, e = (_quantiles(p.facility_mw) for p in (stated, estimated))
+    return (
+        f"{says} {s['p05']:,.0f} to {s['p95']:,.0f} MW of facility power, "
+        f"the rest of the evidence {e['p05']:,.0f} to {e['p95']:,.0f} MW",
+    )

@@ -8,7 +8,8 @@ from __future__ import annotations
 import geopandas as gpd
 
 from overwatt.pipeline.compute import training_compute
-from overwatt.pipeline.power.sites import draw_power
+from overwatt.pipeline.power import posterior
+from overwatt.pipeline.power.record import Shown, records
 
 
 def estimate_compute(
@@ -20,6 +21,7 @@ def estimate_compute(
     days: int = 90,
     site_type: str = "unknown",
     country: str | None = None,
+    shown: Shown | None = None,
 ) -> gpd.GeoDataFrame:
     """Return table `sites` with `h100e_*` and `flop_90d_*` (and power, seed and assumptions) filled.
 
@@ -35,9 +37,14 @@ def estimate_compute(
         site_type: 'unknown' mixes over all kinds; see `training_compute.SITE_TYPES`.
         country: ISO 3166 alpha-2 code; sets the mix of chips where the tables have one for it.
 
+        shown: share of the equipment that the detector shows, as for `estimate_power`.
+
     Raises:
         ConfigError: a site's evidence, the year, the days or the site type cannot be used.
     """
-    power = draw_power(sites, gsd_m=gsd_m, year=year, seed=seed)
-    compute = training_compute.estimate(power, year=year, days=days, site_type=site_type, country=country)
+    evidence = records(sites, gsd_m=gsd_m, shown=shown)
+    power = posterior.estimate(evidence, year=year, seed=seed)
+    compute = training_compute.estimate(
+        power, year=year, days=days, site_type=site_type, country=country, evidence=evidence
+    )
     return training_compute.attach(sites, power, compute)

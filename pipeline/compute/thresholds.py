@@ -72,7 +72,7 @@ def verdicts(days: float = 90.0) -> list[dict[str, Any]]:
 
 def cluster_gap(h100e: float = 16.0) -> dict[str, float]:
     """Return facility kW of a cluster of `h100e` H100s and its gap factors to the floors (docs/methods.md, 2)."""
-    mw = h100e * float(facts.accelerator("H100 SXM").facility_w or math.nan) / 1e6
+    mw = h100e * facts.accelerator("H100 SXM").facility_w / 1e6
     low, high = OPTICAL_FLOOR_MW
     return {
         "h100e": h100e, "kw": mw * 1e3, "optical_gap_low": low / mw, "optical_gap_high": high / mw,
@@ -91,14 +91,17 @@ def sites_above(sites: pd.DataFrame, *, days: float = 90.0) -> pd.DataFrame:
         days: length of the run; FLOP is scaled from 90 days in proportion.
 
     Returns:
-        site_id, p_data_center, flop_p50 (FLOP in `days`), p_above_1e21 .. p_above_1e27; largest flop_p50 first.
+        site_id, p_data_center, flop_p50 (FLOP in `days`), p_above_1e21 .. p_above_1e27; largest flop_p50 first. Sites
+        without FLOP, whose power is not known, are left out.
 
     Raises:
         ConfigError: days is out of range, or the quantiles of a site are not finite and ascending.
     """
     check_days(days)
     # the site computes at a constant rate, so FLOP are proportional to days (docs/methods.md, section 5.2)
-    q = sites[[f"flop_90d_{name}" for name in QUANTILE_NAMES]].to_numpy(float) * (days / 90.0)
+    columns_of_flop = [f"flop_90d_{name}" for name in QUANTILE_NAMES]
+    sites = sites[sites[columns_of_flop].notna().any(axis=1)]
+    q = sites[columns_of_flop].to_numpy(float) * (days / 90.0)
     bad = ~(np.isfinite(q).all(axis=1) & (q >= 0).all(axis=1) & (np.diff(q, axis=1) >= 0).all(axis=1))
     if bad.any():
         name = str(sites["site_id"].iloc[int(np.argmax(bad))])
@@ -112,13 +115,16 @@ def sites_above(sites: pd.DataFrame, *, days: float = 90.0) -> pd.DataFrame:
     return frame.sort_values(["flop_p50", "site_id"], ascending=[False, True], kind="stable").reset_index(drop=True)
 
 
-def sites_summary(above: pd.DataFrame, *, days: float = 90.0, limit: int = 1000) -> dict[str, Any]:
+def sites_summary(
+    above: pd.DataFrame, *, days: float = 90.0, limit: int = 1000, without_flop: int = 0
+) -> dict[str, Any]:
     """Return how many sites exceed each threshold, as plain values; those that imagery cannot verify come first.
 
     Args:
         above: as `sites_above` returns it.
         days: the days it was made for.
         limit: largest number of sites listed.
+        without_flop: number of sites left out of `above` because their power is not known.
     """
     names = [c for c in above.columns if c.startswith("p_above_")]
     column = dict(zip(THRESHOLDS_FLOP, names, strict=True))
@@ -144,14 +150,17 @@ def sites_summary(above: pd.DataFrame, *, days: float = 90.0, limit: int = 1000)
         }
         for row in above.head(limit).to_dict("records")
     ]  # fmt: skip
+    left_out = [f"{without_flop:,} sites of unknown power are in none of the counts; each could exceed any F"]
     return {
-        "sites_total": len(above),
+        "sites_total": len(above) + without_flop,
+        "sites_without_flop": without_flop,
         "thresholds": rows,
         "sites": listed,
         "notes": [
             "expected sites: sum of p(data center) times p(above), which is a count of found sites only; sites below "
             "the optical floor are not in it",
             "a site above F could do such a run; whether it did, imagery does not say",
+            *(left_out if without_flop else []),
         ],
     }
 

@@ -200,9 +200,13 @@ def _joined(frame: pd.DataFrame, group: np.ndarray) -> gpd.GeoDataFrame:
     frame = frame.assign(group=group)
     frame = frame.sort_values(["group", "position_error_m", "key"], kind="stable").reset_index(drop=True)
     many = frame["group"].duplicated(keep=False).to_numpy(bool)
-    several = frame[many]
+    several = frame[many].copy()
     out = frame[~many].copy()
     if len(several):
+        for power in ("it_mw", "facility_mw"):  # a range belongs to the power of its own row, the first that states one
+            stated = several[power].notna()
+            ends = [f"{power}_low", f"{power}_high"]
+            several.loc[stated.groupby(several["group"]).cumsum() > 1, ends] = np.nan
         grouped = several.groupby("group", sort=True)
         base = grouped.head(1).set_index("group")
         own_rule = {*_SHAPE_COLUMNS, *_STATUS_COLUMNS, "group", "key", "also", "licence", "source", "declared_id",

@@ -43,19 +43,29 @@ _DATED = ("date", "delivery_date", "transfer_date", "shipped", "start_date", "pu
 _MODEL = ("model", "model_name")
 _SAME_NAME = ("kind", "it_mw", "facility_mw", "footprint_m2", "position_error_m", "valid_from", "valid_to",
               "source", "licence", "reliability", "also")  # fmt: skip
+_RANGE = {
+    f"{kind}_{end}": tuple(name for word in words for name in (f"{kind}_{word}", f"{word}_{kind}"))
+    for kind in ("it_mw", "facility_mw")
+    for end, words in (("low", ("low", "min", "lower", "minimum")), ("high", ("high", "max", "upper", "maximum")))
+}
+"""Ends of a range of power: it_mw_min, min_it_mw, ..."""
 _POWER = {
     "grid_mw": ("grid_mw", "grid_connection_mw", "connection_mw", "permit_mw", "permitted_mw"),
     "generator_mw": ("generator_mw", "generators_mw", "generator_capacity_mw", "backup_mw"),
     "generators": ("generators", "generator_count", "n_generators"),
 }
 _NUMBERED = re.compile(r" \(#\d+\)$")  # the reader of KML tells folders of one name apart so
-_BARE_POWER = ("mw", "power", "power_mw", "capacity_mw", "capacity")
+_BARE_POWER = tuple(
+    name + end
+    for end in ("", "_min", "_max", "_low", "_high")
+    for name in ("mw", "power", "power_mw", "capacity_mw", "capacity")
+)
 _ONE_QUANTITY = ("lon", "lat", "grid_mw", "generator_mw", "generators", "chips", "training_flop")
 """Targets whose aliases all name the same quantity: two of them must not state different values."""
 _PROJECTED = frozenset({"easting", "northing", "eastings", "northings", "utm_x", "utm_y", "x_utm", "y_utm", "utm_e",
                         "utm_n", "utm_easting", "utm_northing", "x_coord", "y_coord", "xcoord", "ycoord"})  # fmt: skip
 _GENERATOR_MW, _GENERATOR_SHARE = 2.5, 0.7  # MW each, and facility share of nameplate (docs/methods.md, section 4.3)
-TARGETS = (*_ALIASES, *_SAME_NAME, *_POWER, "area_m2")
+TARGETS = (*_ALIASES, *_SAME_NAME, *_RANGE, *_POWER, "area_m2")
 """Column names of Overwatt that a column map may use."""
 
 
@@ -87,7 +97,7 @@ def table(given: Received, columns: Mapping[str, str] | None = None, keep_all: b
         model = [lower[m] for m in _MODEL if m in lower and (free not in column or free == "name")]
         if model and not (columns and free in columns):
             column[free] = model[0]
-    stated = {"it_mw", "facility_mw", *_POWER} & column.keys()
+    stated = {"it_mw", "facility_mw", *_RANGE, *_POWER} & column.keys()
     if not keep_all and not stated and (bare := [lower[b] for b in _BARE_POWER if b in lower]):
         raise RegistryError(
             f"registry '{given.name}', column '{bare[0]}': unclear whether IT or facility power; "
@@ -165,7 +175,7 @@ def _column_of(
             )
         column[target] = lower[str(source).strip().lower()]
         taken.add(column[target])
-    for target, aliases in {**_ALIASES, **_POWER, **{s: (s,) for s in _SAME_NAME}}.items():
+    for target, aliases in {**_ALIASES, **_POWER, **_RANGE, **{s: (s,) for s in _SAME_NAME}}.items():
         if target not in column and (found := [lower[a] for a in aliases if a in lower and lower[a] not in taken]):
             column[target] = found[0]
             for other in found[1:] if target in _ONE_QUANTITY else []:
@@ -206,7 +216,7 @@ def _ids_by_layer(ids: np.ndarray, layer: np.ndarray) -> np.ndarray:
 
 def _kind(column: dict[str, str], lower: dict[str, str]) -> str:
     """Return what the rows of a table with these columns declare."""
-    power = {"it_mw", "facility_mw"} & column.keys()
+    power = {"it_mw", "facility_mw", *_RANGE} & column.keys()
     if "training_flop" in column and not power:
         return "workload"
     if "counterparty" in column or "buyer" in lower or ("chips" in column and not power and "chip" in column):
@@ -229,16 +239,14 @@ def _facility_mw(out: pd.DataFrame, source: str) -> pd.DataFrame:
         return out
     check = RowValidator(source, out["row"].to_numpy(), out["fault"].to_numpy() if "fault" in out else None)
     factor = {"grid_mw": 1.0, "generator_mw": _GENERATOR_SHARE, "generators": _GENERATOR_MW * _GENERATOR_SHARE}
-    mw = pd.Series(np.nan, out.index)
+    mw = np.full((3, len(out)), np.nan)  # power and the ends of its range
     for name in have:
-        mw = mw.fillna(pd.Series(check.numbers(out[name].to_numpy(), name) * factor[name], out.index))
-    if "facility_mw" in out or "it_mw" in out:
-        blank = np.ones(len(out), bool)
-        for name in {"facility_mw", "it_mw"} & set(out):
-            blank &= np.array([t is None for t in texts(out[name])])
-        stated = out["facility_mw"].astype(object) if "facility_mw" in out else pd.Series(None, out.index, object)
-        out["facility_mw"] = stated.where(~(blank & mw.notna()), mw)
-    else:
-        out["facility_mw"] = mw
+        own = np.stack(check.powers(out[name].to_numpy(), name)) * factor[name]
+        mw = np.where(np.isnan(mw[0]), own, mw)
+    named = [c for c in ("facility_mw", "it_mw", *_RANGE) if c in out]
+    blank = np.array([[t is None for t in texts(out[c])] for c in named]).all(axis=0) if named else True
+    for name, values in zip(("facility_mw", "facility_mw_low", "facility_mw_high"), mw, strict=True):
+        stated = out[name].astype(object) if name in out else pd.Series(None, out.index, object)
+        out[name] = stated.where(~(blank & ~np.isnan(mw[0])), values)
     out["fault"] = check.reason
     return out.drop(columns=have)

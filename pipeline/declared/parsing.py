@@ -47,6 +47,16 @@ _SURE = {
 """Numbers that can be read only with this decimal mark: 51,5 but not 1,234."""
 _THREE = re.compile(r"[+-]?[1-9]\d{0,2}[.,]\d{3}")
 _RANGE = re.compile(r"(approx|about|circa|ca\.|~|≈|up to|[<>≤≥])|\d\s*(-|–|—|to)\s*\d", re.IGNORECASE)
+_ABOUT = re.compile(r"^(?:approx(?:imately)?\.?|about|around|circa|ca\.?|estimated|est\.?|~|≈)\s*")
+_MW = {"kw": 1e-3, "mw": 1.0, "gw": 1e3}
+_CELL = r"(\d[\d.,'\u2019 ]*?)\s*(?:(kw|mw|gw)e?)?"
+_POWER = re.compile(
+    r"(?:(>=?|≥|at least|minimum|min\.?|more than|over|from(?=[^-–—]*$))"
+    r"|(<=?|≤|up to|at most|maximum|max\.?|less than|under))?"
+    rf"\s*(?:between|from)?\s*{_CELL}\s*(?:(\+|or more|and above|plus|or less|max\.?)\s*(?:mw|gw|kw)?"
+    rf"|(?:-|–|—|to|and|bis)\s*{_CELL})?"
+)
+"""Least, most, first number, its unit, what follows it, second number, its unit."""
 _YEARS = (1900, 2200)  # accepted years of validity dates; own choice
 _Record = dict[str, Any]
 
@@ -125,6 +135,44 @@ def as_number(
     if number < 0 and not negative:
         raise RegistryError(f"{where}: {number:g} is negative")
     return number
+
+
+def as_power(
+    value: object, source: str, n: int, column: str, mark: str | None = None
+) -> tuple[float, float, float] | None:
+    """Return a cell as power in MW and the ends of its range (NaN where open or not stated); None if it is empty.
+
+    '50-100 MW', '>= 100', '100 MW+', 'up to 300', '~30', '1.2 GW' and '500 kW' are read. The power of a range is its
+    geometric mean, of a range that is open on one side its stated end.
+
+    Args:
+        value: the cell.
+        source: name of the registry, for messages.
+        n: row, counted from 1, for messages.
+        column: name of the column, for messages.
+        mark: decimal mark of the column, as `decimal_mark` returns it.
+
+    Raises:
+        RegistryError: neither a power nor a range of powers, or negative.
+    """
+    text = as_text(value)
+    found = None if text is None else _POWER.fullmatch(_ABOUT.sub("", text.lower()))
+    if text is None or found is None:
+        number = as_number(value, source, n, column, mark=mark)
+        return None if number is None else (number, math.nan, math.nan)
+    least, most, one, unit, plus, other, unit_2 = found.groups()
+    factor = _MW[unit or unit_2 or "mw"]
+    first = (as_number(one, source, n, column, mark=mark) or 0.0) * factor
+    if other is None:
+        is_least = bool(least or (plus or "").startswith(("+", "or more", "and above", "plus")))
+        return first, first if is_least else math.nan, first if most or (plus and not is_least) else math.nan
+    last = (as_number(other, source, n, column, mark=mark) or 0.0) * _MW[unit_2 or unit or "mw"]
+    if first > last:
+        raise RegistryError(
+            f"registry '{source}', row {n}, column '{column}': '{text[:40]}' runs from the larger to the smaller power"
+        )
+    # the range '0-50' is one that is open below: its geometric mean would be 0
+    return (math.sqrt(first * last), first, last) if first > 0 else (last, math.nan, last)
 
 
 def as_date(value: object, source: str, n: int, column: str) -> str | None:
@@ -211,8 +259,14 @@ def as_geometry(record: _Record, source: str, n: int) -> BaseGeometry:
 def digits_error_m(lon: object, lat: object) -> float:
     """Return one unit of the last decimal digit shown, m (0.01 degrees: 1.1 km), of the more precise coordinate."""
     # docs/methods.md, section 6.1: digits shown limit the accuracy of a point
-    digits = max(len(str(v).partition(".")[2].rstrip("0")) for v in (lon, lat))
+    digits = max(decimals(str(v)) for v in (lon, lat))
     return min(DEGREE_EQUATOR_M * 10.0**-digits, POSITION_ERROR_M["vague"])
+
+
+def decimals(text: str) -> int:
+    """Return the number of decimal digits as written: four of 39.1100; 0 of 39.0, which is how programs write 39."""
+    shown = text.partition(".")[2]
+    return 0 if shown == "0" else len(shown)
 
 
 def texts(values: object) -> np.ndarray:

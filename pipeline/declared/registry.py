@@ -28,7 +28,7 @@ from shapely.geometry.base import BaseGeometry
 from overwatt.aoi.errors import RegistryError, nearest
 from overwatt.aoi.geodesy import DEGREE_EQUATOR_M, WGS84, centres, local_frame, outline_m2
 from overwatt.pipeline.declared import chip_formats, facility_formats, generic, osm
-from overwatt.pipeline.declared.parsing import CAMPUS_ERROR_SHARE, as_text, texts
+from overwatt.pipeline.declared.parsing import CAMPUS_ERROR_SHARE, as_text, decimals, texts
 from overwatt.pipeline.declared.parsing import stated as stated_cells
 from overwatt.pipeline.declared.received import Received
 from overwatt.pipeline.declared.status import status_of
@@ -50,9 +50,8 @@ LAYOUTS: dict[str, Callable[[Received], pd.DataFrame]] = {
 }
 MAX_MW = 100_000
 """Largest power of one facility that is believed, MW; own choice: kW and W given as MW exceed it."""
+_POWERS = ("it_mw", "facility_mw")
 _NUMBERS = (
-    "it_mw",
-    "facility_mw",
     "area_m2",
     "footprint_m2",
     "position_error_m",
@@ -157,11 +156,13 @@ def _table(
     given = text("declared_id")
     ids = np.where(given == blank, row.astype(str).astype(object), given)
     number = {c: check.numbers(frame[c].to_numpy(), c) if c in frame else np.full(n, np.nan) for c in _NUMBERS}
+    for c in _POWERS:
+        number[c], number[f"{c}_low"], number[f"{c}_high"] = check.power_range(frame, c)
     for k in np.flatnonzero(number["position_error_m"] == 0).tolist():
         check.note(k, f"registry '{source}', row {row[k]}, column 'position_error_m': 0 is not possible; "
                       "leave it empty if unknown")  # fmt: skip
-    for c in ("it_mw", "facility_mw"):
-        for k in np.flatnonzero(number[c] > MAX_MW).tolist():
+    for c in _POWERS:
+        for k in np.flatnonzero(np.fmax(number[c], number[f"{c}_high"]) > MAX_MW).tolist():
             check.note(k, f"registry '{source}', row {row[k]}, column '{c}': {number[c][k]:g} MW is more than any "
                           f"facility could have ({MAX_MW:,} MW); is it in kW or W?")  # fmt: skip
     for k in np.flatnonzero(number["reliability"] > 1).tolist():
@@ -250,7 +251,7 @@ def _usual_error_m(frame: pd.DataFrame, shape: np.ndarray, outline: np.ndarray, 
             has_geometry = frame["geometry"].notna().to_numpy(bool)[points].tolist()
             shown = [None if g else t for g, t in zip(has_geometry, shown, strict=True)]
         written = [t or repr(v) for t, v in zip(shown, xy[:, k].tolist(), strict=True)]
-        digits[points] = np.maximum(digits[points], [len(t.partition(".")[2].rstrip("0")) for t in written])
+        digits[points] = np.maximum(digits[points], [decimals(t) for t in written])
     point_m = np.maximum(
         POSITION_ERROR_M["parcel"],
         np.minimum(DEGREE_EQUATOR_M * 10.0 ** -digits.astype(float), POSITION_ERROR_M["vague"]),

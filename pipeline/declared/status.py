@@ -25,11 +25,13 @@ _WITH = re.compile(r"\bw/(?!o\b)")
 _BY = re.compile(r"\bby (?:the )?(?:applicant|owner|developer|operator|court|voters|staff"
                  r"|(?:city |county |town |planning |zoning )*(?:council|commission|board|supervisors))\b")  # fmt: skip
 _DECISION = re.compile(
-    r"(?:rezoning|zoning|(?:special|conditional) use permit|sup|cup|site plan"
+    r"(?:rezoning|zoning|special exception|(?:special|conditional) use permit|sup|cup|site plan"
     r"|building permit|permit|variance|application)(?: application| request)? (?=.)"
 )
 """What is decided on: 'rezoning denied' has the status of 'denied', but 'permit active' is not operation."""
 _NOT_RUNNING = re.compile(r"(?:not|non) ?(?:operati|in ).*")  # of a plan: not yet
+_WEAK = frozenset({"active", "aktiv", "activo", "activa", "attivo", "attiva", "open"})
+"""Of a project as of a plant: 'active - under construction' does not operate."""
 _ORDER = ("operational", "construction", "planned", "closed", "cancelled")
 
 
@@ -46,7 +48,7 @@ def status_of(text: str) -> str:
         return UNKNOWN_STATUS
     if found := _STATUS_OF.get(_joined(words)):
         return found
-    found_all, phases, parts, not_running = set[str](), 0, 0, False
+    found_all, phases, parts, not_running, weak = set[str](), 0, 0, False, False
     for part in _PARTS.split(words):
         phases += len(_PHASE.findall(_joined(part)))
         bare = _INFERRED.sub(" ", _joined(_PHASE.sub(" ", _joined(part))))
@@ -59,10 +61,14 @@ def status_of(text: str) -> str:
         parts += status is not None
         if status == "closed" and _NOT_RUNNING.fullmatch(bare):
             not_running = True
+        elif bare in _WEAK and not phases:
+            weak = True
         elif status:
             found_all.add(status)
     if not_running and (not found_all or "operational" in found_all):
         found_all.add("closed")
+    if weak and not found_all & {"planned", "construction"}:
+        found_all.add("operational")
     if found_all & NOTHING_DECLARED and phases < parts:
         return UNKNOWN_STATUS if "operational" in found_all else "closed" if "closed" in found_all else "cancelled"
     return next((s for s in _ORDER if s in found_all), UNKNOWN_STATUS)

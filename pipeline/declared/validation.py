@@ -7,6 +7,7 @@ with array operations; only doubtful cells go to the functions of `parsing`, so 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from functools import partial
 
@@ -18,8 +19,9 @@ from scipy.spatial import cKDTree
 from overwatt.aoi.errors import RegistryError
 from overwatt.aoi.geodesy import chord, on_sphere
 from overwatt.pipeline.declared.coordinates import drawn, one_place, spread_m, wrapped
-from overwatt.pipeline.declared.parsing import as_date, as_geometry, as_number, decimal_mark, stated, texts
+from overwatt.pipeline.declared.parsing import as_date, as_geometry, as_number, as_power, decimal_mark, stated, texts
 
+_NUMBER = re.compile(r"\d[\d.,'\u2019]*")
 _SWAP_M, _ALONE_M = 50_000.0, 500_000.0  # own choices, reasons in RowValidator.swapped
 
 
@@ -75,6 +77,43 @@ class RowValidator:
             np.flatnonzero(bad), lambda k: as_number(text[k], self.source, int(self.row[k]), column, negative, mark)
         )
         return np.where(bad, np.nan, out)
+
+    def powers(self, values: np.ndarray, column: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return power in MW and the ends of its range, float64 (n,) each, NaN where empty, open or rejected."""
+        text = stated(texts(values)) if values.dtype.kind not in "iuf" else np.zeros(0, object)
+        try:  # most columns are plain numbers
+            plain = np.where(text == np.array(None, dtype=object), np.nan, text).astype(float)
+        except ValueError:
+            plain = np.array([-1.0])
+        if not (plain < 0).any() and not np.isinf(plain).any():
+            nothing = np.full(len(values), np.nan)
+            return self.numbers(values, column), nothing, nothing.copy()
+        mark = decimal_mark(number for t in text.tolist() if t for number in _NUMBER.findall(t))
+        out = np.full((3, len(text)), np.nan)
+        given = np.flatnonzero(text != np.array(None, dtype=object))
+        found = self.faulty(given, lambda k: as_power(text[k], self.source, int(self.row[k]), column, mark))
+        for k, power in found.items():
+            out[:, k] = power
+        return out[0], out[1], out[2]
+
+    def power_range(self, frame: pd.DataFrame, column: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return power in MW and the ends of its range, float64 (n,) each, from `column` and its '_low' and '_high'.
+
+        A row that states only the ends has their geometric mean as its power, or the one end that it states.
+        """
+        nothing = np.full(len(frame), np.nan)
+        mid, low, high = self.powers(frame[column].to_numpy(), column) if column in frame else (nothing,) * 3
+        ends = [self.powers(frame[c].to_numpy(), c)[0] if c in frame else nothing
+                for c in (f"{column}_low", f"{column}_high")]  # fmt: skip
+        low, high = (np.where(np.isnan(v), own, v) for v, own in zip(ends, (low, high), strict=True))
+        low = np.where(low > 0, low, np.nan)
+        for k in np.flatnonzero(low > high).tolist():
+            self.note(k, f"registry '{self.source}', row {self.row[k]}: {column}_low {low[k]:g} is above {column}_high "
+                         f"{high[k]:g}")  # fmt: skip
+        for k in np.flatnonzero((mid < low) | (mid > high)).tolist():
+            self.note(k, f"registry '{self.source}', row {self.row[k]}: {column} {mid[k]:g} lies outside of its range")
+        between = np.where(np.isnan(low), high, np.where(np.isnan(high), low, np.sqrt(low * high)))
+        return np.where(np.isnan(mid), between, mid), low, high
 
     def dates(self, values: np.ndarray, column: str) -> np.ndarray:
         """Return cells as ISO dates (n,) object, None where empty or rejected."""

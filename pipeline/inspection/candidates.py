@@ -12,6 +12,8 @@ from shapely.geometry.base import BaseGeometry
 
 from overwatt.pipeline.compute import training_compute
 from overwatt.pipeline.inspection.settings import InspectionSettings
+from overwatt.pipeline.inspection.undeclared_compute import UNIT, compute_and_power
+from overwatt.pipeline.tables import QUANTILE_NAMES
 
 CELL = "cell "
 """What the name of a place without an entry begins with; the name of the cell follows."""
@@ -41,7 +43,8 @@ def inspection_candidates(
     per_mw = float(np.quantile(training_compute.per_it_mw(settings.year)[1], 0.9)) * 90.0
     flop = np.nan_to_num(ledger[["it_mw_p50", "declared_it_mw"]].astype(float).max(axis=1).to_numpy()) * per_mw
     if sites is not None:
-        known = ledger["site_id"].map(sites.set_index("site_id")["flop_90d_p90"]).to_numpy(float)
+        p90 = compute_and_power(sites)[0][:, QUANTILE_NAMES.index("p90")].astype(float) * UNIT
+        known = ledger["site_id"].map(pd.Series(p90, sites["site_id"])).to_numpy(float)
         flop = np.where(np.isfinite(known), known, flop)
     share = np.where(ledger["class"] == "matched", 1.0 - ledger["p_match"].fillna(0.0).to_numpy(float), 1.0)
     value = np.minimum(1.0, flop / settings.flop) * share

@@ -25,7 +25,7 @@ import numpy as np
 from overwatt.pipeline.inspection import value_of_information
 from overwatt.pipeline.inspection.false_discovery import running_share
 from overwatt.pipeline.inspection.ranking import p_over, rank_discrepancies
-from overwatt.pipeline.inspection.settings import ListSettings
+from overwatt.pipeline.inspection.settings import ListSettings, RankingSettings
 from overwatt.pipeline.tables import conform, empty
 
 LIKELY = 0.5
@@ -38,6 +38,7 @@ def ranked_list(
     declared: gpd.GeoDataFrame | None = None,
     stakes: value_of_information.Stakes = value_of_information.DEFAULTS,
     settings: ListSettings | None = None,
+    ranking: RankingSettings | None = None,
 ) -> tuple[gpd.GeoDataFrame, gpd.GeoDataFrame]:
     """Return table `ledger`, ranked, and table `almost_listed`, ranked by itself.
 
@@ -47,19 +48,21 @@ def ranked_list(
         declared: table `declared`, as for `rank_discrepancies`.
         stakes: values of a find and of a wrong entry, costs of a visit and of an image.
         settings: limit of the list; the default if None.
+        ranking: what orders the list; in the worst case a visit must be worth its cost if every site were all AI.
 
     Raises:
         RegistryError: an entry names a site that `sites` does not have.
     """
     limit = (settings or ListSettings()).max_false_share
     alone = np.flatnonzero(entries["class"] == "undeclared")
-    reason = why_left_out(entries.iloc[alone], sites, declared, stakes, limit)
+    worst_case = ranking is not None and ranking.by == "worst_case"
+    reason = why_left_out(entries.iloc[alone], sites, declared, stakes, limit, worst_case=worst_case)
     out = np.zeros(len(entries), bool)
     out[alone[reason != ""]] = True
-    ledger = rank_discrepancies(entries[~out], sites, declared, stakes)
+    ledger = rank_discrepancies(entries[~out], sites, declared, stakes, ranking)
     if not out.any():
         return ledger, empty("almost_listed")
-    almost = rank_discrepancies(entries[out], sites, declared, stakes)
+    almost = rank_discrepancies(entries[out], sites, declared, stakes, ranking)
     why = dict(zip(entries["entry_id"].to_numpy(object)[alone], reason, strict=True))
     return ledger, conform(almost.assign(left_out=almost["entry_id"].map(why)), "almost_listed")
 
@@ -70,6 +73,8 @@ def why_left_out(
     declared: gpd.GeoDataFrame | None,
     stakes: value_of_information.Stakes,
     limit: float,
+    *,
+    worst_case: bool = False,
 ) -> np.ndarray:
     """Return why each site without a declaration is left out, (n,) object: value, false_share, or '' if it is not.
 
@@ -79,13 +84,16 @@ def why_left_out(
         declared: likewise.
         stakes: likewise.
         limit: largest expected share of false entries.
+        worst_case: whether every site is taken as all AI.
     """
     reason = np.full(len(alone), "", object)
     if not len(alone):
         return reason
     p = alone["p_data_center"].to_numpy(float) * (1.0 - alone["p_match"].fillna(0.0).to_numpy(float))
     step, _ = value_of_information.next_step(
-        p_over(alone, sites, stakes.flop, declared=declared), alone["class"].to_numpy(object), stakes
+        p_over(alone, sites, stakes.flop, declared=declared, worst_case=worst_case),
+        alone["class"].to_numpy(object),
+        stakes,
     )
     reason[(step == "none") & (p < LIKELY)] = "value"
     rest = np.flatnonzero(reason == "")

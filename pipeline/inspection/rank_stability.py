@@ -31,6 +31,7 @@ from scipy.special import ndtr, ndtri
 from scipy.stats import rankdata
 
 from overwatt.pipeline.inspection import undeclared_compute
+from overwatt.pipeline.inspection.settings import RankingSettings
 from overwatt.pipeline.inspection.undeclared_compute import UNIT, Basis
 from overwatt.pipeline.quantiles import SCORE_OF
 
@@ -85,15 +86,16 @@ def resample(drawn: np.ndarray, expected: np.ndarray) -> np.ndarray:
 
 
 def places(
-    b: Basis, order: np.ndarray, expected: np.ndarray, error: np.ndarray
+    b: Basis, order: np.ndarray, expected: np.ndarray, error: np.ndarray, over: float | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return rank_low, rank_high and tie, each (n,) int64 in the list's order.
 
     Args:
         b: from `undeclared_compute.basis`.
         order: (n,) int, rows of `b` in order of rank.
-        expected: (n,) float64 in the order of the list, not increasing, in `UNIT`.
-        error: (n,) float64, standard error of each from WORLDS draws, in `UNIT`.
+        expected: (n,) float64 in the order of the list, not increasing, in `UNIT`; with `over` a probability.
+        error: (n,) float64, standard error of each from WORLDS draws, in its unit.
+        over: threshold in `UNIT` of a list ordered by the probability above it; None: ordered by the expectation.
     """
     n = len(order)
     own = np.arange(1, n + 1)
@@ -102,7 +104,7 @@ def places(
     first = order[: min(RESAMPLED, int(np.count_nonzero(expected > 0)))]
     means = np.empty((0, RESAMPLES))
     if len(first):
-        means = resample(worlds(b, first), expected[: len(first)])
+        means = resample(_counted(worlds(b, first), over), expected[: len(first)])
         ranks = _ranks(means)
         shown = min(REPORTED, len(first)) if n > len(first) and len(first) == RESAMPLED else len(first)
         bounds = np.quantile(ranks, [0.05, 0.95], axis=1, method="inverted_cdf")
@@ -128,10 +130,13 @@ def stability(
         worlds, among the resampled entries; resamples, draws; statement: a summary in words. Figures are None without
         entries.
     """
-    b = undeclared_compute.basis(ledger, sites, declared)
+    by = RankingSettings.of(ledger["ranked_by"].iloc[0] if len(ledger) else "")
+    b = undeclared_compute.basis(ledger, sites, declared, worst_case=by.by == "worst_case")
+    over = by.flop / UNIT if by.by == "p_over" else None
     names = ledger["entry_id"].to_numpy(object)[b.row]
-    expected = ledger["undeclared_flop_90d"].to_numpy(float)[b.row] / UNIT
-    order = np.lexsort((ledger["rank"].to_numpy()[b.row], -expected))
+    stem = "undeclared_flop_90d_ai" if by.by == "worst_case" else "undeclared_flop_90d"
+    expected = ledger[stem].to_numpy(float)[b.row] / UNIT
+    order = np.argsort(ledger["rank"].to_numpy()[b.row], kind="stable")
     hides = int(np.count_nonzero(expected > 0))
     first = order[: min(RESAMPLED, hides)]
     top = min(TOP, hides)
@@ -144,7 +149,8 @@ def stability(
         )
     assert len(names) == len(order)
     drawn = worlds(b, first)
-    moved = _ranks(resample(drawn, expected[first]))[:top]
+    counted = _counted(drawn, over)
+    moved = _ranks(resample(counted, counted.mean(axis=1, dtype=float) if over else expected[first]))[:top]
     kept = (moved <= top).mean(axis=0)
     away = np.abs(moved - np.arange(1, top + 1)[:, None])
     true = rankdata(-drawn[:, :_ORDERED_WORLDS], method="average", axis=0)[:top]
@@ -163,6 +169,11 @@ def stability(
         f"of the top {top} are among the {top} that hide most."
     )
     return out | found | {"statement": words}
+
+
+def _counted(drawn: np.ndarray, over: float | None) -> np.ndarray:
+    """The draws whose mean orders the list: themselves, or whether they are above a threshold."""
+    return drawn if over is None else (drawn > over).astype(np.float32)
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Rank the ledger by expected undeclared training FLOP in 90 days.
+"""Rank the ledger by undeclared training FLOP in 90 days: expected, in the worst case, or by probability over a limit.
 
 In: tables `ledger` and `sites`. Out: the ledger sorted by rank, with `rank` and the columns that belong to it filled.
 One number per row, in the unit of the agreements, so that a small certain site and a large uncertain one can be
@@ -13,6 +13,10 @@ compared in one list (docs/methods.md, section 6.2).
 | below_declared | SHARE E[(C_decl - C_obs)+]: the missing part may stand elsewhere |
 | not_seen | SHARE p_detect C_decl: likewise; the median declared MW if none is stated |
 | matched | 0 |
+
+`RankingSettings.by` says what orders the list: this expectation over the kinds of site (`expected`), the same if every
+site were all AI (`worst_case`), or the probability of more than a threshold (`p_over`). Both expectations are columns
+whatever the order; ranks, ties, q_value and, in the worst case, the next step follow the chosen one.
 
 Draws and their assumptions: `undeclared_compute`. Further columns are the quantiles of this number, the probability
 of more than 1e25 and 1e26 FLOP in 90 days, the next step with the highest value (`value_of_information`), the share of
@@ -35,7 +39,15 @@ import numpy as np
 from overwatt.aoi.errors import ConfigError
 from overwatt.pipeline.inspection import rank_stability, undeclared_compute, value_of_information
 from overwatt.pipeline.inspection.false_discovery import false_discovery, running_share
-from overwatt.pipeline.inspection.undeclared_compute import CLASSES, FLOP_90D_PER_MW, SHARE, UNIT, Basis
+from overwatt.pipeline.inspection.settings import RankingSettings
+from overwatt.pipeline.inspection.undeclared_compute import (
+    ASSUMED_WORDS,
+    CLASSES,
+    FLOP_90D_PER_MW,
+    SHARE,
+    UNIT,
+    Basis,
+)
 from overwatt.pipeline.tables import conform, empty
 
 __all__ = ["FLOP_90D_PER_MW", "SHARE", "p_over", "rank_discrepancies"]
@@ -51,10 +63,11 @@ def rank_discrepancies(
     sites: gpd.GeoDataFrame,
     declared: gpd.GeoDataFrame | None = None,
     stakes: value_of_information.Stakes = value_of_information.DEFAULTS,
+    ranking: RankingSettings | None = None,
 ) -> gpd.GeoDataFrame:
     """Return `ledger` sorted by rank, with `undeclared_flop_90d` and the columns that belong to the rank filled.
 
-    Ties are sorted by class, then p_data_center, then entry_id, so the result does not depend on the
+    Ties are sorted by expected FLOP, class, then p_data_center, then entry_id, so the result does not depend on the
     order of the input.
 
     Args:
@@ -63,26 +76,46 @@ def rank_discrepancies(
         declared: table `declared`; with it, a not_seen row whose declaration is planned, under
             construction or closed counts 0: it does not claim to operate.
         stakes: values of a find and of a wrong entry, costs of a visit and of an image.
+        ranking: what orders the list; the default if None.
 
     Raises:
         RegistryError: an entry names a site that `sites` does not have.
     """
     if not len(ledger):
         return empty("ledger")
+    ranking = ranking or RankingSettings()
     b = undeclared_compute.basis(ledger, sites, declared)
-    found = _summary(b, (*_FLOP, stakes.flop))
-    order = np.lexsort((np.arange(len(b)), -b.p, b.klass, -found["mean"]))
+    found = _summary(b, (*_FLOP, stakes.flop, ranking.flop))
+    worst = undeclared_compute.basis(ledger, sites, declared, worst_case=True)
+    found |= {f"worst_{k}": v for k, v in _summary(worst, (stakes.flop,)).items()}
+    p = found["over_3"]
+    key, error, of, over, hides = {
+        "expected": (found["mean"], found["error"], b, None, found["over_2"]),
+        "worst_case": (found["worst_mean"], found["worst_error"], worst, None, found["worst_over_0"]),
+        # standard error of a share of WORLDS draws
+        "p_over": (p, np.sqrt(p * (1 - p) / rank_stability.WORLDS), b, ranking.flop / UNIT, found["over_2"]),
+    }[ranking.by]
+    order = np.lexsort((np.arange(len(b)), -b.p, b.klass, -found["mean"], -key))
+    low, high, tie = rank_stability.places(of, order, key[order], error[order], over)
+    step, value = value_of_information.next_step(hides[order], np.array(CLASSES, object)[b.klass[order]], stakes)
     found = {k: v[order] for k, v in found.items()}
-    low, high, tie = rank_stability.places(b, order, found["mean"], found["error"])
-    step, value = value_of_information.next_step(found["over_2"], np.array(CLASSES, object)[b.klass[order]], stakes)
     columns = {
-        "rank": np.arange(1, len(b) + 1), "undeclared_flop_90d": found["mean"] * UNIT, "p_over_1e25": found["over_0"],
+        "rank": np.arange(1, len(b) + 1), "undeclared_flop_90d": found["mean"] * UNIT,
+        "undeclared_flop_90d_ai": found["worst_mean"] * UNIT, "ranked_by": ranking.text, "p_over_1e25": found["over_0"],
         "p_over_1e26": found["over_1"], "value_of_inspection": value, "next_step": step,
         "q_value": running_share(found["null"]), "rank_low": low, "rank_high": high, "tie": tie,
     }  # fmt: skip
     columns |= {f"undeclared_flop_90d_{q}": found[q] * UNIT for q in _LEVEL_NAMES}
     out = ledger.iloc[b.row[order]].reset_index(drop=True)
-    return conform(out.assign(**columns), "ledger")
+    return conform(_with_assumed_power(out, sites).assign(**columns), "ledger")
+
+
+def _with_assumed_power(ledger: gpd.GeoDataFrame, sites: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Say in `evidence_against` of each entry of a site of unknown power what power its rank rests on."""
+    unknown = ledger["site_id"].isin(sites.loc[sites["it_mw_p50"].isna(), "site_id"]).to_numpy(bool)
+    text = ledger["evidence_against"].astype(str)
+    said = text.str.endswith(ASSUMED_WORDS).to_numpy(bool)  # ranked again
+    return ledger.assign(evidence_against=text.where(~unknown | said, text + " " + ASSUMED_WORDS))
 
 
 def with_controls(
@@ -117,10 +150,13 @@ def p_over(
     flop: float,
     days: float = _DAYS,
     declared: gpd.GeoDataFrame | None = None,
+    *,
+    worst_case: bool = False,
 ) -> np.ndarray:
     """Return P(more than `flop` undeclared FLOP in `days` days) of each entry, (entry,) float64, in ledger order.
 
-    FLOP grow in proportion to days: it is assumed that nothing is built or switched off meanwhile.
+    FLOP grow in proportion to days: it is assumed that nothing is built or switched off meanwhile. In the worst case
+    every site is all AI.
 
     Raises:
         ConfigError: flop or days is not above 0.
@@ -131,7 +167,7 @@ def p_over(
             raise ConfigError(f"p_over: {name} = {value:g}: give a number above 0")
     out = np.zeros(len(ledger))
     if len(ledger):
-        b = undeclared_compute.basis(ledger, sites, declared)
+        b = undeclared_compute.basis(ledger, sites, declared, worst_case=worst_case)
         out[b.row] = _summary(b, (flop * _DAYS / days,))["over_0"]
     return out
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -19,6 +21,35 @@ class InspectionSettings(BaseModel):
     year: int = Field(
         default=2026, ge=2020, le=2035, description="year of the chips at a place whose compute is in no table"
     )
+
+
+class RankingSettings(BaseModel):
+    """What orders the list."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    by: Literal["expected", "worst_case", "p_over"] = Field(
+        default="expected",
+        description="expected: mean undeclared FLOP over the kinds of site; worst_case: the same if every site were "
+        "all AI; p_over: probability of more than `flop`",
+    )
+    flop: float = Field(  # what imagery can check (docs/methods.md, section 5.2)
+        default=1e26, gt=0, description="threshold of by: p_over, undeclared FLOP in 90 days"
+    )
+
+    @property
+    def text(self) -> str:
+        """The setting in the column `ranked_by` of a ledger."""
+        return f"{self.by} {self.flop:g}" if self.by == "p_over" else self.by
+
+    @classmethod
+    def of(cls, text: object) -> RankingSettings:
+        """Return the setting that a ledger's column `ranked_by` states; the default if it states none."""
+        by, _, flop = str(text).partition(" ")
+        try:
+            return cls.model_validate({"by": by, **({"flop": flop} if flop else {})})
+        except ValueError:  # a ledger of an earlier version, or not ours
+            return cls()
 
 
 class ListSettings(BaseModel):

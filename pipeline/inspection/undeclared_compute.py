@@ -33,6 +33,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import geopandas as gpd
 import numpy as np
@@ -40,8 +41,9 @@ import pandas as pd
 from scipy.special import ndtri
 
 from overwatt.aoi.errors import RegistryError
-from overwatt.pipeline.quantiles import curve, ln_sd, quantiles_of
-from overwatt.pipeline.tables import QUANTILE_NAMES
+from overwatt.pipeline.compute import training_compute
+from overwatt.pipeline.quantiles import SCORES, curve, ln_sd, quantiles_of
+from overwatt.pipeline.tables import QUANTILE_NAMES, QUANTILES
 from overwatt.pipeline.vocabulary import NOT_SAID_TO_OPERATE
 
 SHARE = {"status_mismatch": 0.25, "type_mismatch": 0.5, "below_declared": 0.05, "not_seen": 0.05}
@@ -58,6 +60,17 @@ SHARED_LN_SD = math.hypot(0.20, 0.30)
 """Error that all sites share: of the power model and of MFU (docs/methods.md, section 4.4)."""
 RATIO_LN_SD = math.hypot(0.32, 0.30)
 """ln-sd of FLOP per declared MW: chip mix 0.22-0.42 and MFU 0.3 (docs/methods.md, section 4.4)."""
+ASSUMED_IT_MW, ASSUMED_LN_SD = 5.6, 1.4
+"""IT power of a site whose power is not known, as that of US data centers in general. Mean draw 11.8 MW per site
+(21,918 MW over 1,853 mapped sites: Helios us-data-center-observatory, after LBNL 2024), over 1.3 facility per IT power
+and a load of 0.6 (own choice): mean 15 MW. ln-sd: that of the areas of 1,149 sites in IM3; so the median is 5.6 MW."""
+ASSUMED_WORDS = (
+    f"The power of the site is not known: for the rank it is taken as that of US data centers in general, "
+    f"{ASSUMED_IT_MW:g} MW of IT in the median, 90% interval {ASSUMED_IT_MW * math.exp(-1.645 * ASSUMED_LN_SD):.2g} to "
+    f"{ASSUMED_IT_MW * math.exp(1.645 * ASSUMED_LN_SD):.2g} MW."
+)
+YEAR = 2026
+"""Year of the chips where a table of sites holds power and no compute."""
 CLASSES = (
     "undeclared",
     "above_declared",
@@ -112,7 +125,13 @@ class Basis:
         return len(self.row)
 
 
-def basis(ledger: gpd.GeoDataFrame, sites: gpd.GeoDataFrame, declared: gpd.GeoDataFrame | None = None) -> Basis:
+def basis(
+    ledger: gpd.GeoDataFrame,
+    sites: gpd.GeoDataFrame,
+    declared: gpd.GeoDataFrame | None = None,
+    *,
+    worst_case: bool = False,
+) -> Basis:
     """Return the columns from which the draws are made.
 
     Args:
@@ -120,6 +139,7 @@ def basis(ledger: gpd.GeoDataFrame, sites: gpd.GeoDataFrame, declared: gpd.GeoDa
         sites: table `sites` that it was made from.
         declared: table `declared`; with it, a not_seen row whose declaration is planned, under construction, closed,
             cancelled or of unknown status has weight 0: it does not claim to operate.
+        worst_case: whether every site is taken as all AI.
 
     Raises:
         RegistryError: an entry names a site that `sites` does not have.
@@ -144,7 +164,7 @@ def basis(ledger: gpd.GeoDataFrame, sites: gpd.GeoDataFrame, declared: gpd.GeoDa
     if missing.any():
         name = "".join(c for c in str(site_ids[missing][0])[:60] if c.isprintable())
         raise RegistryError(f"ledger: site_id '{name}' is not in the table of sites; give the sites of the same run")
-    flop, it_mw = (quantiles_of(sites, stem, unit) for stem, unit in (("flop_90d", UNIT), ("it_mw", 1.0)))
+    flop, it_mw = compute_and_power(sites, worst_case=worst_case)
     own_mw, seen_mw = number("declared_it_mw"), number("it_mw_p50")
     stated = own_mw[~np.isnan(own_mw)]
     middle = QUANTILE_NAMES.index("p50")
@@ -166,6 +186,33 @@ def basis(ledger: gpd.GeoDataFrame, sites: gpd.GeoDataFrame, declared: gpd.GeoDa
         row, ids, klass, p, np.clip(weight, 0.0, 1.0), site, flop, it_mw, np.clip(np.nan_to_num(declared_mw), 0.0, 1e9),
         np.clip(np.where(np.isnan(whole), 1.0, whole), 0.0, 1e3), _usual(flop, it_mw),
     )  # fmt: skip
+
+
+def compute_and_power(sites: gpd.GeoDataFrame, *, worst_case: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Return the quantiles of FLOP in 90 days, in `UNIT`, and of IT power, MW, each (site, quantile) float32.
+
+    A site of unknown power has the power of US data centers in general (`ASSUMED_IT_MW`). Compute that the table does
+    not hold is its power times FLOP per MW in `YEAR`.
+    """
+    stem, kind = ("flop_90d_ai", "ai") if worst_case else ("flop_90d", "unknown")
+    it_mw, flop = quantiles_of(sites, "it_mw"), quantiles_of(sites, stem, UNIT)
+    it_mw[sites["it_mw_p50"].isna().to_numpy(bool)] = ASSUMED_IT_MW * np.exp(ASSUMED_LN_SD * SCORES)
+    missing = np.flatnonzero(sites[f"{stem}_p50"].isna().to_numpy(bool))
+    if len(missing):
+        spread = np.round(ln_sd(it_mw[missing]), 1)
+        median = it_mw[missing, QUANTILE_NAMES.index("p50")]
+        for sd in np.unique(spread):
+            flop[missing[spread == sd]] = median[spread == sd, None] * _per_mw(kind, float(sd))
+    return flop, it_mw
+
+
+@lru_cache(maxsize=256)
+def _per_mw(kind: str, spread: float) -> np.ndarray:
+    """Quantiles of FLOP in 90 days, in `UNIT`, of a site of median 1 MW with this ln-sd, (quantile,)."""
+    draws = training_compute.per_it_mw(YEAR, kind)[1] * (90.0 / UNIT)
+    # fixed seed: the same table gives the same bits
+    it_mw = np.exp(spread * np.random.default_rng(11).standard_normal(len(draws)))
+    return np.quantile(it_mw * draws, QUANTILES)
 
 
 def conditional(b: Basis, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:

@@ -14,6 +14,9 @@ from overwatt.models.reference import facts
 COOLING = ("air_chiller", "water", "direct_air", "liquid")
 """Kinds of cooling; they set the facility ratio, the PUE, and what it means that no equipment is seen."""
 
+YEARS = (2015, 2035)
+"""Years accepted for an estimate; own choice: around the tables of models/reference."""
+
 
 @dataclass(frozen=True)
 class SiteEvidence:
@@ -38,7 +41,12 @@ class SiteEvidence:
         operator: name of the company that runs the site.
         cooling: one of `COOLING`.
         building_class: a class of models/reference/area_priors.csv.
-        chips: (median facility MW, ln-sd, words) from counted or declared chips.
+        year: of the image of this site; None: the year of the estimate.
+        country: ISO 3166 alpha-2 code.
+        height_m: mean height of the buildings; not used if `storeys` is given.
+        count_recall: (a, b) of a Beta distribution of the share of the equipment that the count or the outlines show,
+            from the detector's card; None: an analyst's count on a sharp image.
+        site_type: kind of site stated by an analyst; the compute estimate reads it.
     """
 
     site_id: str
@@ -63,7 +71,11 @@ class SiteEvidence:
     operator: str | None = None
     cooling: str | None = None
     building_class: str | None = None
-    chips: tuple[float, float, str] | None = None
+    year: int | None = None
+    country: str | None = None
+    height_m: float | None = None
+    count_recall: tuple[float, float] | None = None
+    site_type: str | None = None
 
 
 _COUNTS = ("chillers", "cooling_tower_cells", "chiller_fans", "dry_coolers", "generators", "buildings")
@@ -98,6 +110,12 @@ def check(site: SiteEvidence) -> None:
         raise ConfigError(f"{where}: buildings {site.buildings} is not possible; give the buildings of one site")
     if site.cooling is not None and site.cooling not in COOLING:
         raise ConfigError(f"{where}: cooling '{site.cooling}' is not known; {nearest(site.cooling, COOLING)}")
+    if site.year is not None and not YEARS[0] <= site.year <= YEARS[1]:
+        raise ConfigError(f"{where}: year {site.year} is outside {YEARS[0]}-{YEARS[1]}; give the year of the imagery")
+    if site.height_m is not None and site.height_m > 150:
+        raise ConfigError(f"{where}: height_m {site.height_m:g} is not possible; give the height of a hall in metres")
+    if site.count_recall is not None and not all(math.isfinite(v) and v > 0 for v in site.count_recall):
+        raise ConfigError(f"{where}: count_recall {site.count_recall} is not possible; give a and b of a Beta, above 0")
     classes = facts.area_priors()
     if site.building_class is not None and site.building_class not in classes:
         known = nearest(site.building_class, classes)
@@ -109,8 +127,6 @@ def mw_words(mw: float) -> str:
     return f"{mw:,.0f} MW" if mw >= 10 else f"{mw:.2g} MW"
 
 
-_NUMBERS = tuple(
-    f.name
-    for f in fields(SiteEvidence)
-    if f.name not in ("site_id", "on_border", "operator", "cooling", "building_class", "chips")
-)
+_NO_NUMBERS = ("site_id", "on_border", "operator", "cooling", "building_class", "year", "country", "count_recall",
+               "site_type")  # fmt: skip
+_NUMBERS = tuple(f.name for f in fields(SiteEvidence) if f.name not in _NO_NUMBERS)

@@ -1,31 +1,32 @@
 """From the evidence on one site to statements on its IT power, for the fusion.
 
-In: `SiteEvidence`. Out: `Case`: log-normal statements on IT megawatts with named errors, caps, text, and
-questions. Equipment laws come from `models.capacity.equipment`; densities, ratios and errors from
-models/reference (docs/methods.md, section 4). A statement on facility power carries the error of the
-ratio of facility to IT power, which the draws then share.
+In: `SiteEvidence`. Out: `Case`: log-normal statements on IT megawatts with named errors, the reading of the equipment
+as a lower bound, caps, text, and questions. Densities, ratios and errors come from models/reference (docs/methods.md,
+section 4). A statement on facility power carries the error of the ratio of facility to IT power, which the draws share.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 
 from overwatt.aoi.errors import ConfigError
-from overwatt.models.capacity.equipment import Capacity, cap_mw, unit_capacity
+from overwatt.models.capacity.equipment import cap_mw, either_way
 from overwatt.models.capacity.operators import operator
 from overwatt.models.reference import facts
+from overwatt.pipeline.power.equipment_evidence import COMMON, RATIO, counted, generators, outlined
 from overwatt.pipeline.power.evidence import SiteEvidence, check, mw_words
 from overwatt.pipeline.power.fusion import Statement, fuse
+from overwatt.pipeline.power.lower_bound import A_PART, Part, combine
 
 MAX_KW_PER_M2 = 5000.0  # refused: dense AI halls are 6-12, HPC white space 20-40 (docs/methods.md, section 4.1)
 ODD_KW_PER_M2 = 60.0  # a question is printed; own choice: five times the densest AI halls
 MAX_SITE_MW = 20_000.0  # refused: the largest planned campuses are a few GW (docs/methods.md, section 4.2)
-MAX_PULL = 2.0  # standard deviations; own choice: one small outline must not turn a large hall into an empty one
+MAX_PULL = 2.0  # standard deviations; own choice: outlines include other plant
 _RATIOS = {
     "air_chiller": (1.37, 0.25),
     "water": (1.21, 0.30),
@@ -34,28 +35,19 @@ _RATIOS = {
 }
 """Peak facility over IT power by kind of cooling: median, ln-sd of (ratio - 1). Medians: Epoch AI timelines
 (CC-BY 4.0) of sites whose text names the cooling; spreads: own choice."""
-RATIO = "the ratio of facility to IT power at peak"
-COMMON = "an error common to all evidence"
 DENSITY = "the power density of the building"
+STOREYS = "the number of storeys"
 LOAD = "the kind of load"
 BUILDING = "the power of one building"
-UNIT = "the capacity of one unit"
-TOWER = "the capacity of one cooling-tower cell"
-DRY = "the capacity of one dry cooler"
-COUNT = "the count"
-PACKING = "the share of the outlined cooling area that is units"
-TYPE = "the type of equipment outlined"
-DERATE = "derating and redundancy"
-HIDDEN = "hidden cooling"
-BACKED = "the share of the load that generators back up"
-CHIPS = "the power of the chips"
 SEEN = "whether the equipment seen is all there is, and is cooling"
 BORDER = "what lies outside the imagery"
 UNSEEN = "why no cooling was seen"
+STOREY_M = 5.7
+"""Height of one storey, m: 14 ft, and 4 to 5 ft for services (wsp.com, "Can we reboot office buildings")."""
+_STOREY_SD = 0.3  # ln-sd of storeys from a height: roofs, parapets and high halls; own choice
 _LOAD_SD = 0.3  # error that footprint and number of buildings share; own choice
 _STRANGER_SD = 0.7  # more spread for an operator that is not in the table; own choice (docs/methods.md, 4.3)
 _LEGACY_OF_LARGE = 0.1  # factor on the share of legacy halls for operators of large AI sites; own choice
-_BACKUP = (0.7, 0.35, 0.6)  # load per nameplate, ln-sd, ln-sd of sites since 2025 (docs/methods.md, section 4.3)
 
 
 @dataclass(frozen=True)
@@ -64,60 +56,72 @@ class Case:
 
     Attributes:
         site: the evidence.
-        statements: on IT MW.
+        others: statements on IT MW from footprint and buildings.
+        equipment: statements from machines counted or outlined.
+        statements: those of both that are fused.
+        part: the reading that the equipment is a part of what is there; None without equipment or without others.
         ratio: median of facility over IT power, ln-sd of (ratio - 1).
         caps: (facility MW, ln-sd, words); facility power stays below each.
-        prior_only: the only evidence is footprint or number of buildings.
-        excess: shift of the equipment's statements towards the footprint's, in ln.
+        prior_only: no equipment was seen.
+        excess: shift of the outlines' statement towards the footprint's, in ln.
         words: the evidence in sentences.
     """
 
     site: SiteEvidence
+    others: tuple[Statement, ...]
+    equipment: tuple[Statement, ...]
     statements: tuple[Statement, ...]
+    part: Part | None
     ratio: tuple[float, float]
     caps: tuple[tuple[float, float, str], ...]
     prior_only: bool
     excess: float
     words: tuple[str, ...]
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the evidence used: of the statements and caps, and 'storeys' where they scaled the footprint."""
+        site = self.site
+        more = {"storeys": site.building_area_m2 > 0 and (site.storeys or site.height_m),
+                "substation": site.substation_mva, "turbines": site.turbines_mw}  # fmt: skip
+        return (*(s.name for s in self.statements), *(k for k, v in more.items() if v))
+
 
 def case(site: SiteEvidence, year: int) -> Case:
-    """Return the statements that the evidence on one site makes in `year`.
+    """Return the statements that the evidence on one site makes in its own year, else in `year`.
 
     Raises:
         ConfigError: a value, or the power that follows from it, is impossible (mostly a wrong unit).
     """
     check(site)
+    year = year if site.year is None else site.year
     ratio = facility_ratio(site.operator, site.cooling)
     slope = ratio_slope(ratio)
     prior = _footprint(site, year, ratio[0], slope)
-    cooling = [s for s in (_counted(site), _outlined(site)) if s is not None]
-    others = [
-        s for s in (_buildings(site), _generators(site, year, ratio[0], slope), _chips(site, ratio[0], slope)) if s
-    ]
-    flag = _flag(site, [s for s in (prior, *cooling, *others) if s is not None], ratio[0])
-    words = [prior.words if prior else "No footprint given, so no prior"]
-    excess = 0.0
-    if cooling:
-        words.append(f"{' and '.join(s.words for s in cooling)}{_together(cooling)}")
-        if prior is not None:
-            pulled = _pull(prior, cooling)
-            gap = max((math.log(s.median / prior.median) for s in cooling), key=abs)
-            excess = abs(pulled)
-            if excess > 0:
-                words.append(f"that is {math.exp(gap):.2g} times what the footprint suggests, so its pull is capped")
-                cooling = [Statement(s.name, s.median * math.exp(pulled), s.errors, s.words) for s in cooling]
-    elif not site.cooling and not any(s.name in ("generators", "chips") for s in others):
-        words.append("no cooling seen, which says little (indoors, covered, direct air or not built yet)")
-    words += [s.words for s in others]
-    statements = tuple(([prior] if prior else []) + cooling + others)
-    if not statements:
+    others = tuple(s for s in (prior, _buildings(site)) if s is not None)
+    equipment = tuple(
+        s for s in (counted(site), outlined(site), generators(site, year, ratio[0], slope)) if s is not None
+    )
+    if not others and not equipment:
         raise ConfigError(f"site '{site.site_id}': building_area_m2 0 and no equipment; give a footprint or a count")
-    prior_only = all(s.name in ("footprint", "buildings") for s in statements)
+    flag = _flag(site, (*others, *equipment), ratio[0])
+    equipment, excess = _held(equipment, prior)
+    statements, part = combine(others, equipment)
+    words = [s.words for s in others] if prior else ["No footprint given", *(s.words for s in others)]
+    words += [s.words for s in equipment]
+    if excess > 0:
+        words.append("the outlines say far more than the footprint, so their pull is capped")
+    unused = [s.name for s in equipment if s not in statements]
+    if unused:
+        words.append(f"the rest says more power than {' and '.join(unused)}, which cannot lower it")
+    if part is not None:
+        words.append(_reading(part))
+    elif not equipment and not site.cooling:
+        words.append("no cooling seen, which says little (indoors, covered, direct air or not built yet)")
     caps = _caps(site)
     words += [c[2] for c in caps] + ([flag] if flag else [])
     words += [_over(statements, ratio[0], c) for c in caps if _over(statements, ratio[0], c)]
-    return Case(site, statements, ratio, caps, prior_only, excess, tuple(words))
+    return Case(site, others, equipment, statements, part, ratio, caps, not equipment, excess, tuple(words))
 
 
 def facility_ratio(operator_name: str | None, cooling: str | None) -> tuple[float, float]:
@@ -152,15 +156,6 @@ def footprint_prior(
     return kw_per_m2 * building_area_m2 / 1000.0, ln_sd
 
 
-def packing(gsd_m: float | None) -> tuple[float, float]:
-    """Return the share of outlined cooling area that is units: median and ln-sd.
-
-    Linear in GSD between 0.6 m and 2 m; beyond, the median stays and the spread grows in
-    proportion to GSD. Own choice, to be measured on simulated scenes (docs/methods.md, section 4.3).
-    """
-    return _packing(2.0 if gsd_m is None else gsd_m)
-
-
 @lru_cache(maxsize=256)
 def _facility_ratio(name: str | None, cooling: str | None) -> tuple[float, float]:
     if name and operator(name).operator != "any":
@@ -191,39 +186,36 @@ def _density(year: int, storeys: float | None, building_class: str | None, large
     return math.exp(mean), max(ln_sd, floor)
 
 
-@lru_cache(maxsize=4096)
-def _packing(gsd_m: float) -> tuple[float, float]:
-    fine, coarse = facts.ratio("packing_fine"), facts.ratio("packing_2m")
-    median = float(np.interp(gsd_m, (0.6, 2.0), (fine.median, coarse.median)))
-    ln_sd = float(np.interp(gsd_m, (0.6, 2.0), (fine.ln_sd, coarse.ln_sd)))
-    return median, ln_sd * max(1.0, gsd_m / 2.0)
-
-
 @lru_cache(maxsize=1)
-def _shared() -> dict[str, float]:
-    """Errors that all statements from cooling equipment share."""
-    names = {DERATE: "derate_net", HIDDEN: "hidden_cooling", COMMON: "common_error"}
-    return {k: facts.ratio(v).ln_sd for k, v in names.items()}
+def _common() -> float:
+    return facts.ratio("common_error").ln_sd
 
 
 def _footprint(site: SiteEvidence, year: int, ratio: float, slope: float) -> Statement | None:
     if not site.building_area_m2 > 0:
         return None
     large = bool(site.operator) and operator(site.operator).operator != "any"
+    # a height stands for storeys; a hall has one at least
+    storeys = max(1.0, site.height_m / STOREY_M) if site.storeys is None and site.height_m else site.storeys
     mw, ln_sd = footprint_prior(
         site.building_area_m2,
         year=year,
-        storeys=site.storeys,
+        storeys=storeys,
         building_class=site.building_class,
         large_operator=large,
     )
     load = min(_LOAD_SD, 0.9 * ln_sd)  # the shared part must leave some of the spread to the footprint itself
-    errors = {DENSITY: math.sqrt(ln_sd**2 - load**2), LOAD: load, RATIO: slope, COMMON: _shared()[COMMON]}
-    storeys = "" if site.storeys is None else f" of {site.storeys:g} storeys"
+    errors = {DENSITY: math.sqrt(ln_sd**2 - load**2), LOAD: load, RATIO: slope, COMMON: _common()}
+    high = ""
+    if storeys is not None:
+        high = f" of {storeys:.2g} storeys"
+        if site.storeys is None:
+            errors[STOREYS] = _STOREY_SD
+            high += f" (from {site.height_m:g} m)"
     kind = site.building_class or f"mix of {'' if large else 'legacy, '}cloud and AI halls of {year}"
     words = (
-        f"Prior: footprint {site.building_area_m2:,.0f} m2{storeys} at {1000.0 * mw / site.building_area_m2:.2g} kW/m2 "
-        f"(facility, {kind}, ln-sd {ln_sd:.2f})"
+        f"Footprint {site.building_area_m2:,.0f} m2{high} at {1000.0 * mw / site.building_area_m2:.2g} kW/m2 "
+        f"(facility, {kind}, {either_way(ln_sd)})"
     )
     return Statement("footprint", mw / ratio, errors, words)
 
@@ -234,98 +226,41 @@ def _buildings(site: SiteEvidence) -> Statement | None:
     known = operator(site.operator)
     ln_sd = known.ln_sd if known.operator != "any" else math.hypot(known.ln_sd, _STRANGER_SD)
     load = min(_LOAD_SD, 0.9 * ln_sd)
-    errors = {BUILDING: math.sqrt(ln_sd**2 - load**2), LOAD: load, COMMON: _shared()[COMMON]}
+    errors = {BUILDING: math.sqrt(ln_sd**2 - load**2), LOAD: load, COMMON: _common()}
     whose = "operators of large AI sites" if known.operator == "any" else known.operator
     words = (
-        f"{site.buildings} buildings at {known.it_mw_per_building:.0f} MW IT each, as of {whose} (ln-sd {ln_sd:.2f})"
+        f"{site.buildings} buildings at {known.it_mw_per_building:.0f} MW IT each, as of {whose} ({either_way(ln_sd)})"
     )
     return Statement("buildings", known.it_mw_per_building * site.buildings, errors, words)
 
 
-def _counted(site: SiteEvidence) -> Statement | None:
-    """IT power from counted machines. The units of a site are of one model, so their errors do not average out."""
-    parts: list[tuple[str, str, int, Capacity]] = []
-    if site.chillers:
-        unit = _unit("air_chiller", site.chiller_area_m2, site.chiller_fans, None, None)
-        parts.append((UNIT, "chillers", site.chillers, unit))
-    if site.cooling_tower_cells:
-        size = (site.tower_cell_area_m2, None, site.tower_fan_diameter_m, site.tower_height_m)
-        parts.append((TOWER, "cooling-tower cells", site.cooling_tower_cells, _unit("tower_cell", *size)))
-    if site.dry_coolers:
-        parts.append((DRY, "dry coolers", site.dry_coolers, _unit("dry_cooler", None, None, None, None)))
-    if not parts:
-        return None
-    mw = [n * unit.kw / 1000.0 for _, _, n, unit in parts]
-    # to first order each kind contributes its ln-sd times its share of the sum
-    errors = {name: unit.ln_sd * m / sum(mw) for (name, _, _, unit), m in zip(parts, mw, strict=True)}
-    errors |= {COUNT: facts.ratio("count_error").ln_sd, **_shared()}
-    words = " and ".join(f"{n} counted {plural} at {unit.kw / 1000.0:.2f} MW each" for _, plural, n, unit in parts)
-    return Statement("counted", sum(mw) * facts.ratio("derate_net").median, errors, words)
+def _held(equipment: tuple[Statement, ...], prior: Statement | None) -> tuple[tuple[Statement, ...], float]:
+    """Return the equipment with outlines at most `MAX_PULL` deviations above the footprint, and their shift in ln."""
+    excess = 0.0
+    out = []
+    for s in equipment:
+        if s.name == "outlined" and prior is not None:
+            gap = math.log(s.median / prior.median)
+            excess = max(0.0, gap - MAX_PULL * math.hypot(prior.ln_sd, s.ln_sd))
+            s = replace(s, median=s.median * math.exp(-excess))
+        out.append(s)
+    return tuple(out), excess
 
 
-@lru_cache(maxsize=4096)
-def _unit(
-    machine: str, area_m2: float | None, fans: int | None, diameter_m: float | None, height_m: float | None
-) -> Capacity:
-    return unit_capacity(machine, area_m2=area_m2, fans=fans, fan_diameter_m=diameter_m, height_m=height_m)
-
-
-def _outlined(site: SiteEvidence) -> Statement | None:
-    if not site.cooling_area_m2 > 0:
-        return None
-    law = facts.law("chiller_row_area")
-    share, share_sd = packing(site.gsd_m)
-    kind_known = bool(site.chillers or site.cooling_tower_cells or site.dry_coolers or site.cooling)
-    kind_sd = 0.0 if kind_known else facts.ratio("outline_equipment_type").ln_sd
-    # C = 53 kW/m2 x area x share of units (docs/methods.md, section 4.3)
-    mw = law.capacity_kw(site.cooling_area_m2 * share) / 1000.0
-    errors = {PACKING: share_sd, TYPE: kind_sd, UNIT: law.ln_sd, **_shared()}
-    at = "an unstated GSD (taken as 2 m)" if site.gsd_m is None else f"{site.gsd_m:g} m GSD"
-    words = (
-        f"{site.cooling_area_m2:,.0f} m2 of cooling equipment outlined at {at}, {share:.0%} of it "
-        f"units of {law.coefficient_kw:g} kW/m2"
-    )
-    return Statement("outlined", mw * facts.ratio("derate_net").median, errors, words)
-
-
-def _generators(site: SiteEvidence, year: int, ratio: float, slope: float) -> Statement | None:
-    if not site.generators:
-        return None
-    one = _unit("generator", None, None, None, None)
-    each = one.kw / 1000.0 if site.generator_mw is None else site.generator_mw
-    share, ln_sd, recent = _BACKUP
-    # new AI sites back up only a part of their load (docs/methods.md, section 4.3)
-    backed = recent if year >= 2025 else ln_sd
-    known = 0.0 if site.generator_mw is not None else one.ln_sd
-    errors = {BACKED: math.hypot(backed, known), RATIO: slope, COMMON: _shared()[COMMON]}
-    words = f"{site.generators} generators of {each:g} MW, {share:.0%} of it load (facility, ln-sd {backed:.2f})"
-    return Statement("generators", site.generators * each * share / ratio, errors, words)
-
-
-def _chips(site: SiteEvidence, ratio: float, slope: float) -> Statement | None:
-    if site.chips is None:
-        return None
-    mw, ln_sd, words = site.chips
-    return Statement("chips", mw / ratio, {CHIPS: ln_sd, RATIO: slope}, words)
+def _reading(part: Part) -> str:
+    """Return how the equipment is read, in words."""
+    if part.weight > A_PART:
+        return (
+            f"less equipment than the rest suggests: a lower bound that does not lower the median "
+            f"(all there is in {1.0 - part.weight:.0%} of the draws, a part of it in {part.weight:.0%})"
+        )
+    return f"the equipment is all there is in {1.0 - part.weight:.0%} of the draws, a part of it in {part.weight:.0%}"
 
 
 def _caps(site: SiteEvidence) -> tuple[tuple[float, float, str], ...]:
     given = ({"substation_mva": site.substation_mva}, {"turbines_mw": site.turbines_mw})
     found = [cap_mw(**one) for one in given if next(iter(one.values())) is not None]
     return tuple(c for c in found if c is not None)
-
-
-def _together(cooling: Sequence[Statement]) -> str:
-    derate = facts.ratio("derate_net").median
-    parts = [f"{mw_words(s.median / derate)} of cooling, {mw_words(s.median)} IT" for s in cooling]
-    return f": {' and '.join(parts)} after derating {derate:.2f} (ln-sd {min(s.ln_sd for s in cooling):.2f})"
-
-
-def _pull(prior: Statement, cooling: Sequence[Statement]) -> float:
-    """Logarithm of the factor that moves the equipment to within `MAX_PULL` of the footprint; 0 if it is there."""
-    gap = float(np.mean([math.log(s.median / prior.median) for s in cooling]))
-    limit = MAX_PULL * math.hypot(prior.ln_sd, min(s.ln_sd for s in cooling))
-    return -math.copysign(max(0.0, abs(gap) - limit), gap)
 
 
 def _flag(site: SiteEvidence, statements: Sequence[Statement], ratio: float) -> str:

@@ -1,4 +1,4 @@
-"""Power of sites from footprint, cooling equipment, generators, chips and caps.
+"""Power of sites from footprint, cooling equipment, generators and caps.
 
 In: `SiteEvidence`, one per site. Out: `PowerDraws`: paired draws of IT and facility power, the seed that reproduces
 them, an error budget and a text with their assumptions.
@@ -6,10 +6,9 @@ them, an error budget and a text with their assumptions.
 Method (docs/methods.md, section 4): every kind of evidence is a log-normal statement on IT power with named errors
 (overwatt.pipeline.power.evidence_models). The statements are fused by generalised least squares in log space
 (overwatt.pipeline.power.fusion), which is exact; draws are made from the result. An error that several statements
-share never averages out. If no cooling equipment is seen, that is no evidence of low power: much of it stands
-indoors or under cover, and some halls use outside air. Evidence far from the prior moves the result by two standard
-deviations at most: outlines miss equipment and include other plant. A substation or a site's own turbines are caps:
-power stays below them.
+share never averages out. Equipment seen is a lower bound (overwatt.pipeline.power.lower_bound): more of it never
+lowers the median, and none seen is no evidence of low power, because much of it stands indoors or under cover, and
+some halls use outside air. A substation or a site's own turbines are caps: power stays below them.
 
 Each site has its own random stream, named by its id: its numbers do not depend on the other sites. Secondary factors
 are slices of pools of draws made once (`pool_slice`), so 100,000 sites take only a few times as long as drawing as
@@ -21,33 +20,32 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 from scipy.special import ndtr, ndtri
 
 from overwatt.aoi.errors import ConfigError
+from overwatt.models.capacity.equipment import either_way
 from overwatt.models.reference import facts
-from overwatt.pipeline.power.evidence import SiteEvidence
+from overwatt.pipeline.power.equipment_evidence import COMMON, RATIO, packing
+from overwatt.pipeline.power.evidence import YEARS, SiteEvidence
 from overwatt.pipeline.power.evidence_models import (  # fmt: skip
     BORDER,
-    COMMON,
-    RATIO,
     SEEN,
     UNSEEN,
     Case,
     case,
+    facility_ratio,
     footprint_prior,
-    packing,
     ratio_slope,
 )
 from overwatt.pipeline.power.fusion import Fused, fuse
+from overwatt.pipeline.power.lower_bound import A_PART, Part
 
-__all__ = ["PowerDraws", "SiteEvidence", "estimate", "footprint_prior", "packing", "pool_slice", "site_seed"]
+__all__ = ["PowerDraws", "SiteEvidence", "estimate", "footprint_prior", "packing", "pool_slice", "sharpen", "site_seed"]
 
-YEARS = (2015, 2035)
-"""Years accepted for an estimate; own choice: around the tables of models/reference."""
 POOL = 65_536
 """Draws in a pool; own choice: 16 times the usual 4,096 draws of a site."""
 
@@ -65,6 +63,8 @@ class PowerDraws:
         budgets: per site, variance of ln IT power by source of error; divided by their sum they are shares.
             Caps are applied afterwards and reduce all sources alike.
         facility_budgets: the same for facility power.
+        evidence: per site, names of the statements and caps used: footprint, buildings, outlined, counted, generators,
+            substation, turbines; storeys where the number of storeys or the height changed the footprint's statement.
     """
 
     it_mw: np.ndarray
@@ -74,6 +74,7 @@ class PowerDraws:
     site_ids: tuple[str, ...] = ()
     budgets: tuple[Mapping[str, float], ...] = ()
     facility_budgets: tuple[Mapping[str, float], ...] = ()
+    evidence: tuple[tuple[str, ...], ...] = ()
 
 
 def estimate(
@@ -83,7 +84,7 @@ def estimate(
 
     Args:
         evidence: sites, in any order.
-        year: year of the estimate; sets the mix of building classes.
+        year: year of the estimate; sets the mix of building classes. The year of a site's own image wins.
         seed: of the run; each site's own seed is derived from it and the site's id.
         draws: number of draws.
         words: whether to make texts and budgets, which take a third of the time.
@@ -98,10 +99,11 @@ def estimate(
     shape = (len(evidence), draws)  # float32: half the memory, and errors far below those of the evidence
     it_mw, facility_mw = np.empty(shape, np.float32), np.empty(shape, np.float32)
     seeds = np.array([site_seed(seed, e.site_id) for e in evidence], dtype=np.int64)
-    texts, budgets, facility_budgets = [], [], []
+    texts, budgets, facility_budgets, used = [], [], [], []
     for row, site in enumerate(evidence):
         found = case(site, year)
         fused = fuse(found.statements)
+        used.append(found.names)
         _draw(found, fused, int(seeds[row]), it_mw[row], facility_mw[row])
         if words:
             budgets.append(variances(found, fused))
@@ -110,7 +112,40 @@ def estimate(
         else:
             texts.append("")
     ids = tuple(e.site_id for e in evidence)
-    return PowerDraws(it_mw, facility_mw, seeds, tuple(texts), ids, tuple(budgets), tuple(facility_budgets))
+    return PowerDraws(
+        it_mw, facility_mw, seeds, tuple(texts), ids, tuple(budgets), tuple(facility_budgets), tuple(used)
+    )
+
+
+def sharpen(drawn: PowerDraws, hints: Mapping[int, tuple[str | None, str | None, float]]) -> PowerDraws:
+    """Return the draws with facility power drawn again where a matched declaration tells the operator or the cooling.
+
+    IT power stays as it is: a declaration must not move the power that it is to be compared with.
+
+    Args:
+        drawn: of `estimate`.
+        hints: row -> (operator, kind of cooling, weight); in a share `weight` (0 to 1) of the draws the ratio of
+            facility to IT power is that of the operator, else of the cooling.
+    """
+    draws = drawn.it_mw.shape[1]
+    facility_mw = drawn.facility_mw.copy()
+    texts, budgets = list(drawn.assumptions), list(drawn.facility_budgets)
+    for row, (name, cooling, weight) in hints.items():
+        median, ln_sd = facility_ratio(name, cooling)
+        seed = int(drawn.seeds[row])
+        chosen = np.random.default_rng((seed, 5)).random(draws) < weight
+        # the same draws of the ratio's error as in `_draw`: rows without a hint and with weight 0 stay as they are
+        own = 1.0 + (median - 1.0) * np.exp(ln_sd * _errors_of_ratio(seed, draws))
+        facility_mw[row, chosen] = (drawn.it_mw[row] * own)[chosen]
+        if texts[row]:
+            whose = " and ".join(x for x in (name, cooling) if x) or "any site"
+            texts[row] += f" In {weight:.0%} of the draws the ratio is that of {whose}, as a matched declaration says."
+        if budgets:
+            # var(ln facility) less the part that the ratio has no share in: 2 cov + var of the ratio + its part in IT
+            both = np.cov(np.log(drawn.it_mw[row]), np.log(facility_mw[row] / drawn.it_mw[row]))
+            of_ratio = drawn.budgets[row].get(RATIO, 0.0) + float(2.0 * both[0, 1] + both[1, 1])
+            budgets[row] = {**budgets[row], RATIO: max(0.0, of_ratio)}
+    return replace(drawn, facility_mw=facility_mw, assumptions=tuple(texts), facility_budgets=tuple(budgets))
 
 
 def site_seed(seed: int, site_id: str) -> int:
@@ -142,13 +177,22 @@ def variances(found: Case, fused: Fused, *, facility: bool = False) -> dict[str,
     The ratio of facility to IT power acts on the two in opposite directions: statements on facility power
     are divided by it to get IT power.
     """
-    loadings = dict(fused.loadings)
+    loadings, slope, part = dict(fused.loadings), ratio_slope(found.ratio), found.part
     if facility:
-        loadings[RATIO] = ratio_slope(found.ratio) - loadings.get(RATIO, 0.0)
-    out = {k: v * v for k, v in loadings.items() if v}
+        loadings[RATIO] = slope - loadings.get(RATIO, 0.0)
+    rest = 0.0 if part is None else part.weight
+    out = {k: (1.0 - rest) * v * v for k, v in loadings.items() if v}
     if found.excess > 0:
-        # own choice: half of the shift made by `MAX_PULL` is one standard deviation, up to 0.5
-        out[SEEN] = (0.5 * min(found.excess, 1.0)) ** 2
+        out[SEEN] = (1.0 - rest) * _more(found) ** 2
+    if part is not None:
+        # law of total variance: within both readings, and between their means
+        mean, sd = part.moments()
+        narrowed = rest * (sd / part.sd) ** 2
+        for k, v in part.loadings.items():
+            out[k] = out.get(k, 0.0) + narrowed * v * v
+        if facility:
+            out[RATIO] = out.get(RATIO, 0.0) + rest * slope**2
+        out[SEEN] = out.get(SEEN, 0.0) + (1.0 - rest) * rest * (math.log(fused.median) - mean) ** 2
     if _unseen(found):
         out[UNSEEN] = float(np.log(_mixture(POOL)).var())
     if found.site.on_border:
@@ -159,29 +203,62 @@ def variances(found: Case, fused: Fused, *, facility: bool = False) -> dict[str,
 
 def _draw(found: Case, fused: Fused, seed: int, it_mw: np.ndarray, facility_mw: np.ndarray) -> None:
     """Fill `it_mw` and `facility_mw`, (draw,) float32 each, of one site."""
-    draws = len(it_mw)
+    draws, part = len(it_mw), found.part
     rng = np.random.default_rng((seed, 0))
     # the error of the ratio R = 1 + log-normal is drawn once and used in both powers; the rest is IT power's own
     shared = fused.loadings.get(RATIO, 0.0)
-    own = math.hypot(math.sqrt(max(0.0, fused.ln_sd**2 - shared**2)), 0.5 * min(found.excess, 1.0))
-    pool = _normals(max(POOL, 2 * draws))
-    of_ratio = pool_slice(pool, seed, 1, draws)
+    own = math.hypot(math.sqrt(max(0.0, fused.ln_sd**2 - shared**2)), _more(found))
+    size = max(POOL, 2 * draws)
+    of_ratio = _errors_of_ratio(seed, draws)
     per_it = np.exp(np.float32(found.ratio[1]) * of_ratio)
     per_it *= np.float32(found.ratio[0] - 1.0)
     per_it += np.float32(1.0)
-    np.multiply(rng.standard_normal(draws, dtype=np.float32), np.float32(own), out=it_mw)
+    half = (draws + 1) // 2
+    np.multiply(rng.standard_normal(half, dtype=np.float32), np.float32(own), out=it_mw[:half])
+    np.negative(it_mw[: draws - half], out=it_mw[half:])
     if shared:
         it_mw -= np.float32(shared) * of_ratio
     it_mw += np.float32(math.log(fused.median))
+    if part is not None:
+        # an own error of the ratio in this reading: it is a hundredth of the variance of a footprint's
+        chosen = np.flatnonzero(pool_slice(_uniforms(size), seed, 4, draws) < part.weight)
+        it_mw[chosen] = part.draw(rng, len(chosen))
+        it_mw += np.float32(_lift(part, _median(it_mw)))
     np.exp(it_mw, out=it_mw)
+    if part is not None:
+        median, ln_sd = found.ratio
+        # the same for facility power; mean of ln R to second order: ln median + s²/2 (R - 1) / R²
+        mean = math.log(median) + 0.5 * ln_sd**2 * (median - 1.0) / median**2
+        per_it *= np.float32(math.exp(_lift(part, math.log(_median(it_mw * per_it)) - mean)))
     if _unseen(found):
-        it_mw *= pool_slice(_mixture(len(pool)), seed, 2, draws)
+        it_mw *= pool_slice(_mixture(size), seed, 2, draws)
     if found.site.on_border:  # upward only: half-normal (docs/methods.md, section 4.4)
-        outside = np.abs(pool_slice(pool, seed, 3, draws))
+        outside = np.abs(pool_slice(_normals(size), seed, 3, draws))
         it_mw *= np.exp(np.float32(facts.ratio("border").ln_sd) * outside)
     if found.caps:
         it_mw[:] = _below(it_mw * per_it, min(found.caps), rng) / per_it
     np.multiply(it_mw, per_it, out=facility_mw)
+
+
+def _median(draws: np.ndarray) -> float:
+    # a sort of float32 takes half the time of np.median
+    ordered = np.sort(draws)
+    return 0.5 * (float(ordered[(len(draws) - 1) // 2]) + float(ordered[len(draws) // 2]))
+
+
+def _lift(part: Part, median: float) -> float:
+    """Return what to add to ln MW so that its sampled median is not below that of the other evidence, as the law says.
+
+    Up to a thousandth more the more equipment there is, so that rounding cannot turn the order.
+    """
+    lift = part.mean + 1e-3 * (1.0 - part.weight) - median
+    return lift if part.weight > A_PART else max(lift, 0.0)
+
+
+def _errors_of_ratio(seed: int, draws: int) -> np.ndarray:
+    """Return standard normals, (draw,) float32: the second half mirrors the first, so their median is 0."""
+    half = pool_slice(_normals(max(POOL, 2 * draws)), seed, 1, (draws + 1) // 2)
+    return np.concatenate([half, -half[: draws // 2]])
 
 
 def _below(facility_mw: np.ndarray, cap: tuple[float, float, str], rng: np.random.Generator) -> np.ndarray:
@@ -201,6 +278,11 @@ def _below(facility_mw: np.ndarray, cap: tuple[float, float, str], rng: np.rando
     return np.asarray(np.exp(mean + s * t / wide * rng.standard_normal(len(ln_p))), np.float32)
 
 
+def _more(found: Case) -> float:
+    # own choice: half of the shift made by `MAX_PULL` is one standard deviation, up to 0.5
+    return 0.5 * min(found.excess, 1.0)
+
+
 def _unseen(found: Case) -> bool:
     return found.prior_only and not found.site.cooling
 
@@ -208,6 +290,11 @@ def _unseen(found: Case) -> bool:
 @lru_cache(maxsize=4)
 def _normals(n: int) -> np.ndarray:
     return np.random.default_rng((n, 1)).standard_normal(n, dtype=np.float32)
+
+
+@lru_cache(maxsize=4)
+def _uniforms(n: int) -> np.ndarray:
+    return np.random.default_rng((n, 3)).random(n, dtype=np.float32)
 
 
 @lru_cache(maxsize=4)
@@ -226,7 +313,11 @@ def _words(found: Case, budget: Mapping[str, float]) -> str:
     median, ln_sd = found.ratio
     low, high = (1.0 + (median - 1.0) * math.exp(z * ln_sd) for z in (-1.96, 1.96))
     widest = next((k for k in budget if k != COMMON), COMMON)
-    common = f"error common to all evidence ln-sd {facts.ratio('common_error').ln_sd:.2f}; " if COMMON in budget else ""
+    common = (
+        f"an error common to all evidence of {either_way(facts.ratio('common_error').ln_sd)}; "
+        if COMMON in budget
+        else ""
+    )
     return (
         f"{'; '.join(w for w in words if w)}. "
         f"Facility to IT at peak {median:.2f} ({low:.2f}-{high:.2f}), "

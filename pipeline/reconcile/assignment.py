@@ -16,6 +16,7 @@ from scipy.sparse.csgraph import connected_components, min_weight_full_bipartite
 
 EXACT = 8
 """Largest smaller side of a group summed exactly; cost doubles with each member (docs/methods.md, section 6.1)."""
+_SURE = 50.0  # e50 is certainty already, larger values overflow in products
 _MAX_SWEEPS = 200  # of belief propagation; own choice, it stops earlier at 1e-9
 _MAX_CELLS = 1 << 22  # cells of one array held at a time, bounds memory to 64 MB; own choice
 
@@ -85,8 +86,8 @@ def marginals(site: np.ndarray, decl: np.ndarray, gain: np.ndarray, n_sites: int
     """
     if not len(gain):
         return np.zeros(0)
-    psi = np.exp(np.minimum(gain, 50.0))  # e50 is certainty already, larger values overflow in products
-    out = _propagated(site, decl, psi, n_sites, n_decls)
+    psi = np.exp(np.minimum(gain, _SURE))
+    out = propagated(site, decl, gain, n_sites, n_decls)
     graph = csr_array(
         (np.ones(len(site), np.int8), (site, n_sites + decl)), shape=(n_sites + n_decls, n_sites + n_decls)
     )
@@ -162,8 +163,11 @@ def _exact(psi: np.ndarray) -> np.ndarray:
     return out
 
 
-def _propagated(site: np.ndarray, decl: np.ndarray, psi: np.ndarray, n_sites: int, n_decls: int) -> np.ndarray:
-    """Return approximate marginals, (pair,), by belief propagation (Williams & Lau 2014, IEEE TAES 50(4))."""
+def propagated(site: np.ndarray, decl: np.ndarray, gain: np.ndarray, n_sites: int, n_decls: int) -> np.ndarray:
+    """Return approximate `marginals`, (pair,), by belief propagation (Williams & Lau 2014, IEEE TAES 50(4))."""
+    if not len(gain):
+        return np.zeros(0)
+    psi = np.exp(np.minimum(gain, _SURE))
     to_site = np.ones(len(psi))
     for _ in range(_MAX_SWEEPS):
         total = np.bincount(site, psi * to_site, n_sites)

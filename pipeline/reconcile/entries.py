@@ -19,7 +19,18 @@ from overwatt.pipeline.coverage import BASIS
 from overwatt.pipeline.reconcile.linkage import Matches, Pairs
 from overwatt.pipeline.reconcile.records import Declared, Sites, distances_m
 from overwatt.pipeline.reconcile.settings import MIN_MW, ReconcileSettings
-from overwatt.pipeline.reconcile.wording import above_or_below, alternatives, compared, km, limits, status_checks
+from overwatt.pipeline.reconcile.wording import (
+    above_or_below,
+    alternatives,
+    chance,
+    compared,
+    declared_power,
+    km,
+    limits,
+    plant,
+    power,
+    status_checks,
+)
 from overwatt.pipeline.vocabulary import NOT_SAID_TO_OPERATE, UNKNOWN_STATUS
 
 _NOTHING = "Nothing to settle."
@@ -43,28 +54,35 @@ def matched(found: Matches, pairs: Pairs, sites: Sites, declared: Declared, sett
     """Return the columns of the matched pairs, (match,); powers are the sums over all records of a match."""
     i, j = pairs.site[found.pair], pairs.decl[found.pair]
     distance_m = pairs.distance_m[found.pair]
-    low, mid, high = (_with_parts(v, i, found.more_sites) for v in (sites.it_low, sites.it_mw, sites.it_high))
+    low, mid, high = (_with_parts(np.nan_to_num(v), i, found.more_sites)
+                      for v in (sites.it_low, sites.it_mw, sites.it_high))  # fmt: skip
+    seen = _with_parts((~np.isnan(sites.it_mw)).astype(float), i, found.more_sites)
     known = _with_parts((~np.isnan(declared.it_mw)).astype(float), j, found.more_decls)
     of_decls = 1 + np.bincount(found.more_decls[:, 0], minlength=len(i))
     of_sites = 1 + np.bincount(found.more_sites[:, 0], minlength=len(i))
-    declared_mw = np.where(known > 0, _with_parts(np.nan_to_num(declared.it_mw), j, found.more_decls), np.nan)
-    complete = known == of_decls
+    low, mid, high = (np.where(seen > 0, v, np.nan) for v in (low, mid, high))
+    declared_low, declared_mw, declared_high = (
+        np.where(known > 0, _with_parts(np.nan_to_num(v, posinf=np.inf), j, found.more_decls), np.nan)
+        for v in _ends(declared)
+    )
+    complete, all_seen = known == of_decls, seen == of_sites
     cut = _with_parts(sites.on_border.astype(float), i, found.more_sites) > 0
     status = status_checks(declared, j, sites, i)
     equipped = sites.equipped[i]
     no_plant = sites.plant_known & (sites.cooling == 0)
     idle = np.isin(declared.status[j].astype(str), list(NOT_SAID_TO_OPERATE))
-    # docs/methods.md, section 6.1: power differs past `power_z` sigma of ln(observed / declared), one-sided 10%
-    ratio = np.log(np.maximum(mid, MIN_MW) / np.maximum(declared_mw, MIN_MW))
-    limit = settings.power_z * np.hypot(sites.ln_sd[i], declared.ln_sd[j])
-    # docs/methods.md, section 6.1: farther than the stated error and than the radius of a disc of the hull's area
+    # docs/methods.md, section 6.1: power differs past `power_z` sigma of ln(observed / nearer end of what is declared)
+    limit = settings.power_z * np.hypot(sites.ln_sd[i], _ends_ln_sd(declared, settings)[j])
+    over, under = (np.log(np.maximum(mid, MIN_MW) / np.maximum(v, MIN_MW)) for v in (declared_high, declared_low))
+    ratio = np.where(over > 0, over, np.where(under < 0, under, 0.0))
+    # farther than the position error and than the radius of a disc of the hull's area
     off_limit_m = np.maximum(settings.position_z * declared.error_m[j], np.sqrt(sites.at.hull_m2[i] / math.pi))
     flags = {
         "type_mismatch": equipped & declared.odd_use[j],
         "status_mismatch": np.array([c.startswith("differs") for c in status], bool),
-        "above_declared": complete & (ratio > limit),
+        "above_declared": complete & (over > limit) & (low > declared_high),
         "position_mismatch": distance_m > off_limit_m,
-        "below_declared": (ratio < -limit) & ~cut & ~idle,
+        "below_declared": (under < -limit) & (high < declared_low) & ~cut & ~idle & all_seen,
     }
     # the first flag that applies names the class, so the order of `flags` is part of the definition
     klass = np.select(list(flags.values()), list(flags), "matched").astype(object)
@@ -73,31 +91,30 @@ def matched(found: Matches, pairs: Pairs, sites: Sites, declared: Declared, sett
         int(k): declared.id[found.more_decls[found.more_decls[:, 0] == k, 1]].tolist()
         for k in np.flatnonzero(of_decls > 1)
     }
-    rows = zip(
-        *(v.tolist() for v in (i, j, distance_m, found.p_match, low, mid, high, declared_mw, complete, ratio, limit)),
-        strict=True,
-    )
+    rows = zip(*(v.tolist() for v in (i, j, distance_m, found.p_match)), strict=True)
+    powers = zip(*(v.tolist() for v in (low, mid, high, declared_low, declared_mw, declared_high)), strict=True)
     evidence_for, evidence_against = [], []
-    for k, (a, b, away, p, low_mw, mid_mw, high_mw, stated_mw, whole, ln_ratio, ln_limit) in enumerate(rows):
+    for k, ((a, b, away, p), (*observed, least, stated_mw, most)) in enumerate(zip(rows, powers, strict=True)):
         reasons_for: list[str] = []
         reasons_against = [
-            f"Site lies {km(away)} from the declared place (error {km(declared.error_m[b])}); p_match {p:.2f}."
+            f"{called('Site', sites, a)} lies {km(away)} from the declared place (error {km(declared.error_m[b])}); "
+            f"p_match {chance(p)}."
         ]
-        plant = (
-            f"{sites.buildings[a]:.0f} data-center building(s) and {sites.cooling[a]:.0f} cooling object(s) of "
-            f"{sites.cooling_m2[a]:.0f} m2"
-            if sites.plant_known[a]
-            else f"a data center of {mid_mw:.0f} MW of IT, its plant not stated"
-        )
+        what = plant(sites.buildings[a], sites.building_m2[a], sites.cooling[a], sites.cooling_m2[a],
+                     bool(sites.plant_known[a]))  # fmt: skip
         if flags["type_mismatch"][k]:
-            reasons_for.append(f"Declared as '{declared.kind[b]}', seen with {plant}.")
+            reasons_for.append(f"Declared as '{declared.kind[b]}', seen with {what}.")
         if flags["status_mismatch"][k]:
-            reasons_for.append(f"Declared as {declared.status[b]}, seen with {plant}; {status[k].partition(': ')[2]}.")
+            reasons_for.append(f"Declared as {declared.status[b]}, seen with {what}; {status[k].partition(': ')[2]}.")
             reasons_against.append("Buildings and plant stand months before operation, and remain after it ends.")
         elif idle[k] and equipped[k]:
-            reasons_against.append(f"Declared as {_status(declared.status[b])}, seen with {plant}: {status[k]}.")
+            reasons_against.append(f"Declared as {_status(declared.status[b])}, seen with {what}: {status[k]}.")
         if not math.isnan(stated_mw):
-            words = above_or_below(low_mw, mid_mw, high_mw, stated_mw, whole, ln_ratio, ln_limit)
+            words = above_or_below(
+                (observed[0], observed[1], observed[2]), (least, stated_mw, most), complete=bool(complete[k]),
+                unseen=not all_seen[k], asked=bool(flags["above_declared"][k] or flags["below_declared"][k]),
+                ratio=float(ratio[k]), limit=float(limit[k]),
+            )  # fmt: skip
             if flags["above_declared"][k]:
                 reasons_for.append(words)
                 reasons_against.append("Capacity is not use: spare cooling or empty halls give the same picture.")
@@ -108,7 +125,7 @@ def matched(found: Matches, pairs: Pairs, sites: Sites, declared: Declared, sett
                 reasons_against.append(words)
         if flags["position_mismatch"][k]:
             reasons_for.append(
-                f"The nearest fitting site lies {km(away)} from the declared place, whose stated error is "
+                f"The nearest fitting site lies {km(away)} from the declared place, whose position error is taken as "
                 f"{km(declared.error_m[b])}; nothing that fits better was seen at the declared place."
             )
             # first, because the strongest: a page that has no room for all keeps the first ones
@@ -127,7 +144,7 @@ def matched(found: Matches, pairs: Pairs, sites: Sites, declared: Declared, sett
             reasons_against.append(
                 f"{of_sites[k]} observed sites lie within the declared outline and are taken together."
             )
-        evidence_for.append(" ".join(reasons_for) or compared(km(away), p, stated_mw, status[k]))
+        evidence_for.append(" ".join(reasons_for) or compared(km(away), p, stated_mw, observed[1], status[k]))
         evidence_against.append(" ".join(reasons_against))
     return columns | {
         "class": klass, "p_match": found.p_match, "distance_m": distance_m, "evidence_for": evidence_for,
@@ -170,26 +187,26 @@ def undeclared(i: np.ndarray, pairs: Pairs, sites: Sites, declared: Declared, se
            sites.cooling, sites.cooling_m2, sites.plant_known, sites.on_border)  # fmt: skip
     lists = [v[i].tolist() for v in (*own, best, p_match)]
     ids, errors = declared.id.tolist(), declared.error_m.tolist()
-    for near, away, p, prior, mid, low, high, n, m2, plant, plant_m2, known, cut, k, p_any in zip(
-        nearest.tolist(), away_m.tolist(), *lists, strict=True
+    names = [f"{called('Observed as', sites, a)}. " if _name(sites, a) else "" for a in i.tolist()]
+    for named, near, away, p, prior, mid, low, high, n, m2, machines, machines_m2, known, cut, k, p_any in zip(
+        names, nearest.tolist(), away_m.tolist(), *lists, strict=True
     ):
         place = (
-            f"Nearest declaration: {ids[near]}, {km(away)} away, stated error {km(errors[near])}."
+            f"Nearest declaration: {ids[near]}, {km(away)} away, position error {km(errors[near])}."
             if near >= 0
             else "The registry is empty here."
         )
         evidence_for.append(
-            f"Data center with probability {p:.2f} {_at(prior)}; could carry {mid:.0f} "
-            f"MW of IT (p10-p90 {low:.0f}-{high:.0f}). {n:.0f} building(s) of "
-            f"{m2:.0f} m2{f' and {plant:.0f} cooling object(s) of {plant_m2:.0f} m2' if known else ''}. {place}"
+            f"{named}Data center with probability {chance(p)} {_at(prior)}; {power(low, mid, high)}. "
+            f"{_capital(plant(n, m2, machines, machines_m2, known))}. {place}"
         )
         other = (
-            f"It is some declared facility at another place with probability {p_any:.2f}; the likeliest is "
-            f"{ids[pairs.decl[k]]}, {km(pairs.distance_m[k])} away (p {pairs.p_match[k]:.2f})."
+            f"It is some declared facility at another place with probability {chance(p_any)}; the likeliest is "
+            f"{ids[pairs.decl[k]]}, {km(pairs.distance_m[k])} away (p {chance(pairs.p_match[k])})."
             if k >= 0
             else reach
         )
-        evidence_against.append(" ".join([other, *limits(p, known and plant == 0, cut)]))
+        evidence_against.append(" ".join([other, *limits(p, known and machines == 0, cut)]))
     none = np.full(len(i), -1)
     return _both(i, none, sites, declared) | {
         "class": ["undeclared"] * len(i), "p_match": np.minimum(p_match[i], 1.0), "evidence_for": evidence_for,
@@ -202,13 +219,18 @@ def undeclared(i: np.ndarray, pairs: Pairs, sites: Sites, declared: Declared, se
 def not_seen(j: np.ndarray, pairs: Pairs, sites: Sites, declared: Declared) -> Columns:
     """Return the columns of declarations whose place was observed but that have no matched site, (j,)."""
     best, p_match = _best(pairs.decl, pairs, len(declared))
+    least, _, most = _ends(declared)
     evidence_for, evidence_against = [], []
     for b in j.tolist():
-        power = "no power" if np.isnan(declared.it_mw[b]) else f"{declared.it_mw[b]:.0f} MW of IT"
+        stated = (
+            "no power"
+            if np.isnan(declared.it_mw[b])
+            else f"{declared_power(least[b], declared.it_mw[b], most[b])} of IT"
+        )
         # of a table of sites alone nobody said where was looked
         said = "is assumed to have been looked at" if declared.assumed else f"was looked at ({BASIS})"
         evidence_for.append(
-            f"Declared with {power}; {declared.looked[b]:.0%} of its place {said} and "
+            f"Declared with {stated}; {declared.looked[b]:.0%} of its place {said} and "
             + ("no site was matched to it." if best[b] >= 0 and p_match[b] >= 0.1 else "no site there fits it.")
         )
         reasons_against = ["Small, indoor or underground facilities are not seen even where everything was looked at."]
@@ -216,8 +238,8 @@ def not_seen(j: np.ndarray, pairs: Pairs, sites: Sites, declared: Declared) -> C
             reasons_against.append(f"Declared as {_status(declared.status[b])}: nothing need stand there.")
         if (k := best[b]) >= 0:
             reasons_against.append(
-                f"It is some observed site with probability {p_match[b]:.2f}; the likeliest is "
-                f"{sites.id[pairs.site[k]]}, {km(pairs.distance_m[k])} away (p {pairs.p_match[k]:.2f})."
+                f"It is some observed site with probability {chance(p_match[b])}; the likeliest is "
+                f"{sites.id[pairs.site[k]]}, {km(pairs.distance_m[k])} away (p {chance(pairs.p_match[k])})."
             )
         evidence_against.append(" ".join(reasons_against))
     none = np.full(len(j), -1)
@@ -256,6 +278,34 @@ def _both(i: np.ndarray, j: np.ndarray, sites: Sites, declared: Declared) -> Col
         "zone": np.where(pd.isna(declared_zone), zone, declared_zone),
         "geometry": place, "_site": np.where(i >= 0, i, len(sites)), "_decl": np.where(j >= 0, j, len(declared)),
     }  # fmt: skip
+
+
+def called(what: str, sites: Sites, a: int) -> str:
+    """Return `what`, with the name that the table of sites gives to site `a`, if any."""
+    return f"{what} '{name}'" if (name := _name(sites, a)) else what
+
+
+def _name(sites: Sites, a: int) -> str:
+    """Return the observed name of a site, if it says more than its id; else ''."""
+    name = sites.labels["name"].iloc[a] if "name" in sites.labels else None
+    return str(name)[:80] if isinstance(name, str) and name != sites.id[a] else ""
+
+
+def _ends(declared: Declared) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return lower end, middle and upper end of declared IT power, MW, (declaration,); 0 and infinite where open."""
+    low, mid, high = declared.it_low, declared.it_mw, declared.it_high
+    return (np.where(np.isnan(low), np.where(np.isnan(high), mid, 0.0), low), mid,
+            np.where(np.isnan(high), np.where(np.isnan(low), mid, np.inf), high))  # fmt: skip
+
+
+def _ends_ln_sd(declared: Declared, settings: ReconcileSettings) -> np.ndarray:
+    """Return the ln-sd of the ends of the declared power: that of `declared` without the width of its range."""
+    ranged = ~np.isnan(declared.it_low) | ~np.isnan(declared.it_high)
+    return np.where(ranged, settings.declared_ln_sd, declared.ln_sd)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _at(prior: float) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 
@@ -9,57 +12,105 @@ from overwatt.pipeline.declared.names import plain, similarities
 
 IDENTIFIER_GAIN = 20.0
 """Log-likelihood ratio of equal identifiers: decides alone; own choice (docs/methods.md, section 6.1)."""
-_AGREE = {"name": 0.7, "operator": 0.75}  # share of true pairs whose labels agree; own choice
-LABEL_LIMITS = (-2.0, 6.0)
-"""Limits of the sum of name and operator terms; own choice (docs/methods.md, section 6.1)."""
+LABEL_LIMIT = 6.0
+"""Limit of the sum of name and operator terms where they agree; own choice (docs/methods.md, section 6.1)."""
+AGREE = {"name": 0.8, "operator": 0.9}
+"""Prior mean of the share of true pairs whose labels agree, of those that agree or differ; own choice."""
+# Share of unrelated neighbours with the same label: at any distance within 5 km, more of those close by, and how close,
+# km. IM3 and OpenStreetMap (docs/decisions/0016): operators build campuses.
+_NEIGHBOURS = {"name": (0.02, 0.28, 0.6), "operator": (0.2, 0.7, 0.4)}
+_NEIGHBOUR_KM = 5.0
 
 
-def label_terms(sites: pd.DataFrame, declared: pd.DataFrame, site: np.ndarray, decl: np.ndarray) -> np.ndarray:
-    """Return the log-likelihood ratio of 'same facility' from labels, (pair,) float64; 0 where labels are missing.
+@dataclass
+class LabelEvidence:
+    """How the labels of pairs compare, one element per pair.
+
+    Attributes:
+        state: per label 1 where it agrees, -1 where it differs, 0 where it is unknown or neither.
+        chance: per label the probability that it agrees for unrelated records.
+        identifier: log-likelihood ratio of equal identifiers.
+    """
+
+    state: dict[str, np.ndarray]
+    chance: dict[str, np.ndarray]
+    identifier: np.ndarray
+
+    def gain(self, agree: Mapping[str, float]) -> np.ndarray:
+        """Return the log-likelihood ratio of the labels, (pair,), if that share of true pairs agrees.
+
+        Agreement is limited, by the frequency of the label and by `LABEL_LIMIT`; a difference counts fully.
+        """
+        out = np.zeros(len(self.identifier))
+        for column, state in self.state.items():
+            chance, same = self.chance[column], agree[column]
+            # Fellegi and Sunter (1969): ln(agree / chance), or ln((1 - agree) / (1 - chance))
+            out += np.where(state > 0, np.maximum(0.0, np.log(same / chance)), 0.0)
+            out += np.where(state < 0, np.minimum(0.0, np.log((1.0 - same) / (1.0 - chance))), 0.0)
+        return np.minimum(out, LABEL_LIMIT) + self.identifier
+
+    def take(self, which: np.ndarray) -> LabelEvidence:
+        """Return the evidence of the pairs of a mask or index."""
+        state, chance = ({k: v[which] for k, v in of.items()} for of in (self.state, self.chance))
+        return LabelEvidence(state, chance, self.identifier[which])
+
+
+def compare_labels(
+    sites: pd.DataFrame, declared: pd.DataFrame, site: np.ndarray, decl: np.ndarray, km: np.ndarray
+) -> LabelEvidence:
+    """Return how the labels of the pairs compare.
 
     Args:
         sites: columns name, operator, identifier (each may be missing), row = site index.
         declared: columns name, operator, declared_id, row = declaration index.
         site: (pair,) indices.
         decl: (pair,) indices.
+        km: (pair,) distance from the place that the declaration may have.
     """
-    gain = np.zeros(len(site))
-    for column, agree in _AGREE.items():
-        if column not in sites or column not in declared:
-            continue
-        gain += _term(sites[column], declared[column], site, decl, agree)
-    gain = np.clip(gain, *LABEL_LIMITS)
+    state, chance = {}, {}
+    for column in AGREE:
+        if column in sites and column in declared:
+            state[column], frequency = _compared(sites[column], declared[column], site, decl)
+            least, more, reach = _NEIGHBOURS[column]
+            nearby = np.where(km <= _NEIGHBOUR_KM, least + more * np.exp(-((km / reach) ** 2)), 0.0)
+            chance[column] = np.clip(np.maximum(frequency, nearby), 1e-3, 0.9)
+    identifier = np.zeros(len(site))
     if "identifier" in sites:
         same = sites["identifier"].astype("string").fillna("").to_numpy(object)[site]
         theirs = declared["declared_id"].astype("string").fillna("").to_numpy(object)[decl]
-        gain = gain + np.where((same != "") & (same == theirs), IDENTIFIER_GAIN, 0.0)
-    return gain
+        identifier = np.where((same != "") & (same == theirs), IDENTIFIER_GAIN, 0.0)
+    return LabelEvidence(state, chance, identifier)
 
 
-def _term(ours: pd.Series, theirs: pd.Series, site: np.ndarray, decl: np.ndarray, agree: float) -> np.ndarray:
-    """Return the term of one label, (pair,): ln(agree / chance) or ln((1 - agree) / (1 - chance)).
+def label_terms(sites: pd.DataFrame, declared: pd.DataFrame, site: np.ndarray, decl: np.ndarray) -> np.ndarray:
+    """Return the log-likelihood ratio of labels of records far apart, (pair,), at the prior means `AGREE`."""
+    return compare_labels(sites, declared, site, decl, np.full(len(site), np.inf)).gain(AGREE)
+
+
+def agreement(labels: pd.Series, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return 1 where the labels of two records of a table agree, -1 where they differ, else 0, (pair,)."""
+    return _compared(labels, labels, one, other)[0]
+
+
+def _compared(ours: pd.Series, theirs: pd.Series, site: np.ndarray, decl: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return state (1, -1, 0) and frequency of the declared label, each (pair,).
 
     The chance of agreement of unrelated records is the frequency of the declared label (Winkler 2000).
     """
-    out = np.zeros(len(site))
+    state, frequency = np.zeros(len(site), np.int8), np.zeros(len(site))
     known = np.flatnonzero(ours.notna().to_numpy(bool)[site] & theirs.notna().to_numpy(bool)[decl])
     if not len(known):
-        return out
+        return state, frequency
     (a_code, a_text), (b_code, b_text) = _coded(ours), _coded(theirs)
-    frequency = np.bincount(b_code[b_code >= 0], minlength=len(b_text)) / len(theirs)
+    of_text = np.bincount(b_code[b_code >= 0], minlength=len(b_text)) / len(theirs)
     key = a_code[site[known]].astype(np.int64) * len(b_text) + b_code[decl[known]]
     pairs, back = np.unique(key, return_inverse=True)
     a, b = pairs // len(b_text), pairs % len(b_text)
     alike = similarities(a_text[a].tolist(), b_text[b].tolist())
-    chance = np.clip(frequency[b], 1e-3, 0.9)
     # docs/methods.md, section 6.1: from 0.85 on labels agree, below 0.65 they differ, between they say nothing
-    value = np.where(
-        alike >= 0.85,
-        np.maximum(0.0, np.log(agree / chance)),
-        np.where(alike >= 0.65, 0.0, np.minimum(0.0, np.log((1 - agree) / (1 - chance)))),
-    )
-    out[known] = np.where(np.isnan(alike), 0.0, value)[back]
-    return out
+    value = np.where(alike >= 0.85, 1, np.where(alike < 0.65, -1, 0))  # comparisons with NaN are false
+    state[known], frequency[known] = value[back], of_text[b][back]
+    return state, frequency
 
 
 def _coded(texts: pd.Series) -> tuple[np.ndarray, np.ndarray]:

@@ -13,16 +13,18 @@ Poisson background, docs/methods.md, section 6.1):
            + ln p_data_center + ln P(seen at the image's date | declared)
            - ln P(site unrelated to the registry) - ln P(missed | declared)
 
-p(distance) is a mixture of a Gaussian about the site's outline and a gross error of some km. The one-to-one assignment
-with the largest sum of gains is exact, and every record may stay without a partner. `p_match` is the marginal over all
+p(distance) is a mixture of a Gaussian about the site's outline and a gross error of some km. The shares of missing
+records, gross errors and labels that agree are estimated from the two tables (`shares`). The one-to-one assignment with
+the largest sum of gains is exact, and every record may stay without a partner. `p_match` is the marginal over all
 assignments (overwatt.pipeline.reconcile.assignment).
 
-One to many: an unassigned declaration on a matched site is added to that match if this has higher log-odds than a
-missed declaration. An unassigned site of which at least half lies inside the declared outline of a match is added too.
-Powers are compared as sums over all records of a match.
+One to many: where one side lists a campus as a whole and the other in parts, the parts join its match and their
+probabilities are summed (`campuses`). Powers are compared as sums over all records of a match.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import geopandas as gpd
 import numpy as np
@@ -32,7 +34,16 @@ from overwatt.pipeline.coverage import looked_shares
 from overwatt.pipeline.reconcile import entries, linkage
 from overwatt.pipeline.reconcile.records import declared_of, sites_of
 from overwatt.pipeline.reconcile.settings import DEFAULTS, ReconcileSettings
+from overwatt.pipeline.reconcile.shares import Shares
 from overwatt.pipeline.tables import conform, empty
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Table `entries`, and the shares of missing records and wrong coordinates that its probabilities rest on."""
+
+    entries: gpd.GeoDataFrame
+    shares: Shares
 
 
 def reconcile(
@@ -42,7 +53,18 @@ def reconcile(
     settings: ReconcileSettings = DEFAULTS,
     labels: pd.DataFrame | None = None,
 ) -> gpd.GeoDataFrame:
-    """Return table `entries`: `sites` compared with `declared`; independent of the order of their rows.
+    """Return table `entries` alone; arguments and errors as in `compare`."""
+    return compare(sites, declared, looked_at, settings, labels).entries
+
+
+def compare(
+    sites: gpd.GeoDataFrame,
+    declared: gpd.GeoDataFrame,
+    looked_at: gpd.GeoDataFrame,
+    settings: ReconcileSettings = DEFAULTS,
+    labels: pd.DataFrame | None = None,
+) -> Comparison:
+    """Return `sites` compared with `declared`, and the shares used; independent of the order of their rows.
 
     The entries are in canonical order, by site and declaration; `rank_discrepancies` ranks them.
 
@@ -57,8 +79,7 @@ def reconcile(
         RegistryError: a declared_id occurs twice (two registries were concatenated without renaming).
     """
     site_records, decl_records = sites_of(sites, labels), declared_of(declared, looked_at, settings)
-    pairs = linkage.candidates(site_records, decl_records, settings)
-    found = linkage.match(pairs, site_records, decl_records, settings)
+    pairs, found, shares = linkage.link(site_records, decl_records, settings)
     alone = np.ones(len(site_records), bool)
     alone[pairs.site[found.pair]] = alone[found.more_sites[:, 1]] = False
     unseen = decl_records.looked >= settings.min_p_detect
@@ -69,7 +90,7 @@ def reconcile(
         entries.undeclared(np.flatnonzero(alone), pairs, site_records, decl_records, settings),
         entries.not_seen(np.flatnonzero(unseen), pairs, site_records, decl_records),
     ]
-    return _table(parts)
+    return Comparison(_table(parts), shares)
 
 
 def not_looked_at(

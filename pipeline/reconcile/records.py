@@ -27,6 +27,9 @@ from overwatt.pipeline.vocabulary import NOT_SAID_TO_OPERATE, OTHER_USES, PLACEL
 
 EARTH_KM = EARTH_RADIUS_M / 1e3
 MAX_DENSITY_KM2 = 200.0  # five neighbours within 90 m; coincident points would make it infinite (own choice)
+# of the density from the k-th neighbour, that of clustered points, 0.3 to 0.8 over IM3 and OpenStreetMap, complete or
+# thinned (docs/decisions/0016)
+_CLUSTERED = 0.6
 _LABELS = ("name", "operator", "identifier", "zone", "plant_known")
 
 
@@ -50,18 +53,21 @@ class Shapes:
     radius_m: np.ndarray
     sphere: np.ndarray
 
-    def density_km2(self, rows: np.ndarray, settings: ReconcileSettings) -> np.ndarray:
-        """Return the density of records around `rows`, per km2, from the distance to the k-th neighbour."""
+    def density_km2(
+        self, rows: np.ndarray, settings: ReconcileSettings, weight: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Return the density of records around `rows`, per km2, from the k nearest, each of `weight` or 1."""
         out = np.full(len(rows), settings.min_density_km2)
         k = min(settings.neighbours, len(self.shape) - 1)
         if not k or not len(rows):
             return out
         used, back = np.unique(rows, return_inverse=True)
-        away_km = cKDTree(self.sphere).query(self.sphere[used], k=[k + 1], workers=-1)[0][:, 0]
+        away_km, near = cKDTree(self.sphere).query(self.sphere[used], k=np.arange(2, k + 2), workers=-1)
+        count = k if weight is None else weight[near].sum(1)
         with np.errstate(divide="ignore"):
             # k neighbours in a disc of their distance, docs/methods.md, section 6.1
-            density = np.clip(k / (np.pi * away_km**2), settings.min_density_km2, MAX_DENSITY_KM2)
-        return np.asarray(density[back])
+            density = np.minimum(_CLUSTERED * count / (np.pi * away_km[:, -1] ** 2), MAX_DENSITY_KM2)
+        return np.asarray(settings.min_density_km2 + density[back])
 
 
 @dataclass
@@ -73,7 +79,7 @@ class Sites:
         at: geometries.
         p: probability that the site is a data center.
         prior: prior probability of that, NaN if not stated.
-        it_mw: IT power, median, MW.
+        it_mw: IT power, median, MW; NaN if it is not known.
         it_low: p10, MW.
         it_high: p90, MW.
         ln_sd: standard deviation of ln IT power.
@@ -137,12 +143,14 @@ class Declared:
         error_m: stated position error, 1 sigma, m.
         sigma_m: position error with that of the imagery, 1 sigma, m.
         it_mw: declared IT power, MW; from facility power if only that is stated; NaN if unknown.
+        it_low: lower end of a declared range, MW; NaN if it is open or no range is declared.
+        it_high: its upper end, likewise.
         ln_sd: standard deviation of ln declared power.
         outline_m2: area of the declared outline, m2; may be land.
         footprint_m2: declared footprint of the buildings, m2.
         looked: share of the place that was observed.
         assumed: the ground is only assumed to have been looked at.
-        p_missed: probability that the facility is not detected, or is not there.
+        idle: the status does not say that the facility operates.
         kind: declared use.
         odd_use: the declared use contradicts a data center with cooling plant.
         status: declared status.
@@ -157,12 +165,14 @@ class Declared:
     error_m: np.ndarray
     sigma_m: np.ndarray
     it_mw: np.ndarray
+    it_low: np.ndarray
+    it_high: np.ndarray
     ln_sd: np.ndarray
     outline_m2: np.ndarray
     footprint_m2: np.ndarray
     looked: np.ndarray
     assumed: bool
-    p_missed: np.ndarray
+    idle: np.ndarray
     kind: np.ndarray
     odd_use: np.ndarray
     status: np.ndarray
@@ -216,17 +226,27 @@ def declared_of(frame: gpd.GeoDataFrame, looked_at: gpd.GeoDataFrame, settings: 
     error_m = frame["position_error_m"].to_numpy(float)
     it, facility = (frame[c].to_numpy(float) for c in ("it_mw", "facility_mw"))
     from_facility = np.isnan(it)  # then IT power = facility power / facility_per_it, docs/methods.md, section 4.3
+    low, high = (
+        np.where(from_facility, frame[f"facility_mw_{end}"].to_numpy(float) / settings.facility_per_it,
+                 frame[f"it_mw_{end}"].to_numpy(float))
+        for end in ("low", "high")
+    )  # fmt: skip
+    with np.errstate(invalid="ignore"):
+        # a power anywhere between two ends, uniform in ln: sd = width / sqrt(12)
+        spread = np.nan_to_num(np.log(high / low) / np.sqrt(12.0))
     looked = looked_shares(frame.geometry.to_numpy(), error_m, looked_at)
     idle = frame["status"].isin(NOT_SAID_TO_OPERATE).to_numpy(bool)
-    missed = np.where(idle, settings.p_missed_not_operating, settings.p_missed)
     return Declared(
         id=frame["declared_id"].to_numpy(object), at=shapes_of(frame), error_m=error_m,
         sigma_m=np.hypot(error_m, settings.registration_m),
         it_mw=np.where(from_facility, facility / settings.facility_per_it, it),
-        ln_sd=np.hypot(settings.declared_ln_sd, np.where(from_facility, settings.facility_per_it_ln_sd, 0.0)),
+        it_low=low, it_high=high,
+        ln_sd=np.hypot(
+            np.hypot(settings.declared_ln_sd, spread), np.where(from_facility, settings.facility_per_it_ln_sd, 0.0)
+        ),
         outline_m2=frame["area_m2"].to_numpy(float), footprint_m2=frame["footprint_m2"].to_numpy(float),
         looked=looked, assumed=bool(looked_at["reason"].fillna("").str.startswith(ASSUMED).any()),
-        p_missed=1.0 - looked * (1.0 - missed), kind=_words(frame, "kind"),
+        idle=idle, kind=_words(frame, "kind"),
         odd_use=odd_use(_words(frame, "kind")),
         status=_words(frame, "status"), since=_dates(frame, "valid_from"), until=_dates(frame, "valid_to", end=True),
         zone=_words(frame, "zone"),
@@ -301,7 +321,8 @@ def _background(values: np.ndarray, least: float) -> tuple[float, float]:
 
     The spread is at least 0.8, own choice, wider than that of MW per building (docs/methods.md, section 0, number 6).
     """
-    ln_all = np.log(np.maximum(values, least))
+    known = values[~np.isnan(values)]
+    ln_all = np.log(np.maximum(known if len(known) else least, least))
     return float(np.median(ln_all)), max(0.8, float(np.std(ln_all)))
 
 

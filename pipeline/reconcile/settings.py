@@ -21,10 +21,9 @@ class ReconcileSettings(BaseModel):
         default=0.8, gt=0, le=1, description="not_seen needs at least this share of the place to have been imaged"
     )
     # positions
-    gross_share: float = Field(
-        # 6% of EPA's rows share a coordinate with another address, more pass unnoticed; of 19 areas of the first
-        # simulator 0.10 named the declaration planted 2 km off in 8, 0.15 in 11
-        default=0.15, gt=0, lt=1, description="share of declared coordinates that are plainly wrong",
+    gross_share: float | None = Field(
+        default=None, gt=0, lt=1,
+        description="share of declared coordinates that are plainly wrong; empty: estimated from the two tables",
     )  # fmt: skip
     gross_error_m: float = Field(
         default=5000.0, gt=0, description="how far a plainly wrong coordinate is off, m (next town, wrong parcel)"
@@ -35,20 +34,45 @@ class ReconcileSettings(BaseModel):
     )  # fmt: skip
     position_z: float = Field(default=3.0, gt=0, description="how many stated sigma off make a position inconsistency")
     # what is missing on either side
-    p_undeclared: float = Field(
-        default=0.05, gt=0, lt=1, description="prior share of data centers that are not in the registry"
-    )
-    p_missed: float = Field(
-        # sensitivity 0.87-0.95 for comparable detectors (docs/methods.md, section 1.1 and README's limits)
-        default=0.05, gt=0, lt=1,
-        description="prior share of operating, imaged declarations that the detector does not find",
+    p_undeclared: float | None = Field(
+        default=None, gt=0, lt=1,
+        description="share of data centers that are not in the registry; empty: estimated from the two tables",
     )  # fmt: skip
+    p_missed: float | None = Field(
+        default=None, gt=0, lt=1,
+        description="share of operating, imaged declarations that the detector does not find; empty: estimated from "
+        "the two tables and `detector_recall`",
+    )  # fmt: skip
+    detector_recall: float = Field(
+        # object recall of the bundled weights away from the training district (README, limits)
+        default=0.65,
+        gt=0,
+        lt=1,
+        description="the detector's own recall, the prior mean of 1 - `p_missed`",
+    )
+    detector_recall_n: float = Field(
+        default=15.0, gt=0, description="weight of `detector_recall`, in declarations; own choice"
+    )
     p_missed_not_operating: float = Field(
         default=0.7, gt=0, lt=1,
         description="the same for planned, closed or unfinished declarations, and those that start after the image",
     )  # fmt: skip
-    member_share: float = Field(
-        default=0.05, gt=0, lt=1, description="prior share of declarations that are a further part of a matched campus"
+    whole_share: float | None = Field(
+        default=None, gt=0, lt=1,
+        description="share of campuses of several sites that are declared as one; empty: estimated from the two tables",
+    )  # fmt: skip
+    split_share: float | None = Field(
+        default=None, gt=0, lt=1,
+        description="share of campuses of one site that are declared in several parts; empty: estimated",
+    )  # fmt: skip
+    # labels
+    name_agreement: float | None = Field(
+        default=None, gt=0, lt=1,
+        description="share of true pairs whose names agree, of those that agree or differ; empty: estimated from the "
+        "two tables",
+    )  # fmt: skip
+    operator_agreement: float | None = Field(
+        default=None, gt=0, lt=1, description="the same of operators; empty: estimated from the two tables"
     )
     # power
     declared_ln_sd: float = Field(
@@ -67,7 +91,10 @@ class ReconcileSettings(BaseModel):
     )  # fmt: skip
     facility_per_it_ln_sd: float = Field(default=0.1, gt=0, description="its spread, ln")
     power_z: float = Field(
-        default=1.28, gt=0, description="how many sigma of ln(observed / declared) make a power inconsistency"
+        # two-sided 5%: of declarations that are true, at most 1 in 20 is questioned (benchmarks.questions)
+        default=1.96,
+        gt=0,
+        description="how many sigma of ln(observed / declared) make a power inconsistency",
     )
     # uses
     contradicted_share: float = Field(
@@ -79,9 +106,14 @@ class ReconcileSettings(BaseModel):
         default=5, gt=0, description="the site density about a place is that of this many neighbours"
     )
     min_density_km2: float = Field(
-        # the US has about 1e-3 data centers per km2 of populated land; also keeps a lone pair from matching at any
-        # distance
-        default=1e-3, gt=0, description="site density where neighbours are far, per km2",
+        # the US has about 1e-3 data centers per km2 of populated land
+        default=1e-3, gt=0, description="least site density, per km2",
+    )  # fmt: skip
+    pair_density_km2: float = Field(
+        # IM3 and OpenStreetMap, complete or thinned to 40%: beyond what the neighbours show, 0.03 to 0.06 / km^2 at any
+        # distance from 0.25 to 5 km (docs/decisions/0016): data centers stand in groups, also where few were found
+        default=0.04, ge=0, 
+        description="density of further data centers 1 km from one, per km2; falls with the square of the distance",
     )  # fmt: skip
 
 

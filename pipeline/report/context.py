@@ -22,7 +22,7 @@ import shapely
 from overwatt.aoi.errors import redact
 from overwatt.aoi.geodesy import centres
 from overwatt.pipeline.coverage import OUTSIDE, asked_share, looked_area_km2
-from overwatt.pipeline.report import rasters, wording
+from overwatt.pipeline.report import estimates, rasters, wording
 from overwatt.pipeline.report.figures import power_intervals
 from overwatt.pipeline.tables import QUANTILE_NAMES
 
@@ -34,7 +34,6 @@ _MAX_TILES_LISTED = 200  # incomplete tiles in the list; the others are only cou
 _MAX_LOOKS_DRAWN = 80  # acquisitions drawn on a card; own choice, dots 4 units apart can be told apart
 _MAX_ALMOST = 100  # almost listed sites in the table; the others are only counted
 _BAR_PX = 560.0  # width of an interval bar, units of its SVG
-_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def context(data: ReportData) -> Row:
@@ -66,11 +65,13 @@ def context(data: ReportData) -> Row:
     ]
     counts = data.ledger["class"].value_counts()
     covered = _coverage(data.looked_at)
+    known = data.sites[data.sites["it_mw_p50"].notna()]
     return {
         "data": data,
         "entries": entries,
         "almost": almost,
         "most_almost": _MAX_ALMOST,
+        "order": estimates.order(ledger[0]["ranked_by"] if ledger else None),
         "innocent": wording.innocent(_p_innocent(data.ledger)),
         "searched": len(data.looked_at) > 0,  # a run on known sites has no tiles
         "cards": _cards(data, sites, entries, anchor, almost),
@@ -90,8 +91,8 @@ def context(data: ReportData) -> Row:
         "marks": [*wording.CLASS_LABEL.items(), *wording.MAP_MARKS.items()],
         "ladder": wording.ladder(),
         "heat_mw": wording.HEAT_MW,
-        "plot": power_intervals.interval_plot(data.sites, data.ledger) if len(data.sites) else "",
-        "plotted": min(len(data.sites), power_intervals.MAX_ROWS),
+        "plot": power_intervals.interval_plot(known, data.ledger) if len(known) else "",
+        "plotted": min(len(known), power_intervals.MAX_ROWS),
         "basemap": None if data.basemap is None else _uri(rasters.encode(data.basemap)),
         "map_json": safe_json(_map(data, entries, anchor)),
     }
@@ -158,9 +159,10 @@ def _cards(
     for look in _rows(data.thermal_looks):
         looks.setdefault(str(look["site_id"]), []).append(look)
     stated = [e["declared_it_mw"] for e in entries if e["declared_it_mw"]]
-    power = _decades([s[f"it_mw_{q}"] for s in sites.values() for q in ("p05", "p95")] + stated)
+    known = [s for s in sites.values() if s["it_mw_p50"] is not None]
+    power = _decades([s[f"it_mw_{q}"] for s in known for q in ("p05", "p95")] + stated)
     # all cards share an axis, which always shows 1e24 to 1e26
-    flop = _decades([1e24, 1e26] + [s[f"flop_90d_{q}"] for s in sites.values() for q in ("p10", "p95")])
+    flop = _decades([1e24, 1e26] + [s[f"flop_90d_{q}"] for s in known for q in ("p10", "p95")])
     cards = []
     for key, name in anchor.items():
         item, mine = key[2:], of.get(key, [])
@@ -176,9 +178,13 @@ def _cards(
             "declared": declared.get(item) if key[0] == "d" else None,
             "thermal": thermal.get(item) if key[0] in "st" else None,
             "looks": _dots(looks.get(item, [])) if key[0] in "st" else [],
+            **dict.fromkeys(("evidence", "kinds", "some", "power_bar", "flop_bar")),
         }
         if card["site"] is not None:
             site = card["site"]
+            card |= {"evidence": estimates.evidence(site), "kinds": estimates.kinds(site)}
+        if card["site"] is not None and site["it_mw_p50"] is not None:
+            card["some"] = estimates.none_or_some(site)
             marks = [(e["declared_it_mw"], "declared") for e in mine if e["declared_it_mw"]]
             card["power_bar"] = _bar({q: site[f"it_mw_{q}"] for q in QUANTILE_NAMES}, power, marks[:3])
             card["flop_bar"] = _bar({q: site[f"flop_90d_{q}"] for q in QUANTILE_NAMES}, flop, (), powers=True)
@@ -212,7 +218,7 @@ def _bar(
     return {
         **{name: x(value) for name, value in quantiles.items()},
         "ticks": [
-            (x(10.0**n), f"10{str(n).translate(_SUPERSCRIPT)}" if powers else f"{10.0**n:,g}")
+            (x(10.0**n), f"10{str(n).translate(wording.SUPERSCRIPT)}" if powers else f"{10.0**n:,g}")
             for n in range(low, high + 1)
         ],
         "below": quantiles["p05"] < 10.0**low,
@@ -284,7 +290,9 @@ def _map(data: ReportData, entries: list[Row], anchor: dict[str, str]) -> Row:
         text = [
             str(row["site_id"]),
             entry["label"] if entry else "Almost listed",
-            f"IT power {wording.mw(row['it_mw_p50'])} MW (80%: {wording.mw(row['it_mw_p10'])} to "
+            "IT power unknown"
+            if row["it_mw_p50"] is None
+            else f"IT power {wording.mw(row['it_mw_p50'])} MW (80%: {wording.mw(row['it_mw_p10'])} to "
             f"{wording.mw(row['it_mw_p90'])})",
             f"data center with probability {wording.probability(row['p_data_center'])} ({wording.prior(row['prior'])})",
         ]

@@ -197,6 +197,8 @@ def _estimates(row: Row) -> list[Row]:
         value = row.get(f"{stem}_{name}")
         if value is None:
             return "unknown", ""
+        if stem in ("flop_90d", "h100e") and value < 0.5:
+            return "none", ""  # such as in a mine
         if stem == "flop_90d":
             return wording.power_of_ten(value)
         return (wording.count(value) if stem == "h100e" else wording.mw(value)), ""

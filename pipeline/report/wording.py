@@ -73,9 +73,9 @@ QUANTITIES = (
     ),
     (
         "H100 equivalents",
-        "Number of accelerators that the IT power could feed, counted as H100 (dense BF16).",
-        "The share of the power that feeds accelerators cannot be seen: it is near 0 in a cloud or mining "
-        "hall and near 1 in a training hall. The mix of chips is that of the year, not of the site.",
+        "Number of accelerators that the IT power could feed, counted as H100 by dense BF16 or dense FP8 speed.",
+        "The share of the power that feeds accelerators follows from the kind of the site, which is inferred and not "
+        "seen. The mix of chips is that of the year and of the operator of a matched declaration, not of the site.",
     ),
     (
         "Training FLOP in 90 days",
@@ -103,7 +103,8 @@ QUANTITIES = (
     ),
     (
         "Expected undeclared FLOP in 90 days",
-        "Expected training FLOP that the declarations do not explain, over all of the above; it ranks the list.",
+        "Expected training FLOP that the declarations do not explain, over all of the above; it ranks the list unless "
+        "another order is set. Worst case: the same if every site were all AI.",
         "An expectation, not a finding: a small probability of a large site equals a certain small one. Some "
         "classes use base rates that are judgements until inspections fit them.",
     ),
@@ -123,6 +124,10 @@ QUANTITIES = (
     ),
 )
 """Quantity, what it is, how it could be wrong."""
+
+
+SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+"""Translates the digits of an exponent."""
 
 
 def mw(value: float) -> str:
@@ -357,7 +362,8 @@ LIMITS = (
     "a site there would have been found.",
     "Power comes from footprint and cooling-equipment area. It is what the site could carry, not what it draws; "
     "empty halls look the same.",
-    "Compute assumes a chip mix by year. Which share of the load is AI is not visible and dominates the spread.",
+    "Compute assumes a chip mix by year. The kind of a site, and so the share of its load that is AI, is inferred from "
+    "size, year and matched declarations; it is not visible and dominates the spread.",
     "The class of a building is the detector's judgement. The bundled weights learned from simulated scenes and from "
     "one real district, in Virginia.",
     "A discrepancy is a question, not a finding: registries err in position, date and naming "

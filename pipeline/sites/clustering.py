@@ -75,8 +75,8 @@ def cluster_sites(
 
     Returns:
         sites: one row per site, WGS84, sorted by site_id: site_id, p_data_center, prior, lon, lat,
-            buildings, building_area_m2, cooling_objects, cooling_area_m2, on_border,
-            used_thermal, geometry.
+            buildings, building_area_m2, cooling_objects, cooling_area_m2, cooling_units (NA: none counted),
+            on_border, used_thermal, geometry.
         site of each footprint: Series of site_id (NA for none), indexed like `footprints`.
     """
     klass = footprints["class"].to_numpy()
@@ -86,7 +86,7 @@ def cluster_sites(
     if not len(centers):
         return _frame([]), member
     geometry = np.asarray(footprints.geometry, dtype=object)
-    left, right, _ = _within(geometry[centers], geometry[centers], reach_m)
+    left, right, _ = within(geometry[centers], geometry[centers], reach_m)
     links = coo_array((np.ones(len(left)), (left, right)), shape=(len(centers), len(centers)))
     # single linkage: a chain of buildings within reach is one campus (docs/methods.md, section 6.1)
     _, group = connected_components(links, directed=False)
@@ -94,7 +94,7 @@ def cluster_sites(
     for at, g in zip(centers, group, strict=True):
         groups.setdefault(int(g), []).append(int(at))
     equipment: dict[int, list[int]] = {}
-    near_left, near_right, distance = _within(geometry[coolers], geometry[centers], reach_m)
+    near_left, near_right, distance = within(geometry[coolers], geometry[centers], reach_m)
     # of each cooler the nearest building; of equally near ones the first
     order = np.lexsort((near_right, distance, near_left))
     for i in order[np.unique(near_left[order], return_index=True)[1]]:
@@ -102,6 +102,7 @@ def cluster_sites(
 
     area = footprints["area_m2"].to_numpy()
     score = footprints["score"].to_numpy()
+    units = footprints["units"].fillna(0).to_numpy(int)
     heat = footprints["used_thermal"].to_numpy(bool)
     p = np.where(
         heat,
@@ -134,6 +135,7 @@ def cluster_sites(
                 "building_area_m2": float(area[buildings].sum()),
                 "cooling_objects": len(cooling),
                 "cooling_area_m2": float(area[cooling].sum()),
+                "cooling_units": int(units[cooling].sum()) or None,
                 "on_border": bool(footprints["on_border"].to_numpy()[buildings].any()),
                 "used_thermal": bool(heat[buildings].any()),
                 "geometry": shapely.union_all(geometry[buildings + cooling]),
@@ -145,9 +147,10 @@ def cluster_sites(
 def _frame(rows: list[dict[str, object]]) -> gpd.GeoDataFrame:
     names = [
         *("site_id", "p_data_center", "prior", "lon", "lat", "buildings", "building_area_m2"),
-        *("cooling_objects", "cooling_area_m2", "on_border", "used_thermal", "geometry"),
+        *("cooling_objects", "cooling_area_m2", "cooling_units", "on_border", "used_thermal", "geometry"),
     ]
-    return gpd.GeoDataFrame(pd.DataFrame(rows, columns=names), geometry="geometry", crs=WGS84)
+    frame = pd.DataFrame(rows, columns=names).astype({"cooling_units": "Int64"})
+    return gpd.GeoDataFrame(frame, geometry="geometry", crs=WGS84)
 
 
 def _place(polygon: shapely.Geometry) -> tuple[float, float]:
@@ -156,7 +159,7 @@ def _place(polygon: shapely.Geometry) -> tuple[float, float]:
     return round(centre.x, 4), round(centre.y, 4)
 
 
-def _within(a: np.ndarray, b: np.ndarray, reach_m: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def within(a: np.ndarray, b: np.ndarray, reach_m: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Pairs (i of a, j of b) of WGS84 geometries at most `reach_m` apart, and their distances in metres.
 
     Candidates come from bounding boxes; the nearest points from a local equirectangular frame, good to

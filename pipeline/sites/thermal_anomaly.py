@@ -325,6 +325,7 @@ def _summary(
     # own choice: with more than a fifth of the ring missing, the background is called one-sided
     words = _statement(excess_k, z, len(used), len(looks), floor_mw, it_mw, daytime, whole_ring)
     return row | {
+        "excess_sigmas": excess_k * place.heat_area_m2 / sigma_e if sigma_e > 0 else math.nan,
         "lst_excess_k": excess_k,
         "robust_z": z,
         "ring_sd_k": sd_k,

@@ -62,8 +62,11 @@ def run(
         result["models"] = ai_models.against_models(read_models(models)) | {"source": models.name}
     above = None
     if run_folder is not None:
-        above = thresholds.sites_above(_sites(run_folder), days=days)
-        result["sites"] = thresholds.sites_summary(above, days=days, limit=MAX_SITES)
+        sites = _sites(run_folder)
+        above = thresholds.sites_above(sites, days=days)
+        result["sites"] = thresholds.sites_summary(
+            above, days=days, limit=MAX_SITES, without_flop=len(sites) - len(above)
+        )
     if out is not None:
         if out.exists() and not out.is_dir():
             raise ConfigError(f"--out {out}: is a file; give a folder")
@@ -125,14 +128,25 @@ def _model_lines(result: dict[str, Any]) -> list[str]:
         return [f"(a) {result['models_left_out']}", ""]
     out = [
         f"(a) {models['with_compute']:,} real models with training compute, {models['without_compute']:,} without; "
-        f"counts as published, 5-95% over {models['draws']} draws of the errors of their compute in brackets"
+        f"counts as published, 5-95% over {models['draws']} draws of the errors of their compute in brackets",
+        f"  {models['without_compute_words']}",
     ]
     out += _table(
-        ("FLOP", "trigger", "undecided", "of models", "of FLOP", "FLOP missed", "added by lowering to it"),
+        (
+            "FLOP",
+            "trigger",
+            "least / middle / most",
+            "undecided",
+            "of models",
+            "of FLOP",
+            "FLOP missed",
+            "added by lowering to it",
+        ),
         [
             (
                 _flop(t["flop"]),
                 _count(t),
+                f"{t['at_least']} / {t['middle']:.0f} / {t['at_most']}",
                 str(t["undecided"]),
                 f"{t['share_of_models']:.1%}",
                 f"{t['flop_share']['published']:.1%} ({t['flop_share']['p05']:.1%}-{t['flop_share']['p95']:.1%})",
@@ -147,12 +161,17 @@ def _model_lines(result: dict[str, Any]) -> list[str]:
     head = [_flop(f) for f in thresholds.THRESHOLDS_FLOP]
     for key, name in (("by_year", "year"), ("by_country", "country"), ("by_organisation", "organisation")):
         groups = models[key][-8:] if key == "by_year" else models[key]
-        out += ["", *_table((name, "models", *head), [_group_row(g) for g in groups])]
+        out += ["", *_table((name, "models", "no figure", *head), [_group_row(g) for g in groups])]
     return [*out, "", *(f"  note: {n}" for n in models["notes"]), ""]
 
 
 def _group_row(group: dict[str, Any]) -> tuple[str, ...]:
-    return (str(group["name"]), str(group["models"]), *(_count(c) for c in group["counts"]))
+    return (
+        str(group["name"]),
+        str(group["models"]),
+        str(group["without_compute"]),
+        *(_count(c) for c in group["counts"]),
+    )
 
 
 def _site_lines(sites: dict[str, Any] | None, days: str) -> list[str]:

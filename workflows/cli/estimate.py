@@ -1,4 +1,4 @@
-"""The options of `overwatt estimate`: one site from typed counts, a footprint or chips.
+"""The options of `overwatt estimate`: one site from typed counts, a footprint, metered power or chips.
 
 Every flag states its unit; a JSON file of the same fields may be given instead, flags then override it.
 """
@@ -30,6 +30,10 @@ def estimate(
     name: Annotated[Text, opt("--name", help="Name of the site.")] = None,
     footprint_m2: Annotated[Number, opt("--footprint-m2", help="Footprint of the buildings, m2.")] = None,
     storeys: Annotated[Number, opt("--storeys", help="Mean number of storeys.")] = None,
+    height_m: Annotated[Number, opt("--height-m", help="Mean height of the buildings, m.")] = None,
+    it_mw: Annotated[
+        Number, opt("--it-mw", help="Metered or filed IT power, MW: taken as it is, not estimated.")
+    ] = None,
     buildings: Annotated[Count, opt("--buildings", help="Finished data-center buildings, number.")] = None,
     cooling_area_m2: Annotated[Number, opt("--cooling-area-m2", help="Outlined cooling equipment, m2.")] = None,
     gsd_m: Annotated[Number, opt("--gsd-m", help="Ground sampling distance of that outline, m.")] = None,
@@ -51,11 +55,15 @@ def estimate(
     ] = None,
     cooling: Annotated[Text, opt("--cooling", help="air_chiller, water, direct_air or liquid.")] = None,
     operator: Annotated[Text, opt("--operator", help="Operator.")] = None,
-    site_type: Annotated[Text, opt("--site-type", help="ai, cloud, enterprise, mine or unknown.")] = None,
+    site_type: Annotated[
+        Text, opt("--site-type", help="ai, cloud, enterprise, colocation, mine; else inferred.")
+    ] = None,
     building_class: Annotated[
         Text, opt("--building-class", help="Building class of models/reference/area_priors.csv.")
     ] = None,
-    chips: Annotated[Text, opt("--chips", help="NAME:NUMBER, separated by commas.")] = None,
+    chips: Annotated[
+        Text, opt("--chips", help="Declared chips, NAME:NUMBER, separated by commas: compared with the rest.")
+    ] = None,
     when: Annotated[Text, opt("--date", help="YYYY, YYYY-MM or YYYY-MM-DD.")] = None,
     country: Annotated[Text, opt("--country", help="ISO 3166 alpha-2 code.")] = None,
     climate: Annotated[Text, opt("--climate", help="temperate or hot, for the annual PUE.")] = None,
@@ -70,11 +78,12 @@ def estimate(
     page: Annotated[Path | None, typer.Option("--html", help="Write an HTML page with a plot to this file.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Estimate power and compute of one site from counts, a footprint or chips, with the error budget."""
+    """Estimate power and compute of one site from counts, a footprint, metered MW or chips, with the error budget."""
     from overwatt.workflows.assess import estimate
 
     typed = {
-        "name": name, "footprint_m2": footprint_m2, "storeys": storeys, "buildings": buildings,
+        "name": name, "footprint_m2": footprint_m2, "storeys": storeys, "height_m": height_m, "it_mw": it_mw,
+        "buildings": buildings,
         "cooling_area_m2": cooling_area_m2, "gsd_m": gsd_m, "chillers": chillers, "chiller_fans": chiller_fans,
         "chiller_area_m2": chiller_area_m2, "cooling_tower_cells": cooling_tower_cells,
         "tower_fan_diameter_m": tower_fan_diameter_m, "tower_cell_area_m2": tower_cell_area_m2,

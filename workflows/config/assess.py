@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from overwatt.pipeline.inspection.settings import InspectionSettings, ListSettings
+from overwatt.pipeline.inspection.settings import InspectionSettings, ListSettings, RankingSettings
 from overwatt.pipeline.inspection.value_of_information import Stakes
 from overwatt.pipeline.reconcile.settings import ReconcileSettings
 from overwatt.workflows.config.yaml import Places, apply_set, validate
@@ -21,6 +21,7 @@ class Assessment(BaseModel):
     reconcile: ReconcileSettings = Field(default_factory=ReconcileSettings)
     stakes: Stakes = Field(default_factory=Stakes)
     listing: ListSettings = Field(default_factory=ListSettings)
+    ranking: RankingSettings = Field(default_factory=RankingSettings)
     inspection: InspectionSettings = Field(default_factory=InspectionSettings)
 
 

@@ -8,12 +8,13 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
+import pycountry
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from overwatt.aoi.acquisition import FIRST_DAY, possible_day
 from overwatt.aoi.errors import ConfigError
 from overwatt.pipeline.detection.vectorization import DetectSettings
-from overwatt.pipeline.inspection.settings import InspectionSettings, ListSettings
+from overwatt.pipeline.inspection.settings import InspectionSettings, ListSettings, RankingSettings
 from overwatt.pipeline.inspection.value_of_information import Stakes
 from overwatt.pipeline.reconcile.settings import ReconcileSettings
 from overwatt.pipeline.vocabulary import RegistryFormat
@@ -23,7 +24,8 @@ from overwatt.workflows.config.yaml import Keys, Places, apply_set, expanded_pat
 _OBJECTS = DetectSettings()  # its defaults are those of the settings below
 _PATHS = (
     ("area",), ("sites",), ("imagery", "path"), ("imagery", "thermal_excess"), ("thermal", "stack"),
-    ("declared", "path"), ("declared", "also"), ("detector", "weights"),
+    ("declared", "path"), ("declared", "also"), ("detector", "weights"), ("buildings",), ("power_plant",),
+    ("countries",),
 )  # fmt: skip
 
 
@@ -169,6 +171,20 @@ class Workflow(_Frozen):
     )
     thermal: ThermalSettings = ThermalSettings()
     declared: DeclaredSettings = DeclaredSettings()
+    buildings: Path | None = Field(
+        default=None,
+        description="footprints of buildings with storeys or height (GeoJSON, GeoPackage, GeoParquet; columns of "
+        "OpenStreetMap, Overture, GlobalML)",
+    )
+    power_plant: Path | None = Field(
+        default=None, description="substations and generators, column power as in OpenStreetMap; not raw Overpass JSON"
+    )
+    country: str | None = Field(
+        default=None, description="ISO 3166 alpha-2 code of the country of all sites, for example US"
+    )
+    countries: Path | None = Field(
+        default=None, description="outlines of countries (column iso_a2 or country), for areas across a border"
+    )
     detector: DetectorSettings = DetectorSettings()
     reach_m: float = Field(
         default=60, gt=0, le=2000, description="buildings and equipment within this distance form one site"
@@ -180,12 +196,13 @@ class Workflow(_Frozen):
         default=2026,
         ge=2020,
         le=2035,
-        description="year of the imagery: sets chip mix and power density",
+        description="year of imagery without a date: sets chip mix and power density",
     )
     seed: int = Field(default=0, ge=0, description="seed of all random draws")
     reconcile: ReconcileSettings = Field(default_factory=ReconcileSettings)
     stakes: Stakes = Field(default_factory=Stakes)
     listing: ListSettings = Field(default_factory=ListSettings)
+    ranking: RankingSettings = Field(default_factory=RankingSettings)
     inspection: InspectionSettings = Field(default_factory=InspectionSettings)
     simulated: bool = Field(False, description="mark the report as simulated")
     attribution: tuple[str, ...] = Field(default=(), description="attribution of the imagery, shown in the report")
@@ -198,6 +215,14 @@ class Workflow(_Frozen):
         if not isinstance(value, list) or not all(isinstance(v, str | int | float) for v in value):
             return value
         return [float(v) if isinstance(v, str) and _NUMBER.fullmatch(v.strip()) else v for v in value]
+
+    @field_validator("country")
+    @classmethod
+    def _country(cls, value: str | None) -> str | None:
+        code = None if value is None else value.strip().upper()
+        if code is not None and pycountry.countries.get(alpha_2=code) is None:
+            raise ValueError(f"'{value}' is no ISO 3166-1 alpha-2 code of a country, such as US or DE")
+        return code
 
     @model_validator(mode="after")
     def _something_to_look_at(self) -> Workflow:

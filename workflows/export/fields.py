@@ -110,7 +110,7 @@ FIELDS: tuple[Field, ...] = (
     *_through(
         "ledger",
         "undeclared_flop_90d undeclared_flop_90d_p05 undeclared_flop_90d_p50 undeclared_flop_90d_p95 "
-        "p_over_1e25 p_over_1e26 value_of_inspection next_step q_value",
+        "undeclared_flop_90d_ai ranked_by p_over_1e25 p_over_1e26 value_of_inspection next_step q_value",
     ),
     *_through("ledger", "p_data_center"),
     *_through("sites", "prior"),
@@ -123,8 +123,9 @@ FIELDS: tuple[Field, ...] = (
     *_through("declared", "facility_mw", "declared_"),
     *_through(
         "sites",
-        "buildings building_area_m2 cooling_objects cooling_area_m2 on_border used_thermal h100e_p05 h100e_p50 "
-        "h100e_p95 flop_90d_p05 flop_90d_p50 flop_90d_p95 assumptions seed",
+        "buildings building_area_m2 cooling_objects cooling_area_m2 cooling_units on_border used_thermal evidence "
+        "site_type p_ai p_cloud p_enterprise p_colocation p_mine h100e_p05 h100e_p50 h100e_p95 h100e_fp8_p50 "
+        "flop_90d_p05 flop_90d_p50 flop_90d_p95 flop_90d_mean flop_90d_ai_p50 assumptions seed",
     ),
     *_through("ledger", "status_check"),
     *_through("declared", "status valid_from valid_to", "declared_"),

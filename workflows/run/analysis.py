@@ -7,6 +7,7 @@ written.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import geopandas as gpd
@@ -15,14 +16,17 @@ import pandas as pd
 import shapely
 
 from overwatt.aoi.geodesy import to_lonlat
+from overwatt.models.detector.card import ModelCard
 from overwatt.pipeline import coverage
 from overwatt.pipeline.compute import training_compute
+from overwatt.pipeline.compute.site_type import Hint
 from overwatt.pipeline.declared import registry
 from overwatt.pipeline.inspection import listing
-from overwatt.pipeline.power.sites import draw_power
-from overwatt.pipeline.reconcile import ledger
+from overwatt.pipeline.power import posterior
+from overwatt.pipeline.power.record import Shown, records
+from overwatt.pipeline.reconcile import ledger, second_pass
 from overwatt.pipeline.reconcile.buildings import with_buildings
-from overwatt.pipeline.sites import clustering, thermal_anomaly
+from overwatt.pipeline.sites import clustering, heat_evidence, surroundings, thermal_anomaly
 from overwatt.pipeline.tables import empty
 from overwatt.workflows.config.run import Workflow
 from overwatt.workflows.run.inputs import Inputs
@@ -79,12 +83,12 @@ def analyse(workflow: Workflow, inputs: Inputs, footprints: gpd.GeoDataFrame, lo
         footprints, reach_m=workflow.reach_m, calibration=inputs.card.calibration, prior=workflow.prior,
         calibration_thermal=inputs.card.calibration_thermal, evidence=inputs.card.site_evidence,
     )  # fmt: skip
+    grouped = _with_surroundings(grouped, workflow, inputs)
     assert inputs.source is not None
-    drawn = draw_power(grouped, gsd_m=inputs.source.gsd_m, year=workflow.year, seed=workflow.seed)
-    table = training_compute.attach(grouped, drawn, training_compute.estimate(drawn, year=workflow.year))
-    # a date in the settings has priority over that of the catalogue
-    image_date = workflow.imagery.date or inputs.source.date
-    table = table.assign(image_date=pd.array([image_date] * len(table), dtype="string"))
+    evidence = records(grouped, gsd_m=inputs.source.gsd_m, shown=_shown(inputs.card))
+    drawn = posterior.estimate(evidence, year=workflow.year, seed=workflow.seed)
+    compute = training_compute.estimate(drawn, year=workflow.year, evidence=evidence)
+    table = training_compute.attach(grouped, drawn, compute)
     heat, looks = empty("thermal"), empty("thermal_looks")
     if inputs.stack_box is not None and len(table):
         heat, looks = thermal_anomaly.thermal_anomaly(
@@ -92,6 +96,7 @@ def analyse(workflow: Workflow, inputs: Inputs, footprints: gpd.GeoDataFrame, lo
             ring_inner_m=workflow.thermal.ring_inner_m, ring_outer_m=workflow.thermal.ring_outer_m,
             exclude=footprints,
         )  # fmt: skip
+        table, heat = heat_evidence.weigh(table, heat)
     near = inputs.declared
     if len(near):
         near = registry.within(near, asked_ground(inputs), DECLARED_MARGIN_M)
@@ -99,11 +104,52 @@ def analyse(workflow: Workflow, inputs: Inputs, footprints: gpd.GeoDataFrame, lo
     entries = ledger.reconcile(table, near, looked, settings=workflow.reconcile)
     if len(near):
         entries = with_buildings(entries, near, footprints, _p_center(workflow, inputs, footprints))
-    ranked, almost = listing.ranked_list(entries, table, near, workflow.stakes, workflow.listing)
+    # second pass: what matched declarations say of operator, use and chips sharpens compute and facility power only
+    hints = second_pass.hints(entries, table, near)
+    sharper = posterior.sharpen(drawn, second_pass.of_power(hints))
+    compute = training_compute.estimate(sharper, year=workflow.year, evidence=evidence, hints=hints)
+    table = training_compute.attach(table, sharper, compute)
+    table = _with_evidence(table, heat, hints)
+    ranked, almost = listing.ranked_list(entries, table, near, workflow.stakes, workflow.listing, workflow.ranking)
     log.debug("%d footprints, %d sites, %d declared in reach, %d ledger entries, %d almost listed",
               len(footprints), len(table), len(near), len(ranked), len(almost))  # fmt: skip
     unseen = ledger.not_looked_at(near, looked, ledger=ranked) if len(near) else near
     return Tables(footprints, table, heat, looks, near, ranked, almost, looked, unseen)
+
+
+def _with_surroundings(sites: gpd.GeoDataFrame, workflow: Workflow, inputs: Inputs) -> gpd.GeoDataFrame:
+    """Return the sites with what other files say of them, and with the date of their image."""
+    assert inputs.source is not None
+    # a date in the settings has priority over that of the catalogue
+    date = workflow.imagery.date or inputs.source.date
+    sites = sites.assign(image_date=pd.array([date] * len(sites), dtype="string"))
+    sites = surroundings.with_country(sites, workflow.country, inputs.countries)
+    if inputs.buildings is not None:
+        sites = surroundings.with_buildings(sites, inputs.buildings)
+    if inputs.power_plant is not None:
+        sites = surroundings.with_power_plant(sites, inputs.power_plant, workflow.reach_m)
+    return sites
+
+
+def _shown(card: ModelCard) -> Shown:
+    """Return what the detector shows of a site's equipment; any share is equally likely where it was not measured."""
+    area, units = ((1.0, 1.0) if r is None else (r.a, r.b) for r in (card.equipment_recall, card.unit_recall))
+    return Shown(area, units)
+
+
+def _with_evidence(sites: gpd.GeoDataFrame, heat: pd.DataFrame, hints: Mapping[int, Hint]) -> gpd.GeoDataFrame:
+    """Return the sites with `evidence` also naming heat, country and matched declaration where they were used."""
+    warm = set(heat.loc[heat["likelihood_ratio"].notna(), "site_id"])
+    more = {
+        "country": sites["country"].notna().to_numpy(bool),
+        "surface temperature": sites["site_id"].isin(warm).to_numpy(bool),
+        "matched declaration": np.isin(np.arange(len(sites)), list(hints)),
+    }
+    names = [
+        ", ".join([*([] if pd.isna(own) else [own]), *(name for name, on in more.items() if on[k])])
+        for k, own in enumerate(sites["evidence"])
+    ]
+    return sites.assign(evidence=pd.array(names, dtype="string"))
 
 
 def _p_center(workflow: Workflow, inputs: Inputs, footprints: gpd.GeoDataFrame) -> np.ndarray:

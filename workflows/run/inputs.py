@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from overwatt.aoi.geodesy import WGS84
 from overwatt.aoi.grid import crop_to_area
 from overwatt.models.detector.card import ModelCard, verified
 from overwatt.models.detector.sensors import weights_of
+from overwatt.pipeline.sites import surroundings
 from overwatt.pipeline.tables import empty
 from overwatt.workflows.config.run import Workflow
 from overwatt.workflows.io import registries, run_folder
@@ -52,6 +54,9 @@ class Inputs:
         heat: raster of thermal excess for the detector, or None.
         kept_aside: declared rows that are rejected, with reasons.
         notes: what the registries do not say or was not read of them.
+        buildings: buildings of known storeys or height, or None.
+        power_plant: substations and generators, or None.
+        countries: outlines of countries, or None.
     """
 
     area: Area | None
@@ -67,6 +72,9 @@ class Inputs:
     heat: ExcessRaster | None = None
     kept_aside: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(registries.KEPT)))
     notes: list[str] = field(default_factory=list)
+    buildings: gpd.GeoDataFrame | None = None
+    power_plant: gpd.GeoDataFrame | None = None
+    countries: gpd.GeoDataFrame | None = None
 
 
 def open_inputs(workflow: Workflow) -> Inputs:
@@ -127,10 +135,26 @@ def open_inputs(workflow: Workflow) -> Inputs:
         # files of one name in several folders are told apart by their folders
         common = Path(os.path.commonpath([f.parent for f in files]))
         hashes |= {f"thermal/{f.relative_to(common).as_posix()}": content_sha256(f) for f in files}
+    beside: dict[str, gpd.GeoDataFrame | None] = dict.fromkeys(_BESIDE)
+    for name, of in _BESIDE.items():
+        path: Path | None = getattr(workflow, name)
+        if path is not None:
+            beside[name] = of(read_vector(path), path.name)
+            hashes[name] = content_sha256(path)
     for name, value in hashes.items():
         log.debug("input %s: %s", name, value)
     log.debug("weights %s, %d declared rows, %d rejected", weights, len(registry), len(kept))
-    return Inputs(area, source, card, weights, registry, known, stack, box, files, hashes, heat, kept, notes)
+    return Inputs(
+        area, source, card, weights, registry, known, stack, box, files, hashes, heat, kept, notes, **beside
+    )  # fmt: skip
+
+
+_BESIDE: dict[str, Callable[[gpd.GeoDataFrame, str], gpd.GeoDataFrame]] = {
+    "buildings": surroundings.known_buildings,
+    "power_plant": surroundings.power_plant,
+    "countries": surroundings.countries,
+}
+"""Settings that name files on the surroundings of the sites, and what reads their columns."""
 
 
 def _known_sites(workflow: Workflow) -> gpd.GeoDataFrame:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from benchmarks.power import equipment as measured
 from overwatt.aoi.errors import ConfigError
+from overwatt.models.capacity.counted_units import unit_power
 from overwatt.models.capacity.equipment import LARGE_M2, MACHINES, cap_mw, laws, unit_capacity
 from overwatt.models.capacity.fit_equipment import fit, read
 from tests.support import naming
@@ -48,7 +49,8 @@ def test_few_manufacturers_do_not_look_alike():
 
 def test_a_sized_unit_is_known_better_than_one_of_which_only_the_kind_is_known():
     for machine, size in (("air_chiller", {"area_m2": 27.0}), ("tower_cell", {"area_m2": 30.0})):
-        assert unit_capacity(machine, **size).ln_sd < unit_capacity(machine).ln_sd
+        assert unit_capacity(machine, **size).ln_sd < unit_power(machine).ln_sd
+        assert unit_capacity(machine) is None
     both = unit_capacity("tower_cell", area_m2=30.0, height_m=6.0)
     assert both.law == "tower_area_height"
     assert both.ln_sd <= unit_capacity("tower_cell", area_m2=30.0).ln_sd

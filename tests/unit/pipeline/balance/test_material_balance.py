@@ -16,8 +16,8 @@ from overwatt.aoi.errors import ConfigError
 from overwatt.aoi.geodesy import WGS84
 from overwatt.pipeline import tables
 from overwatt.pipeline.balance import material_balance
-from overwatt.pipeline.balance.columns import zone_name
 from overwatt.pipeline.balance.grouping import Claims, Seen
+from overwatt.pipeline.declared.zones import zone_name
 from overwatt.pipeline.reconcile.observed_sites import sites_from_rows
 from overwatt.pipeline.reconcile.settings import DEFAULTS
 from tests.support import naming
@@ -103,7 +103,9 @@ def test_places_not_looked_at_and_not_in_operation_are_not_missing() -> None:
     )  # fmt: skip
     found = row(material_balance.material_balance(ledger, sites, claims), "owner")
     assert found["declared"] == 50.0 and not found["flagged"]
-    assert "1 declared place(s) were not looked at" in found["sentence"]
+    assert "1 declared place not looked at, and left out." in found["sentence"]
+    assert found["declared_not_operating"] == 900.0
+    assert "900 more are declared as planned or under construction, and not counted." in found["sentence"]
 
 
 @pytest.mark.parametrize("status", ["closed", "cancelled"])
@@ -134,7 +136,48 @@ def test_a_status_that_is_not_known_counts_on_no_side() -> None:
     assert (owner["declared"], owner["observed"], owner["declared_unknown"]) == pytest.approx((30.0, 30.0, 35.0))
     assert "35 MW of IT" not in owner["sentence"].split(".")[0]
     assert "35 more are declared with a status that is not known" in owner["sentence"]
-    assert not (out["quantity"] == "h100e").any()
+    chips = row(out, "owner", "h100e")
+    assert (chips["declared"], chips["n_declared"], chips["flagged"]) == (0.0, 0, False)
+    assert chips["declared_unknown"] > 900 and chips["sentence"].startswith("Owner arbor: no H100 equivalents are")
+
+
+def test_a_state_of_projects_declares_no_power_in_operation() -> None:
+    sites = [{"id": "A", "mw": 30.0}, {"id": "P", "mw": 200.0}]
+    declared = [
+        {"id": "a", "it_mw": 30.0, "zone": "US-OH", "status": "operational"},
+        {"id": "p", "it_mw": 500.0, "zone": "US-OH", "status": "planned"},
+        {"id": "c", "it_mw": 300.0, "zone": "US-OH", "status": "construction"},
+        {"id": "t", "it_mw": 900.0, "zone": "US-TX", "status": "planned"},
+    ]
+    out = material_balance.material_balance(
+        *make(sites, declared, [("A", "a"), ("P", "p"), (None, "c"), (None, "t")]), by="zone"
+    ).set_index("name")
+    ohio, texas = out.loc["US-OH"], out.loc["US-TX"]
+    assert (ohio["declared"], ohio["observed"], ohio["declared_not_operating"]) == pytest.approx((30.0, 30.0, 800.0))
+    assert (texas["declared"], texas["declared_not_operating"], texas["flagged"]) == (0.0, 900.0, False)
+    assert texas["sentence"].startswith(
+        "Zone US-TX: no MW of IT are declared as in operation. 900 more are declared as"
+    )
+
+
+def test_a_site_of_unknown_power_counts_on_no_side() -> None:
+    sites = [{"id": "A", "mw": 30.0}, {"id": "B", "mw": float("nan")}, {"id": "C", "mw": float("nan")}]
+    declared = [{"id": d, "it_mw": 30.0, "operator": "Arbor"} for d in "ab"]
+    ledger, table, claims = make(sites, declared, [("A", "a"), ("B", "b"), ("C", None)])
+    table.loc[table["site_id"] != "A", [c for c in table if c.startswith("it_mw_")]] = None
+    owner = row(material_balance.material_balance(ledger, table, claims, by="owner").query("name == 'arbor'"), "owner")
+    assert (owner["declared"], owner["observed"], owner["n_power_unknown"]) == pytest.approx((30.0, 30.0, 1))
+    assert "1 seen site of unknown power, left out with what is declared there." in owner["sentence"]
+
+
+def test_a_range_is_less_certain_than_its_middle() -> None:
+    sites = [{"id": "A", "mw": 60.0}, {"id": "B", "mw": 60.0}]
+    ledger, table, claims = make(
+        sites, [{"id": d, "it_mw": 60.0, "operator": d} for d in "ab"], [("A", "a"), ("B", "b")]
+    )
+    claims.loc[claims["declared_id"] == "b", ["it_mw_low", "it_mw_high"]] = (40.0, 90.0)
+    out = material_balance.material_balance(ledger, table, claims, by="owner").set_index("name")
+    assert out.loc["b", "declared_sigma"] > 1.5 * out.loc["a", "declared_sigma"]
 
 
 def test_misses_by_chance_are_no_question_but_many_are() -> None:
@@ -264,7 +307,7 @@ def test_false_flags_under_the_null(n: int, sd: float, measured: bool) -> None:
     told = np.broadcast_to(truth, (draws, n)) * np.exp(DEFAULTS.declared_ln_sd * rng.standard_normal((draws, n)))
     group, k = np.repeat(np.arange(draws), n), draws * n
     no = np.zeros(k, bool)
-    claims = Claims(group, told.ravel(), np.full(k, DEFAULTS.declared_ln_sd), np.zeros(k), no, no, no, no)
+    claims = Claims(group, told.ravel(), np.full(k, DEFAULTS.declared_ln_sd), np.zeros(k), no, no, no)
     sites = Seen(group, seen.ravel(), np.full(k, sd), np.full(k, sd), np.ones(k), no)
     d_sum, d_var = material_balance.declared_sum(claims, draws, "it_mw", DEFAULTS)
     low, high = material_balance.observed_sums(sites, draws, "it_mw")

@@ -8,6 +8,7 @@ import shapely
 from overwatt.aoi.geodesy import WGS84
 from overwatt.pipeline.compute import training_compute
 from overwatt.pipeline.compute.sites import estimate_compute
+from overwatt.pipeline.power.record import records
 from overwatt.pipeline.power.sites import draw_power, estimate_power
 from overwatt.pipeline.tables import QUANTILE_NAMES
 
@@ -25,10 +26,9 @@ def sites() -> gpd.GeoDataFrame:
 def test_the_public_functions_and_the_main_job_agree_to_the_bit():
     table = estimate_compute(estimate_power(sites(), gsd_m=1.0, year=2025, seed=3), gsd_m=1.0, year=2025, seed=3)
     drawn = draw_power(sites(), gsd_m=1.0, year=2025, seed=3)
+    compute = training_compute.estimate(drawn, year=2025, evidence=records(sites(), gsd_m=1.0))
     pd.testing.assert_frame_equal(
-        pd.DataFrame(table),
-        pd.DataFrame(training_compute.attach(sites(), drawn, training_compute.estimate(drawn, year=2025))),
-        check_exact=True,
+        pd.DataFrame(table), pd.DataFrame(training_compute.attach(sites(), drawn, compute)), check_exact=True
     )
 
 

@@ -21,10 +21,10 @@ from tests.support import naming
 LIGHT = settings(max_examples=40, deadline=None)
 HEADER = "Model,Organization,Publication date,Country (of organization),Training compute (FLOP),Confidence"
 TABLE_5_2 = {  # docs/methods.md, section 5.2: facility MW at 30, 90 and 180 days, by chip in the order of CHIPS
-    1e24: ((4.2, 1.4, 0.7), (2.2, 0.75, 0.37), (1.4, 0.48, 0.24), (0.70, 0.23, 0.12), (3.3, 1.1, 0.55)),
-    1e25: ((42, 14, 7), (22, 7.5, 3.7), (14, 4.8, 2.4), (7, 2.3, 1.2), (33, 11, 5.5)),
-    1e26: ((420, 140, 70), (224, 75, 37), (144, 48, 24), (70, 23, 12), (330, 110, 55)),
-    1e27: ((4200, 1400, 700), (2240, 747, 373), (1440, 480, 240), (701, 234, 117), (3300, 1100, 550)),
+    1e24: ((4.2, 1.4, 0.7), (2.2, 0.75, 0.37), (1.4, 0.48, 0.24), (0.70, 0.23, 0.12), (2.8, 0.94, 0.47)),
+    1e25: ((42, 14, 7), (22, 7.5, 3.7), (14, 4.8, 2.4), (7, 2.3, 1.2), (28, 9.4, 4.7)),
+    1e26: ((420, 140, 70), (224, 75, 37), (144, 48, 24), (70, 23, 12), (282, 94, 47)),
+    1e27: ((4200, 1400, 700), (2240, 747, 373), (1440, 480, 240), (701, 234, 117), (2820, 940, 470)),
 }
 
 
@@ -97,9 +97,10 @@ def test_reads_a_table(tmp_path):
     result = ai_models.against_models(found)
     assert (result["with_compute"], result["without_compute"]) == (2, 1)
     by = {g["name"]: [c["published"] for c in g["counts"]] for g in result["by_country"]}
-    assert by == {"France": [1, 1, 1, 1, 1, 0, 0], "China": [1, 1, 1, 0, 0, 0, 0]}
-    assert {g["name"]: g["models"] for g in result["by_organisation"]} == {"Org1": 2, "Org2": 1}
-    assert [g["name"] for g in result["by_year"]] == ["2024", "undated"]
+    assert by == {"France": [1, 1, 1, 1, 1, 0, 0], "China": [1, 1, 1, 0, 0, 0, 0], "not stated": [0] * 7}
+    without = {g["name"]: (g["models"], g["without_compute"]) for g in result["by_organisation"]}
+    assert without == {"Org1": (2, 0), "Org2": (1, 0), "not stated": (0, 1)}
+    assert [g["name"] for g in result["by_year"]] == ["2023", "2024", "undated"]
 
 
 @pytest.mark.parametrize(
@@ -145,6 +146,14 @@ def test_laws_of_counts(rows):
         assert t["published"] + t["missed"] == len(rows)
         assert 0 <= t["flop_share"]["published"] <= 1
     json.dumps(result, allow_nan=False)
+
+
+def test_sites_of_unknown_power_are_counted_and_not_judged():
+    table = sites_of(np.full(9, np.nan), np.full(9, 1e25))
+    above = thresholds.sites_above(table)
+    found = thresholds.sites_summary(above, without_flop=len(table) - len(above))
+    assert (found["sites_total"], found["sites_without_flop"], len(found["sites"])) == (2, 1, 1)
+    assert any("1 sites of unknown power" in note for note in found["notes"])
 
 
 def test_drawn_counts_have_the_right_spread():
@@ -200,7 +209,9 @@ def test_sites_against_thresholds():
     assert (at[1e21]["sites_p50"], at[1e27]["sites_p50"]) == (1, 0)
 
 
-@pytest.mark.parametrize("spoil", [[np.nan] * 9, [-1.0] + [1e25] * 8, list(range(9, 0, -1)), [1.0] * 8 + [np.inf]])
+@pytest.mark.parametrize(
+    "spoil", [[np.nan] + [1e25] * 8, [-1.0] + [1e25] * 8, list(range(9, 0, -1)), [1.0] * 8 + [np.inf]]
+)
 def test_unusable_quantiles_are_refused(spoil):
     with pytest.raises(ConfigError, match=naming("s1", "flop_90d")):
         thresholds.sites_above(sites_of([1e25] * 9, spoil))

@@ -19,15 +19,15 @@ from tests.support import naming
 LIGHT = settings(max_examples=30, deadline=None)
 CHIPS = ("A100 SXM", "H100 SXM", "GB200 NVL72", "TPU v7", "Ascend 910C")
 TABLE_5_2 = {  # facility MW at 30, 90 and 180 days
-    1e24: ((4.2, 1.4, 0.7), (2.2, 0.75, 0.37), (1.4, 0.48, 0.24), (0.70, 0.23, 0.12), (3.3, 1.1, 0.55)),
-    1e25: ((42, 14, 7), (22, 7.5, 3.7), (14, 4.8, 2.4), (7, 2.3, 1.2), (33, 11, 5.5)),
-    1e26: ((420, 140, 70), (224, 75, 37), (144, 48, 24), (70, 23, 12), (330, 110, 55)),
+    1e24: ((4.2, 1.4, 0.7), (2.2, 0.75, 0.37), (1.4, 0.48, 0.24), (0.70, 0.23, 0.12), (2.8, 0.94, 0.47)),
+    1e25: ((42, 14, 7), (22, 7.5, 3.7), (14, 4.8, 2.4), (7, 2.3, 1.2), (28, 9.4, 4.7)),
+    1e26: ((420, 140, 70), (224, 75, 37), (144, 48, 24), (70, 23, 12), (282, 94, 47)),
     1e27: (
         (4200, 1400, 700),
         (2240, 747, 373),
         (1440, 480, 240),
         (701, 234, 117),
-        (3300, 1100, 550),
+        (2820, 940, 470),
     ),
 }
 
@@ -46,7 +46,7 @@ def test_table_5_2(flop, chip, days):
     assert training_compute.power_needed_mw(flop, days, chip) == pytest.approx(stated, rel=0.01, abs=half_a_digit)
 
 
-@pytest.mark.parametrize(("chip", "stated"), list(zip(CHIPS, (7.1e25, 1.3e26, 2.1e26, 4.3e26, 9.1e25), strict=True)))
+@pytest.mark.parametrize(("chip", "stated"), list(zip(CHIPS, (7.2e25, 1.3e26, 2.1e26, 4.3e26, 1.1e26), strict=True)))
 def test_flop_of_100_mw_in_90_days(chip, stated):
     step = 10.0 ** (np.floor(np.log10(stated)) - 1)  # docs/methods.md 5.2 gives two digits
     assert 100.0 / training_compute.power_needed_mw(1.0, 90, chip) == pytest.approx(stated, abs=0.51 * step)
@@ -65,13 +65,13 @@ def test_flop_of_100_mw_in_90_days(chip, stated):
         ("MI300X", 1.32, 1450),
         ("MI355X", 2.54, 2100),
         ("TPU v4", 0.28, 330),
-        ("TPU v5p", 0.46, 700),
-        ("TPU v6e", 0.93, 500),
+        ("TPU v5p", 0.46, 760),
+        ("TPU v6e", 0.93, 530),
         ("TPU v7", 2.33, 1075),
         ("Trainium2", 0.67, 835),
         ("Trainium3", 0.68, 1100),
         ("Ascend 910B", 0.38, 750),
-        ("Ascend 910C", 0.79, 1630),
+        ("Ascend 910C", 0.81, 1560),
     ],
 )
 def test_table_5_1(chip, h100e, w_it):
@@ -87,32 +87,17 @@ def test_table_5_1_agrees_with_known_sites():
     assert gb200.facility_w * 110e3 / 1e6 == pytest.approx(323, abs=1)  # and facility
     assert facts.accelerator("GB300 NVL72").w_it * 110e3 / 1e6 == pytest.approx(251, abs=1)
     assert 457e3 < 398e6 / facts.accelerator("Trainium2").w_it < 500e3  # New Carlisle
-    assert facts.accelerator("Ascend 910C").h100e_per_it_mw == pytest.approx(485, rel=0.01)  # Horinger
+    assert facts.accelerator("Ascend 910C").h100e_fp8_per_it_mw == pytest.approx(485, rel=0.01)  # Horinger
     assert 2040 < facts.accelerator("TPU v7").h100e_per_it_mw < 2330  # Google 2026
     assert facts.accelerator("H100 SXM").h100e_per_it_mw == pytest.approx(719, abs=1)
 
 
-@pytest.mark.parametrize(
-    ("year", "p10", "p50", "p90"), [(2024, 332, 413, 719), (2025, 413, 754, 1210), (2026, 683, 1063, 1211)]
-)
-def test_drawn_fleets_are_near_the_timelines(year, p10, p50, p90):
-    """Weights were set to these, so this is a check of the arithmetic and not of the mix."""
-    ones = posterior.PowerDraws(np.ones((1, 20_000)), np.ones((1, 20_000)), np.array([3]), ("",))
-    site = training_compute.estimate(ones, year=year, site_type="ai")
-    phi = facts.ratio("phi_ai_ai").median
-    got = np.quantile(site.h100e[0], (0.1, 0.5, 0.9)) / phi
-    assert got[1] == pytest.approx(p50, rel=0.15)
-    assert got[0] == pytest.approx(p10, rel=0.35)
-    assert got[2] == pytest.approx(p90, rel=0.25)
-
-
 def test_years_outside_the_table_take_the_nearest_without_later_chips():
-    assert {c.chip for c, _ in facts.fleet_mix(2021)} == {"A100 SXM", "TPU v4"}
-    assert facts.fleet_mix(2030) == facts.fleet_mix(2026)
+    assert {c.chip for c, _ in facts.fleet_mix(2021)} == {"NVIDIA A100", "NVIDIA V100", "Google TPU v4"}
     for year in range(2020, 2031):
         mix = facts.fleet_mix(year)
         assert sum(w for _, w in mix) == pytest.approx(1.0)
-        assert all(c.first_use_year <= year for c, _ in mix)
+        assert all(c.release_year <= year for c, _ in mix)
     assert "2030, taken from 2026" in training_compute.estimate(draws_of(1), year=2030).assumptions[0]
 
 
@@ -149,16 +134,14 @@ def test_kinds_of_site_are_ordered_and_a_mine_has_none():
     medians = {t: np.median(k.flop) for t, k in kinds.items()}
     assert medians["ai"] > medians["cloud"] > medians["enterprise"] > medians["mine"] == 0.0
     assert "no AI accelerators are assumed" in kinds["mine"].assumptions[0]
-    mean = {t: k.h100e.mean() for t, k in kinds.items()}
-    mixed = 0.2 * mean["ai"] + 0.4 * mean["cloud"] + 0.3 * mean["enterprise"]
-    assert mean["unknown"] == pytest.approx(mixed, rel=0.15)
+    assert medians["cloud"] > medians["colocation"] > medians["enterprise"]
 
 
 def test_phi_is_named_as_the_dominant_unknown_of_an_unknown_site():
     """Even where power rests on footprint alone, the widest statement there is."""
     for text in training_compute.estimate(draws_of(), year=2025).assumptions:
         assert "Dominant unknown of compute: the share of the load that is AI accelerators" in text
-        assert "kind of site unknown (ai 20%, cloud 40%, enterprise 30%, mine 10%)" in text
+        assert "kind of site inferred from size, year: " in text
 
 
 def test_a_site_does_not_depend_on_the_others():
@@ -239,7 +222,7 @@ def test_power_needed_scales_with_its_shares():
     part = training_compute.power_needed_mw(1e25, 90, "H100 SXM", phi=0.5, u=0.8)
     assert part == pytest.approx(full / 0.4)
     assert training_compute.power_needed_mw(1e25, 90, "Trainium2") == pytest.approx(
-        1e25 / (667e12 * 0.35 * 0.9 * 86_400 * 90) * 835 * 1.30 / 1e6
+        1e25 / (667e12 * 0.35 * 0.9 * 86_400 * 90) * 835 * 1.23 / 1e6
     )
 
 

@@ -64,7 +64,15 @@ def test_without_an_id_the_row_number_is_the_id(tmp_path):
 
 @pytest.mark.parametrize(
     ("lon", "error_m"),
-    [("-77.5", 11_132), ("-77.51", 1113), ("-77.5123", 200), ("-77.5123456", 200), ("-77", 25_000)],
+    [
+        ("-77.5", 11_132),
+        ("-77.51", 1113),
+        ("-77.5123", 200),
+        ("-77.5123456", 200),
+        ("-77", 25_000),
+        ("-77.5000", 200),
+        ("-77.0", 25_000),
+    ],
 )
 def test_coordinate_digits_give_the_error_of_points(tmp_path, lon, error_m):
     lat = lon.replace("-77", "39")
@@ -154,7 +162,7 @@ def test_tables_of_other_encodings_are_read(tmp_path, encoding):
 
 
 def test_bad_rows_are_kept_aside_with_their_reason(tmp_path):
-    text = "id,lon,lat,it_mw\na,1,2,5\nb,0,0,5\nc,2,100,5\nd,1,2,approx. 20-30\na,3,4,5\ne,,,5\nf,5,6,7\n"
+    text = "id,lon,lat,it_mw\na,1,2,5\nb,0,0,5\nc,2,100,5\nd,1,2,some 20\na,3,4,5\ne,,,5\nf,5,6,7\n"
     aside = []
     table = registries.read(csv(tmp_path, text), aside=aside)
     assert table["declared_id"].tolist() == ["a", "f"]
@@ -325,3 +333,31 @@ def test_a_power_that_no_facility_has_is_kept_aside(tmp_path):
     table = registries.read(csv(tmp_path, "id,lon,lat,it_mw\na,1,2,1e9\nb,1,3,99000\n"), aside=aside)
     assert table["declared_id"].tolist() == ["b"]
     assert "kW or W" in aside[0][2]
+
+
+@pytest.mark.parametrize(
+    ("cell", "power"),
+    [
+        ("50-100 MW", (50 * 2**0.5, 50, 100)), ("50 to 100", (50 * 2**0.5, 50, 100)), (">= 100 MW", (100, 100, None)),
+        ("100 MW+", (100, 100, None)), ("at least 40", (40, 40, None)), ("up to 300", (300, None, 300)),
+        ("< 20", (20, None, 20)), ("~30", (30, None, None)), ("approx. 20-80", (40, 20, 80)),
+        ("1.2 GW", (1200, None, None)),
+        ("500 kW", (0.5, None, None)), ("0.5-2 GW", (1000, 500, 2000)), ("0-50", (50, None, 50)),
+    ],
+)  # fmt: skip
+def test_a_range_of_power_is_an_interval_and_keeps_its_row(tmp_path, cell, power):
+    table = registries.read(csv(tmp_path, f"id,lon,lat,it_mw\na,1,2,{cell}\nb,3,4,7\n"))
+    for name, value in zip(("it_mw", "it_mw_low", "it_mw_high"), power, strict=True):
+        assert table[name][0] == pytest.approx(value) if value is not None else pd.isna(table[name][0])
+    assert (table["it_mw"][1], table["it_mw_low"].isna()[1]) == (7, True)
+
+
+def test_ends_of_a_range_may_have_columns_of_their_own(tmp_path):
+    text = "id,lon,lat,facility_mw_min,facility_mw_max\na,1,2,50,200\nb,3,4,,100\nc,5,6,60,20\n"
+    aside = []
+    table = registries.read(csv(tmp_path, text), aside=aside)
+    assert table["facility_mw"].tolist() == pytest.approx([100, 100])
+    assert table["facility_mw_high"].tolist() == [200, 100] and pd.isna(table["facility_mw_low"][1])
+    assert "facility_mw_low 60 is above" in aside[0][2]
+    with pytest.raises(RegistryError, match="IT or facility"):
+        registries.read(csv(tmp_path, "id,lon,lat,capacity_mw_min\na,1,2,50\n"))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from benchmarks.power import chips as measured
 from overwatt.aoi.errors import ConfigError
-from overwatt.models.capacity.chip_power import chips
+from overwatt.models.reference import facts
 from overwatt.pipeline.power.accelerators import find_chip, parse_chips, power_of_chips
 from tests.support import naming
 
@@ -33,7 +33,7 @@ def test_short_names(short, full):
 
 
 def test_every_name_of_the_table_finds_itself():
-    for name in chips():
+    for name in facts.accelerators():
         assert find_chip(name).chip == name
 
 
@@ -77,7 +77,7 @@ def test_unknown_and_ambiguous_names_are_refused(name):
 
 
 def test_a_hundred_thousand_h100():
-    """xAI said 150 MW of its first 100,000 (Epoch AI, GPU clusters); the law is fitted to it among others."""
+    """xAI said 150 MW of its first 100,000 (Epoch AI, GPU clusters)."""
     found = power_of_chips([("H100", 100_000)])
     assert 120 < found.facility_mw < 220
     assert found.h100e == pytest.approx(100_000, rel=0.01)

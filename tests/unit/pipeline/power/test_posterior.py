@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from scipy.stats import beta
 
 from overwatt.aoi.errors import ConfigError
+from overwatt.models.capacity.operators import operator
 from overwatt.models.reference import facts
 from overwatt.pipeline.power.fusion import Statement, fuse
-from overwatt.pipeline.power.posterior import SiteEvidence, estimate, footprint_prior, packing, site_seed
+from overwatt.pipeline.power.posterior import SiteEvidence, estimate, footprint_prior, packing, sharpen, site_seed
 from tests.support import naming
 
 LIGHT = settings(max_examples=30, deadline=None)
@@ -84,8 +85,7 @@ def test_stated_medians_are_those_of_the_distributions():
 
 
 def test_mixture_weights_sum_to_one():
-    for group in ("no_cooling", "phi_ai"):
-        assert sum(r.weight for r in facts.group(group)) == pytest.approx(1.0)
+    assert sum(r.weight for r in facts.group("no_cooling")) == pytest.approx(1.0)
     for year in (2020, 2022, 2024, 2026):
         assert sum(p.weight[year] for p in facts.area_priors().values()) == pytest.approx(1.0)
 
@@ -148,7 +148,8 @@ def test_80_percent_interval_covers_on_simulated_sites(with_cooling):
 
     Shows that the arithmetic keeps its promise if the model holds, not that the model holds.
     Without cooling the prior itself is the truth, so the interval, widened for what is not
-    seen, covers more.
+    seen, covers more. Here all equipment is seen; the estimate allows that it is a part, so the
+    median of small sites stays high: the price of not rewarding those who hide.
     """
     sites, truth = _simulated(2500, with_cooling, np.random.default_rng(11))
     draws = estimate(sites, year=2025, draws=400).it_mw
@@ -157,7 +158,7 @@ def test_80_percent_interval_covers_on_simulated_sites(with_cooling):
     assert 0.75 <= covered <= (0.85 if with_cooling else 0.90)
     if with_cooling:
         error = np.abs(np.log(np.median(draws, axis=1) / truth))
-        assert np.median(error) < 0.30
+        assert np.median(error) < 0.40
 
 
 @LIGHT
@@ -229,15 +230,62 @@ def test_finer_pixels_narrow_and_coarse_ones_do_not_help():
 
 def test_a_sliver_of_equipment_does_not_empty_a_hall():
     draws = one(SiteEvidence("a", 20_000, 5.0, gsd_m=2.0))
-    assert np.median(draws.facility_mw) > 0.15 * footprint_prior(20_000, year=2025)[0]
-    assert "its pull is capped" in draws.assumptions[0]
-    assert "whether the equipment seen is all there is" in draws.assumptions[0]
+    assert np.median(draws.facility_mw) == pytest.approx(footprint_prior(20_000, year=2025)[0], rel=0.02)
+    assert "a lower bound that does not lower the median" in draws.assumptions[0]
+
+
+def test_outlines_far_above_the_footprint_are_held():
+    low, high = (one(SiteEvidence("a", 2_000, m2, gsd_m=2.0), draws=4096) for m2 in (10_000, 40_000))
+    assert np.median(high.it_mw) == pytest.approx(np.median(low.it_mw), rel=0.03)
+    assert "their pull is capped" in high.assumptions[0]
+    assert "whether the equipment seen is all there is" in high.assumptions[0]
 
 
 def test_storeys_carry_power():
     assert median(SiteEvidence("a", 9_000, storeys=2.0)) == pytest.approx(
         2.0 * median(SiteEvidence("a", 9_000, storeys=1.0)), rel=0.01
     )
+
+
+def test_a_height_stands_for_storeys_and_is_wider():
+    by_storeys, by_height = (
+        one(SiteEvidence("a", 9_000, **high), draws=4096) for high in ({"storeys": 2.0}, {"height_m": 11.4})
+    )
+    assert np.median(by_height.it_mw) == pytest.approx(np.median(by_storeys.it_mw), rel=0.02)
+    assert np.log(by_height.it_mw).std() > np.log(by_storeys.it_mw).std()
+    assert "2 storeys (from 11.4 m)" in by_height.assumptions[0]
+    assert "the number of storeys" in by_height.budgets[0]
+    both = one(SiteEvidence("a", 9_000, storeys=2.0, height_m=30.0), draws=4096)
+    np.testing.assert_array_equal(both.it_mw, by_storeys.it_mw)
+
+
+def test_the_year_of_a_site_wins():
+    own = one(SiteEvidence("a", 9_000, year=2020), year=2026)
+    np.testing.assert_array_equal(own.it_mw, one(SiteEvidence("a", 9_000), year=2020).it_mw)
+    assert "of 2020" in own.assumptions[0]
+
+
+def test_draws_name_the_evidence():
+    full = SiteEvidence("a", 30_000, 900, chillers=40, generators=30, buildings=2, storeys=2.0, substation_mva=200.0)
+    used = estimate([full, SiteEvidence("b", 9_000)], year=2026, draws=16).evidence
+    assert {"footprint", "storeys", "counted", "buildings", "substation"} <= set(used[0])
+    assert used[1] == ("footprint",)
+
+
+def test_a_declaration_sharpens_the_ratio_and_never_the_power():
+    drawn = estimate([SiteEvidence("a", 20_000), SiteEvidence("b", 9_000, chillers=4)], year=2026, draws=8192)
+    sharper = sharpen(drawn, {0: ("Google", None, 0.7)})
+    np.testing.assert_array_equal(sharper.it_mw, drawn.it_mw)
+    np.testing.assert_array_equal(sharper.facility_mw[1], drawn.facility_mw[1])
+    changed = sharper.facility_mw[0] != drawn.facility_mw[0]
+    assert changed.mean() == pytest.approx(0.7, abs=0.02)
+    assert (sharper.facility_mw > sharper.it_mw).all()
+    ratio = sharper.facility_mw[0, changed] / sharper.it_mw[0, changed]
+    assert np.median(ratio) == pytest.approx(operator("Google").facility_per_it, abs=0.01)
+    assert "70% of the draws" in sharper.assumptions[0]
+    whole = np.log(sharper.facility_mw[0].astype(float)).var()
+    assert sum(sharper.facility_budgets[0].values()) == pytest.approx(whole, rel=0.05)
+    np.testing.assert_array_equal(sharpen(drawn, {0: ("Google", None, 0.0)}).facility_mw, drawn.facility_mw)
 
 
 def test_border_raises_every_quantile_and_says_so():
@@ -247,23 +295,24 @@ def test_border_raises_every_quantile_and_says_so():
     assert (border.it_mw >= draws.it_mw).all()
     spread = [np.log(d.it_mw).std() for d in (draws, border)]
     assert spread[1] > spread[0]
-    assert "lower bound" in border.assumptions[0]
-    assert "lower bound" not in draws.assumptions[0]
+    assert "outside the imagery" in border.assumptions[0]
+    assert "outside the imagery" not in draws.assumptions[0]
 
 
 def test_counted_units_without_footprint():
     draws = one(SiteEvidence("colossus-2", 0, chillers=121), draws=8192)
-    assert np.median(draws.it_mw) == pytest.approx(121 * 1.65 * 0.68, rel=0.03)
-    assert "no prior" in draws.assumptions[0]
+    assert np.median(draws.it_mw) == pytest.approx(200, rel=0.1)
+    assert "No footprint given" in draws.assumptions[0]
     assert "121 counted chillers" in draws.assumptions[0]
 
 
 def test_assumptions_name_prior_evidence_factors_and_the_dominant_unknown():
     text = one(SiteEvidence("a", 20_000, 800, gsd_m=2.0)).assumptions[0]
-    for word in ("Prior: footprint 20,000 m2", "legacy, cloud and AI", "800 m2", "55%", "0.68", "1.30"):
+    for word in ("Footprint 20,000 m2", "legacy, cloud and AI", "800 m2", "55%", "0.78", "1.30", "either way at 80%"):
         assert word in text
-    assert "dominant unknown of power: the share of the outlined cooling area" in text
-    assert len(text) < 650
+    assert "dominant unknown of power: the power density" in text
+    assert not any(word in text for word in ("ln-sd", "prior", "Prior"))
+    assert len(text) < 750
 
 
 def test_an_odd_density_is_a_question():
@@ -284,6 +333,9 @@ def test_an_odd_density_is_a_question():
         (SiteEvidence("x", 9_000, chillers=2.5), ("chillers", 2.5)),
         (SiteEvidence("x", 9_000, cooling_tower_cells=-3), ("cooling_tower_cells", "-3")),
         (SiteEvidence("x", 0), ("building_area_m2", 0)),
+        (SiteEvidence("x", 9_000, year=1999), ("'x'", "year", 1999, 2015)),
+        (SiteEvidence("x", 9_000, height_m=400.0), ("'x'", "height_m", 400, "metres")),
+        (SiteEvidence("x", 9_000, count_recall=(0.0, 1.0)), ("'x'", "count_recall", "Beta")),
         (SiteEvidence("x", 300, chillers=5_500), ("300 m2", "kW/m2", "5,000")),  # 5 GW in 300 m2
         (SiteEvidence("x", 300, 200_000), ("300 m2", "kW/m2", "5,000")),
         (SiteEvidence("x", 5e8), ("827,736 MW",)),

@@ -44,7 +44,7 @@ def ledger(n=4, **more):
 
 def sites(names):
     row = {
-        c.name: {"float64": 2.0, "int64": 7 * 10**18 + 1, "bool": False}.get(c.dtype, "x")
+        c.name: {"float64": 2.0, "int64": 7 * 10**18 + 1, "Int64": 3, "bool": False}.get(c.dtype, "x")
         for c in tables.SCHEMAS["sites"]
     }
     rows = pd.DataFrame([row | {"site_id": s, "geometry": SQUARE} for s in names])

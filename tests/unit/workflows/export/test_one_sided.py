@@ -15,7 +15,9 @@ ROW = {"evidence_for": "a", "evidence_against": "b", "settles": "c", "undeclared
 
 def table(name, *ids):
     key = {"sites": "site_id", "declared": "declared_id"}[name]
-    row = {c.name: {"float64": 2.0, "int64": 1, "bool": False}.get(c.dtype, "x") for c in tables.SCHEMAS[name]}
+    row = {
+        c.name: {"float64": 2.0, "int64": 1, "Int64": 1, "bool": False}.get(c.dtype, "x") for c in tables.SCHEMAS[name]
+    }
     return tables.conform([row | {key: i, "geometry": SQUARE} for i in ids], name)
 
 
