@@ -45,15 +45,17 @@ def questions(comparison: Comparison, out: Path) -> pd.DataFrame:
     of_site = {site: decl for decl, sites in comparison.partner.items() for site in sites}
     decl = ledger["declared_id"].where(ledger["declared_id"].isin(list(comparison.partner)))
     pair = decl.fillna(ledger["site_id"].map(of_site))
-    asked = ledger[pair.notna() & (ledger["class"] != "matched")].assign(pair=pair).groupby("pair").first()
+    asked = ledger.assign(pair=pair)[pair.notna() & (ledger["class"] != "matched")].drop_duplicates("pair")
+    asked = asked.set_index("pair")[list(_TEXTS)].to_dict("index")
     both = ledger["declared_it_mw"].notna() & ledger["it_mw_p50"].notna()
     powered = set(pair[both & pair.notna()])
     met = set(pair[ledger["declared_id"].notna() & ledger["site_id"].notna() & decl.notna()])
     rows = [
         {"comparison": comparison.name, "declared_id": name, "power": name in powered,
-         "cause": _cause(asked["class"].get(name, ""), name in met), "sites": sorted(comparison.partner[name]),
-         "asked": [asked["site_id"].get(name), asked["declared_id"].get(name)],
-         "evidence_for": asked["evidence_for"].get(name, "")}
+         "cause": _cause(asked[name]["class"] if name in asked else "", name in met),
+         "sites": sorted(comparison.partner[name]),
+         "asked": [asked[name]["site_id"], asked[name]["declared_id"]] if name in asked else [],
+         "evidence_for": asked[name]["evidence_for"] if name in asked else ""}
         for name in comparison.partner
     ]  # fmt: skip
     return pd.DataFrame(rows)

@@ -81,16 +81,18 @@ def sites_from_rows(frame: pd.DataFrame) -> gpd.GeoDataFrame:
 
 
 def evidence_of(frame: pd.DataFrame) -> dict[int, SiteEvidence]:
-    """Return row -> evidence on power, of the rows that state no power but a footprint or equipment."""
+    """Return row -> evidence on power, of the rows that state no power but a footprint or equipment.
+
+    The number of buildings is no evidence: its law is one of finished halls of large operators.
+    """
     seen = np.stack([_stated(frame, c, 0.0) > 0 for c in ("area", "cooling_m2", *COUNTS)]).any(axis=0)
     known = seen & ~(frame["mid"].to_numpy(float) > 0)
-    number = {c: _stated(frame, c) for c in (*COUNTS, *_MEASURES, "buildings")}
-    whole = (*COUNTS, "buildings")
+    number = {c: _stated(frame, c) for c in (*COUNTS, *_MEASURES)}
     ids, operator, country, year = (_column(frame, c) for c in ("site_id", "operator", "country", "year"))
     area, cooling = (_stated(frame, c, 0.0) for c in ("area", "cooling_m2"))
     out = {}
     for k in np.flatnonzero(known).tolist():
-        more: dict[str, Any] = {c: (int(v[k]) if c in whole else float(v[k])) for c, v in number.items() if v[k] > 0}
+        more: dict[str, Any] = {c: (int(v[k]) if c in COUNTS else float(v[k])) for c, v in number.items() if v[k] > 0}
         out[k] = replace(SiteEvidence(
             str(ids[k]), building_area_m2=float(area[k]), cooling_area_m2=float(cooling[k]),
             operator=_text(operator[k]), country=_text(country[k]), year=_year(year[k]),

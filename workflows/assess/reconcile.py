@@ -56,8 +56,10 @@ def run(
         declared, also, format=format, columns=columns, layer=layer, partial=partial, notes=notes
     )
     settings = settings or Assessment()
-    entries = ledgers.reconcile(table, facilities, looked, labels=labels, settings=settings.reconcile)
-    ledger, almost = listing.ranked_list(entries, table, facilities, settings.stakes, settings.listing)
+    found = ledgers.compare(table, facilities, looked, settings.reconcile, labels)
+    ledger, almost = listing.ranked_list(
+        found.entries, table, facilities, settings.stakes, settings.listing, settings.ranking
+    )
     if controls is not None:
         ledger = ranking.with_controls(ledger, table, read_controls(controls), screened)
     firm = rank_stability.stability(ledger, table, facilities)
@@ -76,6 +78,7 @@ def run(
         "almost_listed": (left_out := listing.left_out_counts(almost)),
         "left_out": listing.left_out_words(left_out, settings.stakes, settings.listing),
         "notes": notes,
+        "shares": found.shares.as_dict(),
         "status_unknown": registries.unknown_statuses(facilities),
         "kept_aside": {"observed": len(aside), "declared": len(rejected), "path": str(kept)},
         "balances": {
