@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from overwatt.pipeline.declared.names import plain, similarities
+from overwatt.pipeline.declared.names import company, plain, same_code, similarities
 
 IDENTIFIER_GAIN = 20.0
 """Log-likelihood ratio of equal identifiers: decides alone; own choice (docs/methods.md, section 6.1)."""
@@ -70,10 +70,13 @@ def compare_labels(
     state, chance = {}, {}
     for column in AGREE:
         if column in sites and column in declared:
-            state[column], frequency = _compared(sites[column], declared[column], site, decl)
+            state[column], frequency, coded = _compared(sites[column], declared[column], site, decl)
+            if column == "operator":
+                _by_company(sites, declared, site, decl, state, frequency)
             least, more, reach = _NEIGHBOURS[column]
             nearby = np.where(km <= _NEIGHBOUR_KM, least + more * np.exp(-((km / reach) ** 2)), 0.0)
-            chance[column] = np.clip(np.maximum(frequency, nearby), 1e-3, 0.9)
+            # a site code is one building's, also where neighbours share the rest of the name
+            chance[column] = np.clip(np.where(coded, frequency, np.maximum(frequency, nearby)), 1e-3, 0.9)
     identifier = np.zeros(len(site))
     if "identifier" in sites:
         same = sites["identifier"].astype("string").fillna("").to_numpy(object)[site]
@@ -92,15 +95,43 @@ def agreement(labels: pd.Series, one: np.ndarray, other: np.ndarray) -> np.ndarr
     return _compared(labels, labels, one, other)[0]
 
 
-def _compared(ours: pd.Series, theirs: pd.Series, site: np.ndarray, decl: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return state (1, -1, 0) and frequency of the declared label, each (pair,).
+def _by_company(
+    sites: pd.DataFrame, declared: pd.DataFrame, site: np.ndarray, decl: np.ndarray, state: dict[str, np.ndarray],
+    frequency: np.ndarray,
+) -> None:  # fmt: skip
+    """Let operators agree where the company is the same, in place; without an operator the name may start with it.
+
+    A registry of permits has 'AMAZON DATA SERVICES INC - IAD-104' as a name and no operator. A name that starts with
+    another word is no contradiction.
+    """
+    (a, _), (b, share) = _companies(sites), _companies(declared)
+    both = sites["operator"].notna().to_numpy(bool)[site] & declared["operator"].notna().to_numpy(bool)[decl]
+    # the company within names that agree is no second agreement
+    again = ~both & (state["name"] > 0) if "name" in state else np.zeros(len(site), bool)
+    same = (a[site] == b[decl]) & (a[site] != "") & ~again
+    state["operator"][same], frequency[same] = 1, share[decl][same]
+
+
+def _companies(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Return the company of each record and its share of the records, (record,)."""
+    text = table["operator"]
+    if "name" in table:
+        text = text.where(text.notna(), table["name"])
+    code, known = pd.factorize(np.array([company(t) for t in text], object))
+    return np.asarray(known, object)[code], (np.bincount(code) / max(len(code), 1))[code]
+
+
+def _compared(
+    ours: pd.Series, theirs: pd.Series, site: np.ndarray, decl: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return state (1, -1, 0), frequency of the declared label, and whether a site code is shared, each (pair,).
 
     The chance of agreement of unrelated records is the frequency of the declared label (Winkler 2000).
     """
-    state, frequency = np.zeros(len(site), np.int8), np.zeros(len(site))
+    state, frequency, coded = np.zeros(len(site), np.int8), np.zeros(len(site)), np.zeros(len(site), bool)
     known = np.flatnonzero(ours.notna().to_numpy(bool)[site] & theirs.notna().to_numpy(bool)[decl])
     if not len(known):
-        return state, frequency
+        return state, frequency, coded
     (a_code, a_text), (b_code, b_text) = _coded(ours), _coded(theirs)
     of_text = np.bincount(b_code[b_code >= 0], minlength=len(b_text)) / len(theirs)
     key = a_code[site[known]].astype(np.int64) * len(b_text) + b_code[decl[known]]
@@ -110,7 +141,9 @@ def _compared(ours: pd.Series, theirs: pd.Series, site: np.ndarray, decl: np.nda
     # docs/methods.md, section 6.1: from 0.85 on labels agree, below 0.65 they differ, between they say nothing
     value = np.where(alike >= 0.85, 1, np.where(alike < 0.65, -1, 0))  # comparisons with NaN are false
     state[known], frequency[known] = value[back], of_text[b][back]
-    return state, frequency
+    shared = np.fromiter((same_code(x, y) for x, y in zip(a_text[a], b_text[b], strict=True)), bool, len(a))
+    coded[known] = shared[back]
+    return state, frequency, coded
 
 
 def _coded(texts: pd.Series) -> tuple[np.ndarray, np.ndarray]:

@@ -19,7 +19,7 @@ from overwatt.pipeline.reconcile.settings import ReconcileSettings
 
 Trials = dict[str, tuple[np.ndarray, np.ndarray]]
 """Per share (record,) the probability that a record is one of it, and (record,) its weight as a trial, each 0..1."""
-LEAST, MOST = 0.01, 0.95
+LEAST, MOST = 0.01, 0.7
 """Limits of an estimated share: no table shows that nothing, or everything, is missing; own choice."""
 # Beta priors: mean and weight in records. What a registry lacks is unknown beforehand: weak. 6% of EPA's rows share a
 # coordinate with another address. All weights are own choices.
