@@ -15,7 +15,7 @@ from itertools import chain
 import numpy as np
 from scipy.spatial import cKDTree
 
-from overwatt.pipeline.reconcile.label_likelihood import agreement
+from overwatt.pipeline.reconcile.label_likelihood import agreement, shared_codes
 from overwatt.pipeline.reconcile.likelihood_ratios import ln_outline
 from overwatt.pipeline.reconcile.records import Declared, Shapes, Sites, distances_m, share_inside
 from overwatt.pipeline.reconcile.settings import MIN_MW, ReconcileSettings
@@ -27,6 +27,7 @@ _FURTHER = 2.0 * math.pi * _SAME_KM2 * _SAME_KM**2
 _REACH_M = 600.0  # farther, the operator is seldom the same other than by chance
 _HALF_M = 100.0  # from the edge of a hall to its centre; own choice
 _OPERATOR = 10.0  # odds by which equal operators make one campus likelier, and different ones less; own choice
+_CODED = 5.0  # log-odds of a declaration that lists the code of the site, "IAD-104/105"; own choice
 _SURE = 0.98  # most that place and operator can say; own choice
 _LIMIT = 4.0  # ln of the odds by which power or area can move a member; own choice
 
@@ -151,6 +152,8 @@ def further_sites(
     inside[row] = share_inside(sites.at, site[row], declared.at, decl[match[row]])
     values = np.column_stack([sites.it_mw, sites.building_m2])
     odds = ln_odds(share, same, inside, alone[site], nothing[site])
+    if "name" in sites.labels:
+        odds = odds + _CODED * shared_codes(sites.labels["name"], declared.labels["name"], site, decl[match])
     return _joined(site, match, odds, free, same, inside, totals, values, seen=True)
 
 

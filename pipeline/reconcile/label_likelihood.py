@@ -95,6 +95,13 @@ def agreement(labels: pd.Series, one: np.ndarray, other: np.ndarray) -> np.ndarr
     return _compared(labels, labels, one, other)[0]
 
 
+def shared_codes(ours: pd.Series, theirs: pd.Series, site: np.ndarray, decl: np.ndarray) -> np.ndarray:
+    """Return whether two names share a company and a site code, (pair,) bool."""
+    if not ours.notna().any() or not theirs.notna().any():
+        return np.zeros(len(site), bool)
+    return _compared(ours, theirs, site, decl)[2]
+
+
 def _by_company(
     sites: pd.DataFrame, declared: pd.DataFrame, site: np.ndarray, decl: np.ndarray, state: dict[str, np.ndarray],
     frequency: np.ndarray,

@@ -19,8 +19,11 @@ from overwatt.pipeline.reconcile.settings import ReconcileSettings
 
 Trials = dict[str, tuple[np.ndarray, np.ndarray]]
 """Per share (record,) the probability that a record is one of it, and (record,) its weight as a trial, each 0..1."""
-LEAST, MOST = 0.01, 0.7
-"""Limits of an estimated share: no table shows that nothing, or everything, is missing; own choice."""
+LEAST, MOST = 0.01, 0.95
+"""Limits of an estimated share: no table shows that nothing, or everything, is so; own choice."""
+MOST_MISSING = 0.7
+"""Limit of what is missing on either side: beyond it a true pair without names is taken for two strangers, and each
+becomes a false question (benchmarks.questions); own choice."""
 # Beta priors: mean and weight in records. What a registry lacks is unknown beforehand: weak. 6% of EPA's rows share a
 # coordinate with another address. All weights are own choices.
 _UNDECLARED, _GROSS, _WHOLE, _SPLIT, _AGREE_N = (0.2, 5.0), (0.06, 30.0), (0.25, 6.0), (0.1, 10.0), 10.0
@@ -99,12 +102,15 @@ def _shares(settings: ReconcileSettings, trials: Trials) -> Shares:
     value, interval = {}, {}
     for name, (mean, n) in priors.items():
         own = getattr(settings, name)
-        found = (own, own, own) if own is not None else posterior(mean, n, *trials.get(name, none))
+        most = MOST_MISSING if name in ("p_missed", "p_undeclared") else MOST
+        found = (own, own, own) if own is not None else posterior(mean, n, *trials.get(name, none), most)
         value[name], interval[name] = found[0], found[1:]
     return Shares(**value, interval=interval)
 
 
-def posterior(mean: float, n: float, p: np.ndarray, weight: np.ndarray) -> tuple[float, float, float]:
+def posterior(
+    mean: float, n: float, p: np.ndarray, weight: np.ndarray, most: float = MOST
+) -> tuple[float, float, float]:
     """Return mean, p10 and p90 of a share, from a Beta prior of that mean and weight and uncertain trials.
 
     Args:
@@ -112,9 +118,10 @@ def posterior(mean: float, n: float, p: np.ndarray, weight: np.ndarray) -> tuple
         n: weight of the prior, in records.
         p: (record,) probability that the record is one of the share, 0..1.
         weight: (record,) weight of the record as a trial, 0..1.
+        most: upper limit of the share.
     """
     trials = float(weight.sum())
-    share = float(np.clip((mean * n + float(weight @ p)) / (n + trials), LEAST, MOST))
+    share = float(np.clip((mean * n + float(weight @ p)) / (n + trials), LEAST, most))
     # Louis (1982): trials of uncertain outcome inform less, by their variance over that of the share
     known = 1.0 - float(weight @ (p * (1.0 - p))) / max(trials * share * (1.0 - share), 1e-9)
     size = n + trials * float(np.clip(known, 0.0, 1.0))
