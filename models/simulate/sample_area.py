@@ -41,8 +41,9 @@ JITTER_SD_M, STATED_ERROR_M = 15.0, 50.0
 """Position error of the registry, per axis, and the position error that it states, metres."""
 SITES = (7, 10)
 """Minimum and maximum number of data-center sites."""
-LEAST_UNDECLARED_MW, LEAST_ABOVE_MW, MISMATCH_MW = 90.0, 40.0, (10.0, 40.0)
-"""IT MW: minimum of the omitted site, minimum of the site declared too low, range of the misplaced site."""
+LEAST_UNDECLARED_MW, LEAST_ABOVE_MW, UNLIKE = 90.0, 40.0, 0.3
+"""IT MW: minimum of the omitted site, and of the site declared too low; least |ln ratio| between the footprint of the
+misplaced site and any other (own choice)."""
 LARGEST_MW, LEAST_M2, DENSITY_KW_PER_M2 = 240.0, 4000.0, (2.5, 5.0)
 """Maximum IT power of a site; minimum footprint; range of IT power per square metre of footprint."""
 GHOST_SHARE = (0.27, 0.33)
@@ -137,17 +138,14 @@ def _plan(rng: np.random.Generator) -> _Plan | None:
     ghost_at = shapely.Point(lots[ghost].frame.x, lots[ghost].frame.y)
     free = [i for i in usable if boxes[i].distance(ghost_at) >= GHOST_CLEAR_M + 20]
     sites = _sites(w, lots, boxes, free)
-    # the largest site is omitted, the second is declared at a third, a modest one is misplaced
+    # the largest site is omitted, the second is misplaced: size alone tells which it is; the third is declared too low
     by_power = sorted(sites, key=lambda s: -s.it_mw)
-    if len(sites) < SITES[0] or by_power[0].it_mw < LEAST_UNDECLARED_MW or by_power[1].it_mw < LEAST_ABOVE_MW:
+    if len(sites) < SITES[0] or by_power[0].it_mw < LEAST_UNDECLARED_MW or by_power[2].it_mw < LEAST_ABOVE_MW:
         return None
-    low, high = MISMATCH_MW
-    modest = [s for s in by_power[2:] if low <= s.it_mw <= high]
-    # prefer the site whose footprint is least like the others: its misplaced record fits no other site
-    for site in sorted(modest, key=lambda s: -_unlike(s, sites)):
-        at = _displace(rng, site, sites, by_power[0], ghost_at, inner)
+    if _unlike(by_power[1], sites) >= UNLIKE:
+        at = _displace(rng, by_power[1], sites, by_power[0], ghost_at, inner)
         if at is not None:
-            return _Plan(w, view, lots, sites, by_power[0], by_power[1], site, at, ghost)
+            return _Plan(w, view, lots, sites, by_power[0], by_power[2], by_power[1], at, ghost)
     return None
 
 
@@ -288,7 +286,7 @@ def _register(plan: _Plan, rng: np.random.Generator) -> tuple[gpd.GeoDataFrame, 
         if site is plan.undeclared:
             continue
         # correct declarations are within 10% of the true power
-        share = 1 / 3 if site is plan.above else float(rng.uniform(0.9, 1.1))
+        share = 1 / 6 if site is plan.above else float(rng.uniform(0.9, 1.1))
         jitter = rng.normal(0, JITTER_SD_M, 2)
         at = plan.displaced if site is plan.mismatch else (site.point[0] + jitter[0], site.point[1] + jitter[1])
         rows.append((site.site_id, site.it_mw * share, site.footprint_m2, at))
@@ -314,7 +312,7 @@ def _register(plan: _Plan, rng: np.random.Generator) -> tuple[gpd.GeoDataFrame, 
     ids = [site.site_id for site in (plan.undeclared, plan.above, plan.mismatch)]
     planted: dict[str, dict[str, object]] = {
         "undeclared": {"site_id": ids[0], "declared_id": None, "what": "left out of the registry"},
-        "above_declared": {"site_id": ids[1], "declared_id": declared[ids[1]], "what": "declared at a third"},
+        "above_declared": {"site_id": ids[1], "declared_id": declared[ids[1]], "what": "declared at a sixth"},
         "position_mismatch": {
             "site_id": ids[2],
             "declared_id": declared[ids[2]],

@@ -81,7 +81,8 @@ def matched(found: Matches, pairs: Pairs, sites: Sites, declared: Declared, sett
         "type_mismatch": equipped & declared.odd_use[j],
         "status_mismatch": np.array([c.startswith("differs") for c in status], bool),
         "above_declared": complete & (over > limit) & (low > declared_high),
-        "position_mismatch": distance_m > off_limit_m,
+        # of a cut site the rest lies beyond the border, perhaps at the declared place
+        "position_mismatch": (distance_m > off_limit_m) & ~cut,
         "below_declared": (under < -limit) & (high < declared_low) & ~cut & ~idle & all_seen,
     }
     # the first flag that applies names the class, so the order of `flags` is part of the definition
@@ -142,7 +143,7 @@ def matched(found: Matches, pairs: Pairs, sites: Sites, declared: Declared, sett
             reasons_against.append(f"{of_decls[k]} declarations lie on this site and are taken together ({names}).")
         if of_sites[k] > 1:
             reasons_against.append(
-                f"{of_sites[k]} observed sites lie within the declared outline and are taken together."
+                f"{of_sites[k]} observed sites are taken as parts of the declared campus."
             )
         evidence_for.append(" ".join(reasons_for) or compared(km(away), p, stated_mw, observed[1], status[k]))
         evidence_against.append(" ".join(reasons_against))
@@ -165,7 +166,7 @@ def joined(found: Matches, pairs: Pairs, sites: Sites, declared: Declared) -> Co
     ]
     evidence_for += [f"None of its own: compared together with site {sites.id[i[k]]}." for k in found.more_sites[:, 0]]
     evidence_against = ["Further declaration on the same site."] * len(found.more_decls)
-    evidence_against += [f"{p:.0%} of the site lies within the declared outline." for p in found.p_sites]
+    evidence_against += [f"It is a part of the declared campus with probability {p:.2f}." for p in found.p_sites]
     return _both(a, b, sites, declared) | {
         "class": ["matched"] * len(a), "p_match": np.concatenate([found.p_decls, found.p_sites]),
         "distance_m": distances_m(sites.at, a, declared.at, b), "evidence_for": evidence_for,
