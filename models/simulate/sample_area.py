@@ -33,10 +33,12 @@ APART_M = 250.0
 """Minimum distance between the lots of two owners, so that campuses stay separate."""
 EDGE_M = 160.0
 """Minimum distance of data-center lots and of the misplaced declaration from the edge of the picture."""
-GHOST_CLEAR_M, DISPLACED_M = 700.0, 2000.0
-DISPLACED_CLEAR_M, DISPLACED_FROM_PLANTS_M = 500.0, 1200.0
+GHOST_CLEAR_M, DISPLACED_M = 700.0, 400.0
+DISPLACED_CLEAR_M, DISPLACED_FROM_PLANTS_M = 600.0, 1000.0
 """Clear distance around the declaration without a site; offset of the misplaced declaration, and its clear distances
-to all sites and to the other planted records (own choice: no other record is a plausible match)."""
+to the other sites and to the other planted records (own choice: no other record is a plausible match)."""
+OFF_M = 200.0
+"""Least distance of the misplaced declaration from the lot of its site: four times the position error that it states."""
 JITTER_SD_M, STATED_ERROR_M = 15.0, 50.0
 """Position error of the registry, per axis, and the position error that it states, metres."""
 SITES = (7, 10)
@@ -236,11 +238,11 @@ def _displace(
     ghost: shapely.Point,
     inner: shapely.Polygon,
 ) -> tuple[float, float] | None:
-    """Return a point 2 km from `site` that keeps all clear distances, or None."""
+    """Return a point `DISPLACED_M` from `site` that keeps all clear distances, or None."""
     x, y = site.point
     for angle in rng.permutation(np.linspace(0, 2 * np.pi, 120, endpoint=False)):
         at = shapely.Point(x + DISPLACED_M * np.cos(angle), y + DISPLACED_M * np.sin(angle))
-        clear = all(s.area.distance(at) >= DISPLACED_CLEAR_M for s in sites)
+        clear = all(s.area.distance(at) >= (OFF_M if s is site else DISPLACED_CLEAR_M) for s in sites)
         plants = min(at.distance(ghost), at.distance(undeclared.area)) >= DISPLACED_FROM_PLANTS_M
         if clear and plants and inner.contains(at):
             return float(at.x), float(at.y)
@@ -316,7 +318,7 @@ def _register(plan: _Plan, rng: np.random.Generator) -> tuple[gpd.GeoDataFrame, 
         "position_mismatch": {
             "site_id": ids[2],
             "declared_id": declared[ids[2]],
-            "what": "declared 2.0 km away",
+            "what": "declared 0.4 km away",
         },
         "not_seen": {"site_id": None, "declared_id": declared[""], "what": "declared on a field"},
     }
