@@ -33,19 +33,16 @@ APART_M = 250.0
 """Minimum distance between the lots of two owners, so that campuses stay separate."""
 EDGE_M = 160.0
 """Minimum distance of data-center lots and of the misplaced declaration from the edge of the picture."""
-GHOST_CLEAR_M, DISPLACED_M = 700.0, 400.0
-DISPLACED_CLEAR_M, DISPLACED_FROM_PLANTS_M = 600.0, 1000.0
+GHOST_CLEAR_M, DISPLACED_M = 700.0, 2000.0
+DISPLACED_CLEAR_M, DISPLACED_FROM_PLANTS_M = 500.0, 1200.0
 """Clear distance around the declaration without a site; offset of the misplaced declaration, and its clear distances
-to the other sites and to the other planted records (own choice: no other record is a plausible match)."""
-OFF_M = 200.0
-"""Least distance of the misplaced declaration from the lot of its site: four times the position error that it states."""
+to all sites and to the other planted records (own choice: no other record is a plausible match)."""
 JITTER_SD_M, STATED_ERROR_M = 15.0, 50.0
 """Position error of the registry, per axis, and the position error that it states, metres."""
 SITES = (7, 10)
 """Minimum and maximum number of data-center sites."""
-LEAST_UNDECLARED_MW, LEAST_ABOVE_MW, UNLIKE = 90.0, 40.0, 0.3
-"""IT MW: minimum of the omitted site, and of the site declared too low; least |ln ratio| between the footprint of the
-misplaced site and any other (own choice)."""
+LEAST_UNDECLARED_MW, LEAST_ABOVE_MW, MISMATCH_MW = 90.0, 40.0, (10.0, 40.0)
+"""IT MW: minimum of the omitted site, minimum of the site declared too low, range of the misplaced site."""
 LARGEST_MW, LEAST_M2, DENSITY_KW_PER_M2 = 240.0, 4000.0, (2.5, 5.0)
 """Maximum IT power of a site; minimum footprint; range of IT power per square metre of footprint."""
 GHOST_SHARE = (0.27, 0.33)
@@ -140,14 +137,17 @@ def _plan(rng: np.random.Generator) -> _Plan | None:
     ghost_at = shapely.Point(lots[ghost].frame.x, lots[ghost].frame.y)
     free = [i for i in usable if boxes[i].distance(ghost_at) >= GHOST_CLEAR_M + 20]
     sites = _sites(w, lots, boxes, free)
-    # the largest site is omitted, the second is misplaced: size alone tells which it is; the third is declared too low
+    # the largest site is omitted, the second is declared at a sixth, a modest one is misplaced
     by_power = sorted(sites, key=lambda s: -s.it_mw)
-    if len(sites) < SITES[0] or by_power[0].it_mw < LEAST_UNDECLARED_MW or by_power[2].it_mw < LEAST_ABOVE_MW:
+    if len(sites) < SITES[0] or by_power[0].it_mw < LEAST_UNDECLARED_MW or by_power[1].it_mw < LEAST_ABOVE_MW:
         return None
-    if _unlike(by_power[1], sites) >= UNLIKE:
-        at = _displace(rng, by_power[1], sites, by_power[0], ghost_at, inner)
+    low, high = MISMATCH_MW
+    modest = [s for s in by_power[2:] if low <= s.it_mw <= high]
+    # prefer the site whose footprint is least like the others: its misplaced record fits no other site
+    for site in sorted(modest, key=lambda s: -_unlike(s, sites)):
+        at = _displace(rng, site, sites, by_power[0], ghost_at, inner)
         if at is not None:
-            return _Plan(w, view, lots, sites, by_power[0], by_power[2], by_power[1], at, ghost)
+            return _Plan(w, view, lots, sites, by_power[0], by_power[1], site, at, ghost)
     return None
 
 
@@ -238,11 +238,11 @@ def _displace(
     ghost: shapely.Point,
     inner: shapely.Polygon,
 ) -> tuple[float, float] | None:
-    """Return a point `DISPLACED_M` from `site` that keeps all clear distances, or None."""
+    """Return a point 2 km from `site` that keeps all clear distances, or None."""
     x, y = site.point
     for angle in rng.permutation(np.linspace(0, 2 * np.pi, 120, endpoint=False)):
         at = shapely.Point(x + DISPLACED_M * np.cos(angle), y + DISPLACED_M * np.sin(angle))
-        clear = all(s.area.distance(at) >= (OFF_M if s is site else DISPLACED_CLEAR_M) for s in sites)
+        clear = all(s.area.distance(at) >= DISPLACED_CLEAR_M for s in sites)
         plants = min(at.distance(ghost), at.distance(undeclared.area)) >= DISPLACED_FROM_PLANTS_M
         if clear and plants and inner.contains(at):
             return float(at.x), float(at.y)
@@ -318,7 +318,7 @@ def _register(plan: _Plan, rng: np.random.Generator) -> tuple[gpd.GeoDataFrame, 
         "position_mismatch": {
             "site_id": ids[2],
             "declared_id": declared[ids[2]],
-            "what": "declared 0.4 km away",
+            "what": "declared 2.0 km away",
         },
         "not_seen": {"site_id": None, "declared_id": declared[""], "what": "declared on a field"},
     }

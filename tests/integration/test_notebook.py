@@ -30,7 +30,7 @@ class TestNotebooks:
     @pytest.mark.slow  # about 15 s
     def test_quickstart_goes_from_an_image_to_the_report(self, tmp_path, monkeypatch):
         shown = execute(DOCS / "quickstart.ipynb", tmp_path, monkeypatch)
-        for word in ("undeclared", "above_declared", "position_mismatch", "visit", "error_budget"):
+        for word in ("undeclared", "above_declared", "not_seen", "visit", "error_budget"):
             assert word in shown, word
         report = (tmp_path / "report.html").read_text(encoding="utf-8")
         assert "<script" in report
