@@ -142,9 +142,7 @@ def matched(found: Matches, pairs: Pairs, sites: Sites, declared: Declared, sett
             names = ", ".join([declared.id[b], *more[k]][:5])
             reasons_against.append(f"{of_decls[k]} declarations lie on this site and are taken together ({names}).")
         if of_sites[k] > 1:
-            reasons_against.append(
-                f"{of_sites[k]} observed sites are taken as parts of the declared campus."
-            )
+            reasons_against.append(f"{of_sites[k]} observed sites are taken as parts of the declared campus.")
         evidence_for.append(" ".join(reasons_for) or compared(km(away), p, stated_mw, observed[1], status[k]))
         evidence_against.append(" ".join(reasons_against))
     return columns | {

@@ -142,7 +142,7 @@ def test_registry_holds_the_four_planted_discrepancies(seed, area):
     assert there.distance(ghost.geometry) >= 1200
     assert there.distance(sites.loc[hidden].geometry) >= 1200
     low = plants["above_declared"]
-    assert metres.loc[low["declared_id"]].it_mw / sites.loc[low["site_id"]].it_mw == pytest.approx(1 / 3, abs=0.01)
+    assert metres.loc[low["declared_id"]].it_mw / sites.loc[low["site_id"]].it_mw == pytest.approx(1 / 6, abs=0.01)
     odd = {ghost.name, moved["declared_id"]}
     for name, row in metres.drop(index=list(odd)).iterrows():
         near = centre.distance(row.geometry)
