@@ -43,8 +43,8 @@ cooling equipment are banks (rows of units with their gaps); `unit_area_m2` is t
 How it could mislead: the detector learned from scenes made of the same parts. The data centers are of the easier kinds
 (rows of machines in view, {low:g} to {high:g} kW of IT a square metre of footprint), half of the other lots are open
 ground, and the seed of the embedded area and the number of its zones of one use were chosen so that the ledger names
-three of the planted discrepancies and lists both halves of the fourth; with many seeds it does not. It shows that the program works, not how well it does on
-real imagery.
+three of the planted discrepancies and lists both halves of the fourth; with many seeds it does not. It shows that the
+program works, not how well it does on real imagery.
 """
 
 

@@ -98,7 +98,7 @@ def test_the_demo_of_an_installed_wheel_asks_about_the_four_planted_inconsistenc
     moved = planted.pop("position_mismatch")
     for klass in planted:
         assert named(folder, result, klass), f"{klass}: not named"
-    # without a name nothing tells a declaration 2 km off from one not seen and a site not declared: both are asked about
+    # without a name a declaration 2 km off looks like one not seen and a site not declared: both are asked about
     assert named(folder, result, "position_mismatch", ("undeclared", "position_mismatch"))
     asked = [r["class"] for r in result["ledger"] if r["declared_id"] == moved["declared_id"]]
     assert set(asked) & {"not_seen", "position_mismatch"}
