@@ -21,9 +21,9 @@ Trials = dict[str, tuple[np.ndarray, np.ndarray]]
 """Per share (record,) the probability that a record is one of it, and (record,) its weight as a trial, each 0..1."""
 LEAST, MOST = 0.01, 0.95
 """Limits of an estimated share: no table shows that nothing, or everything, is so; own choice."""
-MOST_MISSING = 0.7
+MOST_MISSING = 0.5
 """Limit of what is missing on either side: beyond it a true pair without names is taken for two strangers, and each
-becomes a false question (benchmarks.questions); own choice."""
+becomes a false question (docs/decisions/0016); own choice."""
 # Beta priors: mean and weight in records. What a registry lacks is unknown beforehand: weak. 6% of EPA's rows share a
 # coordinate with another address. All weights are own choices.
 _UNDECLARED, _GROSS, _WHOLE, _SPLIT, _AGREE_N = (0.2, 5.0), (0.06, 30.0), (0.25, 6.0), (0.1, 10.0), 10.0

@@ -260,9 +260,11 @@ CHECKS = {
     "coordinates in metres without CRS": text("id,x,y\na,285000,4322000\nb,285100,4322300\n"),
     "MultiPoint within 200 m, closed line": drawn(NEAR, shapely.LineString(OUTLINE.exterior.coords), rows=2),
     "MultiPoint with points farther away, open line": each(drawn(FAR), drawn(LINE)),
-    "power that is no number (approx. 20-30), total rows": each(
-        kept("c,-77.48,39,approx. 20-30"), kept("Total,,,11")
+    "a range or estimate of power (approx. 20-30, 100+, up to 300)": each(
+        text("id,lon,lat,it_mw\na,-77.46,39.02,approx. 20-30\nb,-77.47,39.03,up to 300\n"),
+        text("id,lon,lat,it_mw\na,-77.46,39.02,100+\nb,-77.47,39.03,~30\n"),
     ),
+    "power that is no number (large), total rows": each(kept("c,-77.48,39,large"), kept("Total,,,11")),
     "Overpass JSON: out center, out geom, out body with its nodes": each(
         text({"elements": [NODE]}, "o.json", rows=1), *map(overpass, ("geom", "body and skel", "relation, geom"))
     ),
