@@ -261,8 +261,8 @@ CHECKS = {
     "MultiPoint within 200 m, closed line": drawn(NEAR, shapely.LineString(OUTLINE.exterior.coords), rows=2),
     "MultiPoint with points farther away, open line": each(drawn(FAR), drawn(LINE)),
     "a range or estimate of power (approx. 20-30, 100+, up to 300)": each(
-        text("id,lon,lat,it_mw\na,-77.46,39.02,approx. 20-30\nb,-77.47,39.03,up to 300\n"),
-        text("id,lon,lat,it_mw\na,-77.46,39.02,100+\nb,-77.47,39.03,~30\n"),
+        text("id,lon,lat,it_mw\na,-77.46012,39.02012,approx. 20-30\nb,-77.47012,39.03012,up to 300\n"),
+        text("id,lon,lat,it_mw\na,-77.46012,39.02012,100+\nb,-77.47012,39.03012,~30\n"),
     ),
     "power that is no number (large), total rows": each(kept("c,-77.48,39,large"), kept("Total,,,11")),
     "Overpass JSON: out center, out geom, out body with its nodes": each(
