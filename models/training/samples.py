@@ -38,11 +38,14 @@ class Picture:
         valid: (y, x) bool, True for pixels with imagery.
         building: (y, x) uint8: 0 background, 1 other building, 2 data center, 255 unknown, 254 known
             only not to be a data center.
-        cooling: (y, x) uint8: 0 none, 1 cooling equipment, 255 unknown.
+        cooling: (y, x) uint8: 0 none, 1 machines of any kind, 255 unknown.
         weight: sampling weight relative to other pictures.
         gsd_m: metres per pixel.
         instance: (y, x) uint16 number of each building, 0 none; None if buildings are not separated.
         unit: (y, x) uint8: 1 within one machine, 0 elsewhere, 255 unknown; None if nothing is known.
+        kind: (y, x) uint8: index of the machine's kind in `MACHINE_KINDS`, 255 unknown or no machine; None if
+            nothing is known.
+        substation: (y, x) uint8: 1 within a substation, 0 elsewhere, 255 unknown; None if nothing is known.
         thermal: (t, y, x) float32 kelvin above the surroundings; None without thermal bands.
         scale: range of the scale factor, replaces the augmentation's; a 2 m picture at scale 2 looks like 1 m.
     """
@@ -56,6 +59,8 @@ class Picture:
     gsd_m: float = 2.0
     instance: np.ndarray | None = None
     unit: np.ndarray | None = None
+    kind: np.ndarray | None = None
+    substation: np.ndarray | None = None
     thermal: np.ndarray | None = None
     scale: tuple[float, float] | None = None
     _centres: dict[int, np.ndarray] = field(default_factory=dict, compare=False, repr=False)
@@ -123,11 +128,13 @@ class Batch:
     cooling: Tensor
     interior: Tensor
     unit: Tensor
+    kind: Tensor
+    substation: Tensor
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device, the image in channels-last order."""
         image = self.image.to(device, memory_format=torch.channels_last)
-        targets = (self.building, self.cooling, self.interior, self.unit)
+        targets = (self.building, self.cooling, self.interior, self.unit, self.kind, self.substation)
         return Batch(image, *(t.to(device) for t in targets))
 
 
@@ -190,6 +197,8 @@ class Crop:
     cooling: np.ndarray
     interior: np.ndarray
     unit: np.ndarray
+    kind: np.ndarray
+    substation: np.ndarray
 
 
 def crop(picture: Picture, size_px: int, rng: np.random.Generator, a: Augmentation, equipment: bool = False) -> Crop:
@@ -228,7 +237,7 @@ def crop(picture: Picture, size_px: int, rng: np.random.Generator, a: Augmentati
     if y0 >= y1 or x0 >= x1:
         bands = len(picture.optical) + (0 if picture.thermal is None else len(picture.thermal))
         nothing = np.zeros((bands, size_px, size_px), np.float32)
-        return Crop(nothing, *(np.zeros((5, size_px, size_px), np.uint8)))
+        return Crop(nothing, *(np.zeros((7, size_px, size_px), np.uint8)))
     part = (slice(y0, y1), slice(x0, x1))
     # grid_sample counts from -1 to 1 over its input: rescale from the whole picture to the part
     grid[..., 0] = (grid[..., 0] + 1) * nx / (x1 - x0) - 2 * x0 / (x1 - x0) - 1
@@ -241,9 +250,11 @@ def crop(picture: Picture, size_px: int, rng: np.random.Generator, a: Augmentati
     colour: np.ndarray = sample(picture.optical[:, *part], "bilinear") / 255.0
     unknown = np.full(picture.valid.shape, IGNORE, np.uint8)
     layers = [picture.valid, picture.building, picture.cooling]
-    layers.append(picture.instance if picture.instance is not None else unknown)
-    layers.append(picture.unit if picture.unit is not None else unknown)
-    valid, building, cooling, instance, unit = sample(np.stack([layer[part] for layer in layers]), "nearest")
+    more = (picture.instance, picture.unit, picture.kind, picture.substation)
+    layers += [unknown if layer is None else layer for layer in more]
+    valid, building, cooling, instance, unit, kind_of, substation = sample(
+        np.stack([layer[part] for layer in layers]), "nearest"
+    )
     gsd_m = picture.gsd_m / scale
     target = building.astype(np.uint8)
     interior = np.full(target.shape, IGNORE, np.uint8)
@@ -266,6 +277,8 @@ def crop(picture: Picture, size_px: int, rng: np.random.Generator, a: Augmentati
         cooling.astype(np.uint8),
         interior,
         unit.astype(np.uint8),
+        kind_of.astype(np.uint8),
+        substation.astype(np.uint8),
     )
 
 
@@ -324,4 +337,6 @@ def batch(
         targets([c.cooling for c in crops]),
         targets([c.interior for c in crops]),
         targets([c.unit for c in crops]),
+        targets([c.kind for c in crops]),
+        targets([c.substation for c in crops]),
     )

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from overwatt.aoi.errors import ConfigError
-from overwatt.models.detector.network import SiteNet, load_imagenet
+from overwatt.models.detector.network import SiteNet, adopt, load_imagenet
 from overwatt.models.training import checkpoint as checkpoints
 from overwatt.models.training.checkpoint import Checks
 from overwatt.models.training.loss import loss_of, unit_loss
@@ -171,8 +171,7 @@ class _Run:
         counts = task.start is not None and task.start.counter is not None
         net = SiteNet(len(task.bands), s.width, counting=self.units or counts)
         if task.start is not None:
-            # a start network without the counting branch leaves the new branch at its initial weights
-            net.load_state_dict(net.state_dict() | task.start.state_dict())
+            adopt(net, task.start)
         elif s.imagenet:
             load_imagenet(net, task.bands)
         self.net = net.to(self.device).to(memory_format=torch.channels_last)

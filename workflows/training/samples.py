@@ -41,7 +41,7 @@ MAX_SIDE_PX = 2048
 """Largest side of one picture in a mosaic; a limit on memory (own choice)."""
 PIXEL_PER_PSF = 0.6
 """Pixel size of a thermal sensor over the width of its point spread function; own choice: well sampled."""
-_LAYERS = ("optical", "building", "cooling", "instance", "unit")
+_LAYERS = ("optical", "building", "cooling", "instance", "unit", "kind", "substation")
 
 
 def outlined(
