@@ -5,8 +5,8 @@ data-center building) exclude one another and go through a softmax. Four have a 
 machines of any kind, because they stand on roofs and next to them, whatever the building is; interior, the pixels of a
 building away from its outline, which separates touching halls; unit, the interior of one machine; and substation. The
 four kinds of machines go through a softmax of their own, which means something where there is equipment. Weights may
-have a small branch, `UnitCounter`, that counts machines where pixels are fine enough. Besides the logits, the network gives the novelty of a place: how far its
-features are from those of the real areas that the weights were trained on.
+have a small branch, `UnitCounter`, that counts machines where pixels are fine enough. Besides the logits, the network
+gives the novelty of a place: how far its features are from those of the real areas that the weights were trained on.
 
 The encoder is EfficientNet-Lite0 (Tan and Le 2019; Lite: without squeeze-excitation, with ReLU6). Its padding is
 TensorFlow's 'same', which is asymmetric at stride 2; other padding shifts the ImageNet filters by a pixel. Its
@@ -240,7 +240,7 @@ def widened(net: SiteNet, old: tuple[str, ...], new: tuple[str, ...]) -> SiteNet
 
 
 def probabilities(logits: Tensor) -> Tensor:
-    """Turn (n, output, y, x) logits into probabilities: softmax over classes and over kinds, sigmoids for the others."""
+    """Turn (n, output, y, x) logits into probabilities: softmax over classes and over kinds, else sigmoids."""
     first = len(BASE_OUTPUTS)
     parts = [logits[:, :3].softmax(1), logits[:, 3:first].sigmoid()]
     if logits.shape[1] > first:
@@ -250,7 +250,7 @@ def probabilities(logits: Tensor) -> Tensor:
 
 
 def adopt(net: SiteNet, start: SiteNet) -> None:
-    """Load the weights of `start`; what it lacks, the counting branch or the last outputs, keeps its initial weights."""
+    """Load the weights of `start`; what it lacks, the counting branch or the last outputs, stays as initialised."""
     state = net.state_dict()
     for name, given in start.state_dict().items():
         own = state[name]

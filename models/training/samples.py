@@ -96,6 +96,8 @@ class Augmentation:
         soft: (probability, largest factor) of downsampling and enlarging again.
         jpeg: probability of JPEG compression.
         patches: mean number of blanked rectangles, which imitate masked map pins and logos.
+        colours: probability that a crop takes mean and spread of each band from another crop of the batch.
+        spectrum: probability that it takes the coarsest part of another crop's amplitude spectrum instead.
         heat: range of the factor on thermal bands.
         heat_noise_k: largest standard deviation of thermal noise.
         no_heat: probability that thermal bands are absent, so that the weights work with and without them.
@@ -114,6 +116,8 @@ class Augmentation:
     soft: tuple[float, float] = (0.25, 2.0)
     jpeg: float = 0.3
     patches: float = 0.5
+    colours: float = 0.25
+    spectrum: float = 0.15
     heat: tuple[float, float] = (0.3, 2.0)
     heat_noise_k: float = 0.4
     no_heat: float = 0.5
@@ -282,6 +286,35 @@ def crop(picture: Picture, size_px: int, rng: np.random.Generator, a: Augmentati
     )
 
 
+def _exchange(crops: list[Crop], optical: int, rng: np.random.Generator, a: Augmentation) -> list[np.ndarray]:
+    """Return the crops' images (band, y, x) after some took the look of another: style must not tell the class."""
+    images = []
+    for own in crops:
+        draw, other = rng.random(), crops[rng.integers(len(crops))]
+        image, (x, y) = own.image, (own.image[:optical], other.image[:optical])
+        if other is not own and draw < a.colours + a.spectrum and own.valid.any() and other.valid.any():
+            if draw < a.colours:
+                to, of = y[:, other.valid], x[:, own.valid]
+                # own choice: the spread changes by a factor of 2.5 at most, so that plain crops do not turn to noise
+                gain = np.clip((to.std(1) + 0.02) / (of.std(1) + 0.02), 0.4, 2.5)
+                new = (x - of.mean(1)[:, None, None]) * gain[:, None, None] + to.mean(1)[:, None, None]
+            else:
+                new = _with_spectrum(x, y)
+            image = np.concatenate([np.clip(new, 0, 1).astype(np.float32), image[optical:]])
+        images.append(image)
+    return images
+
+
+def _with_spectrum(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return x (band, y, x) with the lowest spatial frequencies' amplitudes of y (Yang and Soatto 2020, FDA)."""
+    fx, fy = np.fft.rfft2(x), np.fft.rfft2(y)
+    k = max(1, round(0.01 * x.shape[1]))  # beta 0.01, the smallest of the paper: larger ones leave ghosts
+    low = (np.abs(np.fft.fftfreq(x.shape[1])) * x.shape[1] <= k)[:, None] & (np.arange(fx.shape[2]) <= k)[None]
+    amplitude = np.where(low, np.abs(fy), np.abs(fx))
+    changed: np.ndarray = np.fft.irfft2(amplitude * np.exp(1j * np.angle(fx)), s=x.shape[1:])
+    return changed
+
+
 def _blank(valid: np.ndarray, rng: np.random.Generator, mean: float) -> np.ndarray:
     """Blank a few random rectangles of `valid`, as masks of map pins and texts do."""
     valid, (ny, nx) = valid.copy(), valid.shape
@@ -324,8 +357,9 @@ def batch(
         crop(pictures[i], size_px, rng, augmentation or Augmentation(), equipment)
         for i in rng.choice(len(pictures), size, p=weights / weights.sum())
     ]
+    looks = _exchange(crops, len(pictures[0].optical), rng, augmentation or Augmentation())
     # invalid pixels and absent thermal bands are 0 after normalisation, that is, the mean
-    images = [np.nan_to_num(np.where(c.valid, (c.image - m) / s, np.float32(0))) for c in crops]
+    images = [np.nan_to_num(np.where(c.valid, (x - m) / s, np.float32(0))) for c, x in zip(crops, looks, strict=True)]
 
     def targets(layers: list[np.ndarray]) -> Tensor:
         known = [np.where(c.valid, layer, IGNORE) for c, layer in zip(crops, layers, strict=True)]

@@ -35,7 +35,7 @@ MAX_NORM = 5.0  # norm to which gradients are clipped; own choice, seldom reache
 WARM_STEPS = 20  # linear warm-up: Adam's moment estimates are noisy in the first steps (own choice)
 UNCHANGED = Augmentation(
     scale=(1, 1), gain=(1, 1), gamma=(1, 1), cast=0, saturation=(1, 1), clip=(1, 1), haze=0, blur_px=0, sharpen=0,
-    noise=0, soft=(0, 1), jpeg=0, patches=0, heat=(1, 1), heat_noise_k=0, no_heat=0,
+    noise=0, soft=(0, 1), jpeg=0, patches=0, colours=0, spectrum=0, heat=(1, 1), heat_noise_k=0, no_heat=0,
 )  # fmt: skip
 """For validation: crops are rotated and flipped, but not scaled, and their radiometry is unchanged."""
 FINE = Augmentation(soft=(0.1, 1.3), blur_px=0.8)
