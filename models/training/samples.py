@@ -228,6 +228,9 @@ def crop(picture: Picture, size_px: int, rng: np.random.Generator, a: Augmentati
     # log-uniform scale: halving is as likely as doubling
     angle, scale = rng.uniform(0, 2 * np.pi), np.exp(rng.uniform(*np.log(picture.scale or a.scale)))
     flip = 1.0 if rng.random() < 0.5 else -1.0
+    if rng.random() < 0.8:  # own choice: few crops reach beyond the picture, where there is nothing to learn
+        room = np.minimum(size_px / 2 / scale, np.array([ny, nx]) / 2)
+        row, col = np.clip([row, col], room, np.array([ny, nx]) - room)
     # crop pixel (u, v) from its centre -> turned, scaled -> picture pixel -> [-1, 1] of grid_sample
     u = (np.arange(size_px) - (size_px - 1) / 2) / scale
     vv, uu = np.meshgrid(u, u * flip, indexing="ij")
@@ -298,8 +301,10 @@ def _exchange(crops: list[Crop], optical: int, rng: np.random.Generator, a: Augm
                 # own choice: the spread changes by a factor of 2.5 at most, so that plain crops do not turn to noise
                 gain = np.clip((to.std(1) + 0.02) / (of.std(1) + 0.02), 0.4, 2.5)
                 new = (x - of.mean(1)[:, None, None]) * gain[:, None, None] + to.mean(1)[:, None, None]
-            else:
+            elif min(own.valid.mean(), other.valid.mean()) > 0.9:  # the edge of a void has a spectrum of its own
                 new = _with_spectrum(x, y)
+            else:
+                new = x
             image = np.concatenate([np.clip(new, 0, 1).astype(np.float32), image[optical:]])
         images.append(image)
     return images
