@@ -2,8 +2,9 @@
 
 In: a folder of small pictures and one JSON file with their outlines in pixels (x column, y row):
 `{"folder/file.tif": {"gsd_m": 0.6, "complete": true, "outlines": [OUTLINE, …]}}`, where an outline has `class`,
-`polygon` `[[x, y], …]`, and of machines `kind` and `single` (one machine, not a row). Out: `Picture`s. On a part of the pictures a lot is pasted, on the others plant on a roof;
-data centers and ordinary uses alike. Pasted pictures are made once and stored, where a resumed training finds them.
+`polygon` `[[x, y], …]`, and of machines `kind` and `single` (one machine, not a row). Out: `Picture`s. On a part of
+the pictures a lot is pasted, on the others plant on a roof; data centers and ordinary uses alike. Pasted pictures are
+made once and stored, where a resumed training finds them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import shapely
@@ -94,12 +95,12 @@ def pictures(settings: CanvasSettings, images: Path, outlines: Path, folder: Pat
                 if n % 20 == 0:
                     say(f"canvases '{settings.name}': {n} of {len(missing)}")
     plain = settings.untouched if settings.pasted else 1.0
-    share = {"weight": settings.weight * plain / len(canvases), "scale": settings.scale}
-    out = [replace(c, **share) for c in canvases] if plain else []
+    weight = settings.weight * plain / len(canvases)
+    out = [replace(c, weight=weight, scale=settings.scale) for c in canvases] if plain else []
+    weight = settings.weight * (1 - plain) / max(settings.pasted, 1)
     for t in todo:
         with np.load(t.path, allow_pickle=False) as z:
             layers = {name: z[name] for name in LAYERS}
-        weight = settings.weight * (1 - plain) / settings.pasted
         valid = np.ones(layers["building"].shape, bool)
         out.append(
             Picture(t.path.stem, valid=valid, weight=weight, gsd_m=t.canvas.gsd_m, scale=settings.scale, **layers)
@@ -142,7 +143,8 @@ def _picture(name: str, optical: np.ndarray, sheet: _Sheet, source: str) -> Pict
                 burnt = rasterize([inner], shape, dtype="uint8") > 0
                 unit[burnt] = 1 if o.single else IGNORE
     valid = np.ones(shape, bool)
-    return Picture(name, optical, valid, **masks(drawn, shape), gsd_m=sheet.gsd_m, unit=unit)
+    layers: dict[str, Any] = masks(drawn, shape)
+    return Picture(name, optical, valid, **layers, gsd_m=sheet.gsd_m, unit=unit)
 
 
 def _make(job: _Paste) -> None:

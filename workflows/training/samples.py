@@ -14,6 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -60,7 +61,8 @@ def outlined(
     ny, nx = image.shape
     values, valid = image.read(0, 0, ny, nx)
     pixels = np.rint(values * 255).astype(np.uint8)
-    return Picture(name, pixels, valid, **masks(outlines, (ny, nx)), weight=weight, gsd_m=image.gsd_m, scale=scale)
+    layers: dict[str, Any] = masks(outlines, (ny, nx))
+    return Picture(name, pixels, valid, **layers, weight=weight, gsd_m=image.gsd_m, scale=scale)
 
 
 def masks(outlines: list[Outline], shape: tuple[int, int]) -> dict[str, np.ndarray]:
