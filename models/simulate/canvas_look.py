@@ -64,6 +64,7 @@ class Look:
     Attributes:
         low: (3, 1, 1) display values of the darkest 1%.
         high: (3, 1, 1) display values of white things.
+        middle: (3, 1, 1) brightness of ordinary ground, as a share of the way from `low` to `high`.
         shade: share of the light that is left in shadow, for red, green, blue.
         saturation: factor on the simulator's colour differences.
         blur_px: standard deviation of the blur, pixels.
@@ -72,16 +73,18 @@ class Look:
 
     low: np.ndarray
     high: np.ndarray
+    middle: np.ndarray
     shade: tuple[float, float, float]
     saturation: float
     blur_px: float
     noise: float
 
 
-def look(optical: np.ndarray) -> Look:
-    """Measure the radiometry of a picture (3, y, x) uint8."""
+def look(optical: np.ndarray, valid: np.ndarray | None = None) -> Look:
+    """Measure the radiometry of a picture (3, y, x) uint8 where it is `valid` (y, x)."""
     rgb = optical.astype(np.float32)
-    flat = rgb.reshape(3, -1)
+    known = np.ones(rgb.shape[1:], bool) if valid is None else valid
+    flat = rgb[:, known]
     low, middle = np.percentile(flat, [1, 50], axis=1)
     grey = flat.mean(0)
     # the cast is that of bright grey things: among the brightest 5%, the third with the least colour
@@ -89,26 +92,29 @@ def look(optical: np.ndarray) -> Look:
     colour = np.ptp(bright, axis=0)
     white = bright[:, colour <= np.percentile(colour, 33)].mean(1)
     # a picture without white things (desert, forest) must not turn white roofs brown: hue at most 4% off grey
-    hue = np.clip(white / white.mean(), 0.96, 1.04)
-    level = float(np.clip(np.percentile(grey, 99.5), 175, 250))
+    hue = np.clip(white / max(white.mean(), 1.0), 0.96, 1.04)
+    level = float(np.clip(np.percentile(grey, 99), 175, 250))
     # shadow against ordinary ground; bounded because many pictures have no shadow, or much dark asphalt
     shade = float(np.clip((low / np.maximum(middle, 1)).mean(), 0.28, 0.58))
+    low = np.minimum(low, 70)
     return Look(
-        np.minimum(low, 70).astype(np.float32)[:, None, None],
+        low.astype(np.float32)[:, None, None],
         (level * hue).astype(np.float32)[:, None, None],
+        np.clip((middle - low) / (level * hue - low), 0.1, 0.9).astype(np.float32)[:, None, None],
         # shadow is lit by the sky alone, so it is bluer than sunlit ground
         (0.95 * shade, shade, 1.1 * shade),
-        float(np.clip(np.percentile(np.ptp(flat, axis=0), 95) / _COLOURED, 0.45, 1.0)),
-        _blur_px(rgb.mean(0)),
+        float(np.clip(np.percentile(np.ptp(flat, axis=0), 95) / _COLOURED, 0.45, 1.2)),
+        _blur_px(rgb.mean(0), known),
         _noise(rgb.mean(0)),
     )
 
 
-def _blur_px(grey: np.ndarray) -> float:
+def _blur_px(grey: np.ndarray, known: np.ndarray) -> float:
     """Return the standard deviation of the blur, from the slopes of the strongest edges."""
     dy, dx = np.gradient(grey)
     slope = np.hypot(dy, dx)
     contrast = ndimage.maximum_filter(grey, 7) - ndimage.minimum_filter(grey, 7)
+    contrast[~ndimage.minimum_filter(known, 7)] = 0
     peak = (slope == ndimage.maximum_filter(slope, 5)) & (contrast >= np.percentile(contrast, 95)) & (contrast > 20)
     if not peak.any():
         return 0.7

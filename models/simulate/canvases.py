@@ -176,12 +176,12 @@ def paste_building(
     number, box = _whole(source, 2 if center else 1, rng)
     instance = source.instance
     assert instance is not None
-    margin_px = float(rng.uniform(3, 30)) / source.gsd_m
-    away = ndimage.distance_transform_edt(instance != number)
+    # the rectangle around the building, as lots are, grown by a yard
+    around = shapely.multipoints(np.argwhere(instance == number)[:, ::-1] + 0.5).minimum_rotated_rectangle
+    ground = around.buffer(float(rng.uniform(3, 30)) / source.gsd_m, join_style="mitre")
     # neighbours stay behind: half a neighbour is no building
-    keep = source.valid & ((instance == 0) | (instance == number))
-    alpha = np.clip(margin_px - away + 0.5, 0, 1) * keep
-    theirs, seen = look(source.optical[:3]), look(canvas)
+    alpha = rasterize([(ground, 1)], instance.shape) * (source.valid & ((instance == 0) | (instance == number)))
+    theirs, seen = look(source.optical[:3], source.valid), look(canvas)
 
     # canvas pixel -> turned, mirrored, scaled -> source pixel
     rows, cols = canvas.shape[1:]
@@ -203,7 +203,12 @@ def paste_building(
 
     share = sample(alpha)
     rgb = np.stack([sample(band) for band in source.optical[:3]])
-    patch = seen.low + (rgb - theirs.low) * (seen.high - seen.low) / (theirs.high - theirs.low)
+    grey = rgb.mean(0)
+    rgb = grey + min(seen.saturation / theirs.saturation, 1.0) * (rgb - grey)
+    # shadows, middle and highlights of the source become those of the canvas
+    power = np.clip(np.log(seen.middle) / np.log(theirs.middle), 0.6, 1.8)
+    tone = np.clip((rgb - theirs.low) / (theirs.high - theirs.low), 0, 1.1) ** power
+    patch = seen.low + tone * (seen.high - seen.low)
     blur = max(theirs.blur_px / scale, 0.4)
     noise = float(np.sqrt(max(seen.noise**2 - theirs.noise**2, 0.0)))
     if blur > seen.blur_px + 0.2:
