@@ -35,7 +35,7 @@ from overwatt.models.simulate.palette import PLACES, World, new_palette
 from overwatt.models.simulate.render import block_mean, cast_shadow, paint
 from overwatt.models.simulate.scene import Scene, frame_scene
 from overwatt.models.simulate.streets import Lot
-from overwatt.models.simulate.training_scenes import FILLERS
+from overwatt.models.simulate.training_scenes import FILLERS, OPEN
 
 GSD_RANGE_M = (0.3, 2.0)
 UNKNOWN = np.uint8(255)
@@ -91,7 +91,9 @@ def paste(
     elif not any(build_center(world, place, "s1", k) for k in tries):
         raise ConfigError(f"lot: {place.width_m:g} m x {place.depth_m:g} m is too small for '{tries[-1]}'")
     # the whole lot, or only what is built and paved, or only what stands up: the rest shows the real ground
-    clear = [(), (d.GRASS, d.SOIL), (d.GRASS, d.SOIL, d.TREE)][int(rng.choice(3, p=[0.3, 0.4, 0.3]))]
+    grounds = [(), (d.GRASS, d.SOIL), (d.GRASS, d.SOIL, d.TREE)]
+    # open uses such as car parks are flat and need their paving
+    clear = grounds[int(rng.choice(3, p=[0.3, 0.7, 0.0] if tries[0] in OPEN else [0.3, 0.4, 0.3]))]
     return _picture(world, canvas, gsd_m, view, labels, clear)
 
 
