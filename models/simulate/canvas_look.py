@@ -96,7 +96,8 @@ def look(optical: np.ndarray, valid: np.ndarray | None = None) -> Look:
     level = float(np.clip(np.percentile(grey, 99), 175, 250))
     # shadow against ordinary ground; bounded because many pictures have no shadow, or much dark asphalt
     shade = float(np.clip((low / np.maximum(middle, 1)).mean(), 0.28, 0.58))
-    low = np.minimum(low, 70)
+    # a picture without shadow must not lift the black of what is pasted; its hue stays
+    low = low * min(1.0, 60.0 / max(low.mean(), 1.0))
     return Look(
         low.astype(np.float32)[:, None, None],
         (level * hue).astype(np.float32)[:, None, None],

@@ -93,7 +93,7 @@ def paste(
     # the whole lot, or only what is built and paved, or only what stands up: the rest shows the real ground
     grounds = [(), (d.GRASS, d.SOIL), (d.GRASS, d.SOIL, d.TREE)]
     # open uses such as car parks are flat and need their paving
-    clear = grounds[int(rng.choice(3, p=[0.3, 0.7, 0.0] if tries[0] in OPEN else [0.3, 0.4, 0.3]))]
+    clear = grounds[int(rng.choice(3, p=[0.2, 0.8, 0.0] if tries[0] in OPEN else [0.2, 0.4, 0.4]))]
     return _picture(world, canvas, gsd_m, view, labels, clear)
 
 
