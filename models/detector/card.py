@@ -15,11 +15,13 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from overwatt.aoi.errors import ModelContractError, nearest
+from overwatt.models.reference.machine_kinds import MACHINE_KINDS
 
-OUTPUTS = ("background", "other_building", "data_center", "cooling_equipment", "interior", "unit")
-"""Outputs of the network, in order; the first version of the weights had only the first four."""
-CHANNELS = (*OUTPUTS, "novelty", "evidence")
-"""Channels of an inference result, in order."""
+BASE_OUTPUTS = ("background", "other_building", "data_center", "cooling_equipment", "interior", "unit")
+OUTPUTS = (*BASE_OUTPUTS, *MACHINE_KINDS, "substation")
+"""Outputs of the network, in order; older weights have the first four or `BASE_OUTPUTS`."""
+CHANNELS = (*BASE_OUTPUTS, "novelty", "evidence", *MACHINE_KINDS, "substation")
+"""Channels of an inference result, in order; those that the weights do not have are 0."""
 NOVELTY_STEP = 1 / 32
 """Novelty per count of an inference result: 1, the level of the training areas, is 32 of 255 counts."""
 UNIT_GSD_M = 0.6

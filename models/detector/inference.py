@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from overwatt.aoi.grid import windows
-from overwatt.models.detector.card import CHANNELS, DEFAULT_WEIGHTS, NOVELTY_STEP, OUTPUTS, UNIT_GSD_M, ModelCard
+from overwatt.models.detector.card import BASE_OUTPUTS, CHANNELS, DEFAULT_WEIGHTS, NOVELTY_STEP, UNIT_GSD_M, ModelCard
 from overwatt.models.detector.cpu_inference import arithmetic, fast
 from overwatt.models.detector.network import NOVELTY_STRIDE, SiteNet, probabilities
 from overwatt.models.detector.sensors import Profile
@@ -108,7 +108,8 @@ class Detector:
             ):
                 logits, features = self.net.forward_with_features(x)
                 p = probabilities(logits.float())
-                if self.net.outputs == len(OUTPUTS):
+                p, kinds = p[:, : len(BASE_OUTPUTS)], p[:, len(BASE_OUTPUTS) :]
+                if self.net.outputs >= len(BASE_OUTPUTS):
                     distance = self.net.novelty(features) / (NOVELTY_STEP * 255)
                     distance = (
                         distance.clamp(max=1).repeat_interleave(NOVELTY_STRIDE, 1).repeat_interleave(NOVELTY_STRIDE, 2)
@@ -119,7 +120,8 @@ class Detector:
                     p = torch.cat([p, 1 - p[:, :1], zero], 1)
                 if self.net.counter is not None and gsd_m <= UNIT_GSD_M and bool((p[:, 3] > _EQUIPMENT).any()):
                     p[:, 5] = self.net.counter(x)[:, 0].float().sigmoid()
-                p = torch.cat([p, self._evidence(x, logits.float(), p, gsd_m)[:, None]], 1)
+                p = torch.cat([p, self._evidence(x, logits.float(), p, gsd_m)[:, None], kinds], 1)
+                p = F.pad(p, (0, 0, 0, 0, 0, len(CHANNELS) - p.shape[1]))  # older weights have no kinds
             out.append((p * 255).round().to(torch.uint8).cpu().numpy()[:real])
         return np.concatenate(out)
 

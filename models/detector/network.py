@@ -1,11 +1,12 @@
 """The network: a U-Net on an EfficientNet-Lite0 encoder.
 
-In: a batch of normalised tiles. Out: six logits per pixel. Three of them (background, other large building,
-data-center building) exclude one another and go through a softmax. The others have a sigmoid each: cooling equipment,
-because chillers stand on roofs and next to them; interior, the pixels of a building away from its outline, which
-separates touching halls; and unit, the interior of one machine. Weights may have a small branch, `UnitCounter`, that
-counts machines where pixels are fine enough. Besides the logits, the network gives the novelty of a place: how far its
-features are from those of the real areas that the weights were trained on.
+In: a batch of normalised tiles. Out: eleven logits per pixel. Three of them (background, other large building,
+data-center building) exclude one another and go through a softmax. Four have a sigmoid each: equipment, that is
+machines of any kind, because they stand on roofs and next to them, whatever the building is; interior, the pixels of a
+building away from its outline, which separates touching halls; unit, the interior of one machine; and substation. The
+four kinds of machines go through a softmax of their own, which means something where there is equipment. Weights may
+have a small branch, `UnitCounter`, that counts machines where pixels are fine enough. Besides the logits, the network
+gives the novelty of a place: how far its features are from those of the real areas that the weights were trained on.
 
 The encoder is EfficientNet-Lite0 (Tan and Le 2019; Lite: without squeeze-excitation, with ReLU6). Its padding is
 TensorFlow's 'same', which is asymmetric at stride 2; other padding shifts the ImageNet filters by a pixel. Its
@@ -24,7 +25,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from overwatt.aoi.errors import ModelContractError
-from overwatt.models.detector.card import OUTPUTS
+from overwatt.models.detector.card import BASE_OUTPUTS, OUTPUTS
+from overwatt.models.reference.machine_kinds import MACHINE_KINDS
 
 STRIDE = 32  # input height and width must be multiples of this
 NOVELTY_STRIDE, NOVELTY_CHANNELS = 8, 40  # stride and channels of the third tap of the encoder
@@ -142,7 +144,7 @@ class SiteNet(nn.Module):
         self.up2 = _Up(3 * width, 16, 2 * width)
         self.up1 = _Up(2 * width, width, width)
         self.head = nn.Conv2d(width, outputs, 1)
-        if outputs == len(OUTPUTS):  # the first version of the weights has no novelty
+        if outputs >= len(BASE_OUTPUTS):  # the first version of the weights has no novelty
             self.register_buffer("novelty_mean", torch.zeros(NOVELTY_CHANNELS))
             self.register_buffer("novelty_map", torch.zeros(NOVELTY_CHANNELS, NOVELTY_CHANNELS))
         self.counter = UnitCounter(bands) if counting else None
@@ -238,8 +240,24 @@ def widened(net: SiteNet, old: tuple[str, ...], new: tuple[str, ...]) -> SiteNet
 
 
 def probabilities(logits: Tensor) -> Tensor:
-    """Turn (n, output, y, x) logits into probabilities: softmax over the first three, sigmoids for the others."""
-    return torch.cat([logits[:, :3].softmax(1), logits[:, 3:].sigmoid()], dim=1)
+    """Turn (n, output, y, x) logits into probabilities: softmax over classes and over kinds, else sigmoids."""
+    first = len(BASE_OUTPUTS)
+    parts = [logits[:, :3].softmax(1), logits[:, 3:first].sigmoid()]
+    if logits.shape[1] > first:
+        last = first + len(MACHINE_KINDS)
+        parts += [logits[:, first:last].softmax(1), logits[:, last:].sigmoid()]
+    return torch.cat(parts, dim=1)
+
+
+def adopt(net: SiteNet, start: SiteNet) -> None:
+    """Load the weights of `start`; what it lacks, the counting branch or the last outputs, stays as initialised."""
+    state = net.state_dict()
+    for name, given in start.state_dict().items():
+        own = state[name]
+        if own.shape != given.shape and name.startswith("head."):
+            given = torch.cat([given, own[len(given) :]])
+        state[name] = given
+    net.load_state_dict(state)
 
 
 def load_imagenet(net: SiteNet, bands: tuple[str, ...]) -> None:

@@ -34,9 +34,14 @@ MEANING = {
     "background": "neither of the buildings",
     "other_building": "large building that is no data center",
     "data_center": "data-center building",
-    "cooling_equipment": "cooling equipment, on roofs or on the ground; a sigmoid of its own",
+    "cooling_equipment": "machines, on roofs or on the ground; a sigmoid of its own",
     "interior": "inside one building, away from its outline; a sigmoid of its own",
     "unit": "inside one machine; a sigmoid of its own, meaningful where pixels are at most 0.6 m",
+    "chiller": "chillers, dry coolers or air handlers; one of four kinds of machines, by a softmax",
+    "tower": "cells of cooling towers; likewise",
+    "generator": "generators; likewise",
+    "rooftop_unit": "packaged rooftop units; likewise",
+    "substation": "inside a substation; a sigmoid of its own",
 }
 
 

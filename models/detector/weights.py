@@ -20,6 +20,7 @@ from torch import Tensor
 from overwatt.aoi.errors import ModelContractError
 from overwatt.aoi.output import written
 from overwatt.models.detector.card import (
+    BASE_OUTPUTS,
     DEFAULT_WEIGHTS,
     MAX_WEIGHTS_BYTES,
     OUTPUTS,
@@ -95,7 +96,8 @@ def load(path: Path = DEFAULT_WEIGHTS) -> tuple[SiteNet, ModelCard]:
     """
     card = load_card(path)
     blob = read_weights(path, card)
-    if card.outputs not in (OUTPUTS, OUTPUTS[:4]) or len(card.mean) != card.channels or len(card.std) != card.channels:
+    known = (OUTPUTS, BASE_OUTPUTS, BASE_OUTPUTS[:4])
+    if card.outputs not in known or len(card.mean) != card.channels or len(card.std) != card.channels:
         raise ModelContractError(f"{path.name}: outputs or normalisation in its card do not fit this version")
     if card.calibration_thermal is not None and not card.thermal_bands:
         raise ModelContractError(f"{path.name}: its card has a thermal calibration but no thermal bands")

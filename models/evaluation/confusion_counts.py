@@ -28,10 +28,11 @@ Unlabelled = Literal["ignore", "background"]
 
 @dataclass(frozen=True)
 class Outline:
-    """A polygon with its class, in pixels (x = column, y = row)."""
+    """A polygon with its class, in pixels (x = column, y = row); of equipment also the kind, '' if not known."""
 
     klass: str
     polygon: shapely.Polygon | shapely.MultiPolygon
+    kind: str = ""
 
 
 def burn(outlines: Sequence[Outline], shape: tuple[int, int], codes: dict[str, int], fill: int) -> np.ndarray:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from overwatt.models.simulate import drawing as d
+from overwatt.models.simulate.equipment import note_machines
 from overwatt.models.simulate.ground import Part
 from overwatt.models.simulate.palette import Rgb, World
 
@@ -142,6 +143,7 @@ def rooftop_units(w: World, body: Body, uv: np.ndarray, sizes: tuple[float, floa
     if w.chance(0.4):
         du, dv = dv, du
     w.drawing.boxes(body.frame, uv, du, dv, paint, body.height_m + w.uniform(1.2, 2.6))
+    note_machines(w, body.frame, uv, du, dv, "rooftop_unit")
     if w.drawing.finest_m < 1.2:
         w.drawing.boxes(body.frame, uv + np.column_stack([0.22 * du, 0 * du]), du * 0.35, dv * 0.6, w.one(w.paints.fan))
         some = uv[w.rng.random(n) < 0.3]

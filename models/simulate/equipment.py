@@ -91,8 +91,6 @@ def bank(w: World, frame: d.Frame, uv: np.ndarray, p: Plant, floor_m: float, sit
     top = w.drawing.lifted(frame, p.model.height_m)
     w.drawing.boxes(top, uv, a, b, p.paint, floor_m + p.model.height_m)
     _faces(w, top, uv, p)
-    xy = top.world(uv)
-    sides = np.tile([a, b, frame.angle], (len(xy), 1))
     w.things.append(
         d.Thing(
             site_id,
@@ -102,9 +100,33 @@ def bank(w: World, frame: d.Frame, uv: np.ndarray, p: Plant, floor_m: float, sit
             units=len(uv),
             unit_area_m2=len(uv) * a * b,
             capacity_kw=len(uv) * p.model.capacity_kw,
-            machines=np.column_stack([xy, sides]),
+            machines=_rectangles(top, uv, a, b),
         )
     )
+
+
+def _rectangles(frame: d.Frame, uv: np.ndarray, du: float | np.ndarray, dv: float | np.ndarray) -> np.ndarray:
+    """Return (n, 5) x, y, sides in metres and angle of machines at `uv` (n, 2), as `Thing.machines`."""
+    xy = frame.world(uv)
+    return np.column_stack([xy, *(np.broadcast_to(a, len(xy)) for a in (du, dv, frame.angle))])
+
+
+def note_machines(
+    w: World, frame: d.Frame, uv: np.ndarray, du: float | np.ndarray, dv: float | np.ndarray, kind: str
+) -> None:
+    """Add drawn machines that are no data center's cooling to the masks: each is a bank of its own.
+
+    Args:
+        w: world in which they were drawn.
+        frame: frame of their tops, as seen.
+        uv: (n, 2) centres.
+        du: sides along u, metres; one for all or (n,).
+        dv: sides along v, likewise.
+        kind: of `MACHINE_KINDS` or a machine of the reference table.
+    """
+    for row in _rectangles(frame, uv, du, dv):
+        box = d.Frame(row[0], row[1], row[4]).box(0, 0, row[2], row[3])
+        w.plant.append(d.Thing("", "machine", kind, box, units=1, machines=row[None]))
 
 
 def _faces(w: World, top: d.Frame, uv: np.ndarray, p: Plant) -> None:
@@ -219,6 +241,7 @@ def generators(w: World, frame: d.Frame, area: Part, *, full: float = 0.9) -> in
     pad = w.one(w.paints.pad)
     draw.boxes(frame, uv, wide + 1.4, long + 2.0, pad, 0.0)
     draw.boxes(draw.lifted(frame, 3.5), uv, wide, long, tones, w.uniform(3.0, 5.5))
+    note_machines(w, draw.lifted(frame, 3.5), uv, wide, long, "generator")
     end = w.rng.choice([-1.0, 1.0])
     draw.boxes(draw.lifted(frame, 3.5), uv + [0, end * 0.38 * long], wide * 0.8, long * 0.16, w.one(w.paints.fan))
     draw.discs(draw.lifted(frame, 4.5), uv - [0, end * 0.25 * long], 0.9, w.one(w.paints.dark), 6.0)
@@ -235,6 +258,7 @@ def substation(w: World, frame: d.Frame, du: float, dv: float) -> None:
     draw.layer = 0
     draw.rect(frame, 0, 0, du + 1.2, dv + 1.2, w.one(w.paints.dark), 0.0)
     draw.rect(frame, 0, 0, du, dv, w.paints.gravel, 0.0, w.earth(0.6))
+    w.plant.append(d.Thing("", "substation", "substation", frame.box(0, 0, du, dv)))
     draw.layer = 1
     n = int(np.clip(du // w.uniform(14, 26), 1, 8))
     u = (np.arange(n) - (n - 1) / 2) * du * 0.84 / n

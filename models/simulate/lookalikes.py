@@ -200,9 +200,11 @@ def cold_store(w: World, lot: Lot) -> None:
 
 def machines(w: World, body: Body, uv: np.ndarray, p: Plant) -> None:
     """Draw cooling machines of another building: they look the same but do not enter the truth."""
+    low, high = uv.min(0) - np.array(p.cell_m) / 2, uv.max(0) + np.array(p.cell_m) / 2
     before = len(w.things)
-    bank(w, body.frame, uv, p, body.height_m, "", (0.0, 0.0, 1.0, 1.0))
+    bank(w, body.frame, uv, p, body.height_m, "", (*(low + high) / 2, *(high - low)))
     # `bank` records cooling equipment, which only data centers have in the truth
+    w.plant += w.things[before:]
     del w.things[before:]
 
 

@@ -8,7 +8,7 @@ tone curve; means were judged by eye on public aerial pictures.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -102,6 +102,8 @@ class Ground:
     paints: Palette
     rng: np.random.Generator
     things: list[d.Thing]
+    plant: list[d.Thing] = field(default_factory=list, kw_only=True)
+    """Machines and substations that belong to no data center's cooling: they are in the masks, not in the truth."""
 
     def pick(self, paints: np.ndarray, n: int | None = None, weights: list[float] | None = None) -> np.ndarray:
         """Return `n` random paint numbers of `paints`."""

@@ -188,7 +188,8 @@ def _sites(w: World, lots: list[Lot], boxes: list[shapely.Polygon], free: list[i
             break
         if any(boxes[i].distance(s.area) < APART_M for s in sites):
             continue
-        site_id, things, shapes = f"site-{len(sites) + 1:02d}", len(w.things), len(w.drawing.shapes)
+        site_id = f"site-{len(sites) + 1:02d}"
+        things, plant, shapes = len(w.things), len(w.plant), len(w.drawing.shapes)
         for kind in w.rng.choice(kinds, 4, p=weights / weights.sum()):
             site = None
             if build_center(w, lots[i], site_id, str(kind)):
@@ -196,7 +197,7 @@ def _sites(w: World, lots: list[Lot], boxes: list[shapely.Polygon], free: list[i
             if site is not None and _usual(site):
                 sites.append(site)
                 break
-            del w.things[things:], w.drawing.shapes[shapes:]
+            del w.things[things:], w.plant[plant:], w.drawing.shapes[shapes:]
     return sites
 
 
@@ -258,7 +259,7 @@ def _build(plan: _Plan, seed: int) -> SampleArea:
         if i not in taken:
             fill(w, lot, "field" if i == plan.ghost_lot else use)
     optical = photograph(w.drawing, SHAPE_PX, GSD_M, plan.view, w.rng, cells=CELLS)
-    scene = frame_scene(w.things, optical, GSD_M)
+    scene = frame_scene(w.things, optical, GSD_M, w.plant)
     ids, _, _ = paint(w.drawing, SHAPE_PX, GSD_M)
     materials = np.array([p[4] for p in w.drawing.paints], dtype=np.uint8)[ids]
     sources = [Source(site.machines, site.facility_mw) for site in plan.sites]

@@ -130,7 +130,7 @@ def training_scene(seed: int, size_px: int, gsd_m: float, *, bands: str = "rgb")
     w.open_share = 0.4 if size_px * gsd_m < 600 else 1.0
     _build(w, size_px * gsd_m)
     optical = photograph(drawing, (size_px, size_px), gsd_m, view, rng)
-    return frame_scene(w.things, optical, gsd_m)
+    return frame_scene(w.things, optical, gsd_m, w.plant)
 
 
 def _build(w: World, side_m: float) -> None:

@@ -10,12 +10,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from overwatt.models.detector.card import BASE_OUTPUTS
+from overwatt.models.reference.machine_kinds import MACHINE_KINDS
 from overwatt.models.training.samples import IGNORE, NOT_CENTER, Batch
 
 # own choices
 _CLASS_WEIGHT = (0.7, 1.2, 1.2)  # background, other building, data center: background is far more frequent
 _SMOOTH_PX = 50.0  # added to both parts of Dice: a class neither labelled nor predicted costs 0, not 1
-_COOLING = 1.5  # weight of cooling equipment, the smallest objects
+_COOLING = 1.5  # weight of equipment, the smallest objects
+_KIND = 0.3  # weight of the kind of machines; it is known on few pixels
 
 
 def loss_of(logits: Tensor, batch: Batch) -> Tensor:
@@ -46,6 +49,11 @@ def loss_of(logits: Tensor, batch: Batch) -> Tensor:
     if logits.shape[1] > 4:
         total = total + 0.5 * _yes_or_no(logits[:, 4], batch.interior, positive=1.0)
         total = total + 0.5 * _yes_or_no(logits[:, 5], batch.unit, positive=2.0)
+    if logits.shape[1] > len(BASE_OUTPUTS):
+        first, last = len(BASE_OUTPUTS), len(BASE_OUTPUTS) + len(MACHINE_KINDS)
+        if (batch.kind != IGNORE).any():
+            total = total + _KIND * F.cross_entropy(logits[:, first:last], batch.kind, ignore_index=IGNORE)
+        total = total + 0.5 * _yes_or_no(logits[:, last], batch.substation, positive=2.0)
     return total
 
 

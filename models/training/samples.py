@@ -38,11 +38,14 @@ class Picture:
         valid: (y, x) bool, True for pixels with imagery.
         building: (y, x) uint8: 0 background, 1 other building, 2 data center, 255 unknown, 254 known
             only not to be a data center.
-        cooling: (y, x) uint8: 0 none, 1 cooling equipment, 255 unknown.
+        cooling: (y, x) uint8: 0 none, 1 machines of any kind, 255 unknown.
         weight: sampling weight relative to other pictures.
         gsd_m: metres per pixel.
         instance: (y, x) uint16 number of each building, 0 none; None if buildings are not separated.
         unit: (y, x) uint8: 1 within one machine, 0 elsewhere, 255 unknown; None if nothing is known.
+        kind: (y, x) uint8: index of the machine's kind in `MACHINE_KINDS`, 255 unknown or no machine; None if
+            nothing is known.
+        substation: (y, x) uint8: 1 within a substation, 0 elsewhere, 255 unknown; None if nothing is known.
         thermal: (t, y, x) float32 kelvin above the surroundings; None without thermal bands.
         scale: range of the scale factor, replaces the augmentation's; a 2 m picture at scale 2 looks like 1 m.
     """
@@ -56,6 +59,8 @@ class Picture:
     gsd_m: float = 2.0
     instance: np.ndarray | None = None
     unit: np.ndarray | None = None
+    kind: np.ndarray | None = None
+    substation: np.ndarray | None = None
     thermal: np.ndarray | None = None
     scale: tuple[float, float] | None = None
     _centres: dict[int, np.ndarray] = field(default_factory=dict, compare=False, repr=False)
@@ -91,6 +96,8 @@ class Augmentation:
         soft: (probability, largest factor) of downsampling and enlarging again.
         jpeg: probability of JPEG compression.
         patches: mean number of blanked rectangles, which imitate masked map pins and logos.
+        colours: probability that a crop takes mean and spread of each band from another crop of the batch.
+        spectrum: probability that it takes the coarsest part of another crop's amplitude spectrum instead.
         heat: range of the factor on thermal bands.
         heat_noise_k: largest standard deviation of thermal noise.
         no_heat: probability that thermal bands are absent, so that the weights work with and without them.
@@ -109,6 +116,8 @@ class Augmentation:
     soft: tuple[float, float] = (0.25, 2.0)
     jpeg: float = 0.3
     patches: float = 0.5
+    colours: float = 0.25
+    spectrum: float = 0.15
     heat: tuple[float, float] = (0.3, 2.0)
     heat_noise_k: float = 0.4
     no_heat: float = 0.5
@@ -123,11 +132,13 @@ class Batch:
     cooling: Tensor
     interior: Tensor
     unit: Tensor
+    kind: Tensor
+    substation: Tensor
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device, the image in channels-last order."""
         image = self.image.to(device, memory_format=torch.channels_last)
-        targets = (self.building, self.cooling, self.interior, self.unit)
+        targets = (self.building, self.cooling, self.interior, self.unit, self.kind, self.substation)
         return Batch(image, *(t.to(device) for t in targets))
 
 
@@ -190,6 +201,8 @@ class Crop:
     cooling: np.ndarray
     interior: np.ndarray
     unit: np.ndarray
+    kind: np.ndarray
+    substation: np.ndarray
 
 
 def crop(picture: Picture, size_px: int, rng: np.random.Generator, a: Augmentation, equipment: bool = False) -> Crop:
@@ -215,6 +228,9 @@ def crop(picture: Picture, size_px: int, rng: np.random.Generator, a: Augmentati
     # log-uniform scale: halving is as likely as doubling
     angle, scale = rng.uniform(0, 2 * np.pi), np.exp(rng.uniform(*np.log(picture.scale or a.scale)))
     flip = 1.0 if rng.random() < 0.5 else -1.0
+    if rng.random() < 0.8:  # own choice: few crops reach beyond the picture, where there is nothing to learn
+        room = np.minimum(size_px / 2 / scale, np.array([ny, nx]) / 2)
+        row, col = np.clip([row, col], room, np.array([ny, nx]) - room)
     # crop pixel (u, v) from its centre -> turned, scaled -> picture pixel -> [-1, 1] of grid_sample
     u = (np.arange(size_px) - (size_px - 1) / 2) / scale
     vv, uu = np.meshgrid(u, u * flip, indexing="ij")
@@ -228,7 +244,7 @@ def crop(picture: Picture, size_px: int, rng: np.random.Generator, a: Augmentati
     if y0 >= y1 or x0 >= x1:
         bands = len(picture.optical) + (0 if picture.thermal is None else len(picture.thermal))
         nothing = np.zeros((bands, size_px, size_px), np.float32)
-        return Crop(nothing, *(np.zeros((5, size_px, size_px), np.uint8)))
+        return Crop(nothing, *(np.zeros((7, size_px, size_px), np.uint8)))
     part = (slice(y0, y1), slice(x0, x1))
     # grid_sample counts from -1 to 1 over its input: rescale from the whole picture to the part
     grid[..., 0] = (grid[..., 0] + 1) * nx / (x1 - x0) - 2 * x0 / (x1 - x0) - 1
@@ -241,9 +257,11 @@ def crop(picture: Picture, size_px: int, rng: np.random.Generator, a: Augmentati
     colour: np.ndarray = sample(picture.optical[:, *part], "bilinear") / 255.0
     unknown = np.full(picture.valid.shape, IGNORE, np.uint8)
     layers = [picture.valid, picture.building, picture.cooling]
-    layers.append(picture.instance if picture.instance is not None else unknown)
-    layers.append(picture.unit if picture.unit is not None else unknown)
-    valid, building, cooling, instance, unit = sample(np.stack([layer[part] for layer in layers]), "nearest")
+    more = (picture.instance, picture.unit, picture.kind, picture.substation)
+    layers += [unknown if layer is None else layer for layer in more]
+    valid, building, cooling, instance, unit, kind_of, substation = sample(
+        np.stack([layer[part] for layer in layers]), "nearest"
+    )
     gsd_m = picture.gsd_m / scale
     target = building.astype(np.uint8)
     interior = np.full(target.shape, IGNORE, np.uint8)
@@ -266,7 +284,40 @@ def crop(picture: Picture, size_px: int, rng: np.random.Generator, a: Augmentati
         cooling.astype(np.uint8),
         interior,
         unit.astype(np.uint8),
+        kind_of.astype(np.uint8),
+        substation.astype(np.uint8),
     )
+
+
+def _exchange(crops: list[Crop], optical: int, rng: np.random.Generator, a: Augmentation) -> list[np.ndarray]:
+    """Return the crops' images (band, y, x) after some took the look of another: style must not tell the class."""
+    images = []
+    for own in crops:
+        draw, other = rng.random(), crops[rng.integers(len(crops))]
+        image, (x, y) = own.image, (own.image[:optical], other.image[:optical])
+        if other is not own and draw < a.colours + a.spectrum and own.valid.any() and other.valid.any():
+            if draw < a.colours:
+                to, of = y[:, other.valid], x[:, own.valid]
+                # own choice: the spread changes by a factor of 2.5 at most, so that plain crops do not turn to noise
+                gain = np.clip((to.std(1) + 0.02) / (of.std(1) + 0.02), 0.4, 2.5)
+                new = (x - of.mean(1)[:, None, None]) * gain[:, None, None] + to.mean(1)[:, None, None]
+            elif min(own.valid.mean(), other.valid.mean()) > 0.9:  # the edge of a void has a spectrum of its own
+                new = _with_spectrum(x, y)
+            else:
+                new = x
+            image = np.concatenate([np.clip(new, 0, 1).astype(np.float32), image[optical:]])
+        images.append(image)
+    return images
+
+
+def _with_spectrum(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return x (band, y, x) with the lowest spatial frequencies' amplitudes of y (Yang and Soatto 2020, FDA)."""
+    fx, fy = np.fft.rfft2(x), np.fft.rfft2(y)
+    k = max(1, round(0.01 * x.shape[1]))  # beta 0.01, the smallest of the paper: larger ones leave ghosts
+    low = (np.abs(np.fft.fftfreq(x.shape[1])) * x.shape[1] <= k)[:, None] & (np.arange(fx.shape[2]) <= k)[None]
+    amplitude = np.where(low, np.abs(fy), np.abs(fx))
+    changed: np.ndarray = np.fft.irfft2(amplitude * np.exp(1j * np.angle(fx)), s=x.shape[1:])
+    return changed
 
 
 def _blank(valid: np.ndarray, rng: np.random.Generator, mean: float) -> np.ndarray:
@@ -311,8 +362,9 @@ def batch(
         crop(pictures[i], size_px, rng, augmentation or Augmentation(), equipment)
         for i in rng.choice(len(pictures), size, p=weights / weights.sum())
     ]
+    looks = _exchange(crops, len(pictures[0].optical), rng, augmentation or Augmentation())
     # invalid pixels and absent thermal bands are 0 after normalisation, that is, the mean
-    images = [np.nan_to_num(np.where(c.valid, (c.image - m) / s, np.float32(0))) for c in crops]
+    images = [np.nan_to_num(np.where(c.valid, (x - m) / s, np.float32(0))) for c, x in zip(crops, looks, strict=True)]
 
     def targets(layers: list[np.ndarray]) -> Tensor:
         known = [np.where(c.valid, layer, IGNORE) for c, layer in zip(crops, layers, strict=True)]
@@ -324,4 +376,6 @@ def batch(
         targets([c.cooling for c in crops]),
         targets([c.interior for c in crops]),
         targets([c.unit for c in crops]),
+        targets([c.kind for c in crops]),
+        targets([c.substation for c in crops]),
     )

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from overwatt.aoi.errors import ConfigError
-from overwatt.models.detector.network import SiteNet, load_imagenet
+from overwatt.models.detector.network import SiteNet, adopt, load_imagenet
 from overwatt.models.training import checkpoint as checkpoints
 from overwatt.models.training.checkpoint import Checks
 from overwatt.models.training.loss import loss_of, unit_loss
@@ -35,7 +35,7 @@ MAX_NORM = 5.0  # norm to which gradients are clipped; own choice, seldom reache
 WARM_STEPS = 20  # linear warm-up: Adam's moment estimates are noisy in the first steps (own choice)
 UNCHANGED = Augmentation(
     scale=(1, 1), gain=(1, 1), gamma=(1, 1), cast=0, saturation=(1, 1), clip=(1, 1), haze=0, blur_px=0, sharpen=0,
-    noise=0, soft=(0, 1), jpeg=0, patches=0, heat=(1, 1), heat_noise_k=0, no_heat=0,
+    noise=0, soft=(0, 1), jpeg=0, patches=0, colours=0, spectrum=0, heat=(1, 1), heat_noise_k=0, no_heat=0,
 )  # fmt: skip
 """For validation: crops are rotated and flipped, but not scaled, and their radiometry is unchanged."""
 FINE = Augmentation(soft=(0.1, 1.3), blur_px=0.8)
@@ -171,8 +171,7 @@ class _Run:
         counts = task.start is not None and task.start.counter is not None
         net = SiteNet(len(task.bands), s.width, counting=self.units or counts)
         if task.start is not None:
-            # a start network without the counting branch leaves the new branch at its initial weights
-            net.load_state_dict(net.state_dict() | task.start.state_dict())
+            adopt(net, task.start)
         elif s.imagenet:
             load_imagenet(net, task.bands)
         self.net = net.to(self.device).to(memory_format=torch.channels_last)

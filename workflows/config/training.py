@@ -64,6 +64,22 @@ class NegativeSettings(_Frozen):
     scale: tuple[float, float] = Field(default=(0.35, 0.9), description="range of the random change of apparent size")
 
 
+class CanvasSettings(_Frozen):
+    """Small real pictures without a data center, outlined completely, on which simulated sites are pasted."""
+
+    name: str = Field(description="name of the pictures, for messages and the model card")
+    images: str = Field(description="folder with the pictures, relative to this file")
+    outlines: str = Field(description="JSON file with the outlines of each picture, in its pixels")
+    licence: str = Field(description="licence of the pictures, for the model card")
+    pasted: int = Field(default=200, ge=0, description="number of pictures made by pasting")
+    seed: int = Field(default=0, ge=0, description="seed of the pasting; picture i takes seed and i")
+    untouched: float = Field(
+        default=0.4, ge=0, le=1, description="share of the weight that the pictures as they are get"
+    )
+    weight: float = Field(default=0.3, gt=0, description="how often all are sampled, relative to the other pictures")
+    scale: tuple[float, float] = Field(default=(0.4, 1.3), description="range of the random change of apparent size")
+
+
 class LandCoverSettings(_Frozen):
     """A real picture with a land-cover raster: open land is background, built-up land holds no data center."""
 
@@ -129,6 +145,9 @@ class TrainingFile(_Frozen):
     simulated: SimulatedSettings = SimulatedSettings(tiles=0)
     negatives: tuple[NegativeSettings, ...] = Field(
         default=(), description="small real pictures without a data center, joined into square mosaics"
+    )
+    canvases: tuple[CanvasSettings, ...] = Field(
+        default=(), description="outlined real pictures without a data center, on which simulated sites are pasted"
     )
     land_covers: tuple[LandCoverSettings, ...] = Field(
         default=(), description="real pictures with a land-cover raster: built-up land holds no data center"

@@ -14,12 +14,13 @@ from overwatt.aoi.errors import RegistryError, nearest
 from overwatt.aoi.geodesy import WGS84
 from overwatt.aoi.outline import TANGLED, repaired
 from overwatt.models.evaluation.metrics import Outline
+from overwatt.models.reference.machine_kinds import MACHINE_KINDS
 from overwatt.pipeline.detection.footprints import merge_footprints
 from overwatt.pipeline.detection.vectorization import DetectSettings, near_void, vectorize_tile
 from overwatt.workflows.io.images import Image
 from overwatt.workflows.io.layers import read_layers
 
-CLASSES = ("data_center", "other_building", "cooling_equipment", "unknown")
+CLASSES = ("data_center", "other_building", "cooling_equipment", "substation", "car_park", "unknown")
 
 
 def to_pixels(geometry: gpd.GeoSeries, image: Image) -> list[shapely.Geometry]:
@@ -75,7 +76,7 @@ def read_vector(path: Path) -> gpd.GeoDataFrame:
 
 
 def outlines_px(path: Path, image: Image) -> list[Outline]:
-    """Read labelled outlines and convert them to pixels of the image.
+    """Read labelled outlines and convert them to pixels of the image; property `kind` may name the kind of machines.
 
     Raises:
         RegistryError: there is no column `class`, a class is unknown, or geometries are not polygons.
@@ -93,7 +94,11 @@ def outlines_px(path: Path, image: Image) -> list[Outline]:
         if (valid := repaired(drawn)) is None:
             raise RegistryError(f"{path.name}: label {n}: {TANGLED}")
         shapes.append(valid)
-    return [Outline(str(k), g) for k, g in zip(frame["class"], shapes, strict=True) if not g.is_empty]
+    kinds = frame["kind"] if "kind" in frame else [None] * len(frame)
+    named = [str(k) if k in MACHINE_KINDS else "" for k in kinds]
+    return [
+        Outline(str(k), g, kind) for k, g, kind in zip(frame["class"], shapes, named, strict=True) if not g.is_empty
+    ]
 
 
 def footprints_of(

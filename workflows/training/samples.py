@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
@@ -26,6 +26,7 @@ from scipy import ndimage
 from overwatt.aoi.errors import AssetReadError, ConfigError, GridError
 from overwatt.aoi.file_signatures import raster_driver
 from overwatt.models.evaluation.metrics import Outline
+from overwatt.models.reference.machine_kinds import MACHINE_KINDS
 from overwatt.models.simulate import Scene, excess_k, ground_contrast_k, training_scene
 from overwatt.models.simulate.thermal import SENSOR_RANGE_M
 from overwatt.models.training.samples import DATA_CENTER, IGNORE, NOT_CENTER, OTHER, Picture
@@ -41,7 +42,7 @@ MAX_SIDE_PX = 2048
 """Largest side of one picture in a mosaic; a limit on memory (own choice)."""
 PIXEL_PER_PSF = 0.6
 """Pixel size of a thermal sensor over the width of its point spread function; own choice: well sampled."""
-_LAYERS = ("optical", "building", "cooling", "instance", "unit")
+_LAYERS = ("optical", "building", "cooling", "instance", "unit", "kind", "substation")
 
 
 def outlined(
@@ -58,20 +59,31 @@ def outlined(
     """
     ny, nx = image.shape
     values, valid = image.read(0, 0, ny, nx)
-
-    def burn(order: dict[str, int]) -> np.ndarray:
-        shapes = [(o.polygon, code) for klass, code in order.items() for o in outlines if o.klass == klass]
-        return rasterize(shapes, (ny, nx), dtype="uint8") if shapes else np.zeros((ny, nx), np.uint8)
-
-    # later classes are drawn over earlier ones
-    building = burn({"unknown": IGNORE, "other_building": OTHER, "data_center": DATA_CENTER})
-    cooling = burn({"unknown": IGNORE, "cooling_equipment": 1})
-    buildings = [(o.polygon, n) for n, o in enumerate(outlines, 1) if o.klass in ("other_building", "data_center")]
-    instance = rasterize(buildings, (ny, nx), dtype="uint16") if buildings else np.zeros((ny, nx), np.uint16)
     pixels = np.rint(values * 255).astype(np.uint8)
-    return Picture(
-        name, pixels, valid, building, cooling, weight, gsd_m=image.gsd_m, instance=instance, scale=scale
-    )  # fmt: skip
+    return Picture(name, pixels, valid, **masks(outlines, (ny, nx)), weight=weight, gsd_m=image.gsd_m, scale=scale)
+
+
+def masks(outlines: list[Outline], shape: tuple[int, int]) -> dict[str, np.ndarray]:
+    """Return the layers of a `Picture` that outlines in its pixels give: building, cooling, instance, kind, substation.
+
+    Ground without an outline is background; car parks are, too.
+    """
+
+    def burn(codes: Iterable[tuple[shapely.Geometry, int]], fill: int = 0, dtype: str = "uint8") -> np.ndarray:
+        shapes = list(codes)  # later ones are drawn over earlier ones
+        return rasterize(shapes, shape, fill=fill, dtype=dtype) if shapes else np.full(shape, fill, dtype)
+
+    def of(order: dict[str, int]) -> list[tuple[shapely.Geometry, int]]:
+        return [(o.polygon, code) for klass, code in order.items() for o in outlines if o.klass == klass]
+
+    buildings = [(o.polygon, n) for n, o in enumerate(outlines, 1) if o.klass in ("other_building", "data_center")]
+    return {
+        "building": burn(of({"unknown": IGNORE, "other_building": OTHER, "data_center": DATA_CENTER})),
+        "cooling": burn(of({"unknown": IGNORE, "cooling_equipment": 1})),
+        "instance": burn(buildings, dtype="uint16"),
+        "kind": burn([(o.polygon, MACHINE_KINDS.index(o.kind)) for o in outlines if o.kind], IGNORE),
+        "substation": burn(of({"unknown": IGNORE, "substation": 1})),
+    }
 
 
 def simulated(settings: SimulatedSettings, folder: Path, say: Say) -> list[Picture]:
@@ -237,6 +249,18 @@ def land_cover(image: Image, classes: Path, known: Path | None, settings: LandCo
 
 def _averaged_2x2(path: Path) -> np.ndarray:
     """Read a picture, (3, y, x) uint8, and average blocks of 2 x 2 pixels, so that coarser sampling does not alias."""
+    pixels = read_rgb(path)
+    ny, nx = (v // 2 * 2 for v in pixels.shape[1:])
+    blocks = pixels[:, :ny, :nx].reshape(3, ny // 2, 2, nx // 2, 2).astype(np.float32)
+    return np.rint(blocks.mean((2, 4))).astype(np.uint8)
+
+
+def read_rgb(path: Path) -> np.ndarray:
+    """Read the first three bands of a small picture, (3, y, x) uint8.
+
+    Raises:
+        AssetReadError: it is damaged, too large, or does not have three 8-bit bands.
+    """
     driver = raster_driver(path)
     if driver is None:
         raise AssetReadError(f"image {path.name}: not a GeoTIFF, PNG, JPEG or JPEG 2000 file by its first bytes")
@@ -246,7 +270,5 @@ def _averaged_2x2(path: Path) -> np.ndarray:
     with opened as source:
         if source.count < 3 or source.dtypes[0] != "uint8" or max(source.shape) > MAX_SIDE_PX:
             raise AssetReadError(f"image {path.name}: needs three 8-bit bands, at most {MAX_SIDE_PX} pixels per side")
-        pixels = source.read([1, 2, 3])
-    ny, nx = (v // 2 * 2 for v in pixels.shape[1:])
-    blocks = pixels[:, :ny, :nx].reshape(3, ny // 2, 2, nx // 2, 2).astype(np.float32)
-    return np.rint(blocks.mean((2, 4))).astype(np.uint8)
+        pixels: np.ndarray = source.read([1, 2, 3])
+    return pixels

@@ -42,6 +42,7 @@ from overwatt.workflows.config.yaml import load_yaml
 from overwatt.workflows.io import run_folder
 from overwatt.workflows.io.images import Image, open_image
 from overwatt.workflows.io.vectors import outlines_px
+from overwatt.workflows.training import canvases as canvas_sources
 from overwatt.workflows.training import samples as sources
 from overwatt.workflows.training.calibration import calibrate
 from overwatt.workflows.training.cross_validation import blocks_of, score_stitched, without
@@ -183,6 +184,8 @@ def _load_pictures(file: TrainingFile, base: Path, out: Path, say: Say) -> _Prep
     scenes = sources.simulated(file.simulated, out / "simulated", say) if file.simulated.tiles else []
     simulated, held_out = scenes[: file.simulated.tiles], scenes[file.simulated.tiles :]
     more = [p for n in file.negatives for p in sources.mosaics(n, resolve(n.images, base))]
+    for c in file.canvases:
+        more += canvas_sources.pictures(c, resolve(c.images, base), resolve(c.outlines, base), out / "canvases", say)
     for land in file.land_covers:
         image = open_image(resolve(land.image, base), card)
         known = resolve(land.data_centers, base) if land.data_centers else None
@@ -228,6 +231,8 @@ def _provenance(ready: _Prepared) -> tuple[TrainingData, ...]:
         name += "for counting machines alone"
         found.append(TrainingData(name=name, licence="Apache-2.0", outlines="exact, from the simulator"))
     found.extend(TrainingData(name=n.name, licence=n.licence, outlines=nothing) for n in file.negatives)
+    drawn = "drawn by hand from the pictures; simulated sites pasted on them"
+    found.extend(TrainingData(name=c.name, licence=c.licence, outlines=drawn) for c in file.canvases)
     said = "land cover: open land is background, built-up land is no data center"
     found.extend(TrainingData(name=c.name, licence=c.licence, outlines=said) for c in file.land_covers)
     names = ((Path(t.index).name, t.split) for t in file.tiles)
