@@ -22,6 +22,7 @@ from overwatt.models.simulate.building_parts import (
     Body,
     clutter,
     inside,
+    lattice,
     photovoltaics,
     rooftop_units,
 )
@@ -258,8 +259,12 @@ def _scattered(w: World, body: Body, part: tuple[float, float, float, float]) ->
         along = (np.arange(n) - (n - 1) / 2) * (plant.cell_m[0] + 1)
         at = inside(w, part, 1, 6)[0] * [0.3, 0.8]
         machines(w, body, at + np.column_stack([along, np.zeros(n)]), plant)
-    # one packaged unit per 150 to 900 m2
-    rooftop_units(w, body, inside(w, part, int(part[2] * part[3] / w.uniform(150, 900)) + 1), (1.6, 5.0))
+    # packaged units: in a loose grid, as on large shops, or one per 150 to 900 m2 anywhere
+    uv = inside(w, part, int(part[2] * part[3] / w.uniform(150, 900)) + 1)
+    if w.chance(0.3):
+        uv = lattice(part, w.uniform(9, 30), w.uniform(9, 30))
+        uv = uv + w.rng.normal(0, w.rng.choice([0.2, 2.0]), uv.shape)
+    rooftop_units(w, body, uv, (1.6, 5.0))
     clutter(w, body, w.uniform(1, 5))
 
 
@@ -359,5 +364,5 @@ def _picture(
     # a pixel is a box of standard deviation 0.29 px; independent blurs add in quadrature
     blur = float(np.sqrt(max(seen.blur_px**2 - 0.29**2, 0.0)))
     optical = blend(canvas, patch, alpha, shadowed, seen, blur, w.rng)
-    scene = frame_scene(w.things, optical, gsd_m)
+    scene = frame_scene(w.things, optical, gsd_m, w.plant)
     return label(scene, alpha > 0.5, labels)

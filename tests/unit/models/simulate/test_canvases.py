@@ -18,7 +18,7 @@ from overwatt.models.simulate.streets import Lot
 from overwatt.models.simulate.training_scenes import FILLERS
 from tests.support import naming
 
-LAYERS = ("building", "cooling", "instance", "unit")
+LAYERS = tuple(UNTOUCHED)
 LOT = Lot(d.Frame(60.0, 60.0, 0.3), 90.0, 80.0)
 ROOF = shapely.box(30, 30, 110, 90)
 
@@ -137,6 +137,8 @@ def test_roof_takes_the_class_of_its_plant():
         if roof[0, 0] == 2:
             row = scene.truth[scene.truth["class"] == "data_center"].iloc[0]
             assert 0 < row.it_mw < row.facility_mw
+        machines = scene.cooling == 1
+        assert machines.any() and ((scene.kind == 255) | machines).all()
         # the real roof between the machines may carry others
         assert (scene.cooling[60:140, 60:170] == 255).any()
         assert (scene.building[:40] == 254).all() and np.array_equal(scene.optical[:, :40], canvas[:, :40])
