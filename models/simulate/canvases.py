@@ -40,6 +40,8 @@ from overwatt.models.simulate.training_scenes import FILLERS, OPEN
 
 GSD_RANGE_M = (0.3, 2.0)
 UNKNOWN = np.uint8(255)
+LEAST_M = 18.0
+"""Narrowest roof that plant is put on, of data centers as of others (own choice)."""
 ORDINARY = {
     "warehouse": 4.0, "cold_store": 2.5, "factory": 3.0, "mall": 1.5, "big_box": 2.5, "office": 2.0, "hospital": 1.5,
     "car_deck": 1.0, "city_block": 1.0, "school": 1.0, "greenhouse": 0.7, "self_storage": 1.0, "depot": 1.0,
@@ -129,21 +131,25 @@ def plant_on_roof(
     center = world.chance(0.5) if center is None else center
     frame, part = _room(roof)
     covered = rasterize([(roof, 1)], canvas.shape[1:], transform=(gsd_m, 0, 0, 0, gsd_m, 0)) == 1
-    if min(part[2:]) < 12 or not covered.any():
-        raise ConfigError(f"roof: {part[2]:.0f} m x {part[3]:.0f} m of it are usable; give a roof of 12 m or more")
+    if min(part[2:]) < LEAST_M or not covered.any():
+        raise ConfigError(f"roof: {part[2]:.0f} m x {part[3]:.0f} m of it are usable; give {LEAST_M:g} m or more")
     rgb = painted(look(canvas), np.median(canvas[:, covered], axis=1))
     # heights count from the roof: only machines are drawn, and their shadows fall on it
     body = Body(frame, 0.0, (part,), rgb)
     world.things.append(d.Thing("", "other_building", "roof", roof))
-    if center:
+    dense = False
+    # some machines are too large for some roofs: up to four designs are tried
+    for _ in range(4 if center else 0):
+        world.things, world.drawing.shapes = world.things[:1], []
+        world.plant.clear()
         manner = replace(new_manner(world, "colocation"), roof=str(rng.choice(["rows", "dense", "half", "wells"])))
         roof_plant(world, body, part, manner, "s1")
-    else:
+        if dense := sum(t.unit_area_m2 for t in world.things) >= DENSE * roof.area:
+            world.things[0] = replace(world.things[0], site_id="s1", category="data_center")
+            settle(world, 0, "s1")
+            break
+    if not center:
         _scattered(world, body, part)
-    dense = sum(t.unit_area_m2 for t in world.things if t.site_id == "s1") >= DENSE * roof.area
-    if dense:
-        world.things[0] = replace(world.things[0], site_id="s1", category="data_center")
-        settle(world, 0, "s1")
     scene = _picture(world, canvas, gsd_m, view, labels, ())
     if center and not dense:
         return replace(scene, building=np.where(covered, UNKNOWN, scene.building))
