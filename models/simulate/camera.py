@@ -142,15 +142,17 @@ def photograph(
     size_m = gsd_m / fine
     ids, height, tint = paint(drawing, (shape_px[0] * fine, shape_px[1] * fine), size_m, tinted=True)
     assert tint is not None
-    shadow = cast_shadow(height, size_m, view.sun_azimuth_deg, view.sun_elevation_deg, _steps(height, size_m, view))
-    light = block_mean(_lit(drawing, ids, tint, shadow, view, size_m, rng), fine)
+    shadow = cast_shadow(
+        height, size_m, view.sun_azimuth_deg, view.sun_elevation_deg, shadow_steps(height, size_m, view)
+    )
+    light = block_mean(lit(drawing, ids, tint, shadow, view, size_m, rng), fine)
     optical = _camera(light, view, rng, gsd_m)
     if view.labels:
         _label(optical, view.labels, rng)
     return jpeg(optical, view.jpeg_quality) if view.jpeg_quality else optical
 
 
-def _steps(height_dm: np.ndarray, size_m: float, view: View) -> list[int]:
+def shadow_steps(height_dm: np.ndarray, size_m: float, view: View) -> list[int]:
     """Return the distances, in cells, at which shadows are tested: dense near the object, sparser further away."""
     # longest possible shadow: height / tan(sun elevation)
     reach = int(height_dm.max() / 10 / np.tan(np.deg2rad(view.sun_elevation_deg)) / size_m) + 1
@@ -161,7 +163,7 @@ def _steps(height_dm: np.ndarray, size_m: float, view: View) -> list[int]:
     return steps
 
 
-def _lit(
+def lit(
     drawing: Drawing,
     ids: np.ndarray,
     tint: np.ndarray,

@@ -24,7 +24,7 @@ IT_SHARE_OF_COOLING = 0.68
 """IT power per kW of cooling capacity (docs/methods.md, section 4.3, from Epoch AI's tables)."""
 
 
-def _manner(w: World, kind: str) -> Manner:
+def new_manner(w: World, kind: str) -> Manner:
     """Draw the design of a site of `kind`: roof layout, machines, generators, height."""
     rng = w.rng
     # roof layouts per kind; a repeated name is a weight
@@ -69,7 +69,7 @@ def build_center(w: World, lot: Lot, site_id: str, kind: str) -> bool:
     halls = _arrange(w, lot, kind)
     if not halls:
         return False
-    manner = _manner(w, kind)
+    manner = new_manner(w, kind)
     first = len(w.things)
     frame = lot.frame
     _grounds(w, lot, halls)
@@ -90,7 +90,7 @@ def build_center(w: World, lot: Lot, site_id: str, kind: str) -> bool:
         and kind != "no_plant"
     ):
         towers(w, frame, halls, manner, site_id, lot.depth_m)
-    _settle(w, first, site_id)
+    settle(w, first, site_id)
     return True
 
 
@@ -180,7 +180,7 @@ def _grounds(w: World, lot: Lot, halls: list[Part]) -> None:
             )
 
 
-def _settle(w: World, first: int, site_id: str) -> None:
+def settle(w: World, first: int, site_id: str) -> None:
     """Set the power of each building of a site from the banks' cooling capacity, or from floor area without banks."""
     mine = [i for i in range(first, len(w.things)) if w.things[i].site_id == site_id]
     kw = sum(w.things[i].capacity_kw for i in mine)

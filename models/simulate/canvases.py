@@ -1,0 +1,374 @@
+"""Real canvases: simulated lots, and simulated plant on real roofs, pasted on real pictures.
+
+In: a real picture of any place, and what its labels say, if any. Out: a `Scene` of that picture with one lot or one
+roof changed; ground that was not covered keeps its labels, or is unknown. Data centers and ordinary buildings take
+the same path, so that no trace of pasting tells the class. Sun and lean come from the caller or are drawn; tone,
+sharpness, noise and darkness of shadows are measured on the canvas. Thresholds are own choices, judged by eye on NAIP.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import shapely
+from rasterio.features import rasterize
+from scipy import ndimage
+
+from overwatt.aoi.errors import ConfigError
+from overwatt.models.simulate import drawing as d
+from overwatt.models.simulate.building_parts import (
+    Body,
+    clutter,
+    inside,
+    lattice,
+    photovoltaics,
+    rooftop_units,
+)
+from overwatt.models.simulate.camera import View, canvas_cells, lit, random_view, shadow_steps
+from overwatt.models.simulate.canvas_look import SIMULATED, UNTOUCHED, Labelled, Labels, blend, label, look, painted
+from overwatt.models.simulate.data_centers import CENTER_KINDS, build_center, new_manner, settle
+from overwatt.models.simulate.equipment import new_plant
+from overwatt.models.simulate.equipment_placement import roof_plant
+from overwatt.models.simulate.lookalikes import machines, regular
+from overwatt.models.simulate.palette import PLACES, World, new_palette
+from overwatt.models.simulate.render import block_mean, cast_shadow, paint
+from overwatt.models.simulate.scene import Scene, frame_scene
+from overwatt.models.simulate.streets import Lot
+from overwatt.models.simulate.training_scenes import FILLERS, OPEN
+
+GSD_RANGE_M = (0.3, 2.0)
+UNKNOWN = np.uint8(255)
+LEAST_M = 18.0
+"""Narrowest roof that plant is put on, of data centers as of others (own choice)."""
+ORDINARY = {
+    "warehouse": 4.0, "cold_store": 2.5, "factory": 3.0, "mall": 1.5, "big_box": 2.5, "office": 2.0, "hospital": 1.5,
+    "car_deck": 1.0, "city_block": 1.0, "school": 1.0, "greenhouse": 0.7, "self_storage": 1.0, "depot": 1.0,
+    "sheds": 1.0, "substation": 1.5, "open_parking": 1.5, "container_yard": 1.0, "solar_field": 0.5, "tank_farm": 0.5,
+}  # fmt: skip
+"""Uses that are not data centers, of `FILLERS`, and their weights (own choice)."""
+DENSE = 0.04
+"""Machines on at least this share of a real roof make it a data center's; large shops have less than 0.02."""
+
+
+def paste(
+    canvas: np.ndarray,
+    gsd_m: float,
+    rng: np.random.Generator,
+    *,
+    center: bool | None = None,
+    kind: str | None = None,
+    lot: Lot | None = None,
+    view: View | None = None,
+    labels: Labels | None = None,
+) -> Scene:
+    """Return the canvas with one simulated lot on it: a data center or, as often, an ordinary use.
+
+    Args:
+        canvas: (band=3 red, green, blue; y, x) uint8.
+        gsd_m: ground sampling distance of the canvas, 0.3 to 2 m.
+        rng: random numbers; the same state gives the same scene.
+        center: whether it is a data center; drawn if None.
+        kind: of `CENTER_KINDS` or `ORDINARY`; drawn if None.
+        lot: place in metres east and south of the upper left corner; a quiet place along the streets if None.
+        view: sun and lean; drawn if None. Give the same one for all pastes on one picture.
+        labels: layers of the canvas; without them it is known only to hold no data center.
+
+    Raises:
+        ConfigError: `kind` is unknown, contradicts `center` or does not fit the lot, or the canvas cannot be used.
+    """
+    world, view = _world(canvas, gsd_m, rng, view)
+    if kind is not None:
+        if kind not in {**CENTER_KINDS, **ORDINARY} or center not in (None, kind in CENTER_KINDS):
+            raise ConfigError(f"kind: '{kind}' is no use for a lot with center={center}; see CENTER_KINDS, ORDINARY")
+        center = kind in CENTER_KINDS
+    center = world.chance(0.5) if center is None else center
+    place = lot or _spot(canvas, gsd_m, rng)
+    uses = CENTER_KINDS if center else ORDINARY
+    weights = np.array(list(uses.values())) / sum(uses.values())
+    # three kinds at random, then colocation, which fits every lot that `_spot` gives
+    tries = [kind] if kind else [str(k) for k in rng.choice(list(uses), 3, p=weights)] + ["colocation"]
+    if not center:
+        FILLERS[tries[0]](world, place)
+    elif not any(build_center(world, place, "s1", k) for k in tries):
+        raise ConfigError(f"lot: {place.width_m:g} m x {place.depth_m:g} m is too small for '{tries[-1]}'")
+    # the whole lot, or only what is built and paved, or only what stands up: the rest shows the real ground
+    grounds = [(), (d.GRASS, d.SOIL), (d.GRASS, d.SOIL, d.TREE)]
+    # open uses such as car parks are flat and need their paving
+    clear = grounds[int(rng.choice(3, p=[0.2, 0.8, 0.0] if tries[0] in OPEN else [0.2, 0.4, 0.4]))]
+    return _picture(world, canvas, gsd_m, view, labels, clear)
+
+
+def plant_on_roof(
+    canvas: np.ndarray,
+    gsd_m: float,
+    rng: np.random.Generator,
+    roof: shapely.Polygon,
+    *,
+    center: bool | None = None,
+    view: View | None = None,
+    labels: Labels | None = None,
+) -> Scene:
+    """Return the canvas with simulated machines on one real roof: rows as a data center has, or a few scattered.
+
+    The roof becomes a data center where machines cover at least `DENSE` of it. With fewer it stays another building,
+    or is unknown if `center`: a roof with so few may be either.
+
+    Args:
+        canvas: as in `paste`.
+        gsd_m: as in `paste`.
+        rng: as in `paste`.
+        roof: outline, metres east and south of the upper left corner.
+        center: whether to draw a data center's plant; drawn if None.
+        view: as in `paste`.
+        labels: as in `paste`.
+
+    Raises:
+        ConfigError: the roof has no room for machines, or the canvas cannot be used.
+    """
+    world, view = _world(canvas, gsd_m, rng, view)
+    center = world.chance(0.5) if center is None else center
+    frame, part = _room(roof)
+    covered = rasterize([(roof, 1)], canvas.shape[1:], transform=(gsd_m, 0, 0, 0, gsd_m, 0)) == 1
+    if min(part[2:]) < LEAST_M or not covered.any():
+        raise ConfigError(f"roof: {part[2]:.0f} m x {part[3]:.0f} m of it are usable; give {LEAST_M:g} m or more")
+    rgb = painted(look(canvas), np.median(canvas[:, covered], axis=1))
+    # heights count from the roof: only machines are drawn, and their shadows fall on it
+    body = Body(frame, 0.0, (part,), rgb)
+    world.things.append(d.Thing("", "other_building", "roof", roof))
+    dense = False
+    # some machines are too large for some roofs: up to four designs are tried
+    for _ in range(4 if center else 0):
+        world.things, world.drawing.shapes = world.things[:1], []
+        world.plant.clear()
+        manner = replace(new_manner(world, "colocation"), roof=str(rng.choice(["rows", "dense", "half", "wells"])))
+        roof_plant(world, body, part, manner, "s1")
+        if dense := sum(t.unit_area_m2 for t in world.things) >= DENSE * roof.area:
+            world.things[0] = replace(world.things[0], site_id="s1", category="data_center")
+            settle(world, 0, "s1")
+            break
+    if not center:
+        _scattered(world, body, part)
+    scene = _picture(world, canvas, gsd_m, view, labels, ())
+    if center and not dense:
+        return replace(scene, building=np.where(covered, UNKNOWN, scene.building))
+    return scene
+
+
+def paste_building(
+    canvas: np.ndarray,
+    gsd_m: float,
+    rng: np.random.Generator,
+    source: Labelled,
+    *,
+    center: bool | None = None,
+    labels: Labels | None = None,
+) -> Scene:
+    """Return the canvas with one real building of a labelled picture on it, with its yard, turned and mirrored.
+
+    The tone follows the canvas, the softer of both sets the sharpness of the whole. `truth` is empty: power unknown.
+
+    Args:
+        canvas: as in `paste`.
+        gsd_m: as in `paste`.
+        rng: as in `paste`.
+        source: picture to cut from; buildings without number or touching its edge are not used.
+        center: whether it is a data center; drawn if None.
+        labels: as in `paste`.
+
+    Raises:
+        ConfigError: the source has no such building, or the canvas cannot be used.
+    """
+    _check(canvas, gsd_m)
+    center = bool(rng.random() < 0.5) if center is None else center
+    number, box = _whole(source, 2 if center else 1, rng)
+    instance = source.instance
+    assert instance is not None
+    # the rectangle around the building, as lots are, grown by a yard
+    around = shapely.multipoints(np.argwhere(instance == number)[:, ::-1] + 0.5).minimum_rotated_rectangle
+    ground = around.buffer(float(rng.uniform(3, 30)) / source.gsd_m, join_style="mitre")
+    # neighbours stay behind: half a neighbour is no building
+    alpha = rasterize([(ground, 1)], instance.shape) * (source.valid & ((instance == 0) | (instance == number)))
+    theirs, seen = look(source.optical[:3], source.valid), look(canvas)
+
+    # canvas pixel -> turned, mirrored, scaled -> source pixel
+    rows, cols = canvas.shape[1:]
+    scale = gsd_m / source.gsd_m
+    cut = ndimage.gaussian_filter(source.optical[:3, *box].mean(0), 1.0)
+    flip = float(rng.choice([-1.0, 1.0]))
+    turn = flip * _direction(*np.gradient(cut)) - _direction(*np.gradient(ndimage.gaussian_filter(canvas.mean(0), 1.0)))
+    turn += float(rng.choice(4)) * np.pi / 2
+    y, x = (np.arange(n) - f * n for n, f in zip((rows, cols), rng.uniform(0.25, 0.75, 2), strict=True))
+    u = scale * (np.cos(turn) * x[None, :] - np.sin(turn) * y[:, None]) * flip
+    v = scale * (np.sin(turn) * x[None, :] + np.cos(turn) * y[:, None])
+    at = np.stack([v + (box[0].start + box[0].stop - 1) / 2, u + (box[1].start + box[1].stop - 1) / 2])
+
+    def sample(layer: np.ndarray, order: int = 1) -> np.ndarray:
+        # averages over a canvas pixel where that is larger; 0.4 px of blur is about a box
+        smooth = order and scale > 1
+        layer = ndimage.gaussian_filter(layer.astype(np.float32), 0.4 * scale) if smooth else layer
+        return ndimage.map_coordinates(layer, at, order=order, output=np.float32, mode="constant")
+
+    share = sample(alpha)
+    rgb = np.stack([sample(band) for band in source.optical[:3]])
+    grey = rgb.mean(0)
+    rgb = grey + min(seen.saturation / theirs.saturation, 1.0) * (rgb - grey)
+    # shadows, middle and highlights of the source become those of the canvas
+    power = np.clip(np.log(seen.middle) / np.log(theirs.middle), 0.6, 1.8)
+    tone = np.clip((rgb - theirs.low) / (theirs.high - theirs.low), 0, 1.1) ** power
+    patch = seen.low + tone * (seen.high - seen.low)
+    blur = max(theirs.blur_px / scale, 0.4)
+    noise = float(np.sqrt(max(seen.noise**2 - theirs.noise**2, 0.0)))
+    if blur > seen.blur_px + 0.2:
+        soft = float(np.sqrt(blur**2 - seen.blur_px**2))
+        canvas = np.rint(ndimage.gaussian_filter(canvas.astype(np.float32), (0, soft, soft))).astype(np.uint8)
+    more = float(np.sqrt(max(seen.blur_px**2 - blur**2, 0.0)))
+    optical = blend(canvas, patch * share, share, np.zeros_like(share), replace(seen, noise=noise), more, rng)
+    scene = frame_scene([], optical, gsd_m)
+    covered = share > 0.5
+    layers: dict[str, Any] = {}
+    for name, code in UNTOUCHED.items():
+        empty, real = getattr(scene, name, None), getattr(source, name, None)
+        if empty is not None:
+            filled = np.full_like(empty, code) if real is None else sample(real, 0).astype(empty.dtype)
+            layers[name] = np.where(covered, filled, empty)
+    return label(replace(scene, **layers), covered, labels)
+
+
+def _whole(source: Labelled, code: int, rng: np.random.Generator) -> tuple[int, tuple[slice, slice]]:
+    """Return number and window of a random building of class `code` that is wholly imaged."""
+    instance = np.zeros(source.building.shape, int) if source.instance is None else source.instance.astype(int)
+    rows, cols = instance.shape
+    whole = []
+    for k, box in enumerate(ndimage.find_objects(instance), 1):
+        if box is None or min(box[0].start, box[1].start) == 0 or box[0].stop == rows or box[1].stop == cols:
+            continue
+        mine = instance[box] == k
+        if (source.building[box][mine] == code).all() and source.valid[box][mine].all():
+            whole.append((k, box))
+    if not whole:
+        raise ConfigError(f"source: no building of class {code} is numbered and wholly imaged")
+    return whole[int(rng.integers(len(whole)))]
+
+
+def _scattered(w: World, body: Body, part: tuple[float, float, float, float]) -> None:
+    """Draw what ordinary roofs carry: packaged units, sometimes a short row of machines, skylights or panels."""
+    what = w.rng.random()
+    if what < 0.2:
+        regular(w, body)
+    elif what < 0.3:
+        photovoltaics(w, body, part, w.uniform(0.2, 0.9))
+    elif what < 0.6:
+        plant = new_plant(w, str(w.rng.choice(["tower", "dry_cooler", "chiller"])))
+        n = int(np.clip(part[2] // (plant.cell_m[0] + 1), 1, w.rng.integers(1, 6)))
+        along = (np.arange(n) - (n - 1) / 2) * (plant.cell_m[0] + 1)
+        at = inside(w, part, 1, 6)[0] * [0.3, 0.8]
+        machines(w, body, at + np.column_stack([along, np.zeros(n)]), plant)
+    # packaged units: in a loose grid, as on large shops, or one per 150 to 900 m2 anywhere
+    uv = inside(w, part, int(part[2] * part[3] / w.uniform(150, 900)) + 1)
+    if w.chance(0.3):
+        uv = lattice(part, w.uniform(9, 30), w.uniform(9, 30))
+        uv = uv + w.rng.normal(0, w.rng.choice([0.2, 2.0]), uv.shape)
+    rooftop_units(w, body, uv, (1.6, 5.0))
+    clutter(w, body, w.uniform(1, 5))
+
+
+def _check(canvas: np.ndarray, gsd_m: float) -> None:
+    """Refuse canvases that are not pictures, or of another ground size."""
+    if canvas.ndim != 3 or canvas.shape[0] != 3 or canvas.dtype != np.uint8 or min(canvas.shape[1:]) < 32:
+        raise ConfigError(f"canvas: {canvas.dtype} {canvas.shape} is not (3, y, x) uint8 of 32 px or more")
+    if not GSD_RANGE_M[0] <= gsd_m <= GSD_RANGE_M[1]:
+        raise ConfigError(f"gsd_m: {gsd_m} m is outside {GSD_RANGE_M[0]} to {GSD_RANGE_M[1]} m")
+
+
+def _world(canvas: np.ndarray, gsd_m: float, rng: np.random.Generator, view: View | None) -> tuple[World, View]:
+    """Return an empty world whose paint 0 is clear, and the view."""
+    _check(canvas, gsd_m)
+    if view is None:
+        view = random_view(rng, gsd_m)
+        # most pictures are orthophotos: less lean than the simulator's oblique views
+        view = replace(view, lean=(0.4 * view.lean[0], 0.4 * view.lean[1]))
+    fine_m = gsd_m / canvas_cells(gsd_m, max(canvas.shape[1:]))
+    drawing = d.Drawing(finest_m=0.6 * fine_m, lean=view.lean)
+    drawing.paint((0.0, 0.0, 0.0), 0.0, d.GRASS)
+    place = str(rng.choice(PLACES))
+    return World(drawing, new_palette(drawing, rng, place), rng, [], place), view
+
+
+def _spot(canvas: np.ndarray, gsd_m: float, rng: np.random.Generator) -> Lot:
+    """Return a lot of random size: the quietest of six random places, mostly along the edges in the picture."""
+    dy, dx = np.gradient(ndimage.gaussian_filter(canvas.mean(0), 1.0))
+    rows, cols = dy.shape
+    streets = _direction(dy, dx)
+    side = gsd_m * min(rows, cols)
+    wide, deep = rng.uniform(60, np.clip(1.1 * side, 80, 300)), rng.uniform(55, np.clip(0.9 * side, 70, 220))
+    tries, grid = [], np.linspace(-0.5, 0.5, 24)
+    for _ in range(6):
+        angle = streets + float(rng.choice(4)) * np.pi / 2 + rng.normal(0, 0.02)
+        angle = float(angle if rng.random() < 0.85 else rng.uniform(0, 2 * np.pi))
+        x, y = rng.uniform(0.25, 0.75, 2) * [cols * gsd_m, rows * gsd_m]
+        frame = d.Frame(float(x), float(y), angle)
+        at = frame.world(np.stack(np.meshgrid(grid * wide, grid * deep), -1))
+        col, row = np.clip((at / gsd_m).astype(int), 0, [cols - 1, rows - 1]).T
+        tries.append((float(np.hypot(dx[row, col], dy[row, col]).mean()), frame))
+    return Lot(min(tries, key=lambda t: t[0])[1], float(wide), float(deep))
+
+
+def _direction(dy: np.ndarray, dx: np.ndarray) -> float:
+    """Return the direction of streets and roofs, radians from x, modulo a right angle."""
+    # the fourth power has the same phase for both directions at right angles; weighted by the squared gradient
+    power = (dx + 1j * dy) ** 4 / np.maximum(np.hypot(dx, dy), 1e-6) ** 2
+    return float(np.angle(power.sum())) / 4
+
+
+def _room(roof: shapely.Polygon) -> tuple[d.Frame, tuple[float, float, float, float]]:
+    """Return a frame and a rectangle along the roof's longer side that lies within the roof."""
+    corners = shapely.get_coordinates(shapely.minimum_rotated_rectangle(roof))[:4]
+    sides = np.diff(corners[:3], axis=0)
+    long, short = sorted(sides, key=lambda s: -float(np.hypot(*s)))
+    x, y = corners.mean(0)
+    frame = d.Frame(float(x), float(y), float(np.arctan2(long[1], long[0])))
+    size = np.hypot(*np.array([long, short]).T)
+    shares = [s for s in np.arange(0.97, 0.2, -0.05) if roof.contains(frame.box(0, 0, *(s * size)))]
+    du, dv = (shares[0] if shares else 0.0) * size
+    return frame, (0.0, 0.0, float(du), float(dv))
+
+
+def _picture(
+    w: World,
+    canvas: np.ndarray,
+    gsd_m: float,
+    view: View,
+    labels: Labels | None,
+    clear: tuple[int, ...],
+) -> Scene:
+    """Photograph a world over the canvas; paint 0 and the materials `clear` are transparent."""
+    seen = look(canvas)
+    rows, cols = canvas.shape[1:]
+    fine = canvas_cells(gsd_m, max(rows, cols))
+    size_m = gsd_m / fine
+    ids, height, tint = paint(w.drawing, (rows * fine, cols * fine), size_m, tinted=True)
+    assert tint is not None
+    material = np.array([p[4] for p in w.drawing.paints])
+    solid = (ids != 0) & ~np.isin(material, clear)[ids]
+    if d.TREE in clear:
+        solid &= height > 0
+    height[~solid] = 0
+    view = replace(view, shade=seen.shade)
+    shadow = cast_shadow(
+        height, size_m, view.sun_azimuth_deg, view.sun_elevation_deg, shadow_steps(height, size_m, view)
+    )
+    light = block_mean(lit(w.drawing, ids, tint, shadow, view, size_m, w.rng) * solid, fine)
+    grey = light.mean(0)
+    light = grey + seen.saturation * (light - grey)
+    alpha = block_mean(solid[None].astype(np.float32), fine)[0]
+    shadowed = block_mean((shadow & ~solid)[None].astype(np.float32), fine)[0]
+    low, high = SIMULATED
+    gain = (seen.high - seen.low) / (high - low)
+    patch = gain * light + (seen.low - gain * low) * alpha
+    # a pixel is a box of standard deviation 0.29 px; independent blurs add in quadrature
+    blur = float(np.sqrt(max(seen.blur_px**2 - 0.29**2, 0.0)))
+    optical = blend(canvas, patch, alpha, shadowed, seen, blur, w.rng)
+    scene = frame_scene(w.things, optical, gsd_m, w.plant)
+    return label(scene, alpha > 0.5, labels)
