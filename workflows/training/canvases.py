@@ -21,7 +21,7 @@ import numpy as np
 import shapely
 from dask.system import CPU_COUNT
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
-from rasterio.features import rasterize
+from rasterio.features import rasterize, shapes
 
 from overwatt.aoi.errors import AssetReadError, ConfigError, RegistryError
 from overwatt.aoi.outline import repaired
@@ -39,6 +39,8 @@ MAX_BYTES = 20_000_000  # of the file of outlines (own choice)
 LAYERS = ("optical", "building", "cooling", "instance", "unit", "kind", "substation")
 ROOFS = 0.6
 """Share of the pastes that put plant on a real roof, where there is one; the others put a whole lot (own choice)."""
+LEAST_M2 = 1000.0
+"""Smaller roofs get no plant: a data center on one would be below what is looked for (own choice)."""
 MIDDLE = 0.25
 """Share cut from each side of a machine's outline in the unit mask, as in simulated scenes."""
 
@@ -174,10 +176,10 @@ def _roofs(canvas: Picture, rng: np.random.Generator) -> list[shapely.Polygon]:
     numbers = np.unique(canvas.instance[canvas.building == OTHER])
     found = []
     for n in rng.permutation(numbers[numbers > 0])[:3]:
-        rows, cols = np.nonzero(canvas.instance == n)
-        # the convex hull: outlined roofs are rectangles or nearly so
-        corners = np.column_stack([cols + 0.5, rows + 0.5]) * canvas.gsd_m
-        hull = shapely.MultiPoint(corners).convex_hull
-        if isinstance(hull, shapely.Polygon):
-            found.append(hull)
+        mask = canvas.instance == n
+        parts = [shapely.geometry.shape(g) for g, _ in shapes(mask.astype(np.uint8), mask=mask)]
+        # without the steps of the pixels, which leave no long straight side
+        roof = max(parts, key=lambda g: g.area).simplify(1.0)
+        if roof.area * canvas.gsd_m**2 >= LEAST_M2:
+            found.append(shapely.transform(roof, lambda xy: xy * canvas.gsd_m))
     return found
