@@ -21,7 +21,7 @@ from rasterio.features import rasterize, shapes
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import dijkstra
 
-SUMS = ("pixels", "sum_p", "max_p", "sum_novelty", "sum_thermal")
+SUMS = ("pixels", "sum_p", "max_p", "sum_novelty", "sum_thermal", "sum_chiller", "sum_tower", "sum_rooftop_unit")
 """Integer columns of a region; max_p is the maximum over its parts, the others are sums."""
 
 
