@@ -357,7 +357,8 @@ def _picture(
     material = np.array([p[4] for p in w.drawing.paints])
     solid = (ids != 0) & ~np.isin(material, clear)[ids]
     if d.TREE in clear:
-        solid &= height > 0
+        # gravel stays: without it a substation is masts on bare ground
+        solid &= (height > 0) | (ids == w.paints.gravel)
     height[~solid] = 0
     view = replace(view, shade=seen.shade)
     shadow = cast_shadow(
