@@ -62,7 +62,17 @@ class Frame:
     unit: str = ""
 
     def read(self) -> np.ndarray:
-        """Return (y, x, 3) uint8."""
+        """Return (y, x, 3) uint8.
+
+        Raises:
+            SystemExit: the file is too large or no picture.
+        """
+        try:
+            return self._read()
+        except (OSError, Image.DecompressionBombError, rasterio.errors.RasterioError) as error:
+            raise SystemExit(f"{self.path}: cannot be read as a picture ({error})") from error
+
+    def _read(self) -> np.ndarray:
         if self.path.suffix.lower() in (".tif", ".tiff"):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)

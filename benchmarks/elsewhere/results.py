@@ -59,7 +59,10 @@ def _best(known: Table, at: np.ndarray) -> np.ndarray:
 
 
 def measures(known: Table, ordinary: Table, k: np.ndarray, o: np.ndarray) -> dict[str, float | None]:
-    """Return all headline numbers of rows `k` of the known sites and rows `o` of the ordinary roofs."""
+    """Return all headline numbers of rows `k` of the known sites and rows `o` of the ordinary roofs.
+
+    Data centers of any size count, but for the size bands and the style control.
+    """
     best = _best(known, k)
     centers, edges = k[known.center[k]], k[known.other[k]]
     score, false = known.score[centers], ordinary.score[o]

@@ -174,6 +174,13 @@ def test_a_listing_that_is_none_is_named(tmp_path, text):
         list(nyc(tmp_path))
 
 
+@pytest.mark.parametrize("name", ["a.jpg", "a.tif"])
+def test_a_file_that_is_no_picture_is_named(tmp_path, name):
+    (tmp_path / name).write_bytes(b"GIF89a, cut")
+    with pytest.raises(SystemExit, match=name):
+        Frame(tmp_path / name, "set", "VA", 1.0).read()
+
+
 def test_false_sites_are_compared_on_classes_that_both_weights_took():
     now = {"fine": {"false_sites": 2, "km2": 4.0}, "coarse": {"false_sites": 50, "km2": 10.0}}
     found = same_ground(now, {"fine": {"false_sites": 8, "km2": 4.0}})
