@@ -163,9 +163,10 @@ def lines(r: dict[str, Any]) -> list[str]:
         spread = part["intervals"]
         where = "" if name == "all places" else f" ({', '.join(part['places'])})"
         out.append(f"{name}{where}: {part['sites']} sites, {part['large_roofs']} ordinary large roofs")
-        for title, point, prefix in (
-            (f"one false in {ONE_IN}", part, ""), (f"score {HALF}", part["at_half"], "at_half "),
-        ):  # fmt: skip
+        points = [(f"one false in {ONE_IN}", part, ""), (f"score {HALF}", part["at_half"], "at_half ")]
+        if "at_other_threshold" in part:
+            points.append(("threshold of the other half", part["at_other_threshold"], None))
+        for title, point, prefix in points:
             recall = _number(point["recall"], spread.get(f"{prefix}recall"))
             false = _number(point["per_large_roof"], spread.get(f"{prefix}per_large_roof"))
             level = "-" if point["threshold"] is None else f"{point['threshold']:.3f}"
@@ -182,6 +183,7 @@ def lines(r: dict[str, Any]) -> list[str]:
             f"{_number(p['share_split'])}, in none {p['none']} of {p['buildings']}"
         )
     out += [f"  {p}: {_number(v)} of {r['sites_by_place'][p]} sites" for p, v in r["recall_by_place"].items()]
+    out += [f"  recall of sites without the roofs of {g}: {_number(v)}" for g, v in r["recall_without"].items()]
     out.append(f"seen twice and counted once: {r['roofs_seen_twice']} roofs, {r['sites_seen_twice']} sites")
     for name, x in (r.get("equal_recall") or {}).items():
         out.append(
@@ -197,7 +199,7 @@ def lines(r: dict[str, Any]) -> list[str]:
 def _number(value: float | None, interval: list[float] | None = None) -> str:
     if value is None:
         return "-"
-    return f"{value:.3g}" + (f" ({interval[0]:.2f}-{interval[1]:.2f})" if interval else "")
+    return f"{value:.3g}" + (f" ({interval[0]:.2g}-{interval[1]:.2g})" if interval else "")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from benchmarks.elsewhere.overlaps import Overlap, joined, overlaps, same_roofs
 from benchmarks.elsewhere.statistics import halves
 
 CENTER, OTHER = "data_center", "other_building"
+SIZE_BANDS_M2 = ((3_000, 6_000), (6_000, 12_000), (12_000, 25_000), (25_000, float("inf")))
 LARGE_M2 = 3_000.0
 """Large roofs: smaller ones are not among the ordinary roofs that false sites are counted on."""
 
@@ -105,20 +106,30 @@ def _half_key(row: tuple[Roof, bool, str, str]) -> tuple[str, str]:
 
 
 def _halves(raw: Sequence[tuple[Roof, bool, str, str]]) -> dict[tuple[str, str], str]:
-    """Return the half of each place of known sites, by sites, and of each unit of ordinary ground, by large roofs."""
-    counted: dict[str, dict[tuple[str, str], set[object]]] = {}
+    """Return the half of each place of known sites, and of each unit of ordinary ground.
+
+    Each data set is split by itself, so that both halves get roofs of each city. Even are: sites of known sites, roofs
+    of ordinary ground; their numbers in each size band; and the number of places.
+    """
+    counted: dict[str, dict[tuple[str, str], list[tuple[Roof, str]]]] = {}
     for i, row in enumerate(raw):
         roof, known, _, unit = row
-        things = counted.setdefault(roof.group, {}).setdefault(_half_key(row), set())
-        if known and roof.klass == CENTER:
-            things.add(unit)
-        elif not known and is_large(roof):
-            things.add(i)
+        things = counted.setdefault(roof.group, {}).setdefault(_half_key(row), [])
+        if roof.klass == CENTER if known else is_large(roof):
+            things.append((roof, unit if known else str(i)))
     out: dict[tuple[str, str], str] = {}
-    for things_of in counted.values():
-        # each data set apart: both halves get roofs of each city
-        out |= halves({k: len(v) for k, v in things_of.items()})
+    for places in counted.values():
+        out |= halves(
+            {
+                key: (len({name for _, name in things}), *_by_band([r for r, _ in things]), 1)
+                for key, things in places.items()
+            }
+        )
     return out
+
+
+def _by_band(roofs: Sequence[Roof]) -> list[int]:
+    return [sum(low <= r.area_m2 < high for r in roofs) for low, high in SIZE_BANDS_M2]
 
 
 def is_large(roof: Roof) -> bool:

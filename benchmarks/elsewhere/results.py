@@ -12,12 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.elsewhere.counted import CENTER, LARGE_M2, OTHER, Row, is_large
+from benchmarks.elsewhere.counted import CENTER, LARGE_M2, OTHER, SIZE_BANDS_M2, Row, is_large
 from benchmarks.elsewhere.looks import Look
 from benchmarks.elsewhere.statistics import HALVES, RESAMPLES, Clusters, auc, intervals, share, threshold_at
 from overwatt.models.evaluation import pieces
 
-SIZE_BANDS_M2 = ((3_000, 6_000), (6_000, 12_000), (12_000, 25_000), (25_000, float("inf")))
 ONE_IN = 200
 """Strict operating point: at most one false site in so many ordinary large roofs."""
 HALF = 0.5
@@ -70,7 +69,6 @@ def measures(known: Table, ordinary: Table, k: np.ndarray, o: np.ndarray) -> dic
     out = {
         "recall": share(best, strict) if strict is not None else None,
         "recall_buildings": share(score, strict) if strict is not None else None,
-        "per_large_roof": share(false, strict) if strict is not None else None,
         "at_half recall": share(best, HALF),
         "at_half per_large_roof": share(false, HALF),
         "at_half per_edge_building": share(known.score[edges], HALF),
@@ -116,7 +114,7 @@ def headline(rows: Sequence[Row], half: str | None = None, resamples: int = RESA
     return {
         "recall": found["recall"],
         "recall_buildings": found["recall_buildings"],
-        "per_large_roof": found["per_large_roof"],
+        "per_large_roof": share(ordinary.score, strict) if strict is not None else None,
         "per_edge_building": share(known.score[known.other], strict) if strict is not None else None,
         "threshold": strict,
         "recall_by_place": {p: share(s, strict) if strict is not None else None for p, s in by_place.items()},
@@ -200,8 +198,34 @@ def summary(rows: Sequence[Row], quiet: Sequence[Look], resamples: int = RESAMPL
     result["at_half"] |= {k: ground[k] for k in ("per_1000_km2", "by_class")}
     split = {h: headline(rows, h, resamples) for h in HALVES}
     places = {h: sorted({r.place for r in rows if r.known and r.half == h}) for h in HALVES}
-    result["halves"] = {h: {"places": places[h], **split[h]} for h in HALVES}
-    return result | {"worst": worst(quiet)}
+    result["halves"] = {
+        h: {"places": places[h], **split[h], "at_other_threshold": _at_threshold(rows, h, split[o]["threshold"])}
+        for h, o in zip(HALVES, HALVES[::-1], strict=True)
+    }
+    return result | {"recall_without": _recall_without(rows), "worst": worst(quiet)}
+
+
+def _recall_without(rows: Sequence[Row]) -> dict[str, float | None]:
+    """Return the recall at the strict point if one set of ordinary roofs is left out: a few roofs may decide it."""
+    out = {}
+    for group in sorted({r.roof.group for r in rows if not r.known}):
+        known, ordinary = tables([r for r in rows if r.roof.group != group])
+        everything = np.arange(len(known.score)), np.arange(len(ordinary.score))
+        out[group] = measures(known, ordinary, *everything)["recall"]
+    return out
+
+
+def _at_threshold(rows: Sequence[Row], half: str, threshold: float | None) -> dict[str, float | None]:
+    """Return recall and false sites of one half at the strict threshold of the other, which had no part in it."""
+    known, ordinary = tables(rows, half)
+    if threshold is None:
+        return {"threshold": None, "recall": None, "per_large_roof": None}
+    best = _best(known, np.arange(len(known.score)))
+    return {
+        "threshold": threshold,
+        "recall": share(best, threshold),
+        "per_large_roof": share(ordinary.score, threshold),
+    }
 
 
 def at_recall(rows: Sequence[Row], quiet: Sequence[Look], recall: float) -> dict[str, Any] | None:

@@ -42,17 +42,24 @@ def share(values: Sequence[float], threshold: float) -> float | None:
     return float(np.mean(np.asarray(values) >= threshold)) if len(values) else None
 
 
-def halves(counts: Mapping[Any, int]) -> dict[Any, str]:
+def halves(counts: Mapping[Any, Sequence[int]]) -> dict[Any, str]:
     """Return the half of each place: the same places and counts always give the same split.
 
-    The places are taken from the largest to the smallest (equal ones by name) and each goes to the half that holds
-    fewer so far, so that both halves get large and small places and about equally many pictures or roofs.
+    The places are taken from the largest to the smallest (equal ones by name), and each goes to the half with which the
+    two differ least (sum of squared differences, each count relative to its total).
+
+    Args:
+        counts: for each place what both halves should have about equally many of, the most important first.
     """
-    held = dict.fromkeys(HALVES, 0)
+    # at least 1: a thing that no place has makes no difference
+    total = np.maximum(np.sum([*counts.values()], axis=0), 1)
+    apart = np.zeros(len(total))  # first half minus second
     half = {}
-    for place in sorted(counts, key=lambda k: (-counts[k], str(k))):
-        half[place] = min(HALVES, key=lambda h: held[h])
-        held[half[place]] += counts[place]
+    for place in sorted(counts, key=lambda k: (*(-c for c in counts[k]), str(k))):
+        step = np.array(counts[place]) / total
+        first = ((apart + step) ** 2).sum() <= ((apart - step) ** 2).sum()
+        half[place] = HALVES[0] if first else HALVES[1]
+        apart += step if first else -step
     return half
 
 

@@ -38,11 +38,19 @@ def test_at_most_one_in_so_many_ordinary_roofs_reaches_the_threshold(ordinary, o
 
 @given(st.dictionaries(st.text(max_size=3), st.integers(0, 30), min_size=2, max_size=12))
 def test_the_halves_are_a_partition_as_even_as_the_largest_place_allows(counts):
-    half = halves(counts)
-    assert half == halves(dict(reversed(counts.items())))
+    vectors = {k: (c,) for k, c in counts.items()}
+    half = halves(vectors)
+    assert half == halves(dict(reversed(vectors.items())))
     held = [sum(counts[k] for k in counts if half[k] == h) for h in ("choose", "report")]
     assert sum(held) == sum(counts.values())
     assert abs(held[0] - held[1]) <= max(counts.values())
+
+
+def test_both_halves_have_large_buildings_and_several_places():
+    # sites, of them large, place: one large place without large buildings, two small ones with some
+    half = halves({"VA": (20, 0, 1), "CA": (7, 0, 1), "EU": (6, 0, 1), "JP": (6, 0, 1), "G": (5, 4, 1), "F": (2, 2, 1)})
+    assert half["G"] != half["F"]
+    assert min(list(half.values()).count(h) for h in ("choose", "report")) >= 2
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=30), st.integers(0, 99))
@@ -95,6 +103,8 @@ def test_recall_and_false_sites_of_a_line_are_at_one_threshold(apart):
     assert r["auc_by_size"]["6-12"]["data_centers"] == 3
     assert r["auc_by_size"][">25"]["auc"] is None
     assert r["style_control"]["roofs"]["auc"] == 0.5
+    assert r["recall_without"] == {"roofs": None}
+    assert r["halves"]["report"]["at_other_threshold"]["threshold"] == r["halves"]["choose"]["threshold"]
     assert r["pieces"]["median"] == 2
     assert set(r["halves"]) == {"choose", "report"}
     assert {p for h in r["halves"].values() for p in h["places"]} == {"VA", "CA"}
