@@ -10,9 +10,6 @@ regions, after the tiles were joined, so the result does not depend on how the a
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import shapely
@@ -52,28 +49,34 @@ def separate(buildings: pd.DataFrame, interiors: pd.DataFrame, min_interior_px: 
         return frame
     tree = shapely.STRtree(np.asarray(frame["geometry"], dtype=object))
     cores = np.asarray(seeds["geometry"], dtype=object)
+    # interiors by region
     cores_of: dict[int, list[int]] = {}
     for c, i in zip(*tree.query(shapely.point_on_surface(cores), predicate="within"), strict=True):
         cores_of.setdefault(int(i), []).append(int(c))
-    rows: list[dict[Hashable, Any]] = []
-    for i, whole in enumerate(frame.to_dict("records")):
+    owner: list[int] = []
+    shapes_of: list[shapely.Polygon] = []
+    members: list[np.ndarray] = []
+    for i, whole in enumerate(frame["geometry"]):
         mine = np.array(cores_of.get(i, []), dtype=np.int64)
         if not len(mine):
-            rows.append(whole)
             continue
-        areas, group = [whole["geometry"]], np.zeros(len(mine), np.int64)
-        if len(mine) > 1:
-            areas, group = _divide(whole["geometry"], cores[mine], wall_px)
-        order = np.argsort(group, kind="stable")
-        starts = np.flatnonzero(np.diff(group[order], prepend=-1))
-        sums = add_sums(seeds, mine[order], starts)
-        for g, geometry in enumerate(areas):
-            # scores of the interiors, outline and size of the part
-            own: dict[Hashable, Any] = {name: int(values[g]) for name, values in sums.items()}
-            own |= {"geometry": geometry, "pixels": round(geometry.area), "core_pixels": own["pixels"]}
-            tile = seeds["tile"].iat[mine[order[starts[g]]]] if len(areas) > 1 else whole["tile"]
-            rows.append({**whole, **own, "tile": tile})
-    return pd.DataFrame(rows, columns=list(frame.columns))
+        areas, group = _divide(whole, cores[mine], wall_px) if len(mine) > 1 else ([whole], np.zeros(1, np.int64))
+        owner += [i] * len(areas)
+        shapes_of += areas
+        members += [mine[group == g] for g in range(len(areas))]
+    # scores of the interiors, outline and size of the parts
+    order = np.concatenate(members)
+    starts = np.cumsum([0, *(len(m) for m in members[:-1])])
+    sums = add_sums(seeds, order, starts)
+    parts = frame.iloc[owner].assign(
+        **sums, core_pixels=sums["pixels"], geometry=pd.Series(shapes_of, dtype=object).array
+    )
+    parts["pixels"] = np.rint(shapely.area(shapes_of)).astype(np.int64)
+    # a part of a divided region is of the tile of its first interior
+    divided = np.bincount(owner)[owner] > 1
+    parts["tile"] = np.where(divided, seeds["tile"].to_numpy(object)[order[starts]], parts["tile"])
+    without = ~np.isin(np.arange(len(frame)), owner)
+    return pd.concat([frame[without], parts], ignore_index=True)
 
 
 def _divide(region: shapely.Polygon, cores: np.ndarray, wall_px: float) -> tuple[list[shapely.Polygon], np.ndarray]:
