@@ -48,6 +48,9 @@ class TrainingData(_Frozen):
     extent: tuple[float, float, float, float] | None = Field(
         default=None, description="[west, south, east, north] of the image, lon/lat degrees"
     )
+    outline: tuple[tuple[float, float], ...] | None = Field(
+        default=None, max_length=1000, description="ring around the imaged ground, lon/lat degrees"
+    )
 
 
 class Calibration(_Frozen):

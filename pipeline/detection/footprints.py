@@ -23,7 +23,7 @@ from scipy.sparse.csgraph import connected_components
 from overwatt.aoi.geodesy import GEOD, to_lonlat
 from overwatt.models.detector import calibration
 from overwatt.models.detector.card import NOVELTY_STEP, UNIT_GSD_M
-from overwatt.pipeline.detection.instances import SUMS, separate
+from overwatt.pipeline.detection.instances import add_sums, separate
 from overwatt.pipeline.detection.regularization import regularise, simplify
 from overwatt.pipeline.detection.vectorization import COOLERS, KINDS, DetectSettings
 from overwatt.pipeline.tables import conform
@@ -60,7 +60,8 @@ def merge_footprints(
         return conform(pd.DataFrame(), "footprints")
     merged = _merge(frame)
     per = {kind: merged[merged["kind"] == kind] for kind in KINDS}
-    buildings = separate(per["building"], per["interior"], settings.min_interior_m2 / gsd_m**2)
+    least_px, wall_px = settings.min_interior_m2 / gsd_m**2, settings.wall_m / gsd_m
+    buildings = separate(per["building"], per["interior"], least_px, wall_px)
     others = pd.concat([per[k] for k in CLASS_OF], ignore_index=True)
     objects = pd.concat([buildings, others.assign(core_pixels=others["pixels"])], ignore_index=True)
     least = {"building": settings.min_building_m2, "substation": settings.min_substation_m2}
@@ -165,13 +166,11 @@ def _merge(frame: pd.DataFrame) -> pd.DataFrame:
         if end - at > 1:  # the object is of the tile that holds its anchor
             members = order[at:end]
             tile[g] = tiles[members[(part_corner[members] == corner[g]).all(1)]][0]
-    together = {name: np.maximum if name == "max_p" else np.add for name in SUMS}
-    sums = {name: f.reduceat(frame[name].to_numpy(np.int64)[order], starts) for name, f in together.items()}
     objects = pd.DataFrame(
         {
             "kind": kinds[order[starts]],
             "geometry": pd.Series(whole, dtype=object),
-            **sums,
+            **add_sums(frame, order, starts),
             "tile": tile,
             "on_border": np.logical_or.reduceat(frame["on_border"].to_numpy(bool)[order], starts),
             "row": corner[:, 1],

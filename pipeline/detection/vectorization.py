@@ -41,6 +41,8 @@ class DetectSettings:
         simplify_m: tolerance of the outlines, m.
         interior: least interior probability of a pixel, 0..1.
         min_interior_m2: smaller interiors do not become a building of their own.
+        wall_m: interiors nearer than this are one building, m; the network learned interiors that stay 4 m away from
+            every outline (`samples.WALL_M`), so those of two buildings are 8 m apart.
         peak: the score is the maximum over an object, not the mean.
         offset: log-odds of the maximum at which the score is 0.5.
     """
@@ -53,6 +55,7 @@ class DetectSettings:
     simplify_m: float = 1.0
     interior: float = 0.5
     min_interior_m2: float = 200.0
+    wall_m: float = 8.0
     peak: bool = False
     offset: float = 0.0
 
