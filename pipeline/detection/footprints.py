@@ -22,7 +22,7 @@ from scipy.sparse.csgraph import connected_components
 
 from overwatt.aoi.geodesy import GEOD, to_lonlat
 from overwatt.models.detector import calibration
-from overwatt.models.detector.card import NOVELTY_STEP, UNIT_GSD_M
+from overwatt.models.detector.card import EVIDENCE_STEP, EVIDENCE_ZERO, NOVELTY_STEP, UNIT_GSD_M
 from overwatt.pipeline.detection.instances import add_sums, separate
 from overwatt.pipeline.detection.regularization import regularise, simplify
 from overwatt.pipeline.detection.vectorization import COOLERS, KINDS, DetectSettings
@@ -113,7 +113,8 @@ def _score(objects: pd.DataFrame, building: np.ndarray, settings: DetectSettings
     mean = (objects["sum_p"] / objects["core_pixels"] / 255).to_numpy()
     if not settings.peak:
         return mean
-    return np.where(building, calibration.shifted(objects["max_p"].to_numpy() / 255, settings.offset), mean)
+    odds = (objects["max_p"].to_numpy() - EVIDENCE_ZERO) * EVIDENCE_STEP
+    return np.where(building, calibration.of_log_odds(odds - settings.offset), mean)
 
 
 def _kinds(objects: pd.DataFrame, klass: np.ndarray) -> list[str | None]:

@@ -28,7 +28,7 @@ from overwatt.pipeline.detection.vectorization import DetectSettings
 from overwatt.pipeline.report import rasters
 from overwatt.workflows.io import run_folder
 from overwatt.workflows.io.images import Image, check_any_valid, open_image
-from overwatt.workflows.io.vectors import footprints_of, outlines_px, read_vector, to_pixels
+from overwatt.workflows.io.vectors import footprints_of, outlines_of, outlines_px, read_vector, to_pixels
 from overwatt.workflows.run.single_image import check_whole
 from overwatt.workflows.training.held_out import footprints_on
 from overwatt.workflows.training.scores import Trained, in_training, label_texts, score_lines, trained_on
@@ -151,7 +151,7 @@ class _Detections:
     valid: np.ndarray
 
     def outlines(self, image: Image) -> list[Outline]:
-        return _outlines(self.found, to_pixels(self.found.geometry, image))
+        return outlines_of(self.found, to_pixels(self.found.geometry, image))
 
 
 def _detect_on(weights: Path, image_path: Path, labels_path: Path) -> _Detections:
@@ -198,11 +198,7 @@ def found_on(detector: Detector, tile: Picture) -> list[Outline]:
         )
     check_fits(detector.card, bands=PICTURE_BANDS[:3], gsd_m=tile.gsd_m, units="display_uint8", source=tile.name)
     found = footprints_on(detector, tile)
-    return _outlines(found, list(found.geometry))
-
-
-def _outlines(found: gpd.GeoDataFrame, polygons: list[shapely.Geometry]) -> list[Outline]:
-    return [Outline(str(k), g) for k, g in zip(found["class"], polygons, strict=True)]
+    return outlines_of(found, list(found.geometry))
 
 
 def _one_or_two(weights: Sequence[Path]) -> list[Path]:

@@ -67,9 +67,8 @@ def trained_on(ground: shapely.Geometry, training: Sequence[TrainingData]) -> Tr
     """
     answer: Trained = False
     for source in training:
-        outline = getattr(source, "outline", None)
-        if outline:
-            if _share_ground(ground, shapely.make_valid(shapely.Polygon(outline))):
+        if source.outline:
+            if _share_ground(ground, shapely.make_valid(shapely.Polygon(source.outline))):
                 return True
         # an extent whose west edge is east of its east edge crosses the antimeridian and is not compared
         elif source.extent and source.extent[0] <= source.extent[2]:
