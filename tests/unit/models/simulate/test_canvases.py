@@ -74,11 +74,12 @@ def test_labels_agree_with_what_was_pasted(seed, gsd_m, center, shape):
     assert set(np.unique(scene.cooling)) <= {0, 1, 255} and set(np.unique(scene.unit)) <= {0, 1, 255}
     assert (2 in scene.truth["class"].map({"data_center": 2}).to_numpy()) == center
     # pixels without any label of the pasted lot keep the codes of untouched ground
-    quiet = ~ndimage.binary_dilation(changed, iterations=2)
+    # a roof may have the colour of the canvas by chance
+    pasted = np.isin(scene.building, (1, 2))
+    quiet = ~ndimage.binary_dilation(changed | pasted, iterations=2)
     for name in LAYERS:
         assert (getattr(scene, name)[quiet] == UNTOUCHED[name]).all(), name
     # every pasted building is seen: few of its pixels may equal the canvas by chance
-    pasted = np.isin(scene.building, (1, 2))
     assert not pasted.any() or changed[pasted].mean() > 0.9
     assert not (scene.building == (1 if center else 2)).any()
 

@@ -17,6 +17,7 @@ from overwatt.models.detector.card import CHANNELS
 from overwatt.pipeline.detection.footprints import merge_footprints, to_lonlat
 from overwatt.pipeline.detection.regularization import regularise, simplify
 from overwatt.pipeline.detection.vectorization import DetectSettings, near_void, vectorize_tile
+from overwatt.pipeline.vocabulary import BUILDING_CLASSES
 
 GEOD = Geod(ellps="WGS84")
 UTM = "EPSG:32618"
@@ -25,14 +26,14 @@ TINY = DetectSettings(min_building_m2=0, min_cooling_m2=0, min_interior_m2=0)
 """Keeps every region, however small: the law must hold for all of them."""
 
 
-def probabilities(building, center=None, cooling=None, interior=None):
-    """(channel, y, x) uint8 with certain buildings where True, data centers among them, and equipment."""
+def probabilities(building, center=None, cooling=None, interior=None, **more):
+    """(channel, y, x) uint8 with certain buildings where True, data centers among them, equipment, and other layers."""
     center = np.zeros_like(building) if center is None else center
     cooling = np.zeros_like(building) if cooling is None else cooling
     interior = building if interior is None else interior
     none = np.zeros_like(building)
     planes = [~building, building & ~center, building & center, cooling, interior, none, none, center]
-    return np.stack(planes).astype(np.uint8) * 255
+    return np.stack([*planes, *(more.get(name, none) for name in CHANNELS[8:])]).astype(np.uint8) * 255
 
 
 def footprints(p, valid=None, *, tile_px=None, order=None, crs=UTM, transform=TO_UTM, gsd_m=2.0, keep=TINY, heat=None):
@@ -68,6 +69,8 @@ def rasters(draw):
     logits = rng.normal(0, 3, coarsely).repeat(coarse, 1).repeat(coarse, 2)[:, :ny, :nx]
     shares = np.exp(logits[:3]) / np.exp(logits[:3]).sum(0)
     p = np.rint(np.concatenate([shares, 1 / (1 + np.exp(-logits[3:]))]) * 255).astype(np.uint8)
+    if draw(st.booleans()):
+        p[8:] = 0  # weights without kinds of machines
     valid = rng.random((ny, nx)) < draw(st.sampled_from([1.0, 0.95, 0.6]))
     tile_px, gsd_m = draw(st.integers(1, 27)), draw(st.sampled_from([0.5, 2.0]))
     count = len(tiles((ny, nx), tile_px))
@@ -102,7 +105,7 @@ def test_footprints_are_valid_unique_and_keep_their_area(case):
     assert found["object_id"].is_unique
     build = ((p[1].astype(int) + p[2]) > 127.5) & valid
     pixels = build.sum()
-    buildings = found[found["class"] != "cooling_equipment"]
+    buildings = found[found["class"].isin(BUILDING_CLASSES)]
     assert abs(buildings["area_m2"].sum() - pixels) <= 0.05 * pixels + 1e-9
 
 
@@ -247,6 +250,28 @@ def test_turned_buildings_get_their_walls_back():
     staircase, simple, walls = np.mean(errors, axis=0)
     assert walls < 0.75 * simple < 0.75 * staircase
     assert (np.diff(errors, axis=1)[:, 1] < 0.01).all()
+
+
+def test_the_kind_of_machines_is_that_of_most_of_them_and_generators_are_apart():
+    none = rectangle((40, 60))
+    row = rectangle((40, 60), (5, 5, 11, 55))
+    cells, gensets = rectangle((40, 60), (5, 5, 11, 20)), rectangle((40, 60), (5, 41, 11, 55))
+    told = {"tower": cells, "generator": gensets, "chiller": row & ~cells & ~gensets}
+    for tile_px in (9, 60):
+        found = footprints(probabilities(none, cooling=row, **told), tile_px=tile_px, crs=None, transform=None)
+        assert found["class"].tolist() == ["cooling_equipment", "generator"]
+        assert found["kind"].tolist() == ["chiller", "generator"]
+        assert (found["area_m2"] / 4).tolist() == [6 * 36, 6 * 14]
+    assert footprints(probabilities(none, cooling=row))["kind"].isna().all()  # of weights without kinds
+
+
+def test_a_substation_is_an_object_of_its_own():
+    yard = rectangle((40, 60), (5, 5, 30, 30))
+    found = footprints(probabilities(yard & False, substation=yard), crs=None, transform=None)
+    assert found["class"].tolist() == ["substation"]
+    assert found["kind"].isna().all()
+    small = replace(TINY, min_substation_m2=25 * 25 * 4 + 1)
+    assert footprints(probabilities(yard & False, substation=yard), keep=small).empty
 
 
 def test_halls_that_a_yard_bridges_are_told_apart():
