@@ -7,7 +7,8 @@ logistic regression on the score and the pooled features of a building, which st
 score; not the network. In each replicate two thirds of the scenes are the pool and the others the test. All ways
 start from the same squares and label `BATCH` more in each round. Only detected buildings can be labelled, so the
 squares without a detection, which the command adds, are not in the curve. Random choice is replayed twice: with as
-many squares, and with as many buildings, because squares that are worth more hold more buildings.
+many squares, and with as many buildings, because squares that are worth more hold more buildings. `diverse_only` is
+the same choice without uncertainty, novelty and size.
 """
 
 from __future__ import annotations
@@ -27,8 +28,6 @@ from scipy.stats import mannwhitneyu
 
 from overwatt.models.detector import calibration
 from overwatt.models.detector.inference import CORE_PX, HALO_PX, WINDOW_PX, Detector, predict
-from overwatt.models.detector.network import NOVELTY_STRIDE
-from overwatt.models.detector.weights import normalise
 from overwatt.models.simulate import training_scene
 from overwatt.models.training.active_learning import choose, similarity, usefulness
 from overwatt.models.training.samples import DATA_CENTER, OTHER, Picture
@@ -39,10 +38,12 @@ from overwatt.workflows.training.held_out import reader
 
 FIRST_SEED = 920_000_000  # no training uses seeds from 900,000,000 on
 GSD_M = 2.0
+TAP = 10
+"""Block of the encoder whose features are pooled: of those at hand the one that learns most, on other scenes."""
 START, BATCH, ROUNDS = 4, 4, 12
 PRIOR_SD = 0.1
-"""Standard deviation of the prior of a standardised weight; chosen on other scenes (from 921,000,000)."""
-WAYS = ("most_useful", "random", "random_as_many_buildings")
+"""Standard deviation of the prior of a standardised weight; chosen on other scenes (seeds from 921,000,000)."""
+WAYS = ("most_useful", "diverse_only", "random", "random_as_many_buildings")
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Buildings:
         center: whether it is a data center.
         score, novelty, area_m2: as in the table of footprints; score of "data center".
         xy_m: (n, 2) position in its scene.
-        features: (n, 40) features of the encoder, mean over the building.
+        features: (n, 112) features of the encoder at stride 16, mean over the building.
     """
 
     scene: np.ndarray
@@ -76,15 +77,17 @@ def detected(detector: Detector, seed: int, number: int) -> Buildings:
     valid = np.ones(scene.building.shape, bool)
     core = (HALO_PX, HALO_PX, HALO_PX + CORE_PX, HALO_PX + CORE_PX)  # one window of the network
     read = reader(Picture("scene", scene.optical, valid, scene.building, scene.cooling, gsd_m=GSD_M))
+    taps: list[torch.Tensor] = []
+    hook = detector.net.blocks[TAP].register_forward_hook(lambda _, inputs, output: taps.append(output))
     probability, seen = predict(detector, read, core, GSD_M)
+    hook.remove()
     settings = DetectSettings.of(detector.card)
     part = vectorize_tile(probability, seen, (0, 0), "scene", near_void(np.pad(seen, 1))[1:-1, 1:-1], settings, GSD_M)
     table = merge_footprints([part], transform=None, crs=None, gsd_m=GSD_M, scene="scene", settings=settings)
     table = table[table["class"] != "cooling_equipment"]
-    values = torch.from_numpy(normalise(detector.card, scene.optical.astype(np.float32) / 255, valid))[None]
-    with torch.inference_mode():
-        taps = detector.net.forward_with_features(values)[1][0].numpy()
-    fine = taps.repeat(NOVELTY_STRIDE, 1).repeat(NOVELTY_STRIDE, 2)[:, core[0] : core[2], core[1] : core[3]]
+    coarse = taps[0][0].numpy()
+    stride = WINDOW_PX // coarse.shape[1]
+    fine = coarse.repeat(stride, 1).repeat(stride, 2)[:, core[0] : core[2], core[1] : core[3]]
     truth = scene.building[core[0] : core[2], core[1] : core[3]]
     rows = []
     for klass, score, novelty, area, shape in zip(
@@ -98,7 +101,7 @@ def detected(detector: Detector, seed: int, number: int) -> Buildings:
         own = score if klass == "data_center" else 1 - score
         rows.append((number, center > other, own, novelty, area, at, fine[:, inside].mean(1)))
     if not rows:
-        return Buildings(*(np.zeros((0, *s)) for s in ((), (), (), (), (), (2,), (len(taps),))))
+        return Buildings(*(np.zeros((0, *s)) for s in ((), (), (), (), (), (2,), (len(coarse),))))
     return Buildings(*(np.array(c) for c in zip(*rows, strict=True)))
 
 
@@ -168,15 +171,22 @@ class Labels:
             if self.free[number]:
                 self.take(int(number))
 
-    def most_useful(self, p: np.ndarray, count: int) -> None:
-        """Label the squares that the command would propose, given the probability of each building."""
+    def most_useful(self, p: np.ndarray, count: int, *, weighed: bool) -> None:
+        """Label the squares that the command would propose, given the probability of each building.
+
+        Args:
+            p: (n,) probability of each building of the pool.
+            count: number of squares.
+            weighed: whether uncertain, novel and large buildings count more; else all count the same.
+        """
         left, able = np.flatnonzero(~self.known), np.flatnonzero(self.free)
         at = np.full(len(self.known), -1)
         at[left] = np.arange(len(left))
         inside = [at[self.squares[s]][at[self.squares[s]] >= 0] for s in able]
         of = p[left], self.pool.novelty[left], self.pool.area_m2[left]
         similar = similarity(*of, self.place[left], np.zeros(len(left)))
-        for k in choose(usefulness(*of), similar, inside, count, clash=self.clash[np.ix_(able, able)]):
+        useful = usefulness(*of) if weighed else np.ones(len(left))
+        for k in choose(useful, similar, inside, count, clash=self.clash[np.ix_(able, able)]):
             self.take(int(able[k]))
 
 
@@ -198,8 +208,8 @@ def replay(buildings: Buildings, prior: tuple[float, float], seed: int) -> dict[
         model, labels, curve = Regression(pool, *prior), Labels(pool, order), []
         labels.at_random(START)
         for turn in range(ROUNDS + 1):
-            if turn and way == "most_useful":
-                labels.most_useful(model.p(pool), BATCH)
+            if turn and way in ("most_useful", "diverse_only"):
+                labels.most_useful(model.p(pool), BATCH, weighed=way == "most_useful")
             elif turn and way == "random":
                 labels.at_random(START + turn * BATCH)
             elif turn:

@@ -40,7 +40,7 @@ RANDOM_SHARE = 0.2
 """Share of squares that are drawn where nothing was detected; own choice: enough to see misses, few enough to pay."""
 _MARGIN_M = 30.0  # about an object larger than a square
 _LARGEST = 4  # times the side of a square: cap for merged blocks of buildings
-_LEAST_BUILT = 0.02  # least weight in the draw: a hall which the network takes for ground can come up; own choice
+_LEAST_BUILT = 0.002  # least weight in the draw: a hall which the network takes for ground can come up; own choice
 _LEAST_SEEN = 0.5  # share of a square that must show ground
 _MAX_COUNT = 1000
 
@@ -255,5 +255,7 @@ def _interleaved(useful: gpd.GeoDataFrame, drawn: gpd.GeoDataFrame) -> gpd.GeoDa
     """Return both in one order in which every beginning holds about the same share of random squares."""
     place = [(n + 0.5) / len(part) for part in (useful, drawn) for n in range(len(part))]
     whole = pd.concat([part.astype(object) for part in (useful, drawn) if len(part)] or [useful], ignore_index=True)
+    types = dict.fromkeys(("uncertainty", "novelty", "built_up"), float) | {"objects": int}  # lost in parts without any
+    whole = whole.astype({name: kind for name, kind in types.items() if name in whole})
     order = np.argsort(np.array(place), kind="stable")
     return gpd.GeoDataFrame(whole.iloc[order].reset_index(drop=True), geometry="geometry", crs=WGS84)

@@ -62,7 +62,8 @@ def objects_of(run: Path, within_m: float) -> tuple[gpd.GeoDataFrame, list[str]]
         },
         geometry=found.geometry.to_numpy(), crs=WGS84,
     )  # fmt: skip
-    return gpd.GeoDataFrame(pd.concat([objects, _not_seen(run, within_m)], ignore_index=True), crs=WGS84), notes
+    parts = [part for part in (objects, _not_seen(run, within_m)) if len(part)]  # an empty part has no types
+    return gpd.GeoDataFrame(pd.concat(parts or [objects], ignore_index=True), crs=WGS84), notes
 
 
 def in_words(row: pd.Series) -> str:
@@ -71,7 +72,7 @@ def in_words(row: pd.Series) -> str:
         return f"declared as '{str(row['object_id'])[:40]}', but nothing was matched to it: a miss, or not built"
     what, asked = ("machines", "machines") if row["kind"] == "equipment" else ("building", "data center")
     novelty = f"novelty {row['novelty']:.1f} (training areas: 1)" if row["novelty"] else "novelty unknown"
-    return f"{what} of {row['area_m2']:,.0f} m², P({asked}) {row['p']:.2f}, {novelty}"
+    return f"{what} of {row['area_m2']:,.0f} m2, P({asked}) {row['p']:.2f}, {novelty}"
 
 
 def judged_ground(run: Path, dispositions: Path | None) -> list[shapely.Geometry]:
