@@ -212,3 +212,15 @@ def test_the_command_proposes_and_names_what_contradicts(run, tmp_path):
         error = CliRunner().invoke(main.app, ["tiles", *wrong, "--out", str(tmp_path)]).exception
         assert isinstance(error, OverwattError)
         assert names(str(error), *words), error
+
+
+@pytest.mark.parametrize("klass", ["car_park", "substation"])
+def test_car_parks_and_substations_are_ground_without_a_building(run, tmp_path, klass):
+    file = tmp_path / "l.geojson"
+    shapes = [outline(100, 100, 60), outline(110, 110, 20), outline(140, 140, 10)]
+    gpd.GeoDataFrame({"class": ["unknown", klass, "data_center"]}, geometry=shapes, crs=4326).to_file(file)
+    s = TileSettings(size_px=256, unlabelled="ignore", shares=(1.0, 0.0, 0.0), licence="x")
+    cut([run / "image.tif"], [LabelFile(file)], tmp_path / "tiles", s)
+    (picture,) = tileset.pictures_of(tmp_path / "tiles", "train")
+    assert (picture.building == 0).sum() == pytest.approx(20**2, rel=0.1)
+    assert (picture.building == DATA_CENTER).sum() == pytest.approx(10**2, rel=0.2)
