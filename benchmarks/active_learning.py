@@ -2,13 +2,14 @@
 
     python -m benchmarks.active_learning --json [--scenes N] [--replicates N] [--first-seed N]
 
-SIMULATED scenes that no training uses, at 2 m; the bundled weights detect buildings in them. What is retrained is a
-logistic regression on the score and the pooled features of a building, which starts as the network's own calibrated
-score; not the network. In each replicate two thirds of the scenes are the pool and the others the test. All ways
-start from the same squares and label `BATCH` more in each round. Only detected buildings can be labelled, so the
-squares without a detection, which the command adds, are not in the curve. Random choice is replayed twice: with as
-many squares, and with as many buildings, because squares that are worth more hold more buildings. `diverse_only` is
-the same choice without uncertainty, novelty and size.
+SIMULATED scenes that no training uses, at 2 m; the bundled weights detect buildings in them. What is retrained is not
+the network but a logistic regression on the pooled features of a building's encoder, in two ways: `new`, which starts
+from nothing, as on a kind of place whose scores say little; and `corrected`, which starts as the network's own
+calibrated score. Ashburn is left out: the weights learned from it. In each replicate two thirds of the scenes are the
+pool and the others the test. All ways start from the same squares and label `BATCH` more in each round. Only detected
+buildings can be labelled, so the squares without a detection, which the command adds, are not in the curve. Random
+choice is replayed twice: with as many squares, and with as many buildings, because squares that are worth more hold
+more buildings. `diverse_only` is the same choice without uncertainty, novelty and size.
 """
 
 from __future__ import annotations
@@ -36,13 +37,14 @@ from overwatt.pipeline.detection.vectorization import DetectSettings, near_void,
 from overwatt.workflows.tiles.proposals import SQUARE_M
 from overwatt.workflows.training.held_out import reader
 
-FIRST_SEED = 920_000_000  # no training uses seeds from 900,000,000 on
+FIRST_SEED = 923_000_000  # no training uses seeds from 900,000,000 on; 920 to 922 million chose the settings
 GSD_M = 2.0
 TAP = 10
 """Block of the encoder whose features are pooled: of those at hand the one that learns most, on other scenes."""
 START, BATCH, ROUNDS = 4, 4, 12
 PRIOR_SD = 0.1
-"""Standard deviation of the prior of a standardised weight; chosen on other scenes (seeds from 921,000,000)."""
+"""Standard deviation of the prior of a standardised weight; chosen on other scenes."""
+LEARNERS = ("new", "corrected")
 WAYS = ("most_useful", "diverse_only", "random", "random_as_many_buildings")
 
 
@@ -75,20 +77,25 @@ def detected(detector: Detector, seed: int, number: int) -> Buildings:
     """Return the buildings that are detected in one new scene; those that are mostly unknown are left out."""
     scene = training_scene(seed, WINDOW_PX, GSD_M)
     valid = np.ones(scene.building.shape, bool)
-    core = (HALO_PX, HALO_PX, HALO_PX + CORE_PX, HALO_PX + CORE_PX)  # one window of the network
-    read = reader(Picture("scene", scene.optical, valid, scene.building, scene.cooling, gsd_m=GSD_M))
+    whole = reader(Picture("scene", scene.optical, valid, scene.building, scene.cooling, gsd_m=GSD_M))
+
+    def read(y0: int, x0: int, y1: int, x1: int) -> tuple[np.ndarray, np.ndarray]:
+        return whole(y0 + HALO_PX, x0 + HALO_PX, y1 + HALO_PX, x1 + HALO_PX)
+
     taps: list[torch.Tensor] = []
     hook = detector.net.blocks[TAP].register_forward_hook(lambda _, inputs, output: taps.append(output))
-    probability, seen = predict(detector, read, core, GSD_M)
+    probability, seen = predict(detector, read, (0, 0, CORE_PX, CORE_PX), GSD_M)  # one window: the whole scene
     hook.remove()
     settings = DetectSettings.of(detector.card)
     part = vectorize_tile(probability, seen, (0, 0), "scene", near_void(np.pad(seen, 1))[1:-1, 1:-1], settings, GSD_M)
     table = merge_footprints([part], transform=None, crs=None, gsd_m=GSD_M, scene="scene", settings=settings)
     table = table[table["class"] != "cooling_equipment"]
-    coarse = taps[0][0].numpy()
+    (window,) = taps
+    coarse = window[0].numpy()
     stride = WINDOW_PX // coarse.shape[1]
-    fine = coarse.repeat(stride, 1).repeat(stride, 2)[:, core[0] : core[2], core[1] : core[3]]
-    truth = scene.building[core[0] : core[2], core[1] : core[3]]
+    core = slice(HALO_PX, HALO_PX + CORE_PX)
+    fine = coarse.repeat(stride, 1).repeat(stride, 2)[:, core, core]
+    truth = scene.building[core, core]
     rows = []
     for klass, score, novelty, area, shape in zip(
         table["class"], table["score"], table["epistemic"], table["area_m2"], table.geometry, strict=True
@@ -112,16 +119,18 @@ def joined(parts: list[Buildings]) -> Buildings:
 
 
 class Regression:
-    """Logistic regression on score and features; without labels, the network's calibrated score."""
+    """Logistic regression on score and features; without labels, of log-odds a + b logit(score)."""
 
     def __init__(self, pool: Buildings, a: float, b: float) -> None:
+        self.scored = b != 0
         self.mean, self.sd = pool.features.mean(0), pool.features.std(0) + 1e-6
         self.prior = np.concatenate([[a, b], np.zeros(pool.features.shape[1])])
         self.weights = self.prior
         self.penalty = np.concatenate([[1.0, 1 / 0.5**2], np.full(len(self.mean), 1 / PRIOR_SD**2)])
 
     def _inputs(self, b: Buildings) -> np.ndarray:
-        return np.column_stack([np.ones(len(b.scene)), calibration.logit(b.score), (b.features - self.mean) / self.sd])
+        score = calibration.logit(b.score) if self.scored else np.zeros(len(b.scene))
+        return np.column_stack([np.ones(len(b.scene)), score, (b.features - self.mean) / self.sd])
 
     def fit(self, b: Buildings) -> None:
         """Fit to labelled buildings: maximum posterior about the network's own score."""
@@ -195,7 +204,7 @@ def replay(buildings: Buildings, prior: tuple[float, float], seed: int) -> dict[
 
     Args:
         buildings: of all scenes.
-        prior: calibration a, b of the network.
+        prior: a, b of `Regression`; b of 0 leaves the score out.
         seed: of the division and of the random order.
     """
     rng = np.random.default_rng(seed)
@@ -269,8 +278,10 @@ def main() -> None:
     result: dict[str, Any] = {
         "buildings": len(buildings.scene), "data_centers": int(buildings.center.sum()), "scenes": args.scenes,
         "replicates": args.replicates,
-        **summary([replay(buildings, (card.a, card.b), seed) for seed in range(args.replicates)]),
     }  # fmt: skip
+    # one building in six is a data center, so about -1.5 on the log-odds scale without any label
+    for learner, prior in zip(LEARNERS, ((-1.5, 0.0), (card.a, card.b)), strict=True):
+        result[learner] = summary([replay(buildings, prior, seed) for seed in range(args.replicates)])
     print(json.dumps(result) if args.json else json.dumps(result, indent=1), file=sys.stdout)
 
 

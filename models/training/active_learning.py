@@ -33,12 +33,13 @@ def uncertainty(p: np.ndarray) -> np.ndarray:
 
 
 def unfamiliarity(novelty: np.ndarray) -> np.ndarray:
-    """Return novelty as 0..1: 0 up to the level of the training areas, 0.5 at twice that level; 0 if unknown.
+    """Return novelty as 0..1: 0 up to twice the level of the training areas, 0.5 at four times it; 0 if unknown.
 
     Args:
         novelty: (n,) as of column `epistemic` of footprints: 1 as in the training areas, 0 unknown.
     """
-    return np.asarray(1 - 1 / np.maximum(np.asarray(novelty, float), 1.0))
+    # own choice: new ground of a known kind reaches 2; there novelty as a weight made the choice worse, not better
+    return np.asarray(1 - 1 / np.maximum(np.asarray(novelty, float) / 2, 1.0))
 
 
 def usefulness(p: np.ndarray, novelty: np.ndarray, area_m2: np.ndarray) -> np.ndarray:

@@ -27,7 +27,7 @@ SIDE = 900
 # column, row, side in pixels of 2 m, class, score of the class, novelty
 OBJECTS = [
     *((5 + 110 * i, 20, 40, "other_building", 0.55, 1.0) for i in range(8)),  # eight equal roofs
-    (700, 100, 60, "data_center", 0.6, 3.0),
+    (700, 100, 60, "data_center", 0.6, 6.0),
     (100, 700, 50, "other_building", 0.99, 1.0),
     (120, 770, 20, "cooling_equipment", 0.5, 1.0),
     (700, 700, 50, "data_center", 0.99, 1.0),
@@ -90,7 +90,7 @@ def test_uncertain_novel_diverse_and_random_squares_come_with_reasons(proposed):
     assert found["rank"].tolist() == list(range(1, 9))
     first = found.iloc[0]
     assert first["object_id"] == "d700_100", "uncertain, novel and large"
-    assert names(first["why"], "building", "14,400", "novelty 3.0")
+    assert names(first["why"], "building", "14,400", "novelty 6.0")
     assert 0.5 < first["uncertainty"] <= 1
     assert found["uncertainty"][found["kind"] == "random"].isna().all()
     assert (found["kind"] == "declared").sum() == 1, "a declared place within its square; the vague one is nowhere"

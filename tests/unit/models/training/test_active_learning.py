@@ -41,7 +41,7 @@ def test_more_novel_and_larger_objects_are_no_less_useful(p, novelty, more, area
 
 
 def test_unknown_novelty_counts_as_that_of_the_training_areas():
-    assert unfamiliarity(np.array([0.0, 0.5, 1.0, 2.0])).tolist() == [0, 0, 0, 0.5]
+    assert unfamiliarity(np.array([0.0, 1.0, 2.0, 4.0])).tolist() == [0, 0, 0, 0.5]
 
 
 @given(st.integers(1, 12), st.integers(0, 99))
