@@ -38,7 +38,7 @@ def unfamiliarity(novelty: np.ndarray) -> np.ndarray:
     Args:
         novelty: (n,) as of column `epistemic` of footprints: 1 as in the training areas, 0 unknown.
     """
-    # own choice: new ground of a known kind reaches 2; there novelty as a weight made the choice worse, not better
+    # own choice: new ground of a known kind reaches 2; there weighing by novelty did not help (benchmarks)
     return np.asarray(1 - 1 / np.maximum(np.asarray(novelty, float) / 2, 1.0))
 
 

@@ -224,3 +224,21 @@ def test_car_parks_and_substations_are_ground_without_a_building(run, tmp_path, 
     (picture,) = tileset.pictures_of(tmp_path / "tiles", "train")
     assert (picture.building == 0).sum() == pytest.approx(20**2, rel=0.1)
     assert (picture.building == DATA_CENTER).sum() == pytest.approx(10**2, rel=0.2)
+
+
+def test_an_area_smaller_than_a_square_gives_one_square_and_none_at_random(run, tmp_path):
+    copy = tmp_path / "run"
+    copy.mkdir()
+    for path in run.iterdir():
+        if path.name not in ("image.tif", "ledger.parquet", "probability.tif"):
+            (copy / path.name).write_bytes(path.read_bytes())
+    write_image(copy / "probability.tif", np.zeros((4, 90, 90), np.uint8), photometric="MINISBLACK", names=())
+    table(copy / "footprints.parquet", gpd.read_parquet(run / "footprints.parquet").head(1).drop(columns="geometry"),
+          [outline(*OBJECTS[0][:3])])  # fmt: skip
+    result = propose(copy, 5, tmp_path / "out", images=[run / "image.tif"])
+    assert result["squares"] == {"most_useful": 1, "random": 0}
+    labels = tmp_path / "l.geojson"
+    gpd.GeoDataFrame({"class": ["other_building"]}, geometry=[outline(*OBJECTS[0][:3])], crs=4326).to_file(labels)
+    with pytest.raises(ConfigError, match="nothing is left to label"):
+        propose(copy, 5, tmp_path / "none", images=[run / "image.tif"], labels=[LabelFile(labels)])
+    assert not (tmp_path / "none").exists()
