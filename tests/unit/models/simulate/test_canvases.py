@@ -58,7 +58,7 @@ def same(one, two) -> bool:
     return all(np.array_equal(getattr(one, n), getattr(two, n)) for n in ("optical", *LAYERS))
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
     gsd_m=st.floats(0.3, 2.0),
@@ -74,11 +74,12 @@ def test_labels_agree_with_what_was_pasted(seed, gsd_m, center, shape):
     assert set(np.unique(scene.cooling)) <= {0, 1, 255} and set(np.unique(scene.unit)) <= {0, 1, 255}
     assert (2 in scene.truth["class"].map({"data_center": 2}).to_numpy()) == center
     # pixels without any label of the pasted lot keep the codes of untouched ground
-    quiet = ~ndimage.binary_dilation(changed, iterations=2)
+    # a roof may have the colour of the canvas by chance
+    pasted = np.isin(scene.building, (1, 2))
+    quiet = ~ndimage.binary_dilation(changed | pasted, iterations=2)
     for name in LAYERS:
         assert (getattr(scene, name)[quiet] == UNTOUCHED[name]).all(), name
     # every pasted building is seen: few of its pixels may equal the canvas by chance
-    pasted = np.isin(scene.building, (1, 2))
     assert not pasted.any() or changed[pasted].mean() > 0.9
     assert not (scene.building == (1 if center else 2)).any()
 
@@ -182,7 +183,7 @@ def test_what_cannot_be_pasted_is_refused():
 
 
 @given(sigma=st.floats(0.5, 1.8))
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 def test_blur_of_a_picture_is_measured(sigma):
     tiles = np.kron(np.random.default_rng(3).integers(0, 2, (16, 16)), np.ones((14, 14))) * 150 + 50
     soft = np.repeat(ndimage.gaussian_filter(tiles, sigma)[None], 3, 0)

@@ -95,7 +95,7 @@ def test_small_buildings_are_unknown():
     boxes = [frame.box(30, 30, 20, side) for side in (25, 15, 5)]
     truth = gpd.GeoDataFrame({"class": ["other_building"] * 3}, geometry=boxes, crs="EPSG:32626")
     for row, value in ((0, 1), (1, 255), (2, 0)):
-        building, _ = burn(truth.iloc[[row]], (60, 60), rasterio.Affine.identity())
+        building = burn(truth.iloc[[row]], (60, 60), rasterio.Affine.identity())
         assert building[30, 30] == value
 
 

@@ -71,10 +71,17 @@ def test_masks_are_the_truth(seed, gsd_m):
     assert scene.instance.dtype == np.uint16
     assert scene.optical.std() > 1
     truth = scene.truth
-    for category, mask in (("data_center", scene.building == 2), ("cooling_equipment", scene.cooling == 1)):
+
+    def drawn(category):
         shapes = [(g, 1) for g in truth.geometry[truth["class"] == category]]
-        want = rasterize(shapes, out_shape=mask.shape, transform=scene.transform) if shapes else np.zeros_like(mask)
-        assert np.array_equal(mask, want.astype(bool))
+        mask = np.zeros_like(scene.building)
+        return (rasterize(shapes, out_shape=mask.shape, transform=scene.transform) if shapes else mask) == 1
+
+    assert np.array_equal(scene.building == 2, drawn("data_center"))
+    # machines of other use are in the mask too, but not in the truth; unresolved ones are unknown
+    assert (scene.cooling[drawn("cooling_equipment")] > 0).all()
+    assert np.array_equal(scene.kind < 255, scene.cooling == 1)
+    assert set(np.unique(scene.substation)) <= {0, 1}
     assert truth.is_valid.all()
     assert truth.object_id.is_unique
     assert np.array_equal(scene.instance > 0, scene.building > 0)

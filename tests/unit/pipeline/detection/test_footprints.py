@@ -1,5 +1,7 @@
 """Footprints: the laws of cutting and joining, and geometry by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,6 +17,7 @@ from overwatt.models.detector.card import CHANNELS
 from overwatt.pipeline.detection.footprints import merge_footprints, to_lonlat
 from overwatt.pipeline.detection.regularization import regularise, simplify
 from overwatt.pipeline.detection.vectorization import DetectSettings, near_void, vectorize_tile
+from overwatt.pipeline.vocabulary import BUILDING_CLASSES
 
 GEOD = Geod(ellps="WGS84")
 UTM = "EPSG:32618"
@@ -23,14 +26,14 @@ TINY = DetectSettings(min_building_m2=0, min_cooling_m2=0, min_interior_m2=0)
 """Keeps every region, however small: the law must hold for all of them."""
 
 
-def probabilities(building, center=None, cooling=None, interior=None):
-    """(channel, y, x) uint8 with certain buildings where True, data centers among them, and equipment."""
+def probabilities(building, center=None, cooling=None, interior=None, **more):
+    """(channel, y, x) uint8 with certain buildings where True, data centers among them, equipment, and other layers."""
     center = np.zeros_like(building) if center is None else center
     cooling = np.zeros_like(building) if cooling is None else cooling
     interior = building if interior is None else interior
     none = np.zeros_like(building)
     planes = [~building, building & ~center, building & center, cooling, interior, none, none, center]
-    return np.stack(planes).astype(np.uint8) * 255
+    return np.stack([*planes, *(more.get(name, none) for name in CHANNELS[8:])]).astype(np.uint8) * 255
 
 
 def footprints(p, valid=None, *, tile_px=None, order=None, crs=UTM, transform=TO_UTM, gsd_m=2.0, keep=TINY, heat=None):
@@ -66,6 +69,8 @@ def rasters(draw):
     logits = rng.normal(0, 3, coarsely).repeat(coarse, 1).repeat(coarse, 2)[:, :ny, :nx]
     shares = np.exp(logits[:3]) / np.exp(logits[:3]).sum(0)
     p = np.rint(np.concatenate([shares, 1 / (1 + np.exp(-logits[3:]))]) * 255).astype(np.uint8)
+    if draw(st.booleans()):
+        p[8:] = 0  # weights without kinds of machines
     valid = rng.random((ny, nx)) < draw(st.sampled_from([1.0, 0.95, 0.6]))
     tile_px, gsd_m = draw(st.integers(1, 27)), draw(st.sampled_from([0.5, 2.0]))
     count = len(tiles((ny, nx), tile_px))
@@ -100,7 +105,7 @@ def test_footprints_are_valid_unique_and_keep_their_area(case):
     assert found["object_id"].is_unique
     build = ((p[1].astype(int) + p[2]) > 127.5) & valid
     pixels = build.sum()
-    buildings = found[found["class"] != "cooling_equipment"]
+    buildings = found[found["class"].isin(BUILDING_CLASSES)]
     assert abs(buildings["area_m2"].sum() - pixels) <= 0.05 * pixels + 1e-9
 
 
@@ -247,6 +252,28 @@ def test_turned_buildings_get_their_walls_back():
     assert (np.diff(errors, axis=1)[:, 1] < 0.01).all()
 
 
+def test_the_kind_of_machines_is_that_of_most_of_them_and_generators_are_apart():
+    none = rectangle((40, 60))
+    row = rectangle((40, 60), (5, 5, 11, 55))
+    cells, gensets = rectangle((40, 60), (5, 5, 11, 20)), rectangle((40, 60), (5, 41, 11, 55))
+    told = {"tower": cells, "generator": gensets, "chiller": row & ~cells & ~gensets}
+    for tile_px in (9, 60):
+        found = footprints(probabilities(none, cooling=row, **told), tile_px=tile_px, crs=None, transform=None)
+        assert found["class"].tolist() == ["cooling_equipment", "generator"]
+        assert found["kind"].tolist() == ["chiller", "generator"]
+        assert (found["area_m2"] / 4).tolist() == [6 * 36, 6 * 14]
+    assert footprints(probabilities(none, cooling=row))["kind"].isna().all()  # of weights without kinds
+
+
+def test_a_substation_is_an_object_of_its_own():
+    yard = rectangle((40, 60), (5, 5, 30, 30))
+    found = footprints(probabilities(yard & False, substation=yard), crs=None, transform=None)
+    assert found["class"].tolist() == ["substation"]
+    assert found["kind"].isna().all()
+    small = replace(TINY, min_substation_m2=25 * 25 * 4 + 1)
+    assert footprints(probabilities(yard & False, substation=yard), keep=small).empty
+
+
 def test_halls_that_a_yard_bridges_are_told_apart():
     building = rectangle((40, 60), (5, 5, 35, 25), (5, 35, 35, 55), (15, 25, 20, 35))
     inner = rectangle((40, 60), (8, 8, 32, 22), (8, 38, 32, 52))
@@ -258,6 +285,44 @@ def test_halls_that_a_yard_bridges_are_told_apart():
         assert apart["class"].tolist() == ["data_center", "other_building"]
         assert apart["score"].tolist() == [1.0, 1.0]  # of the interior: what the yard looks like does not count
         assert (apart["area_m2"] / 4).tolist() == [625, 625]  # the yard goes half and half
+
+
+@pytest.mark.parametrize(("gap_px", "halls"), [(1, 1), (3, 1), (4, 2), (6, 2)])
+def test_an_interior_broken_by_less_than_two_walls_is_one_hall(gap_px, halls):
+    building = rectangle((40, 80), (5, 5, 35, 75))
+    # a strip of 4 m along both sides of a wall is 4 pixels of 2 m; machines on a roof may break less
+    inner = rectangle((40, 80), (7, 7, 33, 40), (7, 40 + gap_px, 33, 73))
+    for tile_px in (7, 41, 80):
+        found = footprints(probabilities(building, interior=inner), tile_px=tile_px, crs=None, transform=None)
+        assert len(found) == halls
+        assert found["area_m2"].sum() == building.sum() * 4
+
+
+def test_a_hall_of_several_interiors_is_scored_over_all_of_them():
+    building = rectangle((40, 80), (5, 5, 35, 75))
+    inner = rectangle((40, 80), (7, 7, 33, 27), (7, 29, 33, 69))
+    center = rectangle((40, 80), (0, 0, 40, 28))
+    found = footprints(probabilities(building, center, interior=inner))
+    assert found["class"].tolist() == ["other_building"]
+    assert found["score"].tolist() == [pytest.approx(40 / 60)]
+    peak = footprints(probabilities(building, center, interior=inner), keep=replace(TINY, peak=True))
+    assert peak["class"].tolist() == ["data_center"]  # the strongest place of all interiors
+
+
+@settings(max_examples=30, deadline=None)
+@given(rasters(), st.floats(0, 30), st.floats(0, 30))
+def test_a_wider_wall_only_joins_buildings(case, wall_m, more_m):
+    p, valid, tile_px, order, gsd_m, _ = case
+
+    def found(wall):
+        keep = replace(TINY, wall_m=wall)
+        return footprints(p, valid, tile_px=tile_px, order=order, crs=None, transform=None, gsd_m=gsd_m, keep=keep)
+
+    few, many = found(wall_m + more_m), found(wall_m)
+    assert len(few) <= len(many)
+    # each building of the wider wall starts where one of the narrower wall starts
+    place = {i[1:] for i in many["object_id"]}
+    assert {i[1:] for i in few["object_id"]} <= place
 
 
 def test_a_spot_of_interior_does_not_make_a_building():
