@@ -173,7 +173,7 @@ def test_only_refusals_are_nothing_to_learn_from(tmp_path, run_folder):
 
 def test_the_run_must_be_one_and_its_image_unchanged(tmp_path, run_folder):
     file = table(tmp_path / "d.csv", ROWS)
-    with pytest.raises(RegistryError, match=naming("--run", "sites.parquet")):
+    with pytest.raises(RegistryError, match=naming("run folder", "sites.parquet")):
         cut_dispositions(tmp_path, file, tmp_path / "o", SETTINGS)
     copy = tmp_path / "copy"
     copy.mkdir()
@@ -187,7 +187,7 @@ def test_the_run_must_be_one_and_its_image_unchanged(tmp_path, run_folder):
         ({"parameters": []}, "manifest.json"),
     ]:
         (copy / "manifest.json").write_text(json.dumps(manifest | change))
-        with pytest.raises((ConfigError, RegistryError), match=naming("--run", word)):
+        with pytest.raises((ConfigError, RegistryError), match=naming("run folder", word)):
             cut_dispositions(copy, file, tmp_path / "o", SETTINGS)
     result = cut_dispositions(copy, file, tmp_path / "o", SETTINGS, images=[run_folder / "image.tif"])
     assert result["tiles"]["written"] == 4

@@ -313,7 +313,7 @@ def test_the_command_cuts_checks_and_reports_a_failed_tile(tmp_path, district):
         (("a.tif",), ("--out",)),
         (("--check", "nowhere"), ("nowhere",)),
         (("--dispositions", "x", "--out", "y"), ("--dispositions", "--run")),
-        (("--run", "x", "--out", "y"), ("--run", "sites.parquet")),
+        (("--run", "x", "--out", "y"), ("run folder", "sites.parquet")),
         (("a.tif", "--out", "x", "--shares", "1,1"), ("--shares", "'1,1'")),
     ],
 )

@@ -38,6 +38,18 @@ def tiles(
         Path | None,
         typer.Option("--dispositions", help="Table of the findings.", show_default="as `overwatt record` wrote it"),
     ] = None,
+    from_run: Annotated[
+        Path | None,
+        typer.Option("--from-run", help="Run folder; with --most-useful, proposes what to label next. Cuts no tiles."),
+    ] = None,
+    most_useful: Annotated[
+        int | None,
+        typer.Option(
+            "--most-useful",
+            min=1,
+            help="Number of squares to propose: uncertain, novel and diverse ones, a fifth random.",
+        ),
+    ] = None,
     check: Annotated[
         list[Path] | None,
         typer.Option("--check", help="Only check an index of tiles for leaks between splits. May be repeated."),
@@ -69,7 +81,7 @@ def tiles(
             "--guard-m", help="Distance between splits, m.", show_default="40; with --check that of the index"
         ),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the splits.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the splits, or of the random squares.")] = 0,
     unlabelled: Annotated[
         str, typer.Option("--unlabelled", help="How pixels without a label are treated: background or ignore.")
     ] = "background",
@@ -79,7 +91,7 @@ def tiles(
     workers: Annotated[int, typer.Option("--workers", help="Number of processes; does not change the result.")] = 1,
     as_json: Json = False,
 ) -> None:
-    """Cut training tiles from imagery and labels or from inspectors' findings, split by place."""
+    """Cut training tiles from labels or from inspectors' findings, split by place; or propose what to label next."""
     from overwatt.workflows.cli.progress import TileBar
     from overwatt.workflows.tiles import command
 
@@ -91,12 +103,12 @@ def tiles(
     with TileBar(every=100) as bar:
         result = command.run(
             images or [], labels or [], out, options, run_folder=run, dispositions=dispositions, check=check or [],
-            class_map=class_map or [], say=say, tick=bar,
+            class_map=class_map or [], from_run=from_run, most_useful=most_useful, say=say, tick=bar,
         )  # fmt: skip
     show(result, as_json, command.lines(result))
     if check and result["leaks"]:
         raise typer.Exit(1)
-    if not check and result["tiles"]["failed"]:
+    if "tiles" in result and not check and result["tiles"]["failed"]:
         raise typer.Exit(3)
 
 

@@ -1,4 +1,4 @@
-"""The command `overwatt tiles`: cut tiles from labels or findings, or check an index for leaks.
+"""The command `overwatt tiles`: cut tiles from labels or findings, propose what to label, or check for leaks.
 
 In: options as typed. Out: the summary that `--json` prints, and the same as lines of text.
 """
@@ -12,7 +12,7 @@ from typing import Any
 
 from overwatt.aoi.errors import ConfigError
 from overwatt.models.training.spatial_splits import SPLITS
-from overwatt.workflows.tiles import left_out
+from overwatt.workflows.tiles import left_out, proposals
 from overwatt.workflows.tiles.cut import Progress, check_leaks, cut
 from overwatt.workflows.tiles.from_dispositions import KINDS, cut_dispositions
 from overwatt.workflows.tiles.labels import parse_class_map, parse_label_file
@@ -53,6 +53,8 @@ def run(
     dispositions: Path | None,
     check: Sequence[Path],
     class_map: Sequence[str],
+    from_run: Path | None = None,
+    most_useful: int | None = None,
     say: Callable[[str], None],
     tick: Callable[[int, int, int], None],
 ) -> dict[str, Any]:
@@ -67,6 +69,8 @@ def run(
         dispositions: table of findings [default: those of the run folder].
         check: indexes to check instead of cutting.
         class_map: NAME=CLASS assignments.
+        from_run: run of which to propose squares to label, instead of cutting tiles.
+        most_useful: number of squares to propose.
         say: takes progress lines.
         tick: takes (done, failed, total).
 
@@ -77,11 +81,20 @@ def run(
         OverwattError: options contradict one another, or inputs are unusable.
     """
     if check:
-        if images or labels or dispositions or run_folder:
-            raise ConfigError("--check takes only finished tiles; run it without images, --labels, --run")
+        if images or labels or dispositions or run_folder or from_run:
+            raise ConfigError("--check takes only finished tiles; run it without images, --labels, --run, --from-run")
         return check_leaks(check, options.guard_m)
     if out is None:
         raise ConfigError("--out: give the output folder of the tiles")
+    if (from_run is None) != (most_useful is None):
+        raise ConfigError("--from-run RUN and --most-useful N belong together; give both, or neither")
+    if from_run is not None and most_useful is not None:
+        if run_folder is not None:
+            raise ConfigError("--run and --from-run exclude each other: one cuts tiles, the other proposes squares")
+        return proposals.propose(
+            from_run, most_useful, out, images=images, labels=[parse_label_file(text) for text in labels],
+            class_map=parse_class_map(class_map), dispositions=dispositions, seed=options.seed,
+        )  # fmt: skip
     if run_folder is None and dispositions is not None:
         raise ConfigError("--dispositions: give --run as well, the run that the findings concern")
     if run_folder is not None and labels:
@@ -98,6 +111,8 @@ def run(
 
 def lines(result: dict[str, Any]) -> list[str]:
     """Return a summary as lines of text."""
+    if "squares" in result:
+        return proposals.lines(result)
     if "by_kind" in result:
         found = ", ".join(f"{n} {kind}" for kind, n in sorted(result["by_kind"].items())) or "none"
         return [f"{result['tiles']} tiles; leaks: {found}", *result["first"]]

@@ -33,6 +33,8 @@ _FORMAT = 1  # version of the files of a tile; part of its name
 _BUILDING = {
     "background": 0,
     "unknown": IGNORE,
+    "car_park": 0,
+    "substation": 0,
     "not_data_center": NOT_CENTER,
     "other_building": OTHER,
     "data_center": DATA_CENTER,

@@ -8,7 +8,6 @@ background around an outline drawn by hand. All else is unknown, including cooli
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,22 +17,20 @@ from typing import Any
 import geopandas as gpd
 import numpy as np
 import pandas as pd
-import pyarrow
 import shapely
 
-from overwatt.aoi.errors import ConfigError, GridError, RegistryError
+from overwatt.aoi.errors import ConfigError, GridError
 from overwatt.aoi.geodesy import WGS84
-from overwatt.pipeline.inspection.candidates import CELL, cell_outlines
-from overwatt.workflows.config.yaml import MAX_BYTES as MAX_MANIFEST_BYTES
+from overwatt.pipeline.inspection.candidates import CELL
 from overwatt.workflows.io.dispositions import latest, own_files, place_of, read_dispositions, read_own
 from overwatt.workflows.io.images import Image
 from overwatt.workflows.io.raster_checks import content_sha256
 from overwatt.workflows.io.vectors import grown, to_pixels
 from overwatt.workflows.tiles.cut import Progress, cut_labels
 from overwatt.workflows.tiles.files import Plan
+from overwatt.workflows.tiles.finished_run import cells_of, run_image, run_table
 from overwatt.workflows.tiles.splits import TileSettings, check_settings, open_images
 
-_NEEDED = {"sites": ("site_id", "p_data_center"), "footprints": ("class",), "looked_at": ("cell",)}
 KINDS = ("hard_negative", "confirmed", "missed", "empty_cell")
 _NAMED = 5  # findings named in a note
 RING_M = 20.0  # background around a drawn outline; own choice: the width of a road, rarely reaches a neighbour
@@ -66,7 +63,8 @@ def cut_dispositions(
         OverwattError: a file is unusable, or no finding gives a label.
     """
     check_settings(settings)
-    sites, footprints = _run_table(run, "sites"), _run_table(run, "footprints")
+    sites = run_table(run, "sites", ("site_id", "p_data_center"))
+    footprints = run_table(run, "footprints", ("class",))
     given = read_dispositions(dispositions) if dispositions is not None else read_own(run)
     if given is None:
         raise ConfigError(
@@ -74,12 +72,12 @@ def cut_dispositions(
         )
     source = dispositions.name if dispositions is not None else " and ".join(f.name for f in own_files(run))
     judged = _with_earlier_outlines(latest(given), given)
-    opened = open_images(images or [_run_image(run)], settings)
+    opened = open_images(images or [run_image(run)], settings)
     if any(i.geobox is None for i in opened):
         raise GridError(
             "dispositions: the imagery has no georeference, so sites cannot be located on it; give imagery with a CRS"
         )
-    cells = cell_outlines(_run_table(run, "looked_at")) if (run / "looked_at.parquet").is_file() else {}
+    cells = cells_of(run)
     found = verdicts_of(judged, sites, footprints, cells, source)
     verdicts = found.examples
     ignored = int((judged["class"] == "unknown").sum())
@@ -275,36 +273,3 @@ def _tiles_over(number: int, image: Image, shape: shapely.Geometry, size_px: int
         begin = (low + high - n * size_px) / 2
         starts.append([round(begin + k * size_px) for k in range(n)])
     return [(number, row, col) for row in starts[0] for col in starts[1]]
-
-
-def _run_table(run: Path, name: str) -> gpd.GeoDataFrame:
-    """Read a table of a run; only the columns used here are required, so that older runs can be used."""
-    path = run / f"{name}.parquet"
-    if not path.is_file():
-        raise RegistryError(f"--run {run}: no {name}.parquet in it; give a run folder of `overwatt run`")
-    try:
-        frame = gpd.read_parquet(path).to_crs(WGS84)
-    except (ValueError, pyarrow.ArrowException, OSError) as error:
-        raise RegistryError(f"{path}: not a table of {name} of `overwatt run`; run again") from error
-    if missing := [c for c in _NEEDED[name] if c not in frame]:
-        raise RegistryError(f"{path}: no column '{missing[0]}'; not a table of {name} of `overwatt run`")
-    return frame.reset_index(drop=True)
-
-
-def _run_image(run: Path) -> Path:
-    """Return the image file of a run, if it is unchanged since."""
-    path = run / "manifest.json"
-    if not path.is_file() or path.stat().st_size > 100 * MAX_MANIFEST_BYTES:
-        raise RegistryError(f"--run {run}: no readable manifest.json in it; give a run folder of `overwatt run`")
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        image, sha = manifest["parameters"]["imagery"]["path"], manifest["inputs"]["imagery"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise RegistryError(f"--run {run}: manifest.json does not name the image of the run; give the image") from error
-    if not isinstance(image, str):
-        raise ConfigError(f"--run {run}: its imagery came from a catalogue; give image files of the same area")
-    if not Path(image).is_file():
-        raise ConfigError(f"--run {run}: its image {image} no longer exists; give the image")
-    if content_sha256(Path(image)) != sha:
-        raise ConfigError(f"--run {run}: its image {image} has changed since; run again, or give the original image")
-    return Path(image)

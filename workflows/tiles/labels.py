@@ -27,7 +27,10 @@ from overwatt.workflows.tiles.coco import coco_content, read_coco
 from overwatt.workflows.tiles.left_out import WHERE, LeftOut, Notes
 from overwatt.workflows.tiles.outlines import polygons_of
 
-CLASSES = ("data_center", "other_building", "not_data_center", "cooling_equipment", "unknown", "background")
+CLASSES = (
+    "data_center", "other_building", "not_data_center", "cooling_equipment", "car_park", "substation", "unknown",
+    "background",
+)  # fmt: skip
 LEFT_OUT = "ignore"
 
 
