@@ -18,6 +18,7 @@ from typing import Any
 import pandas as pd
 
 from overwatt.aoi.errors import redact
+from overwatt.models.detector.sensors import TYPE_UNTOLD, tells_type
 from overwatt.pipeline import coverage
 from overwatt.pipeline.tables import empty
 from overwatt.workflows.config.run import Workflow
@@ -79,7 +80,9 @@ def run(
             "km2": round(coverage.looked_area_km2(tables.looked_at), 4),
             "asked_km2": round(float(tables.looked_at["asked_km2"].sum()), 4),
         }
-        if seen["asked_km2"]:
+        if inputs.source is not None and not tells_type(inputs.card):
+            progress.say(TYPE_UNTOLD)
+        elif seen["asked_km2"]:
             progress.say(f"looked at {seen['share']:.0%} of {seen['asked_km2']:,.1f} km² asked for")
         left_out = left_out_counts(tables.almost_listed)
         for words in left_out_words(left_out, workflow.stakes, workflow.listing):
@@ -101,6 +104,7 @@ def run(
             "seconds": clock.laps,
             "scenes_left_out": list(inputs.source.left_out) if inputs.source is not None else [],
             "looked_at": seen,
+            "type_told": tells_type(inputs.card),
             "almost_listed": left_out,
             "tiles": outcomes,
             "outputs": {p.name: content_sha256(p) for p in sorted(out.iterdir()) if p.suffix in {".parquet", ".tif"}},

@@ -16,7 +16,8 @@ import pandas as pd
 
 from overwatt.aoi.errors import ConfigError
 from overwatt.models.detector.inference import Detector, predict
-from overwatt.models.detector.sensors import weights_of
+from overwatt.models.detector.sensors import TYPE_UNTOLD, tells_type, weights_of
+from overwatt.pipeline.detection.untold import without_type
 from overwatt.pipeline.detection.vectorization import DetectSettings
 from overwatt.workflows.io import run_folder
 from overwatt.workflows.io.images import Image, check_any_valid, open_image
@@ -73,6 +74,8 @@ def detect(
         frame, _ = footprints(detector, image, heat)
         found.append(frame)
         say(f"{image.name}: {len(frame)} footprints")
+    if not tells_type(detector.card):
+        say(TYPE_UNTOLD)
     table = pd.concat(found, ignore_index=True) if len(found) > 1 else found[0]
     if len(opened) > 1:
         # object ids are unique within one image only
@@ -111,7 +114,11 @@ def footprints(
     whole = (0, 0, *image.shape)
     if heat is None:
         probability, valid = predict(detector, image.read, whole, image.gsd_m)
-        return footprints_of(probability, valid, image, DetectSettings.of(detector.card)), valid
-    probability, valid = predict(detector, WithThermal(image, heat).read, whole, image.gsd_m)
-    measured = np.isfinite(heat.read(*whole)).any(0)
-    return footprints_of(probability, valid, image, DetectSettings.of(detector.card), measured), valid
+        found = footprints_of(probability, valid, image, DetectSettings.of(detector.card))
+    else:
+        probability, valid = predict(detector, WithThermal(image, heat).read, whole, image.gsd_m)
+        measured = np.isfinite(heat.read(*whole)).any(0)
+        found = footprints_of(probability, valid, image, DetectSettings.of(detector.card), measured)
+    if not tells_type(detector.card):
+        found = without_type(found, detector.card.calibration)
+    return found, valid
