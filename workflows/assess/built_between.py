@@ -15,7 +15,7 @@ from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.vrt import WarpedVRT
 
-from overwatt.aoi.errors import AssetReadError, ConfigError
+from overwatt.aoi.errors import AssetReadError, ConfigError, GridError
 from overwatt.pipeline.change.construction import construction
 from overwatt.workflows.io.placement import placement_of
 from overwatt.workflows.io.raster_checks import open_raster, reason
@@ -36,7 +36,9 @@ def construction_between(earlier: Path, later: Path) -> gpd.GeoDataFrame:
     """
     paths = [folder / "probability.tif" for folder in (earlier, later)]
     with _opened(paths[0]) as before, _opened(paths[1]) as after:
-        gsd_m = placement_of(after, paths[1].name).gsd_m
+        place = placement_of(after, paths[1].name)
+        if place is None or before.crs is None:
+            raise GridError(f"{earlier} or {later}: probability.tif has no georeference")
         if after.width * after.height > MAX_COMPARED_PX:
             raise ConfigError(
                 f"{paths[1]}: more than {MAX_COMPARED_PX / 1e6:g} million pixels; compare parts of the area"
@@ -53,7 +55,9 @@ def construction_between(earlier: Path, later: Path) -> gpd.GeoDataFrame:
         seen = seen_after & seen_before
         if not seen.any():
             raise ConfigError(f"{earlier} and {later} looked at no ground in common; compare two searches of one area")
-        return construction(roof_before, roof_after, seen, transform=after.transform, crs=str(after.crs), gsd_m=gsd_m)
+        return construction(
+            roof_before, roof_after, seen, transform=after.transform, crs=str(after.crs), gsd_m=place.gsd_m
+        )
 
 
 def _opened(path: Path) -> rasterio.DatasetReader:

@@ -102,6 +102,9 @@ def report_data(workflow: Workflow, inputs: Inputs, tables: Tables, outcomes: li
             f"The weights learned from this very ground ({', '.join(learned)}). How well they do here says nothing of "
             "how they do elsewhere."
         )
+    if inputs.ground_size is not None and inputs.ground_size.question:
+        question = inputs.ground_size.question
+        warned.append(f"{question[0].upper()}{question[1:]}. Areas and powers follow from the declared size.")
     if source and not tells_type(inputs.card):
         roofs = int((tables.footprints["class"] == "other_building").sum())
         warned.append(
