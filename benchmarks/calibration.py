@@ -1,11 +1,14 @@
 """Calibration of the probabilities: Brier score and reliability on objects that the weights were not trained on.
 
-    python -m benchmarks.calibration --json [--folds FILE] [--scenes N] [--plot FILE.svg]
+    python -m benchmarks.calibration --json [--folds FILE] [--scenes N] [--plot FILE.svg] [--data DIR] [--boxes DIR]
+        [--cache DIR]
 
-Two sources, reported separately and pooled. REAL: the out-of-fold buildings of the one labelled district (scores from
+Three sources. REAL: the out-of-fold buildings of the one labelled district (scores from
 the cross-validation; each block calibrated on the others). SIMULATED: buildings in new scenes, with seeds that no
-training uses, scored by the bundled weights. The correction of prior odds is tested on the simulated buildings,
-weighted to three prevalences.
+training uses, scored by the bundled weights; these two are also pooled. ELSEWHERE: buildings of named sites against
+ordinary large roofs of other places, as in `benchmarks.elsewhere`, weighted to the prior of an area; skipped where
+these pictures are missing. The correction of prior odds is tested on the simulated buildings, weighted to three
+prevalences.
 """
 
 from __future__ import annotations
@@ -18,8 +21,12 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.elsewhere.__main__ import run as look_elsewhere
+from benchmarks.elsewhere.frames import labelled
+from benchmarks.elsewhere.reliability import elsewhere
+from benchmarks.real_data import real_data
 from overwatt.models.detector import calibration
-from overwatt.models.detector.card import DEFAULT_WEIGHTS, Calibration
+from overwatt.models.detector.card import DEFAULT_WEIGHTS, Calibration, load_card
 from overwatt.models.detector.inference import Detector
 from overwatt.models.simulate import training_scene
 from overwatt.models.training.samples import Picture
@@ -119,8 +126,18 @@ def run(folds: Path, scenes: int, say: bool) -> dict[str, Any]:
     }
 
 
+def away(data: Path, boxes: Path | None, cache: Path | None) -> dict[str, Any] | None:
+    """Return the results on named sites and ordinary roofs; None where there are no such pictures."""
+    frames, notes = labelled(data, boxes)
+    for note in notes:
+        print(f"skipped: {note}", file=sys.stderr)
+    if not frames:
+        return None
+    return elsewhere(look_elsewhere(frames, DEFAULT_WEIGHTS, cache).rows, load_card(DEFAULT_WEIGHTS).calibration)
+
+
 def plot(result: dict[str, Any], path: Path) -> None:
-    """Write the reliability diagram, real and simulated separately."""
+    """Write the reliability diagram: real, simulated, and elsewhere at the higher prior, each by itself."""
     import matplotlib
 
     matplotlib.use("svg")
@@ -128,13 +145,19 @@ def plot(result: dict[str, Any], path: Path) -> None:
 
     figure, axes = plt.subplots(figsize=(4.2, 4.0))
     axes.plot([0, 1], [0, 1], color="0.7", lw=1)
-    for name, colour in (("real", "#b3261e"), ("simulated", "#1f5fa8")):
-        rows = result[name]["reliability"] if result[name] else []
+    curves = [
+        (f"{name}: {found['objects']} buildings, Brier {found['brier']:.3f}", found["reliability"], colour)
+        for name, colour in (("real", "#b3261e"), ("simulated", "#1f5fa8"))
+        if (found := result[name])
+    ]
+    if far := result["elsewhere"]:
+        prior, found = max(far["priors"].items(), key=lambda item: float(item[0]))
+        title = f"elsewhere: {far['data_centers']} data centers, {far['others']} roofs, prior {prior}"
+        curves.append((title, found["reliability"], "#2e7d32"))
+    for label, rows, colour in curves:
         x, y = [r["p"] for r in rows], [r["share"] for r in rows]
         spread = np.array([[r["share"] - r["interval"][0], r["interval"][1] - r["share"]] for r in rows]).T
-        if rows:
-            label = f"{name}: {result[name]['objects']} buildings, Brier {result[name]['brier']:.3f}"
-            axes.errorbar(x, y, np.clip(spread, 0, None), fmt="o-", color=colour, capsize=3, label=label)
+        axes.errorbar(x, y, np.clip(spread, 0, None), fmt="o-", color=colour, capsize=3, label=label)
     axes.set(xlabel="probability given", ylabel="share that were data centers", xlim=(0, 1), ylim=(0, 1))
     axes.legend(frameon=False, fontsize=8)
     figure.tight_layout()
@@ -146,9 +169,13 @@ def main() -> None:
     parser.add_argument("--folds", type=Path, default=FOLDS, help="folds.json of a cross-validation")
     parser.add_argument("--scenes", type=int, default=120, help="number of new simulated scenes")
     parser.add_argument("--plot", type=Path, help="write the reliability diagram to this SVG file")
+    parser.add_argument("--data", type=Path, default=real_data(), help="folder of the real imagery of other places")
+    parser.add_argument("--boxes", type=Path, help="folder with your own boxes, NAME_OF_SET.csv, instead of ours")
+    parser.add_argument("--cache", type=Path, help="folder that keeps the result of each picture for the next run")
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     args = parser.parse_args()
     result = run(args.folds, args.scenes, True)
+    result["elsewhere"] = away(args.data, args.boxes, args.cache)
     if args.plot:
         plot(result, args.plot)
     for name in ("real", "simulated"):
@@ -157,8 +184,25 @@ def main() -> None:
             base = f"base rate {r['brier_prior_only']:.3f}, {r['objects']} buildings"
             line = f"{name}: Brier {r['brier']:.3f} {r['interval']}, {base}"
             print(line, file=sys.stderr if args.json else sys.stdout)
+    for line in _elsewhere_lines(result["elsewhere"]):
+        print(line, file=sys.stderr if args.json else sys.stdout)
     if args.json:
         print(json.dumps(result))
+
+
+def _elsewhere_lines(far: dict[str, Any] | None) -> list[str]:
+    """Return the results elsewhere as lines: mean probability next to the share that it should be."""
+    lines = []
+    for prior, found in far["priors"].items() if far else ():
+        parts = [("all places", found), *((f"{h}, offset of the other half", v) for h, v in found["halves"].items())]
+        for name, v in parts:
+            low, high = v["intervals"]["mean_p"]
+            offset = f", offset {v['offset']:+.2f}" if "offset" in v else ""
+            lines.append(
+                f"elsewhere, prior {prior}, {name}: mean probability {v['mean_p']:.4f} ({low:.4f}-{high:.4f}), "
+                f"Brier {v['brier']:.4f}, of the prior alone {v['brier_prior_only']:.4f}{offset}"
+            )
+    return lines
 
 
 if __name__ == "__main__":

@@ -29,9 +29,10 @@ import torch
 from scipy.optimize import minimize
 
 from benchmarks.calibration import FIRST_SEED
-from benchmarks.elsewhere.__main__ import CENTER, OTHER, auc
+from benchmarks.elsewhere.counted import CENTER, OTHER
 from benchmarks.elsewhere.frames import PIN, Frame, boxed, nyc
 from benchmarks.elsewhere.looks import OVERLAP, picture_of
+from benchmarks.elsewhere.statistics import auc
 from benchmarks.real_data import real_data
 from overwatt.aoi.geodesy import DEGREE_LATITUDE_M, WGS84
 from overwatt.models.detector.calibration import logit, shifted
@@ -86,8 +87,8 @@ def _touch(halls: np.ndarray, boxes: list[shapely.Geometry]) -> bool:
 def real(detector: Detector, data: Path) -> Iterator[Found]:
     """Yield the sites of the real pictures; on ordinary ground every one is false."""
     naip = [Frame(p, "naip_california", p.name.split("_2")[0], 0.6) for p in (data / "naip_california").glob("*.tif")]
-    ordinary = [*boxed(data, "la_boston_roofs", "*.png"), *boxed(data, "spacenet_vegas", "*.jpg"), *nyc(data)]
-    for frame in [*boxed(data, "named_sites", "*.jpg"), *sorted(naip, key=lambda f: f.path), *ordinary]:
+    ordinary = [*boxed(data, "la_boston_roofs"), *boxed(data, "spacenet_vegas"), *nyc(data)]
+    for frame in [*boxed(data, "named_sites"), *sorted(naip, key=lambda f: f.path), *ordinary]:
         values, valid, gsd_m = frame.at(detector.card)
         everywhere = [shapely.box(0, 0, *valid.shape[::-1])]
         factor = frame.gsd_m / gsd_m

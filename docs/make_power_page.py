@@ -76,24 +76,33 @@ def against_epoch(result: dict) -> Figure:
     left.legend(frameon=False, loc="upper left")
     left.set(title="clusters: power from chips, owner left out", xlabel="true MW (grey: not independent)",
              ylabel="ours, MW (80%)")  # fmt: skip
-    sites = [
-        (r["site"], r["epoch_facility_mw"], r["ours_mw"], r["ln_sd"], "#d55e00") for r in result["footprint"]["rows"]
-    ]
-    counted = result["counted_sites"]["sites"]
-    sites += [(r["site"] + " (counted, IT)", r["epoch_it_mw"], r["p50"], r["ln_sd"], "#009e73") for r in counted]
-    for name, truth, ours, sd, color in sites:
-        right.plot([truth] * 2, [ours * math.exp(s * 1.2816 * sd) for s in (-1, 1)], color=color, lw=1)
-        right.plot(truth, ours, "o", ms=4, color=color)
-        right.annotate(name, (truth, ours), fontsize=6.5, xytext=(3, 2), textcoords="offset points")
-    right.set(
-        title="sites, not independent: footprint (facility), counted (IT)",
-        xlabel="Epoch AI, MW",
-        ylabel="ours, MW (80%)",
-    )
+    footprint = [(r["site"], r["epoch_facility_mw"], r["ours_mw"], r["ln_sd"]) for r in result["footprint"]["rows"]]
+    counted = [(r["site"], r["epoch_it_mw"], r["p50"], r["ln_sd"]) for r in result["counted_sites"]["sites"]]
+    # names beside the points of the one and upright above the bars of the other, so that they do not overlap
+    for sites, color, label, upright in (
+        (footprint, "#d55e00", "footprint: facility power", False),
+        (counted, "#009e73", "counted machines: IT power", True),
+    ):
+        right.plot([], [], "o", ms=4, color=color, label=f"{label} (n {len(sites)})")
+        for name, truth, ours, sd in sites:
+            right.plot([truth] * 2, [ours * math.exp(s * 1.2816 * sd) for s in (-1, 1)], color=color, lw=1)
+            right.plot(truth, ours, "o", ms=4, color=color)
+            place: dict[str, object] = {"xy": (truth, ours), "xytext": (4, 0), "va": "center"}
+            if upright:
+                top = ours * math.exp(1.2816 * sd)
+                place = {"xy": (truth, top), "xytext": (-1, 0), "va": "bottom", "ha": "right", "rotation": 90}
+            right.annotate(name, fontsize=6.5, textcoords="offset points", **place)
+    right.legend(frameon=False, loc="upper left")
+    right.set(title="sites, not independent", xlabel="Epoch AI, MW", ylabel="ours, MW (80%)")
     for axes in (left, right):
-        low, high = min(axes.get_xlim()[0], 0.1) if axes is left else 15, axes.get_xlim()[1] * 1.5
+        # room for names on the right
+        low, high = (0.05, axes.get_xlim()[1] * 1.5) if axes is left else (10, 1000)
         axes.plot([max(low, 0.1), high], [max(low, 0.1), high], color="0.7", lw=1)
         axes.set(xscale="log", yscale="log")
+    right.set(ylim=(10, 1500), xlim=(10, 1000))
+    for axis, ticks in ((right.xaxis, (10, 20, 50, 100, 200, 500)), (right.yaxis, (10, 20, 50, 100, 200, 500, 1000))):
+        axis.set_ticks(ticks, [str(t) for t in ticks])
+    right.minorticks_off()
     return figure
 
 

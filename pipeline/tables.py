@@ -59,7 +59,8 @@ _S, _F, _I, _B = "string", "float64", "int64", "bool"
 SCHEMAS: dict[str, tuple[Column, ...]] = {
     "footprints": (
         Column("object_id", _S, "", "stable id: class letter and position of the object's anchor"),
-        Column("class", _S, "", "data_center, other_building or cooling_equipment"),
+        Column("class", _S, "", "data_center, other_building, cooling_equipment, generator or substation"),
+        Column("kind", _S, "", "kind of machines: chiller, tower, rooftop_unit or generator; null: not told", True),
         Column("score", _F, "1", "score of the class in the object's interior, computed as the model card says"),
         Column(
             "epistemic",

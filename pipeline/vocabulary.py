@@ -14,6 +14,9 @@ RegistryFormat = Literal[
 ]  # fmt: skip
 """Layouts of registries that can be asked for; `auto` tells the layout by the content."""
 
+BUILDING_CLASSES = ("data_center", "other_building")
+"""Classes of footprints that are buildings; the others are machines and substations."""
+
 UNKNOWN_STATUS = "unknown"
 """Status of a declaration whose word is not in `STATUS_WORDS`. A declaration without a word has no status at all."""
 

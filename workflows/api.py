@@ -19,6 +19,7 @@ import pandas as pd
 from overwatt.aoi.errors import GridError
 from overwatt.aoi.grid import Tile
 from overwatt.models.detector.card import ModelCard
+from overwatt.pipeline.power.record import Shown, shown_by
 from overwatt.pipeline.report.rasters import Basemap, to_web_mercator
 from overwatt.pipeline.tables import SCHEMAS, conform
 from overwatt.workflows.config.run import Workflow, load
@@ -48,6 +49,11 @@ class Detection:
     card: ModelCard
     gsd_m: float
     basemap: Basemap
+
+    @property
+    def shown(self) -> Shown:
+        """Share of a site's equipment that the detector shows, for `estimate_power` and `estimate_compute`."""
+        return shown_by(self.card)
 
 
 def detect(image: str | Path, *, weights: Path | None = None, profile: str | None = None) -> Detection:

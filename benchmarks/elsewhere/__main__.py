@@ -1,10 +1,13 @@
 """Recall, size-matched AUC and false alarms outside the training district, compared with the first weights.
 
-    python -m benchmarks.elsewhere --json [--data DIR] [--weights FILE] [--before FILE]
+    python -m benchmarks.elsewhere --json [--data DIR] [--boxes DIR] [--frames SETS] [--cache DIR] [--weights FILE]
+        [--before FILE]
 
 All results are on real pictures. Data centers are those of named_sites with visible cooling equipment, one box per
-building; ordinary large roofs are those of New York, Los Angeles, Boston and Las Vegas. Ordinary buildings in the same
-frames as data centers are reported separately, since frame and style are the same there.
+building; ordinary large roofs are those of New York, Los Angeles, Boston and Las Vegas of 3,000 m2 and more. Ordinary
+buildings in the same frames as data centers are reported separately, since frame and style are the same there. A roof
+that several pictures show counts once. Everything is given for all places and for two fixed halves of them: choose
+recipes on `choose`, report them on `report`. A data set or picture that is missing is skipped and named.
 """
 
 from __future__ import annotations
@@ -12,174 +15,118 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.elsewhere.frames import Frame, boxed, nyc, unlabelled
-from benchmarks.elsewhere.looks import Look, Roof, look_at_all
+from benchmarks.elsewhere.counted import Row, rows_of
+from benchmarks.elsewhere.frames import SCENES, SETS, Frame, labelled, unlabelled
+from benchmarks.elsewhere.looks import Look, look_at_all
+from benchmarks.elsewhere.results import HALF, ONE_IN, at_recall, summary
+from benchmarks.elsewhere.statistics import HALVES
 from benchmarks.real_data import real_data
 from overwatt.models.detector.card import DEFAULT_WEIGHTS
 
 FIRST = Path(__file__).resolve().parent.parent / "first_weights" / "sitenet-v1.safetensors"
-SIZE_BANDS_M2 = ((3_000, 6_000), (6_000, 12_000), (12_000, 25_000), (25_000, float("inf")))
-ONE_IN = 200  # strict threshold: false-positive rate of 0.5% among ordinary large roofs
-CENTER, OTHER = "data_center", "other_building"
 
 
-def auc(positive: Iterable[float], negative: Iterable[float]) -> float | None:
-    """Return P(positive score > negative score), ties counted half (Mann-Whitney); None if either is empty."""
-    p, n = np.sort(np.fromiter(positive, float)), np.sort(np.fromiter(negative, float))
-    if not len(p) or not len(n):
-        return None
-    # left + right counts each tie once below and once not: half of the sum
-    below = np.searchsorted(n, p, "left") + np.searchsorted(n, p, "right")
-    return float(below.sum() / (2 * len(p) * len(n)))
+@dataclass(frozen=True)
+class Run:
+    """Results of one set of weights.
+
+    Attributes:
+        rows: roofs, counted once.
+        quiet: looks at frames in which no data center is known.
+        twice: number of roofs and of sites that were left out because another picture shows them.
+        refused: number of frames that are coarser than the weights accept.
+    """
+
+    rows: list[Row]
+    quiet: list[Look]
+    twice: dict[str, int]
+    refused: int
 
 
-def threshold_at(ordinary: list[float], one_in: int) -> float:
-    """Return the lowest threshold that at most one in `one_in` ordinary roofs reaches."""
-    ranked = np.sort(ordinary)[::-1]
-    allowed = len(ranked) // one_in
-    # just above the first score that is not allowed
-    return float(np.nextafter(ranked[allowed], 2)) if allowed < len(ranked) else 0.0
-
-
-def share(values: list[float], threshold: float) -> float | None:
-    """Return the share of values at or above a threshold; None without values."""
-    return float(np.mean(np.asarray(values) >= threshold)) if values else None
-
-
-def sites(roofs: list[Roof]) -> dict[str, list[float]]:
-    """Return the highest score of each named site, by place."""
-    best: dict[tuple[str, str], float] = {}
-    for r in roofs:
-        best[(r.place, r.file)] = max(best.get((r.place, r.file), 0.0), r.score)
-    out: dict[str, list[float]] = {}
-    for (place, _), score in best.items():
-        out.setdefault(place, []).append(score)
-    return out
-
-
-def summary(named: list[Look], ordinary: list[Look], scenes: list[Look], recall: float | None) -> dict[str, Any]:
-    """Return all results of one set of weights; false alarms at the threshold with this `recall` (None: score 0.5)."""
-    roofs = [r for k in named for r in k.roofs]
-    centers = [r for r in roofs if r.klass == CENTER]
-    negatives = [r for k in ordinary for r in k.roofs if r.klass == OTHER]
-    by_place = sites(centers)
-    best = [s for scores in by_place.values() for s in scores]
-    strict = threshold_at([r.score for r in negatives], ONE_IN) if negatives else 0.5
-    level = 0.5
-    if recall is not None and best:
-        # compare false alarms at equal recall: the threshold with the recall of the first weights
-        level = float(np.sort(best)[::-1][min(len(best) - 1, max(0, round(recall * len(best)) - 1))])
-    bands = {}
-    for low, high in SIZE_BANDS_M2:
-        name = f"{low / 1000:g}-{high / 1000:g}" if np.isfinite(high) else f">{low / 1000:g}"
-        p, n = ([r.score for r in k if low <= r.area_m2 < high] for k in (centers, negatives))
-        bands[name] = {"auc": auc(p, n), "data_centers": len(p), "others": len(n)}
-    edge = [r.score for r in roofs if r.klass == OTHER]
-    quiet = [*ordinary, *scenes]
-    km2 = sum(k.km2 for k in quiet)
-    alarms = sum(s >= level for k in quiet for s, _ in k.found)
-    groups: dict[str, dict[str, float]] = {}
-    for k in quiet:
-        g = groups.setdefault(
-            f"{k.frame.group}/{k.frame.place}" if k in scenes else k.frame.group,
-            {"false_sites": 0, "frames": 0, "km2": 0.0},
-        )
-        g["false_sites"] += sum(s >= level for s, _ in k.found)
-        g["frames"] += 1
-        g["km2"] += k.km2
-    no_plant = sites([r for r in roofs if r.klass == "data_center_no_plant"])
-    return {
-        "recall": share(best, strict),
-        "recall_buildings": share([r.score for r in centers], strict),
-        "recall_by_place": {p: share(s, strict) for p, s in sorted(by_place.items())},
-        "sites_by_place": {p: len(s) for p, s in sorted(by_place.items())},
-        "recall_no_plant": share([s for v in no_plant.values() for s in v], strict),
-        "threshold": strict,
-        "auc": auc([r.score for r in centers], [r.score for r in negatives]),
-        "auc_by_size": bands,
-        "auc_same_frame": auc([r.score for r in centers], edge),
-        "style_control_auc": auc(
-            [s for k in named for c, s in k.style if c == CENTER],
-            [s for k in ordinary for c, s in k.style if c == OTHER],
-        ),
-        "recall_at_level": share(best, level),
-        "level": level,
-        "per_large_roof": share([r.score for r in negatives], level),
-        "per_edge_building": share(edge, level),
-        "large_roofs": len(negatives),
-        "per_1000_km2": alarms / km2 * 1000 if km2 else None,
-        "km2": km2,
-        "by_class": groups,
-        "worst": worst(quiet),
-    }
-
-
-def worst(looks: list[Look], count: int = 10) -> list[dict[str, Any]]:
-    """Return the highest scores of false detections, one per picture."""
-    ranked = sorted(
-        ((max((s for s, _ in k.found), default=0.0), str(k.frame.path), k.frame.gsd_m) for k in looks), reverse=True
-    )
-    seen: dict[str, dict[str, Any]] = {}
-    for score, path, gsd_m in ranked:
-        seen.setdefault(path, {"file": "/".join(Path(path).parts[-3:]), "gsd_m": gsd_m, "score": round(score, 3)})
-    return list(seen.values())[:count]
-
-
-def run(data: Path, weights: Path) -> tuple[list[Look], list[Look], list[Look], int]:
-    """Run one set of weights on all frames; return results of three sets and the number of frames outside its range."""
-    sets: tuple[list[Frame], ...] = (
-        list(boxed(data, "named_sites", "*.jpg")),
-        [*nyc(data), *boxed(data, "la_boston_roofs", "*.png"), *boxed(data, "spacenet_vegas", "*.jpg")],
-        list(unlabelled(data)),
-    )
-    frames = [f for s in sets for f in s]
-    looks = look_at_all(frames, weights)
-    a, b = len(sets[0]), len(sets[0]) + len(sets[1])
-    kept = [[k for k in part if k is not None] for part in (looks[:a], looks[a:b], looks[b:])]
-    return kept[0], kept[1], kept[2], sum(k is None for k in looks)
+def run(frames: Sequence[Frame], weights: Path, cache: Path | None = None) -> Run:
+    """Run one set of weights on frames and count every roof once."""
+    found = look_at_all(frames, weights, cache)
+    looks = [k for k in found if k is not None]
+    rows, twice = rows_of([k for k in looks if k.frame.boxes], cache)
+    known = {r.roof.group for r in rows if r.known}
+    return Run(rows, [k for k in looks if k.frame.group not in known], twice, len(found) - len(looks))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, default=real_data(), help="folder of the real imagery")
+    parser.add_argument("--boxes", type=Path, help="folder with your own boxes, NAME_OF_SET.csv, instead of ours")
+    parser.add_argument("--frames", default="", help="data sets, comma-separated [default: all]")
+    parser.add_argument("--cache", type=Path, help="folder that keeps the result of each frame for the next run")
     parser.add_argument("--weights", type=Path, default=DEFAULT_WEIGHTS)
-    parser.add_argument("--before", type=Path, default=FIRST, help="weights to compare with")
+    parser.add_argument("--before", type=Path, default=FIRST, help="weights to compare with; skipped if missing")
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
-    parser.add_argument("--roofs", type=Path, help="write the score of each box to this CSV file")
+    parser.add_argument("--roofs", type=Path, help="write the score of each roof to this CSV file")
     args = parser.parse_args()
-    if not (args.data / "named_sites").is_dir():
-        raise SystemExit(f"{args.data}: no folder named_sites; give --data DIR or OVERWATT_REAL_DATA")
-    was = run(args.data, args.before) if args.before.is_file() else None
-    before = summary(*was[:3], None) if was else {}
-    now = run(args.data, args.weights)
-    result = summary(*now[:3], before.get("recall_at_level"))
-    own = summary(*now[:3], None)
-    result |= {
-        "at_half": {k: own[k] for k in ("recall_at_level", "per_large_roof", "per_1000_km2", "level")},
-        "frames_outside_gsd_range": now[3],
-        "epistemic_named": _median([r.novelty for k in now[0] for r in k.roofs]),
-        "before": before,
-        "pixels": "real; boxes drawn by eye",
-    }
-    if before:
-        result["same_ground"] = same_ground(result["by_class"], before["by_class"])
-    if args.roofs:
-        lines = ["file,group,place,class,area_m2,score,novelty"]
-        lines += [
-            f"{r.file},{r.group},{r.place},{r.klass},{r.area_m2:.0f},{r.score:.4f},{r.novelty:.3f}"
-            for k in (*now[0], *now[1]) for r in k.roofs
-        ]  # fmt: skip
-        args.roofs.write_text("\n".join(lines) + "\n")
-    for line in _lines(result):
+    sets = [s for s in args.frames.split(",") if s]
+    result = measure(args.data, args.boxes, sets, args.weights, args.before, args.cache, args.roofs)
+    for line in lines(result):
         print(line, file=sys.stderr if args.json else sys.stdout)
     if args.json:
         print(json.dumps(result))
+
+
+def measure(
+    data: Path,
+    boxes: Path | None,
+    sets: Sequence[str],
+    weights: Path,
+    before: Path,
+    cache: Path | None = None,
+    roofs: Path | None = None,
+) -> dict[str, Any]:
+    """Return all results as the command prints them; see its options.
+
+    Raises:
+        SystemExit: an unknown data set, an invalid table of boxes, or not one picture.
+    """
+    own = sorted(p.stem for p in boxes.glob("*.csv")) if boxes else []
+    known_sets = list(dict.fromkeys([*SETS, *own, SCENES]))
+    sets = sets or known_sets
+    if unknown := [s for s in sets if s not in known_sets]:
+        raise SystemExit(f"--frames {unknown[0]}: no such data set; known are {', '.join(known_sets)}")
+    frames, notes = labelled(data, boxes, [s for s in sets if s != SCENES])
+    scenes = list(unlabelled(data)) if SCENES in sets else []
+    if SCENES in sets and not scenes:
+        notes.append(f"{SCENES}: no picture in {data}, skipped")
+    if not frames and not scenes:
+        raise SystemExit(f"{data}: no picture of {', '.join(sets)}; give --data DIR or OVERWATT_REAL_DATA")
+    frames += scenes
+    now = run(frames, weights, cache)
+    result = summary(now.rows, now.quiet)
+    result |= {
+        "roofs_seen_twice": now.twice["roofs"],
+        "sites_seen_twice": now.twice["sites"],
+        "frames_outside_gsd_range": now.refused,
+        "epistemic_named": _median([r.roof.novelty for r in now.rows if r.known]),
+        "skipped": notes,
+        "pixels": "real; boxes drawn by eye",
+    }
+    if before.is_file():
+        was = run(frames, before, cache)
+        first = summary(was.rows, was.quiet)
+        result["before"] = first
+        if first["at_half"]["recall"] is not None:
+            result["equal_recall"] = {
+                name: at_recall(r.rows, r.quiet, first["at_half"]["recall"])
+                for name, r in (("now", now), ("before", was))
+            }
+            result["same_ground"] = same_ground(*(result["equal_recall"][k]["by_class"] for k in ("now", "before")))
+    if roofs:
+        roofs.write_text("\n".join(_table(now.rows)) + "\n")
+    return result
 
 
 def same_ground(now: dict[str, dict[str, Any]], before: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -193,28 +140,66 @@ def same_ground(now: dict[str, dict[str, Any]], before: dict[str, dict[str, Any]
     return {"classes": len(both), "per_1000_km2": rate(now), "before": rate(before)}
 
 
+def _table(rows: Sequence[Row]) -> list[str]:
+    lines = ["file,group,place,unit,half,class,area_m2,score,novelty,style,pieces"]
+    for r in rows:
+        k = r.roof
+        lines.append(
+            f"{k.file},{k.group},{r.place},{r.unit},{r.half},{k.klass},{k.area_m2:.0f},{k.score:.4f},{k.novelty:.3f},"
+            f"{k.style:.4f},{k.pieces}"
+        )
+    return lines
+
+
 def _median(values: list[float]) -> float | None:
     kept = [v for v in values if np.isfinite(v)]
     return float(np.median(kept)) if kept else None
 
 
-def _lines(r: dict[str, Any]) -> list[str]:
-    lines = [f"recall of sites at one false in {ONE_IN} large roofs: {r['recall']}"]
-    lines += [f"  {p}: {v} of {r['sites_by_place'][p]}" for p, v in r["recall_by_place"].items()]
-    lines += [
-        f"AUC {k} thousand m2: {v['auc']} ({v['data_centers']} against {v['others']})"
-        for k, v in r["auc_by_size"].items()
-    ]
-    lines.append(f"AUC same frames {r['auc_same_frame']}, style control {r['style_control_auc']}")
-    for name, x in (("now", r), ("before", r["before"])):
-        if x:
-            lines.append(
-                f"{name}: at recall {x['recall_at_level']}: {x['per_large_roof']} a large roof, "
-                f"{x['per_1000_km2']} per 1,000 km2"
-            )
+def lines(r: dict[str, Any]) -> list[str]:
+    """Return the results as readable lines: one operating point a line, intervals in brackets."""
+    out = [f"skipped: {note}" for note in r["skipped"]]
+    for name, part in (("all places", r), *((h, r["halves"][h]) for h in HALVES)):
+        spread = part["intervals"]
+        where = "" if name == "all places" else f" ({', '.join(part['places'])})"
+        out.append(f"{name}{where}: {part['sites']} sites, {part['large_roofs']} ordinary large roofs")
+        points = [(f"one false in {ONE_IN}", part, ""), (f"score {HALF}", part["at_half"], "at_half ")]
+        if "at_other_threshold" in part:
+            points.append(("threshold of the other half", part["at_other_threshold"], None))
+        for title, point, prefix in points:
+            recall = _number(point["recall"], spread.get(f"{prefix}recall"))
+            false = _number(point["per_large_roof"], spread.get(f"{prefix}per_large_roof"))
+            level = "-" if point["threshold"] is None else f"{point['threshold']:.3f}"
+            out.append(f"  {title} (threshold {level}): recall of sites {recall}, false sites per large roof {false}")
+        for band, v in part["auc_by_size"].items():
+            count = f"({v['data_centers']} against {v['others']})"
+            out.append(f"  AUC {band} thousand m2: {_number(v['auc'], v['interval'])} {count}")
+        out.append(f"  AUC in the same frames: {_number(part['auc_same_frame'], spread.get('auc_same_frame'))}")
+        for group, v in part["style_control"].items():
+            out.append(f"  style control against {group}: {_number(v['auc'], v['interval'])}")
+        p = part["pieces"]
+        out.append(
+            f"  pieces per hall: median {_number(p['median'])}, in one {_number(p['share_one'])}, in more "
+            f"{_number(p['share_split'])}, in none {p['none']} of {p['buildings']}"
+        )
+    out += [f"  {p}: {_number(v)} of {r['sites_by_place'][p]} sites" for p, v in r["recall_by_place"].items()]
+    out += [f"  recall of sites without the roofs of {g}: {_number(v)}" for g, v in r["recall_without"].items()]
+    out.append(f"seen twice and counted once: {r['roofs_seen_twice']} roofs, {r['sites_seen_twice']} sites")
+    for name, x in (r.get("equal_recall") or {}).items():
+        out.append(
+            f"{name}, at recall {_number(x['recall'])}: {_number(x['per_large_roof'])} per large roof, "
+            f"{_number(x['per_1000_km2'])} per 1,000 km2"
+        )
     if both := r.get("same_ground"):
-        lines.append(f"on ground that both take: {both['per_1000_km2']} per 1,000 km2, before {both['before']}")
-    return lines
+        now, was = _number(both["per_1000_km2"]), _number(both["before"])
+        out.append(f"on ground that both take: {now} per 1,000 km2, before {was}")
+    return out
+
+
+def _number(value: float | None, interval: list[float] | None = None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3g}" + (f" ({interval[0]:.2g}-{interval[1]:.2g})" if interval else "")
 
 
 if __name__ == "__main__":

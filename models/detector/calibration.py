@@ -51,8 +51,13 @@ def fit(score: np.ndarray, center: np.ndarray) -> Calibration:
 
 def shifted(score: np.ndarray, offset: float) -> np.ndarray:
     """Return scores 0..1, shifted so that a score with log-odds `offset` becomes 0.5."""
+    return of_log_odds(logit(score) - offset)
+
+
+def of_log_odds(odds: np.ndarray) -> np.ndarray:
+    """Return the probabilities of log-odds."""
     # not scipy.special.expit: it differs in the last bit on some scores
-    return np.asarray(1 / (1 + np.exp(offset - logit(score))))
+    return np.asarray(1 / (1 + np.exp(-odds)))
 
 
 def offset_for(score: np.ndarray, center: np.ndarray, called: float = 0.1) -> float:

@@ -24,6 +24,9 @@ CHANNELS = (*BASE_OUTPUTS, "novelty", "evidence", *MACHINE_KINDS, "substation")
 """Channels of an inference result, in order; those that the weights do not have are 0."""
 NOVELTY_STEP = 1 / 32
 """Novelty per count of an inference result: 1, the level of the training areas, is 32 of 255 counts."""
+EVIDENCE_STEP, EVIDENCE_ZERO = 1 / 16, 128
+"""With scoring 'peak', evidence is stored as log-odds: 0 is count 128, a count is a sixteenth. As a probability times
+255, the highest scores, on which the strictest thresholds lie, would be equal."""
 UNIT_GSD_M = 0.6
 """Machines are counted where pixels are at most this large: a chiller is 2.3 m wide, the gaps are half of that."""
 GSD_TOLERANCE = 0.01
@@ -47,6 +50,9 @@ class TrainingData(_Frozen):
     image_sha256: str = Field(default="", description="content hash of the image, to recognise it in an evaluation")
     extent: tuple[float, float, float, float] | None = Field(
         default=None, description="[west, south, east, north] of the image, lon/lat degrees"
+    )
+    outline: tuple[tuple[float, float], ...] | None = Field(
+        default=None, max_length=1000, description="ring around the imaged ground, lon/lat degrees"
     )
 
 

@@ -18,7 +18,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from overwatt.aoi.grid import windows
-from overwatt.models.detector.card import BASE_OUTPUTS, CHANNELS, DEFAULT_WEIGHTS, NOVELTY_STEP, UNIT_GSD_M, ModelCard
+from overwatt.models.detector.card import (
+    BASE_OUTPUTS,
+    CHANNELS,
+    DEFAULT_WEIGHTS,
+    EVIDENCE_STEP,
+    EVIDENCE_ZERO,
+    NOVELTY_STEP,
+    UNIT_GSD_M,
+    ModelCard,
+)
 from overwatt.models.detector.cpu_inference import arithmetic, fast
 from overwatt.models.detector.network import NOVELTY_STRIDE, SiteNet, probabilities
 from overwatt.models.detector.sensors import Profile
@@ -92,9 +101,9 @@ class Detector:
         """Map normalised windows, each (band, y, x) float32, to (n, channel, y, x) uint8 as in `CHANNELS`.
 
         Values are probabilities times 255, and novelty in units of `NOVELTY_STEP`. Weights without the output
-        `interior` give the building probability instead, so that touching buildings are not separated. Evidence, times
-        255, is the probability of data center given building. With scoring 'peak' it is computed at two resolutions,
-        weighted by building probability and averaged over `PEAK_M`.
+        `interior` give the building probability instead, so that touching buildings are not separated. Evidence is the
+        probability of data center given building, times 255. With scoring 'peak' it is computed at two resolutions,
+        weighted by building probability, averaged over `PEAK_M`, and given as log-odds in units of `EVIDENCE_STEP`.
         """
         out = []
         for at in range(0, len(images), self.batch):
@@ -126,7 +135,7 @@ class Detector:
         return np.concatenate(out)
 
     def _evidence(self, x: Tensor, logits: Tensor, p: Tensor, gsd_m: float) -> Tensor:
-        """Return the evidence (n, y, x), 0..1; see `windows`."""
+        """Return the evidence (n, y, x) as counts / 255; see `windows`."""
         # difference of two softmax logits: log-odds of data center against other building
         odds = logits[:, 2] - logits[:, 1]
         if self.card.scoring == "mean":
@@ -142,7 +151,9 @@ class Detector:
         side = max(3, 2 * round((PEAK_M / gsd_m - 1) / 2) + 1)
         # a square mean as two one-dimensional means
         mean = F.avg_pool2d((built * torch.sigmoid(odds))[:, None], (side, 1), 1, (side // 2, 0))
-        return F.avg_pool2d(mean, (1, side), 1, (0, side // 2))[:, 0]
+        mean = F.avg_pool2d(mean, (1, side), 1, (0, side // 2))[:, 0]
+        # rounding may leave a mean of probabilities just outside of 0..1
+        return (torch.logit(mean, 1e-5) / EVIDENCE_STEP + EVIDENCE_ZERO).clamp(0, 255) / 255
 
 
 def second_look(gsd_m: float) -> int:

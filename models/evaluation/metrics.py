@@ -14,7 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import shapely
 
+from overwatt.models.evaluation import pieces
 from overwatt.models.evaluation.confusion_counts import (
     CODES,
     IMAGED,
@@ -71,7 +73,8 @@ def score(
     Returns:
         `data_center` {iou, dice, precision, recall, object_f1, objects, interval}, the same for
         `other_building` and `cooling_equipment` (pixels only); `other_building` also has n, called_data_center,
-        called_share and called_interval; `by_size`. Undefined ratios are None.
+        called_share and called_interval; both building classes have `pieces` (see `pieces.summary`), which shows
+        over-splitting; `by_size`. Undefined ratios are None.
     """
     one = Judged(predicted, labelled, valid)
     return score_all(
@@ -129,8 +132,10 @@ def score_all(
     confusion = [
         record | {"block": int(f + c.block[record["row"], record["col"]])}
         for p, c, f in zip(pictures, parts, first, strict=False)
-        for record in _confusion(c.labelled, c.predicted, p.valid, gsd_m**2)
+        for record in _confusion(c.labelled, c.predicted, p, gsd_m**2)
     ]
+    for klass in ("data_center", "other_building"):
+        scores[klass]["pieces"] = pieces.summary([int(c["pieces"]) for c in confusion if c["class"] == klass])
     others = [c for c in confusion if c["class"] == "other_building"]
     called = sum(bool(c["called_data_center"]) for c in others)
     per_block = np.zeros((len(objects), 2))
@@ -153,8 +158,10 @@ def _interval(values: Sequence[float | None]) -> list[float] | None:
     return [float(np.quantile(known, q)) for q in (0.025, 0.975)] if known else None
 
 
-def _confusion(labelled: Sequence[Outline], pred: np.ndarray, valid: np.ndarray, pixel_m2: float) -> list[dict]:
-    """Return one record per labelled building imaged by >= 99%: class, area, whether mostly called data center."""
+def _confusion(labelled: Sequence[Outline], pred: np.ndarray, picture: Judged, pixel_m2: float) -> list[dict]:
+    """Return one record per labelled building imaged by >= 99%: class, area, pieces, whether called data center."""
+    valid = picture.valid
+    found = shapely.make_valid(np.array([o.polygon for o in picture.predicted if o.klass in CODES], object))
     records = []
     for o in labelled:
         if o.klass not in CODES or imaged_share(o.polygon, valid) < IMAGED:
@@ -165,6 +172,7 @@ def _confusion(labelled: Sequence[Outline], pred: np.ndarray, valid: np.ndarray,
             {
                 "class": o.klass,
                 "area_m2": o.polygon.area * pixel_m2,
+                "pieces": pieces.pieces_of(o.polygon, found),
                 # a building is called a data center if more than half of its pixels are
                 "called_data_center": bool((pred[part][inside] == CODES["data_center"]).mean() > 0.5),
                 "row": row,

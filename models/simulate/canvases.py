@@ -142,7 +142,11 @@ def plant_on_roof(
     for _ in range(4 if center else 0):
         world.things, world.drawing.shapes = world.things[:1], []
         world.plant.clear()
-        manner = replace(new_manner(world, "colocation"), roof=str(rng.choice(["rows", "dense", "half", "wells"])))
+        kind = str(rng.choice(["colocation", "hyperscale_hall", "air_handler_halls"], p=[0.5, 0.25, 0.25]))
+        manner = new_manner(world, kind)
+        # air handlers stand apart all over the roof; the others have any layout with machines in view
+        if manner.roof != "spread":
+            manner = replace(manner, roof=str(rng.choice(["rows", "dense", "half", "wells"])))
         roof_plant(world, body, part, manner, "s1")
         if dense := sum(t.unit_area_m2 for t in world.things) >= DENSE * roof.area:
             world.things[0] = replace(world.things[0], site_id="s1", category="data_center")
@@ -353,7 +357,8 @@ def _picture(
     material = np.array([p[4] for p in w.drawing.paints])
     solid = (ids != 0) & ~np.isin(material, clear)[ids]
     if d.TREE in clear:
-        solid &= height > 0
+        # gravel stays: without it a substation is masts on bare ground
+        solid &= (height > 0) | (ids == w.paints.gravel)
     height[~solid] = 0
     view = replace(view, shade=seen.shade)
     shadow = cast_shadow(

@@ -21,7 +21,7 @@ from overwatt.models.simulate.palette import Rgb, World
 from overwatt.models.simulate.streets import Lot, belt, driveway, parking, pave
 
 IT_SHARE_OF_COOLING = 0.68
-"""IT power per kW of cooling capacity (docs/methods.md, section 4.3, from Epoch AI's tables)."""
+"""IT power per kW of cooling capacity of simulated sites; own choice. The estimate has its own: ratio `derate_net`."""
 
 
 def new_manner(w: World, kind: str) -> Manner:

@@ -36,7 +36,6 @@ def estimate_compute(
         days: length of a training run.
         site_type: 'unknown' mixes over all kinds; see `training_compute.SITE_TYPES`.
         country: ISO 3166 alpha-2 code; sets the mix of chips where the tables have one for it.
-
         shown: share of the equipment that the detector shows, as for `estimate_power`.
 
     Raises:

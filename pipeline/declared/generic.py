@@ -15,6 +15,8 @@ import numpy as np
 import pandas as pd
 
 from overwatt.aoi.errors import RegistryError, nearest
+from overwatt.models.capacity.counted_units import unit_power
+from overwatt.models.reference import facts
 from overwatt.pipeline.declared.coordinates import degrees
 from overwatt.pipeline.declared.parsing import texts
 from overwatt.pipeline.declared.received import FAULT, Received
@@ -64,7 +66,6 @@ _ONE_QUANTITY = ("lon", "lat", "grid_mw", "generator_mw", "generators", "chips",
 """Targets whose aliases all name the same quantity: two of them must not state different values."""
 _PROJECTED = frozenset({"easting", "northing", "eastings", "northings", "utm_x", "utm_y", "x_utm", "y_utm", "utm_e",
                         "utm_n", "utm_easting", "utm_northing", "x_coord", "y_coord", "xcoord", "ycoord"})  # fmt: skip
-_GENERATOR_MW, _GENERATOR_SHARE = 2.5, 0.7  # MW each, and facility share of nameplate (docs/methods.md, section 4.3)
 TARGETS = (*_ALIASES, *_SAME_NAME, *_RANGE, *_POWER, "area_m2")
 """Column names of Overwatt that a column map may use."""
 
@@ -231,14 +232,16 @@ def _has_placeless_rows(frame: pd.DataFrame, column: dict[str, str]) -> bool:
 def _facility_mw(out: pd.DataFrame, source: str) -> pd.DataFrame:
     """Return the frame with facility power for rows that state none, from grid connection, else from generators.
 
-    A grid connection is used as it is, although it is an upper limit. Generators: n x 2.5 MW, or their nameplate, times
-    0.7 for spares and derating, ln-sd 0.35 (docs/methods.md, section 4.3).
+    A grid connection is used as it is, although it is an upper limit. Generators: their nameplate times the share of it
+    that is facility load, else their number times the facility load of one, as for observed ones (docs/methods.md,
+    section 4.3).
     """
     have = [c for c in _POWER if c in out]
     if not have:
         return out
     check = RowValidator(source, out["row"].to_numpy(), out["fault"].to_numpy() if "fault" in out else None)
-    factor = {"grid_mw": 1.0, "generator_mw": _GENERATOR_SHARE, "generators": _GENERATOR_MW * _GENERATOR_SHARE}
+    share, of_one = facts.ratio("generator_share").median, unit_power("generator").mw
+    factor = {"grid_mw": 1.0, "generator_mw": share, "generators": of_one}
     mw = np.full((3, len(out)), np.nan)  # power and the ends of its range
     for name in have:
         own = np.stack(check.powers(out[name].to_numpy(), name)) * factor[name]

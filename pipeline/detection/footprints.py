@@ -22,11 +22,15 @@ from scipy.sparse.csgraph import connected_components
 
 from overwatt.aoi.geodesy import GEOD, to_lonlat
 from overwatt.models.detector import calibration
-from overwatt.models.detector.card import NOVELTY_STEP, UNIT_GSD_M
-from overwatt.pipeline.detection.instances import SUMS, separate
+from overwatt.models.detector.card import EVIDENCE_STEP, EVIDENCE_ZERO, NOVELTY_STEP, UNIT_GSD_M
+from overwatt.pipeline.detection.instances import add_sums, separate
 from overwatt.pipeline.detection.regularization import regularise, simplify
-from overwatt.pipeline.detection.vectorization import KINDS, DetectSettings
+from overwatt.pipeline.detection.vectorization import COOLERS, KINDS, DetectSettings
 from overwatt.pipeline.tables import conform
+
+CLASS_OF = {"cooling": "cooling_equipment", "generator": "generator", "substation": "substation"}
+"""Class in the table `footprints` of each kind of region that is no building."""
+MACHINES = ("cooling_equipment", "generator")
 
 
 def merge_footprints(
@@ -56,10 +60,12 @@ def merge_footprints(
         return conform(pd.DataFrame(), "footprints")
     merged = _merge(frame)
     per = {kind: merged[merged["kind"] == kind] for kind in KINDS}
-    buildings = separate(per["building"], per["interior"], settings.min_interior_m2 / gsd_m**2)
-    cooling = per["cooling"].assign(core_pixels=per["cooling"]["pixels"])
-    objects = pd.concat([buildings, cooling], ignore_index=True)
-    min_m2 = np.where(objects["kind"] == "building", settings.min_building_m2, settings.min_cooling_m2)
+    least_px, wall_px = settings.min_interior_m2 / gsd_m**2, settings.wall_m / gsd_m
+    buildings = separate(per["building"], per["interior"], least_px, wall_px)
+    others = pd.concat([per[k] for k in CLASS_OF], ignore_index=True)
+    objects = pd.concat([buildings, others.assign(core_pixels=others["pixels"])], ignore_index=True)
+    least = {"building": settings.min_building_m2, "substation": settings.min_substation_m2}
+    min_m2 = objects["kind"].map(least).fillna(settings.min_cooling_m2)
     objects = objects[objects["pixels"] * gsd_m**2 >= min_m2].reset_index(drop=True)
     if objects.empty:
         return conform(pd.DataFrame(), "footprints")
@@ -69,7 +75,8 @@ def merge_footprints(
     building = (objects["kind"] == "building").to_numpy()
     score = _score(objects, building, settings)
     # own choice: the more likely class; the prior of the area enters later, at the site (docs/methods.md, section 6.1)
-    klass = np.where(~building, "cooling_equipment", np.where(score > 0.5, "data_center", "other_building"))
+    called = np.where(score > 0.5, "data_center", "other_building")
+    klass = np.where(building, called, objects["kind"].map(CLASS_OF).fillna("").to_numpy(object))
     tolerance = max(settings.simplify_m / gsd_m, 1.0)  # less than a pixel would keep the steps of the pixel edges
     geometry = [
         regularise(g, tolerance) if walls else simplify(g, tolerance)
@@ -83,11 +90,12 @@ def merge_footprints(
             {
                 "object_id": [f"{k[0]}{c}_{r}" for k, c, r in zip(klass, objects["col"], objects["row"], strict=True)],
                 "class": klass,
+                "kind": _kinds(objects, klass),
                 # a score below 0.5 of "data center" is one above 0.5 of "other building"
                 "score": np.where(klass == "other_building", 1 - score, score),
                 "epistemic": objects["sum_novelty"] / objects["core_pixels"] * NOVELTY_STEP,
                 "area_m2": area,
-                "units": _units(objects["geometry"], ~building, per["unit"]["geometry"], gsd_m),
+                "units": _units(objects["geometry"], np.isin(klass, MACHINES), per["unit"]["geometry"], gsd_m),
                 "on_border": objects["on_border"],
                 # thermal pixels are more than half of those that were scored
                 "used_thermal": 2 * objects["sum_thermal"] > objects["core_pixels"],
@@ -105,18 +113,30 @@ def _score(objects: pd.DataFrame, building: np.ndarray, settings: DetectSettings
     mean = (objects["sum_p"] / objects["core_pixels"] / 255).to_numpy()
     if not settings.peak:
         return mean
-    return np.where(building, calibration.shifted(objects["max_p"].to_numpy() / 255, settings.offset), mean)
+    odds = (objects["max_p"].to_numpy() - EVIDENCE_ZERO) * EVIDENCE_STEP
+    return np.where(building, calibration.of_log_odds(odds - settings.offset), mean)
 
 
-def _units(objects: pd.Series, cooling: np.ndarray, units: pd.Series, gsd_m: float) -> list[int | None]:
-    """Count the machines of cooling objects; None for buildings, for coarse pixels, and where none is separated."""
+def _kinds(objects: pd.DataFrame, klass: np.ndarray) -> list[str | None]:
+    """Return the kind of machines of each object by the sum over its pixels; None for others and where not told."""
+    sums = objects[[f"sum_{k}" for k in COOLERS]].to_numpy(np.int64)
+    best = sums.argmax(1)
+    told = (klass == "cooling_equipment") & (sums.max(1) > 0)
+    return [
+        "generator" if k == "generator" else COOLERS[b] if t else None
+        for k, b, t in zip(klass, best, told, strict=True)
+    ]
+
+
+def _units(objects: pd.Series, machines: np.ndarray, units: pd.Series, gsd_m: float) -> list[int | None]:
+    """Count the machines of objects; None where `machines` is False, for coarse pixels, and where none is separated."""
     if gsd_m > UNIT_GSD_M:
         return [None] * len(objects)
     tree = shapely.STRtree(np.asarray(objects, dtype=object))
     # a machine belongs to the object that holds a point of its surface: a centroid may lie outside
     inside = tree.query(shapely.point_on_surface(np.asarray(units, dtype=object)), predicate="within")[1]
     count = np.bincount(inside, minlength=len(objects))
-    return [int(n) if machine and n else None for n, machine in zip(count, cooling, strict=True)]
+    return [int(n) if machine and n else None for n, machine in zip(count, machines, strict=True)]
 
 
 def _merge(frame: pd.DataFrame) -> pd.DataFrame:
@@ -147,13 +167,11 @@ def _merge(frame: pd.DataFrame) -> pd.DataFrame:
         if end - at > 1:  # the object is of the tile that holds its anchor
             members = order[at:end]
             tile[g] = tiles[members[(part_corner[members] == corner[g]).all(1)]][0]
-    together = {name: np.maximum if name == "max_p" else np.add for name in SUMS}
-    sums = {name: f.reduceat(frame[name].to_numpy(np.int64)[order], starts) for name, f in together.items()}
     objects = pd.DataFrame(
         {
             "kind": kinds[order[starts]],
             "geometry": pd.Series(whole, dtype=object),
-            **sums,
+            **add_sums(frame, order, starts),
             "tile": tile,
             "on_border": np.logical_or.reduceat(frame["on_border"].to_numpy(bool)[order], starts),
             "row": corner[:, 1],

@@ -17,11 +17,15 @@ from affine import Affine
 from rasterio.features import shapes
 from scipy import ndimage
 
-from overwatt.models.detector.card import UNIT_GSD_M, ModelCard
+from overwatt.models.detector.card import CHANNELS, UNIT_GSD_M, ModelCard
+from overwatt.models.reference.machine_kinds import MACHINE_KINDS
 from overwatt.pipeline.detection.instances import SUMS
 
 PART_COLUMNS = ("kind", "geometry", *SUMS, "tile", "on_border")
-KINDS = ("building", "cooling", "interior", "unit")
+KINDS = ("building", "cooling", "interior", "unit", "generator", "substation")
+COOLERS = tuple(k for k in MACHINE_KINDS if k != "generator")
+"""Kinds of machines that cool; a region of equipment has the sum of each in `sum_KIND`."""
+_AT = {name: CHANNELS.index(name) for name in CHANNELS}
 
 
 @dataclass(frozen=True)
@@ -32,10 +36,13 @@ class DetectSettings:
         building: least building probability of a pixel, 0..1.
         cooling: least equipment probability of a pixel, 0..1.
         min_building_m2: smaller regions are dropped; the network learned buildings of >= 400 m2.
-        min_cooling_m2: the same for equipment; about two chillers of 2.4 x 6 m (own choice).
+        min_cooling_m2: the same for equipment; about two chillers of 2.4 x 6 m, or a generator (own choice).
+        min_substation_m2: the same for substations (own choice).
         simplify_m: tolerance of the outlines, m.
         interior: least interior probability of a pixel, 0..1.
         min_interior_m2: smaller interiors do not become a building of their own.
+        wall_m: interiors nearer than this are one building, m; the network learned interiors that stay 4 m away from
+            every outline (`samples.WALL_M`), so those of two buildings are 8 m apart.
         peak: the score is the maximum over an object, not the mean.
         offset: log-odds of the maximum at which the score is 0.5.
     """
@@ -44,9 +51,11 @@ class DetectSettings:
     cooling: float = 0.5
     min_building_m2: float = 400.0
     min_cooling_m2: float = 30.0
+    min_substation_m2: float = 400.0
     simplify_m: float = 1.0
     interior: float = 0.5
     min_interior_m2: float = 200.0
+    wall_m: float = 8.0
     peak: bool = False
     offset: float = 0.0
 
@@ -94,15 +103,21 @@ def vectorize_tile(
     """
     p = probability.astype(np.int64)  # integer sums are exact in any order: no trace of the tiles
     build = p[1] + p[2]
+    equipment = (p[3] > settings.cooling * 255) & valid
+    # weights without kinds have 0 in all of them: nothing is a generator then
+    generator = equipment & (p[_AT["generator"]] > np.max([p[_AT[k]] for k in COOLERS], axis=0))
     masks = {
         "building": (build > settings.building * 255) & valid,
-        "cooling": (p[3] > settings.cooling * 255) & valid,
+        "cooling": equipment & ~generator,
+        "generator": generator,
+        "substation": (p[_AT["substation"]] > 127) & valid,  # own choice: even odds
     }
     masks["interior"] = masks["building"] & (p[4] > settings.interior * 255)
     if gsd_m <= UNIT_GSD_M:
         # own choice: even odds for a machine
-        masks["unit"] = masks["cooling"] & (p[5] > 127)
-    value = {"building": p[7], "cooling": p[3], "interior": p[7], "unit": p[5]}
+        masks["unit"] = equipment & (p[5] > 127)
+    value = {"building": p[7], "cooling": p[3], "interior": p[7], "unit": p[5], "generator": p[3]}
+    value["substation"] = p[_AT["substation"]]
     heat = np.zeros(valid.shape, bool) if measured is None else measured
     rows: list[dict[str, object]] = []
     shift = Affine.translation(origin[1], origin[0])
@@ -117,6 +132,7 @@ def vectorize_tile(
             "max_p": ndimage.maximum(value[kind], labels, np.arange(count + 1)),
             "sum_novelty": np.bincount(flat, weights=p[6].ravel(), minlength=count + 1),
             "sum_thermal": np.bincount(flat, weights=heat.ravel(), minlength=count + 1),
+            **{f"sum_{k}": np.bincount(flat, weights=p[_AT[k]].ravel(), minlength=count + 1) for k in COOLERS},
         }
         void = np.bincount(flat, weights=near_void.ravel(), minlength=count + 1) > 0
         for geometry, label in shapes(labels.astype(np.int32), mask=mask, connectivity=4, transform=shift):

@@ -12,6 +12,7 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 
+from overwatt.models.detector.card import ModelCard
 from overwatt.pipeline.power.evidence import YEARS, SiteEvidence
 
 Beta = tuple[float, float]
@@ -28,6 +29,12 @@ class Shown:
 
     area: Beta | None = None
     units: Beta | None = None
+
+
+def shown_by(card: ModelCard) -> Shown:
+    """Return what the detector shows of a site's equipment; any share is equally likely where it was not measured."""
+    area, units = ((1.0, 1.0) if r is None else (r.a, r.b) for r in (card.equipment_recall, card.unit_recall))
+    return Shown(area, units)
 
 
 def records(sites: gpd.GeoDataFrame, *, gsd_m: float, shown: Shown | None = None) -> list[SiteEvidence]:

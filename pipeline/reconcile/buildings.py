@@ -14,6 +14,7 @@ import shapely
 
 from overwatt.aoi.geodesy import DEGREE_LATITUDE_M, centres, local_frame
 from overwatt.pipeline.reconcile.wording import km
+from overwatt.pipeline.vocabulary import BUILDING_CLASSES
 
 _REACH_M = 500.0  # buildings farther from a vague place say nothing about it; own choice
 _LEAST_M = 30.0  # rooftop class of position errors (docs/methods.md, section 6.1)
@@ -27,13 +28,13 @@ def with_buildings(
     Args:
         entries: table `entries`.
         declared: table `declared`.
-        footprints: table `footprints`; cooling equipment is ignored.
+        footprints: table `footprints`; only buildings are used.
         p_center: (footprint,) probability of being a data center, 0..1.
     """
     rows = np.flatnonzero((entries["class"] == "not_seen").to_numpy(bool))
     if not len(rows):
         return entries
-    building = (footprints["class"] != "cooling_equipment").to_numpy(bool)
+    building = footprints["class"].isin(BUILDING_CLASSES).to_numpy(bool)
     outlines, p_center = footprints.geometry.to_numpy()[building], p_center[building]
     area_m2, classes = footprints["area_m2"].to_numpy(float)[building], footprints["class"].to_numpy(object)[building]
     place = pd.Series(np.arange(len(declared)), declared["declared_id"])

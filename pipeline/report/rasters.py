@@ -29,6 +29,8 @@ OUTLINE_RGB = {
     "other_building": (166, 196, 168),
     "data_center": (255, 45, 170),
     "cooling_equipment": (0, 216, 255),
+    "generator": (255, 140, 0),
+    "substation": (170, 110, 255),
 }
 DECLARED_RGB = (255, 214, 10)
 _NO_IMAGE_RGB = (214, 212, 206)

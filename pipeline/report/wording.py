@@ -41,7 +41,9 @@ CLASS_MEANING = {
 MAP_MARKS = {
     "none": "site seen, almost listed",
     "data_center": "building taken for a data center",
-    "cooling_equipment": "cooling equipment",
+    "cooling_equipment": "cooling equipment and rooftop units",
+    "generator": "generators",
+    "substation": "substation",
     "other_building": "other large building",
     "declared_point": "declared place",
     "declared_error": "stated position error of a declared place (one standard deviation)",

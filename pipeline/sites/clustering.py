@@ -81,7 +81,9 @@ def cluster_sites(
     """
     klass = footprints["class"].to_numpy()
     centers = np.flatnonzero(klass == "data_center")
-    coolers = np.flatnonzero(klass == "cooling_equipment")
+    # packaged units stand on every shop: they are no evidence of a data center's cooling
+    packaged = (footprints["kind"] == "rooftop_unit").fillna(False).to_numpy(bool)
+    coolers = np.flatnonzero((klass == "cooling_equipment") & ~packaged)
     member = pd.Series(pd.NA, index=footprints.index, dtype="string")
     if not len(centers):
         return _frame([]), member

@@ -42,35 +42,6 @@ def run(
     return result
 
 
-def lines(result: dict[str, Any]) -> list[str]:
-    """Return the result as lines of plain text, for a terminal."""
-    return [*figure.lines(result), *_kinds(result), *_statements(result)]
-
-
-def _kinds(result: dict[str, Any]) -> list[str]:
-    """The kinds of site and what the FLOP rest on, in one sentence."""
-    if result["estimate_of"] == "declaration":
-        return ["The estimate is that of the declared chips; nothing was observed that it could be compared with."]
-    kinds = ", ".join(f"{k} {p:.0%}" for k, p in sorted(result["site_types"].items(), key=lambda x: -x[1]) if p >= 0.01)
-    middle, most = result["flop"]["p50"], result["flop_if_ai"]["p50"]
-    return [
-        f"Kind of site: {kinds}. The median of FLOP rests on these weights: "
-        f"{middle:.2g} as inferred, {most:.2g} if the site were built for AI."
-    ]
-
-
-def _statements(result: dict[str, Any]) -> list[str]:
-    """What is declared beside what was observed, and their ratio."""
-    declared, ratio = result["declared"], result["declared_over_estimated"]
-    if not declared or not ratio:
-        return []
-    mw, h100e = declared["facility_mw"], declared["h100e"]
-    return [
-        f"Declared chips: {h100e['p50']:,.0f} H100 equivalents, {mw['p10']:,.0f} to {mw['p90']:,.0f} MW of facility "
-        f"power (80%); declared over estimated: {ratio['p50']:.2g} (80%: {ratio['p10']:.2g} to {ratio['p90']:.2g})."
-    ]
-
-
 def read_site(path: Path) -> dict[str, Any]:
     """Return the JSON object of a site's fields.
 

@@ -79,6 +79,7 @@ def estimate(
     as_json: Json = False,
 ) -> None:
     """Estimate power and compute of one site from counts, a footprint, metered MW or chips, with the error budget."""
+    from overwatt.pipeline.report.figures import single_site
     from overwatt.workflows.assess import estimate
 
     typed = {
@@ -95,4 +96,4 @@ def estimate(
     }  # fmt: skip
     typed = {name: value for name, value in typed.items() if value is not None}
     result = estimate.run(site, typed, days=days, seed=seed, page=page)
-    show(result, as_json, estimate.lines(result))
+    show(result, as_json, single_site.lines(result))

@@ -158,7 +158,8 @@ def _layers(table: gpd.GeoDataFrame, inputs: Inputs) -> dict[str, tuple[gpd.GeoD
             out[own] = (part, {"column": "state", "categories": states, "title": "cell", "faint": True})
     if "footprints" in inputs.tables:
         kinds = [("data_center", "data center", "#d55e00"), ("other_building", "other building", "#999999"),
-                 ("cooling_equipment", "cooling equipment", "#0072b2")]  # fmt: skip
+                 ("cooling_equipment", "cooling equipment, rooftop units", "#0072b2"),
+                 ("generator", "generator", "#e69f00"), ("substation", "substation", "#7b3294")]  # fmt: skip
         for own, part in _by_kind("footprints", _texts(inputs.tables["footprints"])).items():
             out[own] = (part, {"column": "class", "categories": kinds, "title": "object_id", "faint": True})
     return out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import geopandas as gpd
@@ -99,6 +100,13 @@ def outlines_px(path: Path, image: Image) -> list[Outline]:
     return [
         Outline(str(k), g, kind) for k, g, kind in zip(frame["class"], shapes, named, strict=True) if not g.is_empty
     ]
+
+
+def outlines_of(footprints: gpd.GeoDataFrame, shapes: Sequence[shapely.Geometry]) -> list[Outline]:
+    """Return footprints as outlines in the classes of labels: generators are equipment there, with their kind."""
+    kinds = footprints["kind"].astype(object).where(footprints["kind"].notna(), "")
+    classes = footprints["class"].replace("generator", "cooling_equipment")
+    return [Outline(str(c), g, str(k)) for c, g, k in zip(classes, shapes, kinds, strict=True)]
 
 
 def footprints_of(

@@ -16,14 +16,13 @@ import pandas as pd
 import shapely
 
 from overwatt.aoi.geodesy import to_lonlat
-from overwatt.models.detector.card import ModelCard
 from overwatt.pipeline import coverage
 from overwatt.pipeline.compute import training_compute
 from overwatt.pipeline.compute.site_type import Hint
 from overwatt.pipeline.declared import registry
 from overwatt.pipeline.inspection import listing
 from overwatt.pipeline.power import posterior
-from overwatt.pipeline.power.record import Shown, records
+from overwatt.pipeline.power.record import records, shown_by
 from overwatt.pipeline.reconcile import ledger, second_pass
 from overwatt.pipeline.reconcile.buildings import with_buildings
 from overwatt.pipeline.sites import clustering, heat_evidence, surroundings, thermal_anomaly
@@ -85,7 +84,7 @@ def analyse(workflow: Workflow, inputs: Inputs, footprints: gpd.GeoDataFrame, lo
     )  # fmt: skip
     grouped = _with_surroundings(grouped, workflow, inputs)
     assert inputs.source is not None
-    evidence = records(grouped, gsd_m=inputs.source.gsd_m, shown=_shown(inputs.card))
+    evidence = records(grouped, gsd_m=inputs.source.gsd_m, shown=shown_by(inputs.card))
     drawn = posterior.estimate(evidence, year=workflow.year, seed=workflow.seed)
     compute = training_compute.estimate(drawn, year=workflow.year, evidence=evidence)
     table = training_compute.attach(grouped, drawn, compute)
@@ -129,12 +128,6 @@ def _with_surroundings(sites: gpd.GeoDataFrame, workflow: Workflow, inputs: Inpu
     if inputs.power_plant is not None:
         sites = surroundings.with_power_plant(sites, inputs.power_plant, workflow.reach_m)
     return sites
-
-
-def _shown(card: ModelCard) -> Shown:
-    """Return what the detector shows of a site's equipment; any share is equally likely where it was not measured."""
-    area, units = ((1.0, 1.0) if r is None else (r.a, r.b) for r in (card.equipment_recall, card.unit_recall))
-    return Shown(area, units)
 
 
 def _with_evidence(sites: gpd.GeoDataFrame, heat: pd.DataFrame, hints: Mapping[int, Hint]) -> gpd.GeoDataFrame:

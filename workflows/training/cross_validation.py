@@ -26,7 +26,7 @@ from overwatt.models.evaluation.metrics import Outline, Unlabelled, score
 from overwatt.models.training.samples import IGNORE, Picture
 from overwatt.pipeline.detection.vectorization import DetectSettings
 from overwatt.workflows.config.training import FoldSettings, PictureSettings, resolve
-from overwatt.workflows.io import run_folder
+from overwatt.workflows.io import run_folder, vectors
 from overwatt.workflows.io.images import Image
 from overwatt.workflows.io.vectors import footprints_of, outlines_px, to_pixels
 from overwatt.workflows.training.held_out import COVERED
@@ -148,8 +148,7 @@ def score_stitched(
 
 def outlines_of(footprints: gpd.GeoDataFrame, image: Image) -> list[Outline]:
     """Return footprints as outlines in the pixels of an image."""
-    shapes = to_pixels(footprints.geometry, image)
-    return [Outline(k, g) for k, g in zip(footprints["class"], shapes, strict=True)]
+    return vectors.outlines_of(footprints, to_pixels(footprints.geometry, image))
 
 
 def offset_for(card: ModelCard, score: np.ndarray, center: np.ndarray) -> float:

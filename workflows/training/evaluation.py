@@ -20,7 +20,7 @@ import shapely
 from overwatt.aoi.errors import ConfigError, GridError, ModelContractError, RegistryError, nearest
 from overwatt.models.detector.card import DEFAULT_WEIGHTS, ModelCard, check_fits
 from overwatt.models.detector.inference import Detector, predict
-from overwatt.models.evaluation.metrics import Judged, Outline, Unlabelled, score, score_all
+from overwatt.models.evaluation.metrics import Judged, Outline, Unlabelled, score_all
 from overwatt.models.evaluation.paired_bootstrap import Scene, compare, labels_of, summary
 from overwatt.models.training.samples import IGNORE, Picture
 from overwatt.models.training.tileset import PICTURE_BANDS, pictures_of, read_index
@@ -28,10 +28,10 @@ from overwatt.pipeline.detection.vectorization import DetectSettings
 from overwatt.pipeline.report import rasters
 from overwatt.workflows.io import run_folder
 from overwatt.workflows.io.images import Image, check_any_valid, open_image
-from overwatt.workflows.io.vectors import footprints_of, outlines_px, read_vector, to_pixels
+from overwatt.workflows.io.vectors import footprints_of, outlines_of, outlines_px, read_vector, to_pixels
 from overwatt.workflows.run.single_image import check_whole
 from overwatt.workflows.training.held_out import footprints_on
-from overwatt.workflows.training.scores import in_training, label_texts, score_lines
+from overwatt.workflows.training.scores import Trained, in_training, label_texts, score_lines, trained_on
 
 log = logging.getLogger(__name__)
 
@@ -50,14 +50,15 @@ def on_image(
     Args:
         image_path: the image.
         labels_path: its labels.
-        unlabelled: how unlabelled ground counts, 'ignore' or 'background'.
+        unlabelled: how unlabelled ground counts in the headline, 'ignore' or 'background'.
         weights: one or two weights files; none for the bundled weights.
         out: folder for an overlay of footprints and labels; None for no overlay.
         block_m: side of the blocks of the paired bootstrap, in metres.
 
     Returns:
-        Scores of the first weights, and `in_training`: whether they were trained on this image. With two sets of
-        weights also `scores_b`, the scores of the second, and `comparison`, whether the two differ.
+        Scores of the first weights; `by_unlabelled`, the scores for either way to count unlabelled ground; and
+        `in_training`: true, false or "possibly", whether they were trained on this ground. With two sets of weights
+        also `scores_b`, the same for the second, and `comparison`, whether the two differ.
 
     Raises:
         ConfigError: an option is invalid.
@@ -68,8 +69,8 @@ def on_image(
     mode = cast(Unlabelled, unlabelled)
     detections = [_detect_on(path, image_path, labels_path) for path in _one_or_two(weights)]
     results = [
-        {"in_training": in_training(d.image, d.card)}
-        | score(d.outlines(d.image), d.labels, d.valid, gsd_m=d.image.gsd_m, unlabelled=mode)
+        {"in_training": in_training(d.image, d.card, d.valid)}
+        | _scored([Judged(d.outlines(d.image), d.labels, d.valid)], gsd_m=d.image.gsd_m, unlabelled=mode)
         for d in detections
     ]
     first = detections[0]
@@ -84,7 +85,9 @@ def on_image(
 
 
 def on_tiles(index: Path, split: str, *, weights: Sequence[Path], block_m: float = 512.0) -> dict[str, Any]:
-    """Score one or two sets of weights on the tiles of a split. Unlabelled pixels of a tile count as background.
+    """Score one or two sets of weights on the tiles of a split.
+
+    Unlabelled pixels of a tile count as background in the headline, since a tile states what is unknown.
 
     Args:
         index: index of the tiles, or its folder.
@@ -115,7 +118,7 @@ def on_tiles(index: Path, split: str, *, weights: Sequence[Path], block_m: float
             for found, labels, t in zip(found_by_weights[-1], truth, tiles, strict=True)
         ]
         # own choice: bootstrap blocks of 256 m, half of the usual tile side of 512 m
-        result = score_all(judged, gsd_m=gsd_m, unlabelled="background", block_px=max(1, round(256 / gsd_m)))
+        result = _scored(judged, gsd_m=gsd_m, unlabelled="background", block_px=max(1, round(256 / gsd_m)))
         results.append({"in_training": _trained_on(index, split, detector.card), "tiles": len(tiles), **result})
     if len(found_by_weights) == 1:
         return results[0]
@@ -148,7 +151,7 @@ class _Detections:
     valid: np.ndarray
 
     def outlines(self, image: Image) -> list[Outline]:
-        return _outlines(self.found, to_pixels(self.found.geometry, image))
+        return outlines_of(self.found, to_pixels(self.found.geometry, image))
 
 
 def _detect_on(weights: Path, image_path: Path, labels_path: Path) -> _Detections:
@@ -195,11 +198,7 @@ def found_on(detector: Detector, tile: Picture) -> list[Outline]:
         )
     check_fits(detector.card, bands=PICTURE_BANDS[:3], gsd_m=tile.gsd_m, units="display_uint8", source=tile.name)
     found = footprints_on(detector, tile)
-    return _outlines(found, list(found.geometry))
-
-
-def _outlines(found: gpd.GeoDataFrame, polygons: list[shapely.Geometry]) -> list[Outline]:
-    return [Outline(str(k), g) for k, g in zip(found["class"], polygons, strict=True)]
+    return outlines_of(found, list(found.geometry))
 
 
 def _one_or_two(weights: Sequence[Path]) -> list[Path]:
@@ -208,12 +207,17 @@ def _one_or_two(weights: Sequence[Path]) -> list[Path]:
     return list(weights) or [DEFAULT_WEIGHTS]
 
 
-def _trained_on(index: Path, split: str, card: ModelCard) -> bool:
-    """Whether the weights were trained on an image of these tiles, or on an area that overlaps one."""
+def _scored(judged: Sequence[Judged], *, gsd_m: float, unlabelled: Unlabelled, block_px: int = 128) -> dict[str, Any]:
+    """Return the scores for one way to count unlabelled ground, and under `by_unlabelled` those for each."""
+    by_mode = {m: score_all(judged, gsd_m=gsd_m, unlabelled=m, block_px=block_px) for m in get_args(Unlabelled)}
+    return by_mode[unlabelled] | {"by_unlabelled": by_mode}
+
+
+def _trained_on(index: Path, split: str, card: ModelCard) -> Trained:
+    """Whether the weights were trained on an image of these tiles, or on ground that one of them shows."""
     rows = read_index(index)
     rows = rows[rows["split"] == split]
-    images, extents = {t.image_sha256 for t in card.training}, [t.extent for t in card.training if t.extent]
-    if set(rows["image_sha256"]) & (images - {""}):
+    if set(rows["image_sha256"]) & ({t.image_sha256 for t in card.training} - {""}):
         return True
-    # an extent whose west edge is east of its east edge crosses the antimeridian and is not compared
-    return any(rows.intersects(shapely.box(*e)).any() for e in extents if e[0] <= e[2])
+    answers = {trained_on(tile, card.training) for tile in rows.geometry}
+    return True if True in answers else "possibly" if "possibly" in answers else False

@@ -17,6 +17,7 @@ from overwatt.models.detector.inference import Detector, Read, predict
 from overwatt.models.training.samples import DATA_CENTER, OTHER, Picture
 from overwatt.pipeline.detection.footprints import merge_footprints
 from overwatt.pipeline.detection.vectorization import DetectSettings, near_void, vectorize_tile
+from overwatt.pipeline.vocabulary import BUILDING_CLASSES
 
 COVERED = 0.3
 """Share of an object that labelled data centers must cover for it to be one. Own choice: below one half, because
@@ -80,7 +81,7 @@ def objects_on(detector: Detector, pictures: Sequence[Picture]) -> Objects:
     rows: list[tuple[float, bool, int, float, float]] = []
     for number, picture in enumerate(pictures):
         found = footprints_on(detector, picture)
-        found = found[found["class"] != "cooling_equipment"]
+        found = found[found["class"].isin(BUILDING_CLASSES)]
         for klass, score, novelty, area, geometry in zip(
             found["class"], found["score"], found["epistemic"], found["area_m2"], found.geometry, strict=True
         ):

@@ -6,12 +6,25 @@ of an overlay, and the answer whether the weights were trained on an image.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import geopandas as gpd
+import numpy as np
+import shapely
+from affine import Affine
+from rasterio.features import shapes
 
-from overwatt.models.detector.card import ModelCard
+from overwatt.aoi.geodesy import to_lonlat
+from overwatt.models.detector.card import ModelCard, TrainingData
 from overwatt.workflows.io.images import Image
+
+Trained = bool | Literal["possibly"]
+"""Whether weights were trained on some ground; 'possibly' where the card is too coarse to tell."""
+OVERLAP = 0.01
+"""Two pictures show the same ground if they share at least this part of the smaller one: less is the error of an
+outline or of the registration along a common edge (own choice)."""
+GROUND_PX = 512  # the outline of valid pixels is exact to this fraction of the picture's side (own choice)
 
 
 def label_texts(labels: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
@@ -21,37 +34,72 @@ def label_texts(labels: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     return buildings.assign(label=buildings["class"].map(words))
 
 
-def in_training(image: Image, card: ModelCard) -> bool:
-    """Return whether the weights were trained on this image: same content, or overlapping extent."""
-    for source in card.training:
-        if source.image_sha256 and source.image_sha256 == image.sha256:
-            return True
-        if source.extent and image.geobox is not None:
-            w, s, e, n = source.extent  # degrees: two bounding boxes overlap if both their intervals do
-            left, bottom, right, top = image.geobox.geographic_extent.boundingbox
-            if left < e and w < right and bottom < n and s < top:
+def in_training(image: Image, card: ModelCard, valid: np.ndarray) -> Trained:
+    """Return whether the weights were trained on this image: on the same file, or on ground that it shows.
+
+    Args:
+        image: the image.
+        card: card of the weights.
+        valid: (y, x) bool, its valid pixels.
+    """
+    if image.sha256 in {source.image_sha256 for source in card.training} - {""}:
+        return True
+    return trained_on(ground_of(image, valid), card.training)
+
+
+def ground_of(image: Image, valid: np.ndarray) -> shapely.Geometry:
+    """Return the ground that the valid pixels of an image show, lon/lat; empty without georeference."""
+    if image.geobox is None:
+        return shapely.Polygon()
+    step = -(-max(valid.shape) // GROUND_PX)
+    mask = np.ascontiguousarray(valid[::step, ::step])
+    found = shapes(mask.astype(np.uint8), mask=mask, transform=Affine.scale(step))
+    # more vertices: straight edges of a grid are curved in lon/lat
+    parts = [shapely.segmentize(shapely.geometry.shape(g), max(valid.shape) / 16) for g, _ in found]
+    return shapely.union_all(shapely.make_valid(to_lonlat(parts, image.geobox.affine, str(image.geobox.crs))))
+
+
+def trained_on(ground: shapely.Geometry, training: Sequence[TrainingData]) -> Trained:
+    """Return whether training pictures show some ground (lon/lat), by their outlines.
+
+    A card without an outline states only a lon/lat box, which is larger than a tilted picture: ground inside of it
+    was possibly trained on.
+    """
+    answer: Trained = False
+    for source in training:
+        if source.outline:
+            if _share_ground(ground, shapely.make_valid(shapely.Polygon(source.outline))):
                 return True
-    return False
+        # an extent whose west edge is east of its east edge crosses the antimeridian and is not compared
+        elif source.extent and source.extent[0] <= source.extent[2]:
+            answer = "possibly" if _share_ground(ground, shapely.box(*source.extent)) else answer
+    return answer
+
+
+def _share_ground(a: shapely.Geometry, b: shapely.Geometry) -> bool:
+    # degrees: a ratio of areas at one place does not depend on their length
+    return a.intersection(b).area > OVERLAP * min(a.area, b.area)
+
+
+_TRAINED = {True: "YES, so this is not a test", False: "no", "possibly": "possibly: inside the box on their card"}
+_UNLABELLED = {"ignore": "ground without a label ignored", "background": "ground without a label is background"}
 
 
 def score_lines(result: dict[str, Any]) -> list[str]:
-    """Return the scores of one set of weights as lines of text."""
-
-    def number(value: float | None) -> str:
-        return "  -  " if value is None else f"{value:.3f}"
-
-    lines = [f"weights trained on this area: {'YES, so this is not a test' if result['in_training'] else 'no'}"]
-    for klass in ("data_center", "other_building", "cooling_equipment"):
-        r = result[klass]
-        interval = r["interval"]["dice"]
-        spread = f" (95%: {interval[0]:.3f}-{interval[1]:.3f})" if interval else ""
-        f1 = f", object F1 {number(r['object_f1'])}" if "object_f1" in r else ""
-        lines.append(
-            f"{klass:18s} IoU {number(r['iou'])}, Dice {number(r['dice'])}{spread}, "
-            f"precision {number(r['precision'])}, recall {number(r['recall'])}{f1}"
-        )
+    """Return the scores of one set of weights as lines of text, for each way to count ground without a label."""
+    lines = [f"weights trained on this area: {_TRAINED[result['in_training']]}"]
+    for mode, scores in result.get("by_unlabelled", {result["unlabelled"]: result}).items():
+        lines += [f"{_UNLABELLED[mode]}:", *(f"  {line}" for line in _class_lines(scores))]
     other = result["other_building"]
     lines.append(f"other buildings classified as data center: {other['called_data_center']} of {other['n']}")
+    for klass in ("data_center", "other_building"):
+        p = result[klass]["pieces"]
+        if p["buildings"]:
+            median = "-" if p["median"] is None else f"{p['median']:g}"
+            lines.append(
+                f"pieces per {klass.replace('_', ' ')}: median {median}, "
+                f"{p['share_split']:.0%} of {p['buildings']} in more than one, {p['none']} in none"
+            )
     for band in result["by_size"]:
         low, high = band["area_m2"]
         name = f"{low / 1000:g}-{high / 1000:g}" if high else f"> {low / 1000:g}"
@@ -59,6 +107,23 @@ def score_lines(result: dict[str, Any]) -> list[str]:
         lines.append(
             f"  {name:>6s} thousand m²: data centers found {d['called_data_center']}/{d['n']}, "
             f"other buildings classified as data center {o['called_data_center']}/{o['n']}"
+        )
+    return lines
+
+
+def _class_lines(scores: dict[str, Any]) -> list[str]:
+    def number(value: float | None) -> str:
+        return "  -  " if value is None else f"{value:.3f}"
+
+    lines = []
+    for klass in ("data_center", "other_building", "cooling_equipment"):
+        r = scores[klass]
+        interval = r["interval"]["dice"]
+        spread = f" (95%: {interval[0]:.3f}-{interval[1]:.3f})" if interval else ""
+        f1 = f", object F1 {number(r['object_f1'])}" if "object_f1" in r else ""
+        lines.append(
+            f"{klass:18s} IoU {number(r['iou'])}, Dice {number(r['dice'])}{spread}, "
+            f"precision {number(r['precision'])}, recall {number(r['recall'])}{f1}"
         )
     return lines
 

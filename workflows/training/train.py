@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import shapely
 from dask.system import CPU_COUNT
 
 from overwatt.aoi.errors import ConfigError
@@ -46,6 +47,7 @@ from overwatt.workflows.training import canvases as canvas_sources
 from overwatt.workflows.training import samples as sources
 from overwatt.workflows.training.calibration import calibrate
 from overwatt.workflows.training.cross_validation import blocks_of, score_stitched, without
+from overwatt.workflows.training.scores import ground_of
 
 log = logging.getLogger(__name__)
 
@@ -203,8 +205,10 @@ def _load_pictures(file: TrainingFile, base: Path, out: Path, say: Say) -> _Prep
 def _provenance(ready: _Prepared) -> tuple[TrainingData, ...]:
     """What the weights were trained on, for their card."""
     file, found = ready.file, []
-    for p, image in ready.images:
+    for (p, image), picture in zip(ready.images, ready.real, strict=True):
         extent = image.geobox.geographic_extent.boundingbox if image.geobox is not None else None
+        # one ring around what is imaged; of a scattered picture it follows the outer edge
+        ring = shapely.concave_hull(ground_of(image, picture.valid), 0.05)
         found.append(
             TrainingData(
                 name=p.name,
@@ -213,6 +217,7 @@ def _provenance(ready: _Prepared) -> tuple[TrainingData, ...]:
                 image_sha256=image.sha256,
                 # six decimals of a degree: about 0.1 m
                 extent=tuple(round(v, 6) for v in extent) if extent else None,
+                outline=tuple((round(x, 6), round(y, 6)) for x, y in shapely.get_coordinates(ring)) or None,
             )
         )
     if ready.simulated:

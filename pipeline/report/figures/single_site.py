@@ -24,7 +24,8 @@ def lines(result: dict[str, Any]) -> list[str]:
         )
     q = result["it_mw"]
     out += ["", "IT power (80% interval in brackets, | is the median):", _bar(q), ""]
-    out.append("share of the variance of IT power by error source:")
+    if result["error_budget"]:
+        out.append("share of the variance of IT power by error source:")
     for source, share in result["error_budget"].items():
         out.append(f"  {source[:52]:52} {share:5.0%} {'#' * round(share * 36)}")
     if result["probability_no_ai"] > 0:
@@ -35,13 +36,9 @@ def lines(result: dict[str, Any]) -> list[str]:
         out.append(
             f"reaches {flop} FLOP by {dates['p50'] or 'later than 10 years'} (80%: {dates['p10']} to {dates['p90']})"
         )
-    observations = result["next_observations"][:3]
-    out.append("observations that would reduce the uncertainty of IT power most (ln-sd before -> after):")
-    out += [
-        f"  {o['observation']} ({o['kind']}): {o['ln_sd_before']:.2f} -> {o['ln_sd_after']:.2f}" for o in observations
-    ]
+    out += _observations(result)
     out += [f"question: {text}" for text in result["questions"]]
-    out += ["", result["assumptions"], f"Basis: {result['basis']}."]
+    out += ["", *_kinds(result), *_declared(result), result["assumptions"], f"Basis: {result['basis']}."]
     return out
 
 
@@ -92,6 +89,45 @@ def svg(result: dict[str, Any]) -> str:
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
     text = out.getvalue()
     return text[text.index("<svg") :]
+
+
+def _observations(result: dict[str, Any]) -> list[str]:
+    """The observations that would narrow the 80% interval of IT power most, with the factor that would remain."""
+    q = result["it_mw"]
+    now = 0.5 * math.log(q["p90"] / q["p10"])
+    # half of the interval of a log-normal goes with its ln-sd
+    after = {
+        f"{o['observation']} ({o['kind']})": f"{math.exp(now * o['ln_sd_after'] / o['ln_sd_before']):.1f}"
+        for o in result["next_observations"]
+    }
+    before = f"{math.exp(now):.1f}"
+    narrower = [f"  {words}: to a factor {factor}" for words, factor in after.items() if factor != before]
+    head = f"observations that would narrow IT power most (now a factor {before} either way at 80%):"
+    return [head, *narrower[:3]] if narrower else []
+
+
+def _kinds(result: dict[str, Any]) -> list[str]:
+    """The kinds of site and what the FLOP rest on, in one sentence."""
+    if result["estimate_of"] == "declaration":
+        return ["The estimate is that of the declared chips; nothing was observed that it could be compared with."]
+    kinds = ", ".join(f"{k} {p:.0%}" for k, p in sorted(result["site_types"].items(), key=lambda x: -x[1]) if p >= 0.01)
+    middle, most = result["flop"]["p50"], result["flop_if_ai"]["p50"]
+    return [
+        f"Kind of site: {kinds}. The median of FLOP rests on these weights: "
+        f"{middle:.2g} as inferred, {most:.2g} if the site were built for AI."
+    ]
+
+
+def _declared(result: dict[str, Any]) -> list[str]:
+    """What is declared beside what was observed, and their ratio."""
+    declared, ratio = result["declared"], result["declared_over_estimated"]
+    if not declared or not ratio:
+        return []
+    mw, h100e = declared["facility_mw"], declared["h100e"]
+    return [
+        f"Declared chips: {h100e['p50']:,.0f} H100 equivalents, {mw['p10']:,.0f} to {mw['p90']:,.0f} MW of facility "
+        f"power (80%); declared over estimated: {ratio['p50']:.2g} (80%: {ratio['p10']:.2g} to {ratio['p90']:.2g})."
+    ]
 
 
 def _bar(q: dict[str, float]) -> str:

@@ -58,7 +58,7 @@ def same(one, two) -> bool:
     return all(np.array_equal(getattr(one, n), getattr(two, n)) for n in ("optical", *LAYERS))
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
     gsd_m=st.floats(0.3, 2.0),
@@ -182,7 +182,7 @@ def test_what_cannot_be_pasted_is_refused():
 
 
 @given(sigma=st.floats(0.5, 1.8))
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 def test_blur_of_a_picture_is_measured(sigma):
     tiles = np.kron(np.random.default_rng(3).integers(0, 2, (16, 16)), np.ones((14, 14))) * 150 + 50
     soft = np.repeat(ndimage.gaussian_filter(tiles, sigma)[None], 3, 0)

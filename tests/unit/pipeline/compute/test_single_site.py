@@ -1,6 +1,7 @@
 """One site from typed evidence: budgets add up, caps hold, the next look narrows, nonsense is refused."""
 
 import dataclasses
+import html
 import json
 import math
 
@@ -226,9 +227,26 @@ class TestCommand:
         assert "that of the declared chips" in self.run("--chips", "H100:1000").stdout
         assert "200 MW as metered or filed" in self.run("--it-mw", "200").stdout
 
+    def test_an_observation_narrows_the_interval_by_a_stated_factor(self):
+        found = estimate_site({"chillers": 121})
+        q, first = found["it_mw"], found["next_observations"][0]
+        now = math.sqrt(q["p90"] / q["p10"])
+        left = now ** (first["ln_sd_after"] / first["ln_sd_before"])
+        text = self.run("--chillers", "121").stdout
+        assert f"a factor {now:.1f} either way" in text
+        assert f"{first['observation']} ({first['kind']}): to a factor {left:.1f}\n" in text
+        assert f"to a factor {now:.1f}\n" not in text
+
     def test_a_page(self, tmp_path):
         assert self.run("--chillers", "5", "--html", str(tmp_path / "a" / "b.html")).exit_code == 0
         assert "<svg" in (tmp_path / "a" / "b.html").read_text()
+
+    def test_the_page_says_all_that_the_terminal_says(self, tmp_path):
+        told = self.run("--chillers", "2", "--chips", "H100:100000", "--html", str(tmp_path / "a.html")).stdout
+        shown = html.unescape((tmp_path / "a.html").read_text(encoding="utf-8"))
+        assert "Kind of site: " in shown
+        assert "Declared chips: " in shown
+        assert told.strip() in shown
 
     @pytest.mark.parametrize("text", ["", "[1]", "{", '{"chillers": "NaN"}', "[" * 100_000])
     def test_a_bad_file_is_refused(self, tmp_path, text):

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from overwatt.aoi.errors import RegistryError
 from overwatt.aoi.geodesy import WGS84
+from overwatt.models.capacity.counted_units import unit_power
+from overwatt.models.reference import facts
 from overwatt.pipeline.declared import deduplication, registry
 from overwatt.pipeline.tables import conform
 from overwatt.workflows.io import registries
@@ -71,9 +73,12 @@ def test_transfers_need_no_place(tmp_path):
 def test_workloads_and_power(tmp_path):
     runs = registries.read(file(tmp_path, "model,organization,flop,date\nM1,Acme,1e25,2025-06-01\n"))
     assert runs.loc[0, ["kind", "name", "operator", "training_flop"]].tolist() == ["workload", "M1", "Acme", 1e25]
-    power = registries.read(file(tmp_path, "id,lon,lat,generators,grid_mw\na,1.1,2.2,40,\nb,1.1,2.3,40,90\n"))
-    assert power["kind"].tolist() == ["power", "power"]
-    assert power["facility_mw"].tolist() == [70.0, 90.0]  # 40 x 2.5 MW x 0.7; a connection as it is
+    rows = "id,lon,lat,generators,generator_mw,grid_mw\na,1.1,2.2,40,,\nb,1.1,2.3,40,100,\nc,1.1,2.4,40,,90\n"
+    power = registries.read(file(tmp_path, rows))
+    assert power["kind"].tolist() == ["power"] * 3
+    # as for observed generators; a nameplate goes before a number; a connection as it is
+    expected = [40 * unit_power("generator").mw, 100 * facts.ratio("generator_share").median, 90.0]
+    assert power["facility_mw"].tolist() == pytest.approx(expected)
     some = registries.read(file(tmp_path, "id,kind,chips\na,chips,8\n"))
     assert some.geometry.is_empty.all()
     table, aside = aside_of(tmp_path, "id,kind,chips,lon,lat\na,chips,8,,\nb,facility,,,\n")

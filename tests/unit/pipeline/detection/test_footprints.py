@@ -1,5 +1,7 @@
 """Footprints: the laws of cutting and joining, and geometry by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -258,6 +260,44 @@ def test_halls_that_a_yard_bridges_are_told_apart():
         assert apart["class"].tolist() == ["data_center", "other_building"]
         assert apart["score"].tolist() == [1.0, 1.0]  # of the interior: what the yard looks like does not count
         assert (apart["area_m2"] / 4).tolist() == [625, 625]  # the yard goes half and half
+
+
+@pytest.mark.parametrize(("gap_px", "halls"), [(1, 1), (3, 1), (4, 2), (6, 2)])
+def test_an_interior_broken_by_less_than_two_walls_is_one_hall(gap_px, halls):
+    building = rectangle((40, 80), (5, 5, 35, 75))
+    # a strip of 4 m along both sides of a wall is 4 pixels of 2 m; machines on a roof may break less
+    inner = rectangle((40, 80), (7, 7, 33, 40), (7, 40 + gap_px, 33, 73))
+    for tile_px in (7, 41, 80):
+        found = footprints(probabilities(building, interior=inner), tile_px=tile_px, crs=None, transform=None)
+        assert len(found) == halls
+        assert found["area_m2"].sum() == building.sum() * 4
+
+
+def test_a_hall_of_several_interiors_is_scored_over_all_of_them():
+    building = rectangle((40, 80), (5, 5, 35, 75))
+    inner = rectangle((40, 80), (7, 7, 33, 27), (7, 29, 33, 69))
+    center = rectangle((40, 80), (0, 0, 40, 28))
+    found = footprints(probabilities(building, center, interior=inner))
+    assert found["class"].tolist() == ["other_building"]
+    assert found["score"].tolist() == [pytest.approx(40 / 60)]
+    peak = footprints(probabilities(building, center, interior=inner), keep=replace(TINY, peak=True))
+    assert peak["class"].tolist() == ["data_center"]  # the strongest place of all interiors
+
+
+@settings(max_examples=30, deadline=None)
+@given(rasters(), st.floats(0, 30), st.floats(0, 30))
+def test_a_wider_wall_only_joins_buildings(case, wall_m, more_m):
+    p, valid, tile_px, order, gsd_m, _ = case
+
+    def found(wall):
+        keep = replace(TINY, wall_m=wall)
+        return footprints(p, valid, tile_px=tile_px, order=order, crs=None, transform=None, gsd_m=gsd_m, keep=keep)
+
+    few, many = found(wall_m + more_m), found(wall_m)
+    assert len(few) <= len(many)
+    # each building of the wider wall starts where one of the narrower wall starts
+    place = {i[1:] for i in many["object_id"]}
+    assert {i[1:] for i in few["object_id"]} <= place
 
 
 def test_a_spot_of_interior_does_not_make_a_building():

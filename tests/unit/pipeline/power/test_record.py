@@ -2,7 +2,8 @@
 
 import pandas as pd
 
-from overwatt.pipeline.power.record import Shown, records
+from overwatt.models.detector.card import DEFAULT_WEIGHTS, EquipmentRecall, load_card
+from overwatt.pipeline.power.record import Shown, records, shown_by
 from tests.ledger_data import site, sites_of
 
 SHOWN = Shown(area=(2.0, 1.0), units=(1.0, 1.0))
@@ -44,3 +45,10 @@ def test_a_table_of_an_analyst_without_optional_columns():
     assert [g.count_recall for g in got] == [None]
     assert records(table.iloc[:0], gsd_m=1.0) == []
     assert isinstance(table, pd.DataFrame)
+
+
+def test_what_the_detector_shows_is_that_of_its_card_else_any_share():
+    card = load_card(DEFAULT_WEIGHTS.with_suffix(".json"))
+    measured = EquipmentRecall(a=2.0, b=0.5, sites=9, source="a test")
+    card = card.model_copy(update={"equipment_recall": measured, "unit_recall": None})
+    assert shown_by(card) == Shown(area=(2.0, 0.5), units=(1.0, 1.0))
