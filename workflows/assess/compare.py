@@ -9,6 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import geopandas as gpd
+
 from overwatt.aoi.errors import ConfigError
 from overwatt.pipeline.change.construction import CONSTRUCTION_CLASSES
 from overwatt.pipeline.change.run_comparison import CHANGE_CLASSES, compare_runs
@@ -31,13 +33,8 @@ def run(earlier: Path, later: Path, out: Path | None) -> dict[str, Any]:
             f"{earlier} and {later}: only one of them was made with weights for construction only, so they do not "
             "compare; run both with the same profile"
         )
-    parts = [
-        read_table(folder / f"{name}.parquet", name) for name in ("sites", "looked_at") for folder in (earlier, later)
-    ]
-    if not untold[0] and not common_ground(*parts[2:]):
-        raise ConfigError(f"{earlier} and {later} looked at no ground in common; compare two searches of one area")
     name, classes = ("construction", CONSTRUCTION_CLASSES) if untold[0] else ("changes", CHANGE_CLASSES)
-    found = construction_between(earlier, later) if untold[0] else compare_runs(*parts)
+    found = construction_between(earlier, later) if untold[0] else _sites_between(earlier, later)
     target = out or later / "compare"
     paths = run_folder.write_table(target, name, found)
     return {
@@ -46,6 +43,16 @@ def run(earlier: Path, later: Path, out: Path | None) -> dict[str, Any]:
         "counts": {c: int((found["class"] == c).sum()) for c in classes},
         "earlier": str(earlier), "later": str(later), "settings": _differing(earlier, later),
     }  # fmt: skip
+
+
+def _sites_between(earlier: Path, later: Path) -> gpd.GeoDataFrame:
+    """Return the changes of sites between two run folders, as of `compare_runs`."""
+    parts = [
+        read_table(folder / f"{name}.parquet", name) for name in ("sites", "looked_at") for folder in (earlier, later)
+    ]
+    if not common_ground(*parts[2:]):
+        raise ConfigError(f"{earlier} and {later} looked at no ground in common; compare two searches of one area")
+    return compare_runs(*parts)
 
 
 def _differing(earlier: Path, later: Path) -> dict[str, list[Any]]:
