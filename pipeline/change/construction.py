@@ -2,7 +2,7 @@
 
 In: the building probability of two runs on one grid, and where each has imagery. Out: one row per place of
 construction. At 10 m a roof does not show its use, so nothing here says what was built. A pixel counts as changed
-only if the other date has no roof within the registration error, and only large pieces that the network is sure of
+only if the other date has surely no roof within the registration error, and only large pieces that the network is sure of
 are kept: bare fields rarely are both. Bright yards and solar fields look like roofs and are listed too.
 """
 
@@ -31,6 +31,8 @@ SHIFT_PX = 2
 REACH_M = 100.0
 """Changes up to this far apart are one place; the reach of the sites of a run is of the same size (own choice)."""
 _ROOF = 127  # of 255: a pixel more probably roof than not
+# of 255: most at the other date; at 127 a change of tone gave half as many false places again (docs/detector.md)
+_NO_ROOF = 64
 
 
 def construction(
@@ -73,7 +75,7 @@ def _places(
 ) -> list[dict[str, object]]:
     """Return the places with roof in `now` and none in `other`; classes: without and with a large roof in `other`."""
     elsewhere = _large(other > _ROOF, gsd_m)
-    near = ndimage.maximum_filter(other, 2 * SHIFT_PX + 1) > _ROOF
+    near = ndimage.maximum_filter(other, 2 * SHIFT_PX + 1) > _NO_ROOF
     labels, count = ndimage.label((now > _ROOF) & ~near & seen, np.ones((3, 3)))
     if not count:
         return []
