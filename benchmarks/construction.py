@@ -39,7 +39,8 @@ GROWTH = {
     "second campus": [(656, 580), (688, 570), (696, 590), (662, 607)],
 }
 """Outlines in columns and rows of the later picture, drawn by eye before any result was seen."""
-FIRST_SEED = 920_000_000
+FIRST_SEEDS = {"chosen": 920_000_000, "fresh": 930_000_000}
+"""Seeds of the pastes that the rule for the other date was chosen on, and of others."""
 PLACE = Affine.translation(400_000, 5_800_000)
 CRS = "EPSG:32632"
 
@@ -102,14 +103,14 @@ def other_day(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.asarray(np.clip(np.rint(toned), 0, 255), dtype=np.uint8)
 
 
-def pasted(detector: Detector, file: Path, pastes: int, side: int = 128) -> dict[str, Any]:
+def pasted(detector: Detector, file: Path, pastes: int, first_seed: int, side: int = 128) -> dict[str, Any]:
     """Return how many pasted data centers of 5,000 m2 and more are found, and false places per 100 km2."""
     with rasterio.open(file) as source:
         ground = source.read([1, 2, 3])
-    rng = np.random.default_rng(FIRST_SEED)
+    rng = np.random.default_rng(first_seed)
     grid = {"transform": PLACE * Affine.scale(10.0, -10.0), "crs": CRS, "gsd_m": 10.0}
     done = hits = false = 0
-    seed = FIRST_SEED
+    seed = first_seed
     while done < pastes:
         seed += 1
         scene = training_scene(seed, side, 10.0)
@@ -138,12 +139,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     parser.add_argument("--data", type=Path, default=real_data())
-    parser.add_argument("--pastes", type=int, default=30)
+    parser.add_argument("--pastes", type=int, default=40)
     options = parser.parse_args()
     detector = Detector.load(sensors.named("sentinel2").path)
     result = {
         "real": real(detector, options.data / "sentinel2_hyperscale"),
-        "pasted": pasted(detector, options.data / "muenster" / "S2_RGB_10m_uint8.tif", options.pastes),
+        "pasted": {
+            half: pasted(detector, options.data / "muenster" / "S2_RGB_10m_uint8.tif", options.pastes, seed)
+            for half, seed in FIRST_SEEDS.items()
+        },
     }
     print(json.dumps(result, indent=None if options.json else 1))
 

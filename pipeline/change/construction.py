@@ -1,8 +1,8 @@
 """Construction between two dates at 10 m per pixel: large roofs that are new, grown, shrunk or gone.
 
 In: the building probability of two runs on one grid, and where each has imagery. Out: one row per place of
-construction. At 10 m a roof does not show its use, so nothing here says what was built. A pixel counts as changed
-only if the other date has surely no roof within the registration error, and only large pieces that the network is sure of
+construction. At 10 m a roof does not show its use, so nothing here says what was built. A pixel counts as changed only
+if the other date has surely no roof within the registration error, and only large pieces that the network is sure of
 are kept: bare fields rarely are both. Bright yards and solar fields look like roofs and are listed too.
 """
 

@@ -195,7 +195,7 @@ def test_the_real_district_offline(realdata, tmp_path):
         cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=HANG_S,
     )  # fmt: skip
     result = last_object(done)
-    assert set(result) == {"run", "report", "tiles", "sites", "ledger"}
+    assert set(result) == {"run", "report", "tiles", "sites", "ledger", "ground_size"}
     assert result["tiles"]["failed"] == 0
     assert result["sites"] >= 5
     classes = [row["class"] for row in result["ledger"]]
