@@ -68,7 +68,7 @@ def test_an_input_error_ends_with_2_and_one_line(overwatt, tmp_path):
 
 def test_detect_on_a_georeferenced_image(overwatt, corner, weights, tmp_path):
     result = last_object(overwatt("detect", corner, "--out", "found", "--weights", weights, "--json"))
-    assert set(result) == {"footprints", "count"}
+    assert set(result) == {"footprints", "count", "ground_size"}
     found = gpd.read_parquet(tmp_path / result["footprints"])
     assert len(found) == result["count"] > 10
     assert found.crs == "OGC:CRS84"

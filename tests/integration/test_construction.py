@@ -73,6 +73,19 @@ def test_a_run_calls_no_data_center_and_misses_no_declared_one(fields, tmp_path)
     assert "no roof is called a data center" in report and "the ground counts as not looked at" in report
 
 
+def test_a_run_over_an_enlarged_picture_asks_in_one_line_and_in_the_report(fields, tmp_path):
+    large = ndimage.zoom(fields[:, :40, :40].astype(float), (1, 8, 8), order=1).clip(1, 254).astype(np.uint8)
+    file = tmp_path / "s2.yaml"
+    file.write_text(
+        f"name: s2\nimagery:\n  path: {write(tmp_path / 's2.tif', large)}\ndetector:\n  profile: sentinel2\n"
+    )
+    said = []
+    result = runner.run(load(file, []), tmp_path / "run", progress=runner.Progress(say=said.append))
+    assert 40 <= result["ground_size"]["looks_like_m"] <= 160
+    (line,) = (s for s in said if "please check" in s)
+    assert line[1:] in (tmp_path / "run" / "report.html").read_text()
+
+
 def test_detect_asks_about_an_enlarged_picture_and_calls_no_data_center(fields, tmp_path):
     large = ndimage.zoom(fields[:, :40, :40].astype(float), (1, 8, 8), order=1).clip(0, 255).astype(np.uint8)
     pictures = []
