@@ -1,9 +1,9 @@
 """Questions about the ground size of real pictures: `python -m benchmarks.ground_size --json [--data DIR]`.
 
 Every picture is judged as it is (a question is false) and enlarged 2, 3, 5 and 10 times, bilinear and cubic (a question
-is right). The constants follow half `chosen`; the figures of half `other` were in sight. Sets: `uc_merced` 0.3 m, half of
-the cities of `naip_california` 0.6 m, `muenster` 10 m; and the other cities, `spacenet_vegas` 0.3 m, `nyc_large_roofs`
-0.9 m, `la_boston_roofs`, `building_masks` (Inria, 0.3 m), `sentinel2_hyperscale` (10 m).
+is right). The constants follow half `chosen`; the figures of half `other` were in sight. `chosen`: `uc_merced` 0.3 m,
+half of the cities of `naip_california` 0.6 m, `muenster` 10 m. `other`: the other cities, `spacenet_vegas` 0.3 m,
+`nyc_large_roofs` 0.9 m, `la_boston_roofs`, `building_masks` (Inria, 0.3 m), `sentinel2_hyperscale` (10 m).
 """
 
 from __future__ import annotations
