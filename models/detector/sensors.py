@@ -25,6 +25,7 @@ class Profile:
         sensor: description of the imagery.
         weights: file name in models/weights.
         gsd_m, gsd_range_m, native_range_m: metres per pixel; see `ModelCard`.
+        construction_only: no roof is called a data center; two dates are compared for construction (docs/detector.md).
     """
 
     name: str
@@ -33,6 +34,7 @@ class Profile:
     gsd_m: float
     gsd_range_m: tuple[float, float]
     native_range_m: tuple[float, float]
+    construction_only: bool = False
 
     @property
     def path(self) -> Path:
@@ -49,9 +51,23 @@ _AERIAL, _SENTINEL2 = "sitenet-aerial-v2.safetensors", "sitenet-sentinel2-v1.saf
 PROFILES = (
     Profile("naip", "NAIP and other aerial imagery, 0.5-1.2 m", _AERIAL, 1.0, (0.1, 1.2), (0.5, 1.2)),
     Profile("aerial_2m", "aerial and fine satellite imagery, 1.2-4 m", _AERIAL, 2.0, (1.2, 4.0), (1.2, 4.0)),
-    Profile("sentinel2", "Sentinel-2 true colour, 10 m", _SENTINEL2, 10.0, (8.0, 12.5), (8.0, 12.5)),
+    Profile(
+        "sentinel2", "Sentinel-2 true colour, 10 m: construction between two dates", _SENTINEL2,
+        10.0, (8.0, 12.5), (8.0, 12.5), construction_only=True,
+    ),
     Profile("units", "photographs up to 0.6 m: machines are counted", _AERIAL, 0.5, (0.1, 0.6), (0.4, 0.6)),
+)  # fmt: skip
+
+
+TYPE_UNTOLD = (
+    "at this pixel size the type of a roof is not told: no roof is called a data center; two dates can be compared"
 )
+"""What a run says whose weights are for construction only."""
+
+
+def tells_type(card: ModelCard) -> bool:
+    """Return whether weights may call a roof a data center; those of a profile for construction only may not."""
+    return card.name not in {Path(p.weights).stem for p in PROFILES if p.construction_only}
 
 
 def named(name: str) -> Profile:

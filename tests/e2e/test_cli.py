@@ -68,7 +68,7 @@ def test_an_input_error_ends_with_2_and_one_line(overwatt, tmp_path):
 
 def test_detect_on_a_georeferenced_image(overwatt, corner, weights, tmp_path):
     result = last_object(overwatt("detect", corner, "--out", "found", "--weights", weights, "--json"))
-    assert set(result) == {"footprints", "count"}
+    assert set(result) == {"footprints", "count", "ground_size"}
     found = gpd.read_parquet(tmp_path / result["footprints"])
     assert len(found) == result["count"] > 10
     assert found.crs == "OGC:CRS84"
@@ -195,7 +195,7 @@ def test_the_real_district_offline(realdata, tmp_path):
         cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=HANG_S,
     )  # fmt: skip
     result = last_object(done)
-    assert set(result) == {"run", "report", "tiles", "sites", "ledger"}
+    assert set(result) == {"run", "report", "tiles", "sites", "ledger", "ground_size"}
     assert result["tiles"]["failed"] == 0
     assert result["sites"] >= 5
     classes = [row["class"] for row in result["ledger"]]

@@ -21,16 +21,21 @@ def compare_runs(
     out: Annotated[Path | None, typer.Option("--out", help="Output folder.", show_default="LATER/compare")] = None,
     as_json: Json = False,
 ) -> None:
-    """Compare two runs: new, grown, shrunk, gone and newly imaged sites."""
+    """Compare two runs: sites that are new, grown, shrunk, gone or newly imaged; of Sentinel-2, construction."""
     from overwatt.workflows.assess import compare
 
     result = compare.run(earlier, later, out)
     counts = ", ".join(f"{n} {c.replace('_', ' ')}" for c, n in result["counts"].items() if n)
-    lines = [f"{counts or 'no sites'}: {result['changes']}"]
+    built = result["kind"] == "construction"
+    lines = [f"{counts or ('no construction' if built else 'no sites')}: {result['changes']}"]
+    if built:
+        lines.append(
+            "note: places where large roofs appeared or vanished; what they are is not told at this pixel size"
+        )
     if result["settings"]:
         pairs = [f"{k} {str(a)[:60]} and {str(b)[:60]}" for k, (a, b) in list(result["settings"].items())[:8]]
         lines.append(f"note: the settings of the runs differ: {'; '.join(pairs)}")
     for unseen, own, other in (("only_newly_seen", "later", "earlier"), ("not_looked_at_again", "earlier", "later")):
-        if count := result["counts"][unseen]:
+        if count := result["counts"].get(unseen, 0):
             lines.append(f"note: {count} in the {own} run only, where the {other} did not look: neither new nor gone")
     show(result, as_json, lines)

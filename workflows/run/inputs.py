@@ -22,16 +22,18 @@ from overwatt.aoi.geodesy import WGS84
 from overwatt.aoi.grid import crop_to_area
 from overwatt.models.detector.card import ModelCard, verified
 from overwatt.models.detector.sensors import weights_of
+from overwatt.pipeline.imagery.ground_size import GroundSize
 from overwatt.pipeline.sites import surroundings
 from overwatt.pipeline.tables import empty
 from overwatt.workflows.config.run import Workflow
 from overwatt.workflows.io import registries, run_folder
-from overwatt.workflows.io.images import check_any_valid, open_image
+from overwatt.workflows.io.images import Image, check_any_valid, open_image
 from overwatt.workflows.io.raster_checks import content_sha256
 from overwatt.workflows.io.source import Source
 from overwatt.workflows.io.temperature_stack import load_stack, stack_files
 from overwatt.workflows.io.thermal_excess import ExcessRaster, open_excess
 from overwatt.workflows.io.vectors import read_vector
+from overwatt.workflows.run.ground_check import check_ground_size
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +56,7 @@ class Inputs:
         heat: raster of thermal excess for the detector, or None.
         kept_aside: declared rows that are rejected, with reasons.
         notes: what the registries do not say or was not read of them.
+        ground_size: what the pixels of an image file say of its ground size; None for catalogues and known sites.
         buildings: buildings of known storeys or height, or None.
         power_plant: substations and generators, or None.
         countries: outlines of countries, or None.
@@ -72,6 +75,7 @@ class Inputs:
     heat: ExcessRaster | None = None
     kept_aside: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(registries.KEPT)))
     notes: list[str] = field(default_factory=list)
+    ground_size: GroundSize | None = None
     buildings: gpd.GeoDataFrame | None = None
     power_plant: gpd.GeoDataFrame | None = None
     countries: gpd.GeoDataFrame | None = None
@@ -107,7 +111,9 @@ def open_inputs(workflow: Workflow) -> Inputs:
             source = catalogue = open_stac(workflow.imagery.stac, area, card)
             # a STAC source is identified by its items, not by the content of its files
             hashes["imagery"] = run_folder.key(catalogue.sha256)
-    heat = None
+    heat = ground_size = None
+    if isinstance(source, Image):
+        ground_size = check_ground_size(source)
     if source is not None and workflow.imagery.thermal_excess is not None:
         heat = open_excess(workflow.imagery.thermal_excess, source, card)
         hashes["thermal_excess"] = content_sha256(workflow.imagery.thermal_excess)
@@ -145,7 +151,8 @@ def open_inputs(workflow: Workflow) -> Inputs:
         log.debug("input %s: %s", name, value)
     log.debug("weights %s, %d declared rows, %d rejected", weights, len(registry), len(kept))
     return Inputs(
-        area, source, card, weights, registry, known, stack, box, files, hashes, heat, kept, notes, **beside
+        area, source, card, weights, registry, known, stack, box, files, hashes, heat, kept, notes, ground_size,
+        **beside,
     )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from odc.geo.geobox import GeoBox
 from pyproj import CRS
 
 from overwatt.aoi.errors import AssetReadError, CatalogError, redact
+from overwatt.models.detector.sensors import TYPE_UNTOLD, tells_type
 from overwatt.pipeline import coverage
 from overwatt.pipeline.declared import registry
 from overwatt.pipeline.inspection import rank_stability
@@ -100,6 +101,15 @@ def report_data(workflow: Workflow, inputs: Inputs, tables: Tables, outcomes: li
         warned.append(
             f"The weights learned from this very ground ({', '.join(learned)}). How well they do here says nothing of "
             "how they do elsewhere."
+        )
+    if inputs.ground_size is not None and inputs.ground_size.question:
+        question = inputs.ground_size.question
+        warned.append(f"{question[0].upper()}{question[1:]}. Areas and powers follow from the declared size.")
+    if source and not tells_type(inputs.card):
+        roofs = int((tables.footprints["class"] == "other_building").sum())
+        warned.append(
+            f"{TYPE_UNTOLD[0].upper()}{TYPE_UNTOLD[1:]} with overwatt compare. {roofs} large roofs are outlined; the "
+            "list says nothing of declared facilities here, and the ground counts as not looked at."
         )
     if source and workflow.declared.path and not len(tables.declared):
         warned.append(

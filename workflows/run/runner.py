@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import platform
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any
 import pandas as pd
 
 from overwatt.aoi.errors import redact
+from overwatt.models.detector.sensors import TYPE_UNTOLD, tells_type
 from overwatt.pipeline import coverage
 from overwatt.pipeline.tables import empty
 from overwatt.workflows.config.run import Workflow
@@ -42,7 +44,8 @@ def run(
         progress: receives lines and counts; None for the log.
 
     Returns:
-        The summary that `--json` prints: run, report, tiles {done, failed}, sites, ledger; notes if there are any.
+        The summary that `--json` prints: run, report, tiles {done, failed}, sites, ledger; ground_size of an
+        image file (declared_m and looks_like_m, None if nothing contradicts the declared size); notes if there are any.
 
     Raises:
         OverwattError: an input is unusable; nothing has then been written.
@@ -54,6 +57,9 @@ def run(
         progress.say(f"{len(inputs.kept_aside)} declared rows are rejected; kept_aside.csv lists them with reasons")
     for note in inputs.notes:
         progress.say(note)
+    size = inputs.ground_size
+    if size is not None and size.question:
+        progress.say(size.question)
     clock.lap("open")
     with run_folder.locked(out):
         outcomes: list[dict[str, Any]] = []
@@ -79,7 +85,9 @@ def run(
             "km2": round(coverage.looked_area_km2(tables.looked_at), 4),
             "asked_km2": round(float(tables.looked_at["asked_km2"].sum()), 4),
         }
-        if seen["asked_km2"]:
+        if inputs.source is not None and not tells_type(inputs.card):
+            progress.say(TYPE_UNTOLD)
+        elif seen["asked_km2"]:
             progress.say(f"looked at {seen['share']:.0%} of {seen['asked_km2']:,.1f} km² asked for")
         left_out = left_out_counts(tables.almost_listed)
         for words in left_out_words(left_out, workflow.stakes, workflow.listing):
@@ -101,6 +109,8 @@ def run(
             "seconds": clock.laps,
             "scenes_left_out": list(inputs.source.left_out) if inputs.source is not None else [],
             "looked_at": seen,
+            "ground_size": asdict(size) if size is not None else None,
+            "type_told": tells_type(inputs.card),
             "almost_listed": left_out,
             "tiles": outcomes,
             "outputs": {p.name: content_sha256(p) for p in sorted(out.iterdir()) if p.suffix in {".parquet", ".tif"}},
@@ -117,5 +127,6 @@ def run(
             {k: None if pd.isna(v) else (int(v) if k == "rank" else str(v)) for k, v in row.items()}
             for row in tables.ledger[["class", "declared_id", "site_id", "rank"]].to_dict("records")
         ],
+        **({"ground_size": asdict(size)} if size is not None else {}),
         **({"notes": inputs.notes} if inputs.notes else {}),
     }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,14 @@ import pandas as pd
 
 from overwatt.aoi.errors import ConfigError
 from overwatt.models.detector.inference import Detector, predict
-from overwatt.models.detector.sensors import weights_of
+from overwatt.models.detector.sensors import TYPE_UNTOLD, tells_type, weights_of
+from overwatt.pipeline.detection.untold import without_type
 from overwatt.pipeline.detection.vectorization import DetectSettings
 from overwatt.workflows.io import run_folder
 from overwatt.workflows.io.images import Image, check_any_valid, open_image
 from overwatt.workflows.io.thermal_excess import ExcessRaster, WithThermal, open_excess
 from overwatt.workflows.io.vectors import footprints_of
+from overwatt.workflows.run.ground_check import check_ground_size
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +54,9 @@ def detect(
         profile: name of a sensor profile.
 
     Returns:
-        `footprints` (path of the table) and `count`. Without georeference the geometries are in working pixels of
-        the image, and areas follow from `gsd_m`.
+        `footprints` (path of the table), `count`, and `ground_size`: of each image its name, declared_m and
+        looks_like_m, metres per pixel, None if nothing contradicts the declared size. Without georeference the
+        geometries are in working pixels of the image, and areas follow from `gsd_m`.
 
     Raises:
         ConfigError: an option is invalid, or an image is too large for one piece.
@@ -68,11 +72,17 @@ def detect(
         check_whole(image)
         check_any_valid(image)
     heats = [open_excess(thermal, image, detector.card) if thermal else None for image in opened]
+    sizes = [check_ground_size(image) for image in opened]
+    for image, size in zip(opened, sizes, strict=True):
+        if size.question:
+            say(f"{image.name}: {size.question}")
     found = []
     for image, heat in zip(opened, heats, strict=True):
         frame, _ = footprints(detector, image, heat)
         found.append(frame)
         say(f"{image.name}: {len(frame)} footprints")
+    if not tells_type(detector.card):
+        say(TYPE_UNTOLD)
     table = pd.concat(found, ignore_index=True) if len(found) > 1 else found[0]
     if len(opened) > 1:
         # object ids are unique within one image only
@@ -81,7 +91,8 @@ def detect(
         table = table.set_crs(None, allow_override=True)
     written = run_folder.write_table(out, "footprints", table)[0]
     log.debug("footprints: %d rows written to %s", len(table), written)
-    return {"footprints": str(written), "count": len(table)}
+    asked = [{"image": i.name, **asdict(size)} for i, size in zip(opened, sizes, strict=True)]
+    return {"footprints": str(written), "count": len(table), "ground_size": asked}
 
 
 def detector_of(profile: str | None, weights: Path | None) -> Detector:
@@ -111,7 +122,11 @@ def footprints(
     whole = (0, 0, *image.shape)
     if heat is None:
         probability, valid = predict(detector, image.read, whole, image.gsd_m)
-        return footprints_of(probability, valid, image, DetectSettings.of(detector.card)), valid
-    probability, valid = predict(detector, WithThermal(image, heat).read, whole, image.gsd_m)
-    measured = np.isfinite(heat.read(*whole)).any(0)
-    return footprints_of(probability, valid, image, DetectSettings.of(detector.card), measured), valid
+        found = footprints_of(probability, valid, image, DetectSettings.of(detector.card))
+    else:
+        probability, valid = predict(detector, WithThermal(image, heat).read, whole, image.gsd_m)
+        measured = np.isfinite(heat.read(*whole)).any(0)
+        found = footprints_of(probability, valid, image, DetectSettings.of(detector.card), measured)
+    if not tells_type(detector.card):
+        found = without_type(found, detector.card.calibration)
+    return found, valid

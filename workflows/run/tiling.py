@@ -23,8 +23,10 @@ from overwatt.aoi.area import Area
 from overwatt.aoi.errors import OverwattError
 from overwatt.aoi.geodesy import to_lonlat
 from overwatt.aoi.grid import Tile, area_mask, crop_to_area, outside_cells, tiles
+from overwatt.models.detector.sensors import TYPE_UNTOLD, tells_type
 from overwatt.pipeline import coverage
 from overwatt.pipeline.detection import footprints as detection
+from overwatt.pipeline.detection.untold import without_type
 from overwatt.pipeline.detection.vectorization import DetectSettings
 from overwatt.pipeline.tables import conform
 from overwatt.workflows.config.run import Workflow
@@ -164,9 +166,14 @@ def detect(
         regions, transform=source.geobox.affine, crs=str(source.geobox.crs), gsd_m=source.gsd_m,
         scene=source.name, settings=settings,
     )  # fmt: skip
+    looked = conform(pd.DataFrame(cells), "looked_at")
+    if not tells_type(inputs.card):
+        footprints = without_type(footprints, inputs.card.calibration)
+        # nothing was looked for there that could be missing: a declared facility is not "not seen"
+        looked = looked.assign(screened=False, reason=looked["reason"].where(~looked["screened"], TYPE_UNTOLD))
     return (
         footprints,
-        conform(pd.DataFrame(cells), "looked_at"),
+        looked,
         [outcome[t.name] for t in todo],
         str(described),
     )
