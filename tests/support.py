@@ -94,7 +94,7 @@ def save_weights(folder: Path, *, bands: tuple[str, ...] = RGB, seed: int = 4) -
         logits = net(torch.from_numpy(patches).float())
         scale = 2.5 / logits.std((0, 2, 3))
         net.head.weight.mul_(scale[:, None, None, None])
-        level = torch.tensor([2.6, 0.0, 0.3, -4.5, 0.5, 0.0])
+        level = torch.tensor([2.6, 0.0, 0.3, -4.5, 0.5, 0.0, *[0.0] * 4, -4.5])  # last: four kinds, substation
         net.head.bias.copy_((net.head.bias - logits.mean((0, 2, 3))) * scale + level)
     card = ModelCard(
         name="tiny", version="0", created="2026-01-01", licence="CC0-1.0", width=4, bands=bands,
