@@ -51,10 +51,21 @@ def loss_of(logits: Tensor, batch: Batch) -> Tensor:
         total = total + 0.5 * _yes_or_no(logits[:, 5], batch.unit, positive=2.0)
     if logits.shape[1] > len(BASE_OUTPUTS):
         first, last = len(BASE_OUTPUTS), len(BASE_OUTPUTS) + len(MACHINE_KINDS)
-        if (batch.kind != IGNORE).any():
-            total = total + _KIND * F.cross_entropy(logits[:, first:last], batch.kind, ignore_index=IGNORE)
+        total = total + _KIND * _kinds(logits[:, first:last], batch.kind)
         total = total + 0.5 * _yes_or_no(logits[:, last], batch.substation, positive=2.0)
     return total
+
+
+def _kinds(logits: Tensor, kind: Tensor) -> Tensor:
+    """Cross entropy of the kinds of machines, zero where none is known.
+
+    Each kind that occurs weighs the same: by pixels, rows of chillers would outweigh all others.
+    """
+    count = torch.bincount(kind[kind != IGNORE], minlength=logits.shape[1]).float()
+    if not count.any():
+        return logits.sum() * 0
+    weight = torch.where(count > 0, 1 / count.clamp(min=1), 0.0)
+    return F.cross_entropy(logits, kind, weight=weight, ignore_index=IGNORE)
 
 
 def unit_loss(logits: Tensor, batch: Batch) -> Tensor:

@@ -135,7 +135,8 @@ def _picture(name: str, optical: np.ndarray, sheet: _Sheet, source: str) -> Pict
     drawn = []
     unit, shape = np.zeros(optical.shape[1:], np.uint8), optical.shape[1:]
     for n, o in enumerate(sheet.outlines, 1):
-        if o.klass not in CLASSES or (polygon := repaired(shapely.Polygon(o.polygon))) is None:
+        polygon = repaired(shapely.Polygon(o.polygon))
+        if o.klass not in CLASSES or polygon is None or polygon.is_empty:
             raise RegistryError(f"{source}: {name}: outline {n} is no polygon of a known class")
         drawn.append(Outline(o.klass, polygon, o.kind if o.kind in MACHINE_KINDS else ""))
         if o.klass == "cooling_equipment":

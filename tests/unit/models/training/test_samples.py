@@ -13,7 +13,7 @@ from overwatt.models.training.samples import IGNORE, NOT_CENTER, Augmentation, P
 NY, NX = 180, 220
 PLAIN = Augmentation(
     gain=(1, 1), gamma=(1, 1), cast=0, saturation=(1, 1), clip=(1, 1), haze=0, blur_px=0, noise=0,
-    sharpen=0, soft=(0, 1), jpeg=0, patches=0,
+    sharpen=0, soft=(0, 1), jpeg=0, patches=0, colours=0, spectrum=0,
 )  # fmt: skip
 NORM = {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.4)}
 
@@ -37,7 +37,10 @@ def flat(value, weight=1.0, name="flat"):
 
 
 def same(a, b):
-    return all(torch.equal(getattr(a, f), getattr(b, f)) for f in ("image", "building", "cooling", "interior", "unit"))
+    return all(
+        torch.equal(getattr(a, f), getattr(b, f))
+        for f in ("image", "building", "cooling", "interior", "unit", "kind", "substation")
+    )
 
 
 @settings(max_examples=30, deadline=None)
@@ -241,3 +244,50 @@ def test_thermal_bands_are_there_in_some_crops_and_absent_in_others():
     b = batch([ramps(thermal=heat)], seed=0, step=0, size=30, size_px=32, **norm)
     warm = b.image[:, 3].flatten(1).abs().sum(1) > 0
     assert 5 < int(warm.sum()) < 25
+
+
+def test_a_crop_takes_the_colours_of_another():
+    rng = np.random.default_rng(0)
+    looks = (rng.normal(60, 8, (3, 200, 200)), rng.normal([[[200]], [[120]], [[40]]], 25, (3, 200, 200)))
+    layer = np.zeros((200, 200), np.uint8)
+    pictures = [Picture(str(i), x.clip(0, 255).astype(np.uint8), layer == 0, layer, layer) for i, x in enumerate(looks)]
+
+    def means(**changes):
+        drawn = batch(
+            pictures, seed=2, step=0, size=8, size_px=64, mean=(0, 0, 0), std=(1, 1, 1),
+            augmentation=replace(PLAIN, **changes),
+        )  # fmt: skip
+        return drawn.image.mean((2, 3)).numpy()
+
+    own, lent = means(), means(colours=1.0)
+    near = np.abs(lent[:, None] - own[None]).max(-1)
+    # every crop has the mean colours of some crop of the batch, some that of the other picture
+    assert (near.min(1) < 0.02).all()
+    assert (np.abs(lent - own).max(1) > 0.1).any()
+
+
+def test_the_spectrum_of_another_crop_changes_the_tone_but_not_the_edges():
+    step = np.where(np.arange(128) < 64, 40, 90)[None, None].repeat(3, 0).repeat(128, 1).astype(np.uint8)
+    bright = np.full((3, 128, 128), 220, np.uint8)
+    layer = np.zeros((128, 128), np.uint8)
+    pictures = [Picture(str(i), x, layer == 0, layer, layer) for i, x in enumerate((step, bright))]
+    drawn = batch(
+        pictures, seed=1, step=3, size=8, size_px=64, mean=(0, 0, 0), std=(1, 1, 1),
+        augmentation=replace(PLAIN, spectrum=1.0),
+    )  # fmt: skip
+    assert torch.isfinite(drawn.image).all()
+    assert drawn.image.min() >= 0 and drawn.image.max() <= 1
+
+
+def test_kinds_and_substations_follow_the_crop():
+    layer = np.zeros((96, 96), np.uint8)
+    kind, yard = layer + 255, layer.copy()
+    kind[30:60, 30:60], yard[60:90, 60:90] = 2, 1
+    picture = replace(ramps(), optical=np.stack([layer] * 3), valid=layer == 0, building=layer, cooling=layer,
+                      instance=None, unit=None, kind=kind, substation=yard)  # fmt: skip
+    drawn = batch([picture], seed=0, step=0, size=6, size_px=96, mean=(0, 0, 0), std=(1, 1, 1), augmentation=PLAIN)
+    assert set(drawn.kind.unique().tolist()) == {2, 255}
+    assert {0, 1} <= set(drawn.substation.unique().tolist())
+    plain = batch([replace(picture, kind=None, substation=None)], seed=0, step=0, size=2, size_px=96,
+                  mean=(0, 0, 0), std=(1, 1, 1), augmentation=PLAIN)  # fmt: skip
+    assert (plain.kind == 255).all() and (plain.substation == 255).all()

@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from overwatt.aoi.errors import ConfigError
+from overwatt.models.detector.card import BASE_OUTPUTS, OUTPUTS
+from overwatt.models.detector.network import SiteNet, adopt
 from overwatt.models.training import train as trainer
 from overwatt.models.training.checkpoint import curve
 from overwatt.models.training.loss import loss_of
@@ -251,3 +253,29 @@ def test_the_loss_by_hand():
     dice_eq = 1 - (1 + 50) / (1 + 1 + 50)
     expected = np.log(3) + 0.5 * dice + 1.5 * (equipment + 0.5 * dice_eq)
     assert float(against(logits, building, cooling)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_every_kind_of_machine_that_occurs_weighs_the_same_in_the_loss():
+    logits = torch.zeros(1, len(OUTPUTS), 16, 16)
+    nothing = torch.full((1, 16, 16), IGNORE)
+    kind = nothing.clone()
+    kind[0, :8], kind[0, 15, 15] = 0, 2  # a row of chillers and one generator
+    first = len(BASE_OUTPUTS)
+
+    def loss(lean, machine):
+        guess = logits.clone()
+        guess[:, first + lean] += 1.0
+        return float(loss_of(guess, Batch(logits, nothing, nothing, nothing, nothing, machine, nothing)))
+
+    assert loss(0, kind) == pytest.approx(loss(2, kind))
+    assert loss(1, kind) > loss(0, kind)
+    assert loss(0, nothing) == 0
+
+
+def test_a_start_without_the_last_outputs_is_adopted():
+    old, new = SiteNet(3, 4, outputs=len(BASE_OUTPUTS)), SiteNet(3, 4, counting=True)
+    fresh = new.head.weight[len(BASE_OUTPUTS) :].clone()
+    adopt(new, old)
+    x = torch.randn(1, 3, 64, 64)
+    torch.testing.assert_close(new.eval()(x)[:, : len(BASE_OUTPUTS)], old.eval()(x))
+    assert torch.equal(new.head.weight[len(BASE_OUTPUTS) :], fresh)
