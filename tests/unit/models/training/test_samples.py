@@ -117,7 +117,7 @@ def test_crops_wholly_outside_are_wholly_unknown():
     near = Augmentation(scale=(100, 101))  # a crop is a pixel of the picture, some way off its corner
     b = batch([picture], seed=0, step=0, size=60, size_px=64, augmentation=near, **NORM)
     outside = (b.building == IGNORE).flatten(1).all(1)
-    assert 5 < int(outside.sum()) < 55
+    assert 1 < int(outside.sum()) < 55
     assert (b.image[outside] == 0).all()
     assert (b.cooling[outside] == IGNORE).all()
     assert b.image.isfinite().all()

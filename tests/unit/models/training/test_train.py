@@ -200,7 +200,7 @@ def test_pictures_without_anything_known_leave_finite_weights():
 
 def against(logits, building, cooling):
     nothing = torch.full_like(cooling, IGNORE)
-    return loss_of(logits, Batch(logits, building, cooling, nothing, nothing))
+    return loss_of(logits, Batch(logits, building, cooling, *[nothing] * 4))
 
 
 def truth(seed):
