@@ -25,6 +25,8 @@
     var looks = {
       data_center: { color: colour("m-dc"), weight: 2, dashArray: "3 2.5", fillOpacity: 0.15 },
       cooling_equipment: { color: colour("m-eq"), weight: 2, dashArray: "3 2.5", fillOpacity: 0.15 },
+      generator: { color: colour("m-gen"), weight: 2, dashArray: "3 2.5", fillOpacity: 0.15 },
+      substation: { color: colour("m-sub"), weight: 2, dashArray: "3 2.5", fillOpacity: 0.1 },
       other_building: { color: colour("m-ob"), weight: 1.5, dashArray: "3 2.5", fillOpacity: 0.08 },
       declared_point: { color: "#16181c", weight: 1, fillColor: yellow, fillOpacity: 1, radius: 5 },
       declared_error: dashed,
@@ -231,7 +233,8 @@
         }))) };
       }).layer.addTo(map);
     }
-    [["Other buildings", ["other_building"]], ["Data-center buildings and equipment", ["data_center", "cooling_equipment"]]]
+    [["Other buildings", ["other_building"]],
+      ["Data-center buildings and machines", ["data_center", "cooling_equipment", "generator", "substation"]]]
       .forEach(function (kind) {
         layers[kind[0]] = noted(function () {
           return { layer: L.layerGroup(data.footprints.filter(function (f) {

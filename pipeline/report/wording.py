@@ -311,15 +311,25 @@ def scores(card: Mapping[str, Any]) -> list[str]:
         for name in ("held-out simulated scenes", "held-out simulated scenes, without heat")
         if (found := _numbers(_part(card, name), "auc"))
     ]
-    away = _numbers(_part(card, "elsewhere"), "recall_of_sites", "false_sites_per_large_roof", "sites", "places")
+    elsewhere = _part(card, "elsewhere")
+    away = _numbers(elsewhere, "recall_of_sites", "false_sites_per_large_roof", "sites", "places")
     if away and away[1] > 0:
         said.append(
             f"Away from its training ground ({away[2]:.0f} sites in {away[3]:.0f} places) the detector finds "
-            f"{share(away[0])} of the sites at one false site in {1 / away[1]:.0f} large roofs."
+            f"{share(away[0])} of the sites{_interval(elsewhere)} at one false site in {1 / away[1]:.0f} large roofs."
         )
     else:
         said.append("How these weights do away from their training ground has not been measured.")
     return said
+
+
+def _interval(values: Mapping[str, Any]) -> str:
+    """The 95% interval of a share in brackets, nothing if it is not stated as two numbers."""
+    pair = values.get("interval")
+    if not isinstance(pair, list | tuple) or len(pair) != 2:
+        return ""
+    both = _numbers({"low": pair[0], "high": pair[1]}, "low", "high")
+    return f" (95% interval {share(both[0])} to {share(both[1])})" if both else ""
 
 
 def _part(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:

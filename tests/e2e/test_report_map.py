@@ -122,7 +122,7 @@ def every_mark() -> ReportData:
     ledger = data.ledger.iloc[: len(seen)].assign(**{"class": seen})
     shape = box(LON + 0.001, LAT + 0.001, LON + 0.002, LAT + 0.0015)
     outlined = data.declared.iloc[:1].assign(declared_id="d2", geometry=[shape])
-    kinds = ("data_center", "other_building", "cooling_equipment")
+    kinds = ("data_center", "other_building", "cooling_equipment", "generator", "substation")
     prints = [data.footprints.assign(**{"object_id": k, "class": k}) for k in kinds]
     return replace(
         data,

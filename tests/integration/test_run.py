@@ -84,7 +84,7 @@ def clean(tmp_path_factory, workflow_file):
 
 def test_the_summary_has_exactly_what_was_promised(clean):
     out, summary, _ = clean
-    assert list(summary) == ["run", "report", "tiles", "sites", "ledger"]
+    assert list(summary) == ["run", "report", "tiles", "sites", "ledger", "ground_size"]
     assert summary["run"] == str(out)
     assert summary["report"] == str(out / "report.html")
     assert summary["tiles"] == {"done": 6, "failed": 0}
