@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 import rasterio
 from odc.geo.geobox import GeoBox
-from rasterio.errors import RasterioError
 
 from overwatt.aoi.errors import AssetReadError, GridError, ModelContractError
 from overwatt.models.detector.card import ModelCard, check_fits
@@ -25,7 +24,7 @@ from overwatt.pipeline.imagery.validity import Raw, looked_at
 from overwatt.workflows.io import bands
 from overwatt.workflows.io.placement import Placement, placement_of
 from overwatt.workflows.io.raster import Raster
-from overwatt.workflows.io.raster_checks import check_complete, content_sha256, open_raster, reason
+from overwatt.workflows.io.raster_checks import READ_ERRORS, check_complete, content_sha256, open_raster, reason
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ class Image:
         """
         try:
             pixels, valid = looked_at(self.raster.read, (y0, x0, y1, x1), self.gsd_m, self._beyond)
-        except (RasterioError, OSError) as error:
+        except READ_ERRORS as error:
             raise AssetReadError(
                 f"{self.name}: cannot be read at rows {max(y0, 0)}-{min(y1, self.shape[0])}, "
                 f"columns {max(x0, 0)}-{min(x1, self.shape[1])} ({reason(error)}); the file is truncated or damaged",
@@ -104,13 +103,13 @@ class Image:
         """Read the surroundings of a window; what is damaged there counts as masked, in squares of a fixed lattice."""
         try:
             return self.raster.read(y0, x0, y1, x1)
-        except (RasterioError, OSError):
+        except READ_ERRORS:
             pixels = np.zeros((len(self.raster.indexes), y1 - y0, x1 - x0), np.uint8)
             masked, empty = np.ones((y1 - y0, x1 - x0), bool), np.zeros(pixels.shape, bool)
             for a0, b0, a1, b1 in _pieces((y0 // 64 * 64, x0 // 64 * 64, y1, x1), 64):
                 a0, b0 = max(a0, y0), max(b0, x0)
                 piece = (slice(a0 - y0, a1 - y0), slice(b0 - x0, b1 - x0))
-                with contextlib.suppress(RasterioError, OSError):
+                with contextlib.suppress(*READ_ERRORS):
                     pixels[:, *piece], masked[piece], empty[:, *piece] = self.raster.read(a0, b0, a1, b1)
             return pixels, masked, empty
 
@@ -132,6 +131,10 @@ def open_image(path: Path, card: ModelCard, *, gsd_m: float | None = None, requi
     with open_raster(path) as source:
         try:
             raster, gsd, own = _fitted(source, path, card, gsd_m, require_crs)
+        except READ_ERRORS as error:
+            raise AssetReadError(
+                f"image {path.name}: its header cannot be read ({reason(error)}); it is damaged", str(path)
+            ) from error
         except UnicodeDecodeError as error:  # names of bands or tags
             raise AssetReadError(f"image {path.name}: its metadata are no text; it is damaged", str(path)) from error
     return Image(path.resolve(), raster, gsd, own)

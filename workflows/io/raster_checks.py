@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import rasterio
+from rasterio._err import CPLE_BaseError  # the base of GDAL's own errors has no public name
 from rasterio.enums import Interleaving
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
@@ -24,6 +25,10 @@ MAX_PIXELS = 40_000_000_000  # of files read in windows; own choice: 200 x 200 k
 MAX_PIXELS_UNTILED = 400_000_000  # PNG and JPEG are decoded as a whole: 1.2 GB of RGB
 DECODE_ROWS = 512  # rows decoded at once when a file is checked
 _RASTER_SIDECARS = (".msk", ".ovr")  # GDAL opens these by content, with any driver
+
+READ_ERRORS = (RasterioError, CPLE_BaseError, OSError)
+"""What reading a file may raise: rasterio's errors; GDAL's own, which a damaged tag leaves for the next call to raise;
+the system's."""
 
 
 def content_sha256(path: Path) -> str:
@@ -50,7 +55,7 @@ def _facts(path: Path, *, pam: bool) -> str:
         ):
             return repr((s.crs, s.transform, s.gcps, s.rpcs, s.nodatavals, s.mask_flag_enums, s.colorinterp,
                          s.descriptions, s.scales, s.offsets, s.units))  # fmt: skip
-    except (RasterioError, OSError, ValueError):
+    except (*READ_ERRORS, ValueError):
         return str(pam)  # cannot be told: the file counts
 
 
@@ -68,7 +73,7 @@ def sidecars(path: Path) -> list[Path]:
     try:
         with quiet(), rasterio.open(path, driver=raster_driver(path)) as source:
             found = {Path(name) for name in source.files}
-    except (RasterioError, OSError, ValueError):  # ValueError: metadata that are no text
+    except (*READ_ERRORS, ValueError):  # ValueError: metadata that are no text
         return []  # the reader says why
     return sorted(f for f in found if f.is_file() and f.resolve() != path.resolve())
 
@@ -105,7 +110,7 @@ def open_raster(path: Path, what: str = "image") -> rasterio.DatasetReader:
     try:
         with quiet():
             source = rasterio.open(path, driver=driver)
-    except (RasterioError, OSError, ValueError) as error:
+    except (*READ_ERRORS, ValueError) as error:
         raise AssetReadError(
             f"{what} {path.name}: not a readable {driver} file ({reason(error)}); it is truncated or damaged", str(path)
         ) from error
@@ -195,7 +200,7 @@ def check_complete(source: rasterio.DatasetReader, path: Path) -> None:
             file = rasterio.open(path, driver=source.driver)  # open again: the options act at opening
             for y in range(0, source.height, DECODE_ROWS):
                 file.read(window=Window(0, y, source.width, min(DECODE_ROWS, source.height - y)))
-    except (RasterioError, OSError) as error:
+    except READ_ERRORS as error:
         raise AssetReadError(
             f"image {path.name}: cannot be decoded ({reason(error)}); it is truncated or damaged", str(path)
         ) from error

@@ -20,7 +20,6 @@ import numpy as np
 import pystac
 import rasterio
 from odc.geo.geobox import GeoBox
-from rasterio.errors import RasterioError
 
 from overwatt.aoi.errors import AssetReadError, CatalogError, redact
 from overwatt.aoi.file_signatures import RASTERS
@@ -30,7 +29,7 @@ from overwatt.pipeline.imagery.validity import Raw, looked_at
 from overwatt.workflows.io.bands import marks_of, names_of
 from overwatt.workflows.io.placement import placement_of
 from overwatt.workflows.io.raster import Raster, window_px
-from overwatt.workflows.io.raster_checks import quiet, reason
+from overwatt.workflows.io.raster_checks import READ_ERRORS, quiet, reason
 from overwatt.workflows.io.stac_api import Sign, addresser
 
 # Reads of cloud-optimized files (GDAL configuration options): no folder listing, merged ranges, retries.
@@ -249,7 +248,7 @@ def reading(item: str, address: str, window: object) -> Iterator[None]:
     try:
         with rasterio.Env(**GDAL_ENV):
             yield
-    except (RasterioError, OSError) as error:
+    except READ_ERRORS as error:
         raise AssetReadError(
             f"image {address.partition('?')[0]} of item '{item}' cannot be read: {redact(reason(error))}",
             href=address,

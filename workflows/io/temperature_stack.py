@@ -23,11 +23,11 @@ import numpy as np
 import xarray as xr
 from affine import Affine
 from odc.geo.geobox import GeoBox
-from rasterio.errors import RasterioError
 
 from overwatt.aoi.acquisition import possible_day
 from overwatt.aoi.errors import AssetReadError, ConfigError, GridError, nearest
 from overwatt.pipeline.imagery.radiometry import PROFILES, SensorProfile, to_kelvin
+from overwatt.workflows.io.raster_checks import READ_ERRORS
 from overwatt.workflows.io.thermal_values import (
     Meaning,
     check_georeference,
@@ -154,7 +154,7 @@ def _headers(files: Sequence[Path]) -> tuple[GeoBox, list[list[int]]]:
                 check_georeference(file, path.name)
                 grids.append(own := GeoBox((file.height, file.width), file.transform, file.crs.to_string()))
                 bands.append(value_bands(file))
-        except (RasterioError, OSError) as error:
+        except READ_ERRORS as error:
             raise AssetReadError(f"{path.name}: cannot be opened ({error}); is it a GeoTIFF?", str(path)) from error
         if own.affine.b or own.affine.d:
             raise GridError(
@@ -201,7 +201,7 @@ def _read(path: Path, band: int, count: int, unit: Unit) -> tuple[str, np.ndarra
             stored, valid = stored_values(file, band)
             text = file.descriptions[band - 1] or ""
             declared = file.nodatavals[band - 1] is not None
-    except (RasterioError, OSError) as error:
+    except READ_ERRORS as error:
         raise AssetReadError(
             f"{path.name}: band {band} cannot be read ({error}); the file may be truncated", str(path)
         ) from error

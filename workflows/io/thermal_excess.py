@@ -19,7 +19,6 @@ import numpy as np
 import rasterio
 from odc.geo.geobox import GeoBox
 from rasterio.enums import MaskFlags, Resampling
-from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
@@ -27,7 +26,7 @@ from rasterio.windows import Window
 from overwatt.aoi.errors import AssetReadError, GridError, ModelContractError
 from overwatt.models.detector.card import ModelCard
 from overwatt.pipeline.imagery.radiometry import is_fill
-from overwatt.workflows.io.raster_checks import DECODE_ROWS, check_complete, check_size, reason
+from overwatt.workflows.io.raster_checks import DECODE_ROWS, READ_ERRORS, check_complete, check_size, reason
 from overwatt.workflows.io.thermal_values import check_georeference, meaning_of, opened, stored_values, value_bands
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ class ExcessRaster:
                 out[:, a0 - y0 : a1 - y0, b0 - x0 : b1 - x0] = self._warped().read(
                     window=Window(b0, a0, b1 - b0, a1 - a0)
                 )
-            except (RasterioError, OSError) as error:
+            except READ_ERRORS as error:
                 raise AssetReadError(
                     f"{self.path.name}: cannot be read at rows {a0}-{a1}, columns {b0}-{b1} ({reason(error)}); "
                     "the file is truncated or damaged",
@@ -184,7 +183,7 @@ def open_excess(path: Path, source: Source, card: ModelCard) -> ExcessRaster:
             _check_header(file, path, source, card)
             plain = _check_values(file, path)
             return ExcessRaster(path.resolve(), len(value_bands(file)), source.geobox, plain)
-    except (RasterioError, OSError) as error:
+    except READ_ERRORS as error:
         raise AssetReadError(
             f"thermal {path.name}: cannot be read ({reason(error)}); it is truncated or damaged", str(path)
         ) from error

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 
-from overwatt.aoi.errors import OverwattError
+from overwatt.aoi.errors import AssetReadError, OverwattError
 from overwatt.models.detector.card import load_card
 from overwatt.workflows.io.images import open_image
 from overwatt.workflows.io.raster_checks import content_sha256, quiet
@@ -101,3 +101,16 @@ def test_it_is_read_or_refused_in_one_line(made, data, card, folder):
         assert not read[:, ~valid].any()
         assert not valid[:3].any()
     assert "\n" not in refused
+
+
+@pytest.mark.parametrize("tag", [324, 325])  # offsets and byte counts of the tiles
+def test_a_tag_that_gdal_complains_about_only_later_is_refused(tag, card, folder):
+    path = write_image(folder / "tag.tif", np.zeros((3, 1, 1), np.uint8), crs=None, transform=None, names=(), block=16)
+    raw = bytearray(path.read_bytes())
+    first = int.from_bytes(raw[4:8], "little")
+    entries = range(first + 2, first + 2 + 12 * int.from_bytes(raw[first : first + 2], "little"), 12)
+    (entry,) = (e for e in entries if int.from_bytes(raw[e : e + 2], "little") == tag)
+    raw[entry + 2] = 0  # no type of TIFF
+    path.write_bytes(bytes(raw))
+    with pytest.raises(AssetReadError, match=path.name):
+        open_image(path, card, gsd_m=2.0, require_crs=False)
