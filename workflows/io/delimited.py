@@ -221,7 +221,7 @@ def _start(file: Path, head: list[str]) -> tuple[str, int]:
     choices = _SEPARATORS if stated is None else stated[1].replace("\\t", "\t")
     found = {s: _rows(head[skip:], s) for s in choices}
     typical = {s: _typical(rows) for s, rows in found.items()}
-    separator = max(choices, key=lambda s: typical[s])
+    separator = max(choices, key=lambda s: (_agreement(found[s], typical[s][0]), _has_header(found[s])))
     rows, (_, width) = found[separator], typical[separator]
     if not rows or len(rows[0][1]) >= width:
         return separator, skip
@@ -250,6 +250,18 @@ def _typical(rows: list[tuple[int, list[str]]]) -> tuple[int, int]:
     """Return how many records have the most frequent number of fields above one, and that number."""
     counts = Counter(len(row) for _, row in rows if len(row) > 1)
     return max(((n, width) for width, n in counts.items()), default=(0, 1))
+
+
+def _agreement(rows: list[tuple[int, list[str]]], typical: int) -> float:
+    """Return the number of records of the typical width, times the square of their share.
+
+    Quoted cells that hold another separator, or go over several lines, make a few records of one width among others.
+    """
+    return typical**3 / max(len(rows), 1) ** 2
+
+
+def _has_header(rows: list[tuple[int, list[str]]]) -> bool:
+    return bool(rows) and len(rows[0][1]) > 1 and _is_header(rows[0][1])
 
 
 def _is_header(row: list[str]) -> bool:

@@ -4,7 +4,7 @@ import csv
 import io
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from overwatt.aoi.errors import RegistryError
@@ -118,6 +118,8 @@ texts = st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), max_siz
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(texts, texts, texts), max_size=6), st.sampled_from(",;\t|"), st.booleans())
+@example([("", ";0", ""), ("", ";0", "")], "\t", False)  # as many lines agree on the semicolons in cells
+@example([("", ";0", "\n;0\n;1")], "|", True)  # more do
 def test_what_a_writer_writes_is_read_back(tmp_path_factory, rows, separator, quoted):
     out = io.StringIO()
     writer = csv.writer(out, delimiter=separator, quoting=csv.QUOTE_ALL if quoted else csv.QUOTE_MINIMAL)
