@@ -37,26 +37,6 @@ class Labels(Protocol):
         """1 on equipment, 255 unknown."""
 
 
-class Labelled(Labels, Protocol):
-    """A labelled picture, as the training pictures are."""
-
-    @property
-    def optical(self) -> np.ndarray:
-        """(3 or more bands, y, x) uint8."""
-
-    @property
-    def valid(self) -> np.ndarray:
-        """(y, x) bool."""
-
-    @property
-    def instance(self) -> np.ndarray | None:
-        """Number of each building; None if they are not separated."""
-
-    @property
-    def gsd_m(self) -> float:
-        """Metres per pixel."""
-
-
 @dataclass(frozen=True)
 class Look:
     """Radiometry of a picture: display values of its shadows and highlights per band, shade, blur and noise.
@@ -64,7 +44,6 @@ class Look:
     Attributes:
         low: (3, 1, 1) display values of the darkest 1%.
         high: (3, 1, 1) display values of white things.
-        middle: (3, 1, 1) brightness of ordinary ground, as a share of the way from `low` to `high`.
         shade: share of the light that is left in shadow, for red, green, blue.
         saturation: factor on the simulator's colour differences.
         blur_px: standard deviation of the blur, pixels.
@@ -73,18 +52,16 @@ class Look:
 
     low: np.ndarray
     high: np.ndarray
-    middle: np.ndarray
     shade: tuple[float, float, float]
     saturation: float
     blur_px: float
     noise: float
 
 
-def look(optical: np.ndarray, valid: np.ndarray | None = None) -> Look:
-    """Measure the radiometry of a picture (3, y, x) uint8 where it is `valid` (y, x)."""
+def look(optical: np.ndarray) -> Look:
+    """Measure the radiometry of a picture (3, y, x) uint8."""
     rgb = optical.astype(np.float32)
-    known = np.ones(rgb.shape[1:], bool) if valid is None else valid
-    flat = rgb[:, known]
+    flat = rgb.reshape(3, -1)
     low, middle = np.percentile(flat, [1, 50], axis=1)
     grey = flat.mean(0)
     # the cast is that of bright grey things: among the brightest 5%, the third with the least colour
@@ -101,21 +78,19 @@ def look(optical: np.ndarray, valid: np.ndarray | None = None) -> Look:
     return Look(
         low.astype(np.float32)[:, None, None],
         (level * hue).astype(np.float32)[:, None, None],
-        np.clip((middle - low) / (level * hue - low), 0.1, 0.9).astype(np.float32)[:, None, None],
         # shadow is lit by the sky alone, so it is bluer than sunlit ground
         (0.95 * shade, shade, 1.1 * shade),
         float(np.clip(np.percentile(np.ptp(flat, axis=0), 95) / _COLOURED, 0.45, 1.2)),
-        _blur_px(rgb.mean(0), known),
+        _blur_px(rgb.mean(0)),
         _noise(rgb.mean(0)),
     )
 
 
-def _blur_px(grey: np.ndarray, known: np.ndarray) -> float:
+def _blur_px(grey: np.ndarray) -> float:
     """Return the standard deviation of the blur, from the slopes of the strongest edges."""
     dy, dx = np.gradient(grey)
     slope = np.hypot(dy, dx)
     contrast = ndimage.maximum_filter(grey, 7) - ndimage.minimum_filter(grey, 7)
-    contrast[~ndimage.minimum_filter(known, 7)] = 0
     peak = (slope == ndimage.maximum_filter(slope, 5)) & (contrast >= np.percentile(contrast, 95)) & (contrast > 20)
     if not peak.any():
         return 0.7

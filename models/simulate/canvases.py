@@ -9,7 +9,6 @@ sharpness, noise and darkness of shadows are measured on the canvas. Thresholds 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import shapely
@@ -27,7 +26,7 @@ from overwatt.models.simulate.building_parts import (
     rooftop_units,
 )
 from overwatt.models.simulate.camera import View, canvas_cells, lit, random_view, shadow_steps
-from overwatt.models.simulate.canvas_look import SIMULATED, UNTOUCHED, Labelled, Labels, blend, label, look, painted
+from overwatt.models.simulate.canvas_look import SIMULATED, Labels, blend, label, look, painted
 from overwatt.models.simulate.data_centers import CENTER_KINDS, build_center, new_manner, settle
 from overwatt.models.simulate.equipment import new_plant
 from overwatt.models.simulate.equipment_placement import roof_plant
@@ -158,102 +157,6 @@ def plant_on_roof(
     if center and not dense:
         return replace(scene, building=np.where(covered, UNKNOWN, scene.building))
     return scene
-
-
-def paste_building(
-    canvas: np.ndarray,
-    gsd_m: float,
-    rng: np.random.Generator,
-    source: Labelled,
-    *,
-    center: bool | None = None,
-    labels: Labels | None = None,
-) -> Scene:
-    """Return the canvas with one real building of a labelled picture on it, with its yard, turned and mirrored.
-
-    The tone follows the canvas, the softer of both sets the sharpness of the whole. `truth` is empty: power unknown.
-
-    Args:
-        canvas: as in `paste`.
-        gsd_m: as in `paste`.
-        rng: as in `paste`.
-        source: picture to cut from; buildings without number or touching its edge are not used.
-        center: whether it is a data center; drawn if None.
-        labels: as in `paste`.
-
-    Raises:
-        ConfigError: the source has no such building, or the canvas cannot be used.
-    """
-    _check(canvas, gsd_m)
-    center = bool(rng.random() < 0.5) if center is None else center
-    number, box = _whole(source, 2 if center else 1, rng)
-    instance = source.instance
-    assert instance is not None
-    # the rectangle around the building, as lots are, grown by a yard
-    around = shapely.multipoints(np.argwhere(instance == number)[:, ::-1] + 0.5).minimum_rotated_rectangle
-    ground = around.buffer(float(rng.uniform(3, 30)) / source.gsd_m, join_style="mitre")
-    # neighbours stay behind: half a neighbour is no building
-    alpha = rasterize([(ground, 1)], instance.shape) * (source.valid & ((instance == 0) | (instance == number)))
-    theirs, seen = look(source.optical[:3], source.valid), look(canvas)
-
-    # canvas pixel -> turned, mirrored, scaled -> source pixel
-    rows, cols = canvas.shape[1:]
-    scale = gsd_m / source.gsd_m
-    cut = ndimage.gaussian_filter(source.optical[:3, *box].mean(0), 1.0)
-    flip = float(rng.choice([-1.0, 1.0]))
-    turn = flip * _direction(*np.gradient(cut)) - _direction(*np.gradient(ndimage.gaussian_filter(canvas.mean(0), 1.0)))
-    turn += float(rng.choice(4)) * np.pi / 2
-    y, x = (np.arange(n) - f * n for n, f in zip((rows, cols), rng.uniform(0.25, 0.75, 2), strict=True))
-    u = scale * (np.cos(turn) * x[None, :] - np.sin(turn) * y[:, None]) * flip
-    v = scale * (np.sin(turn) * x[None, :] + np.cos(turn) * y[:, None])
-    at = np.stack([v + (box[0].start + box[0].stop - 1) / 2, u + (box[1].start + box[1].stop - 1) / 2])
-
-    def sample(layer: np.ndarray, order: int = 1) -> np.ndarray:
-        # averages over a canvas pixel where that is larger; 0.4 px of blur is about a box
-        smooth = order and scale > 1
-        layer = ndimage.gaussian_filter(layer.astype(np.float32), 0.4 * scale) if smooth else layer
-        return ndimage.map_coordinates(layer, at, order=order, output=np.float32, mode="constant")
-
-    share = sample(alpha)
-    rgb = np.stack([sample(band) for band in source.optical[:3]])
-    grey = rgb.mean(0)
-    rgb = grey + min(seen.saturation / theirs.saturation, 1.0) * (rgb - grey)
-    # shadows, middle and highlights of the source become those of the canvas
-    power = np.clip(np.log(seen.middle) / np.log(theirs.middle), 0.6, 1.8)
-    tone = np.clip((rgb - theirs.low) / (theirs.high - theirs.low), 0, 1.1) ** power
-    patch = seen.low + tone * (seen.high - seen.low)
-    blur = max(theirs.blur_px / scale, 0.4)
-    noise = float(np.sqrt(max(seen.noise**2 - theirs.noise**2, 0.0)))
-    if blur > seen.blur_px + 0.2:
-        soft = float(np.sqrt(blur**2 - seen.blur_px**2))
-        canvas = np.rint(ndimage.gaussian_filter(canvas.astype(np.float32), (0, soft, soft))).astype(np.uint8)
-    more = float(np.sqrt(max(seen.blur_px**2 - blur**2, 0.0)))
-    optical = blend(canvas, patch * share, share, np.zeros_like(share), replace(seen, noise=noise), more, rng)
-    scene = frame_scene([], optical, gsd_m)
-    covered = share > 0.5
-    layers: dict[str, Any] = {}
-    for name, code in UNTOUCHED.items():
-        empty, real = getattr(scene, name, None), getattr(source, name, None)
-        if empty is not None:
-            filled = np.full_like(empty, code) if real is None else sample(real, 0).astype(empty.dtype)
-            layers[name] = np.where(covered, filled, empty)
-    return label(replace(scene, **layers), covered, labels)
-
-
-def _whole(source: Labelled, code: int, rng: np.random.Generator) -> tuple[int, tuple[slice, slice]]:
-    """Return number and window of a random building of class `code` that is wholly imaged."""
-    instance = np.zeros(source.building.shape, int) if source.instance is None else source.instance.astype(int)
-    rows, cols = instance.shape
-    whole = []
-    for k, box in enumerate(ndimage.find_objects(instance), 1):
-        if box is None or min(box[0].start, box[1].start) == 0 or box[0].stop == rows or box[1].stop == cols:
-            continue
-        mine = instance[box] == k
-        if (source.building[box][mine] == code).all() and source.valid[box][mine].all():
-            whole.append((k, box))
-    if not whole:
-        raise ConfigError(f"source: no building of class {code} is numbered and wholly imaged")
-    return whole[int(rng.integers(len(whole)))]
 
 
 def _scattered(w: World, body: Body, part: tuple[float, float, float, float]) -> None:

@@ -1,4 +1,4 @@
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from overwatt.models.simulate import drawing as d
 from overwatt.models.simulate import training_scene
 from overwatt.models.simulate.camera import random_view
 from overwatt.models.simulate.canvas_look import UNTOUCHED, blend, look
-from overwatt.models.simulate.canvases import ORDINARY, paste, paste_building, plant_on_roof
+from overwatt.models.simulate.canvases import ORDINARY, paste, plant_on_roof
 from overwatt.models.simulate.data_centers import CENTER_KINDS
 from overwatt.models.simulate.streets import Lot
 from overwatt.models.simulate.training_scenes import FILLERS
@@ -28,29 +28,6 @@ def ground(rows: int = 200, cols: int = 200, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     stones = ndimage.gaussian_filter(rng.normal(0, 60, (rows, cols)), 1.0)
     return np.clip(np.array([150, 135, 115])[:, None, None] + stones, 0, 255).astype(np.uint8)
-
-
-@dataclass(frozen=True)
-class Source:
-    """A labelled picture to cut buildings from."""
-
-    optical: np.ndarray
-    valid: np.ndarray
-    building: np.ndarray
-    cooling: np.ndarray
-    instance: np.ndarray | None
-    gsd_m: float = 1.0
-
-
-def hall(code: int = 2) -> Source:
-    """Return a white hall of class `code` with four machines beside it, on grass."""
-    optical = np.full((3, 120, 120), [[[90]], [[110]], [[70]]], np.uint8)
-    building, cooling = np.zeros((2, 120, 120), np.uint8)
-    building[40:70, 30:90] = code
-    cooling[74:78, 40:80] = 1
-    optical[:, building > 0] = 225
-    optical[:, cooling > 0] = 60
-    return Source(optical, np.ones((120, 120), bool), building, cooling, (building > 0).astype(np.uint16))
 
 
 def same(one, two) -> bool:
@@ -143,27 +120,6 @@ def test_roof_takes_the_class_of_its_plant():
         # the real roof between the machines may carry others
         assert (scene.cooling[60:140, 60:170] == 255).any()
         assert (scene.building[:40] == 254).all() and np.array_equal(scene.optical[:, :40], canvas[:, :40])
-
-
-@pytest.mark.parametrize("code", [1, 2])
-def test_real_building_is_cut_out_with_its_labels(code):
-    canvas, source = ground(), hall(code)
-    one, two = (paste_building(canvas, 1.0, np.random.default_rng(8), source, center=code == 2) for _ in range(2))
-    assert same(one, two) and len(one.truth) == 0
-    assert set(np.unique(one.building)) == {0, code, 254}
-    # same ground size: about as many pixels as in the source
-    assert (one.building == code).sum() == pytest.approx((source.building == code).sum(), rel=0.06)
-    assert one.optical[:, one.building == code].mean() > canvas.mean() + 20
-
-
-@pytest.mark.parametrize(
-    "source",
-    [replace(hall(), instance=None), hall(1), replace(hall(), valid=np.zeros((120, 120), bool))],
-    ids=["not_numbered", "other_class", "not_imaged"],
-)
-def test_source_without_a_whole_building_is_refused(source):
-    with pytest.raises(ConfigError, match="source: no building of class 2"):
-        paste_building(ground(), 1.0, np.random.default_rng(0), source, center=True)
 
 
 def test_what_cannot_be_pasted_is_refused():
