@@ -75,20 +75,25 @@ def views_of(
     places: gpd.GeoDataFrame, looked_at: gpd.GeoDataFrame, listed: gpd.GeoDataFrame
 ) -> dict[str, tuple[View, View]]:
     """Return the map and the chip of each row of `places` that has a position, by entry_id."""
-    return {
-        str(row.entry_id): (_map_view(row.geometry, looked_at, listed), _chip_view(row))
-        for row in places.itertuples()
-        if row.geometry is not None and not row.geometry.is_empty
-    }
+    views = {}
+    for row in places.itertuples():
+        if row.geometry is not None and not row.geometry.is_empty:
+            chip = _chip_view(row.geometry, _error_m(row.site_id, row.position_sigma_m))
+            views[str(row.entry_id)] = (_map_view(row.geometry, looked_at, listed), chip)
+    return views
 
 
-def _chip_view(row: Any) -> View:  # noqa: ANN401  # a named tuple of the list's columns
-    """Return the square around a place, and around twice the position error where no site was seen."""
+def _error_m(site_id: str | None, sigma_m: float) -> float:
+    """Return the position error, metres, of a place where no site was seen; 0 where one was, or where none is stated."""
+    return float(sigma_m) if pd.isna(site_id) and pd.notna(sigma_m) else 0.0
+
+
+def _chip_view(place: BaseGeometry, error_m: float) -> View:
+    """Return the square around a place, and around twice its position error."""
     # a cell that surrounds the imagery can have lines as parts, which are no ground
-    shape = shapely.union_all([g for g in shapely.get_parts([row.geometry]) if g.area]) or row.geometry
+    shape = shapely.union_all([g for g in shapely.get_parts([place]) if g.area]) or place
     lon, lat = (float(v) for v in centres(np.array([shape], dtype=object))[0])
     reach = np.abs(gpd.GeoSeries([shape], crs=WGS84).to_crs(View(lon, lat, 1.0).crs).total_bounds).max()
-    error_m = float(row.position_sigma_m) if pd.isna(row.site_id) and pd.notna(row.position_sigma_m) else 0.0
     half_m = max(float(reach), 2 * error_m) + _CHIP_MARGIN_M
     return View(lon, lat, min(max(half_m, CHIP_HALF_M[0]), CHIP_HALF_M[1]))
 

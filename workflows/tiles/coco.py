@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -190,8 +190,8 @@ def _given(described: dict[str, dict[str, Any]], images: Sequence[Image], name: 
     return out
 
 
-def _to_working(image: Image, entry: dict[str, Any], name: str) -> Any:  # noqa: ANN401  # a function on (n, 2)
-    """Return a function from pixels of the image file to lon/lat, or to working pixels without georeference."""
+def _to_working(image: Image, entry: dict[str, Any], name: str) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a function on points (n, 2) from pixels of the image file to lon/lat, or to working pixels without georeference."""
     height, width = image.raster.size
     stated = (entry.get("width") or width, entry.get("height") or height)
     if not all(_is_number(text, n) for text, n in zip(stated, (width, height), strict=True)):
