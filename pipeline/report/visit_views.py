@@ -84,7 +84,7 @@ def views_of(
 
 
 def _error_m(site_id: str | None, sigma_m: float) -> float:
-    """Return the position error, metres, of a place where no site was seen; 0 where one was, or where none is stated."""
+    """Return the position error, metres, of a place without a site; 0 where one was seen or no error is stated."""
     return float(sigma_m) if pd.isna(site_id) and pd.notna(sigma_m) else 0.0
 
 

@@ -191,7 +191,7 @@ def _given(described: dict[str, dict[str, Any]], images: Sequence[Image], name: 
 
 
 def _to_working(image: Image, entry: dict[str, Any], name: str) -> Callable[[np.ndarray], np.ndarray]:
-    """Return a function on points (n, 2) from pixels of the image file to lon/lat, or to working pixels without georeference."""
+    """Return a function on (n, 2): pixels of the image file to lon/lat, or to working pixels without georeference."""
     height, width = image.raster.size
     stated = (entry.get("width") or width, entry.get("height") or height)
     if not all(_is_number(text, n) for text, n in zip(stated, (width, height), strict=True)):
