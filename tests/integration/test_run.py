@@ -5,7 +5,6 @@ stopping and cutting change nothing, and what is said about what went wrong.
 """
 
 import csv
-import fcntl
 import hashlib
 import json
 import os
@@ -15,7 +14,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from html.parser import HTMLParser
 
 import geopandas as gpd
@@ -29,7 +27,8 @@ from overwatt.pipeline.tables import SCHEMAS
 from overwatt.workflows.config.run import load
 from overwatt.workflows.run import runner as runs
 from overwatt.workflows.run import tiling
-from tests.support import HANG_S, ROOT, command, corrupt_block, environment, names
+from tests.run_process import finish, start, wait_for_parts
+from tests.support import HANG_S, ROOT, corrupt_block, environment, names
 
 SPATIAL = ("footprints", "sites", "declared", "ledger", "almost_listed", "looked_at", "not_looked_at")
 
@@ -43,35 +42,6 @@ def hashes(folder):
 def leftovers(folder):
     """Temporary files that should not be there any more."""
     return [p.name for p in folder.rglob("*") if ".part" in p.name or "scratch" in p.name or p.name.endswith(".tmp")]
-
-
-def start(workflow_file, out, *more):
-    """Start a run in a process group of its own, that heeds Ctrl-C even where these tests run in the background.
-
-    A shell starts background jobs with SIGINT ignored, and children inherit that.
-    """
-    return subprocess.Popen(
-        command("run", workflow_file, "--out", out, "--json", *more),
-        env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
-
-
-def wait_for_parts(process, out, count):
-    """Wait until at least `count` parts exist; fail if the process ends before."""
-    end = time.monotonic() + HANG_S
-    while len(list((out / "parts").glob("*.npz"))) < count:
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end, "no part came about"
-        time.sleep(0.02)
-
-
-def finish(workflow_file, out, *more, status=0):
-    """Run to the end; return the object on the last line of standard output, and standard error."""
-    process = start(workflow_file, out, *more)
-    stdout, stderr = process.communicate(timeout=HANG_S)
-    assert process.returncode == status, stderr
-    return json.loads(stdout.splitlines()[-1]), stderr
 
 
 @pytest.fixture(scope="module")
@@ -306,43 +276,6 @@ def test_kill_and_interrupt_and_run_again_give_the_same_bytes(clean, workflow_fi
     assert leftovers(out) == []
     outcomes = [t["outcome"] for t in json.loads((out / "manifest.json").read_text())["tiles"]]
     assert outcomes.count("reused") >= before
-
-
-@pytest.mark.slow  # about 10 s
-def test_a_killed_run_leaves_no_process_and_no_lock(workflow_file, tmp_path):
-    """Killed alone, as the kernel does when memory runs out: its workers notice and end. About 15 s."""
-    out = tmp_path / "run"
-    process = start(workflow_file, out)
-    wait_for_parts(process, out, 1)
-    process.kill()
-    process.communicate()
-    end = time.monotonic() + HANG_S
-    while alive(process.pid) and time.monotonic() < end:
-        time.sleep(0.1)
-    assert alive(process.pid) == []
-    with (out / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def alive(group):
-    """Processes of a process group that still run."""
-    listing = subprocess.run(["ps", "-eo", "pid=,pgid=,stat="], capture_output=True, text=True, check=True).stdout
-    rows = [line.split() for line in listing.splitlines()]
-    return [pid for pid, pgid, stat in rows if int(pgid) == group and not stat.startswith("Z")]
-
-
-def test_a_folder_in_use_is_refused(workflow_file, tmp_path):
-    out = tmp_path / "run"
-    out.mkdir()
-    with (out / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        process = start(workflow_file, out)
-        stdout, stderr = process.communicate(timeout=HANG_S)
-    assert process.returncode == 2
-    assert names(stderr, "overwatt", out, "another folder")
-    assert stderr.count("\n") == 1
-    assert stdout == ""
-    assert [p.name for p in out.iterdir()] == [".lock"]
 
 
 @pytest.fixture
