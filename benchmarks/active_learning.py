@@ -34,6 +34,7 @@ from overwatt.models.training.active_learning import choose, similarity, usefuln
 from overwatt.models.training.samples import DATA_CENTER, OTHER, Picture
 from overwatt.pipeline.detection.footprints import merge_footprints
 from overwatt.pipeline.detection.vectorization import DetectSettings, near_void, vectorize_tile
+from overwatt.pipeline.vocabulary import BUILDING_CLASSES
 from overwatt.workflows.tiles.proposals import SQUARE_M
 from overwatt.workflows.training.held_out import reader
 
@@ -89,7 +90,7 @@ def detected(detector: Detector, seed: int, number: int) -> Buildings:
     settings = DetectSettings.of(detector.card)
     part = vectorize_tile(probability, seen, (0, 0), "scene", near_void(np.pad(seen, 1))[1:-1, 1:-1], settings, GSD_M)
     table = merge_footprints([part], transform=None, crs=None, gsd_m=GSD_M, scene="scene", settings=settings)
-    table = table[table["class"] != "cooling_equipment"]
+    table = table[table["class"].isin(BUILDING_CLASSES)]
     (window,) = taps
     coarse = window[0].numpy()
     stride = WINDOW_PX // coarse.shape[1]

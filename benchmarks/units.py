@@ -74,7 +74,8 @@ def kinds(detector: Detector, scenes: int) -> dict[str, Any]:
         valid = np.ones(s.building.shape, bool)
         table = footprints_on(detector, Picture(f"s{i}", s.optical, valid, s.building, s.cooling, gsd_m=GSD_M))
         machines = table[table["class"].isin(MACHINES)]
-        codes = [MACHINE_KINDS.index(k) + 1 if k in MACHINE_KINDS else UNTOLD for k in machines["kind"].astype(object)]
+        told = machines["kind"].fillna("")
+        codes = [MACHINE_KINDS.index(k) + 1 if k in MACHINE_KINDS else UNTOLD for k in told]
         drawn = list(zip(machines.geometry, codes, strict=True))
         found = rasterize(drawn, valid.shape, dtype="uint8") if drawn else np.zeros(valid.shape, np.uint8)
         for code, kind in enumerate(MACHINE_KINDS):
@@ -123,7 +124,7 @@ def _photograph(
     unknown = np.full(pixels.shape[1:], IGNORE, np.uint8)
     table = footprints_on(detector, Picture(path.name, pixels, unknown > 0, unknown, unknown, gsd_m=GSD_M))
     machines = table[table["class"].isin(MACHINES)]
-    shapes = np.asarray(machines.geometry, dtype=object)
+    shapes, kinds_of = np.asarray(machines.geometry, dtype=object), machines["kind"].fillna("").to_numpy(object)
     boxes = np.array([shapely.box(*(float(r[k]) * factor for k in ("x0", "y0", "x1", "y1"))) for r in mine])
     shared = (
         shapely.area(shapely.intersection(boxes[:, None], shapes[None])) if len(shapes) else np.zeros((len(mine), 0))
@@ -134,7 +135,7 @@ def _photograph(
         own = by_kind[row["class"] if row["class"] in MACHINE_KINDS else "unknown"]
         own["boxed"] += 1
         own["found"] += int(hit)
-        own["kind_right"] += int(hit and machines["kind"].iloc[int(cover.argmax())] == row["class"])
+        own["kind_right"] += int(hit and kinds_of[int(cover.argmax())] == row["class"])
     false = int((~(shared > 0).any(0)).sum())
     return {
         "boxed": len(mine), "found": int(found.sum()), "false": false,

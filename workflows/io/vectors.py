@@ -96,7 +96,7 @@ def outlines_px(path: Path, image: Image) -> list[Outline]:
             raise RegistryError(f"{path.name}: label {n}: {TANGLED}")
         shapes.append(valid)
     kinds = frame["kind"] if "kind" in frame else [None] * len(frame)
-    named = [str(k) if k in MACHINE_KINDS else "" for k in kinds]
+    named = [k if isinstance(k, str) and k in MACHINE_KINDS else "" for k in kinds]
     return [
         Outline(str(k), g, kind) for k, g, kind in zip(frame["class"], shapes, named, strict=True) if not g.is_empty
     ]

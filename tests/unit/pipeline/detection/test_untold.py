@@ -16,10 +16,11 @@ from overwatt.pipeline.tables import conform, empty
 def footprints():
     return conform(
         pd.DataFrame({
-            "object_id": ["d3_4", "o9_9", "c5_5"], "class": ["data_center", "other_building", "cooling_equipment"],
-            "score": [0.99, 0.8, 0.7], "epistemic": 0.0, "area_m2": 9000.0, "units": pd.array([None] * 3, "Int64"),
-            "on_border": False, "used_thermal": False, "tile": "r0c0", "scenes": "s",
-            "geometry": [shapely.box(7, 52, 7.001, 52.001)] * 3,
+            "object_id": ["d3_4", "o9_9", "c5_5", "g7_7", "s8_8"],
+            "class": ["data_center", "other_building", "cooling_equipment", "generator", "substation"],
+            "score": [0.99, 0.8, 0.7, 0.7, 0.7], "epistemic": 0.0, "area_m2": 9000.0,
+            "units": pd.array([None] * 5, "Int64"), "on_border": False, "used_thermal": False, "tile": "r0c0", "scenes": "s",
+            "geometry": [shapely.box(7, 52, 7.001, 52.001)] * 5,
         }),
         "footprints",
     )  # fmt: skip
