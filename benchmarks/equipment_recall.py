@@ -95,7 +95,8 @@ def ashburn(detector: Detector, image_path: Path) -> list[tuple[float, float]]:
     halls = [o.polygon for o in drawn if o.klass == "data_center"]
     nearest = {k: list[shapely.Geometry]() for k in range(len(halls))}
     for o in drawn:
-        if o.klass == "cooling_equipment":
+        # generators do not cool, and packaged units are no part of a site's cooling in the table either
+        if o.klass == "cooling_equipment" and o.kind not in ("generator", "rooftop_unit"):
             away = shapely.distance(np.asarray(halls, object), o.polygon)
             if away.min() * image.gsd_m <= REACH_M:
                 nearest[int(away.argmin())].append(o.polygon)

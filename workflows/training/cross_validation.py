@@ -25,6 +25,7 @@ from overwatt.models.detector.card import ModelCard
 from overwatt.models.evaluation.metrics import Outline, Unlabelled, score
 from overwatt.models.training.samples import IGNORE, Picture
 from overwatt.pipeline.detection.vectorization import DetectSettings
+from overwatt.pipeline.vocabulary import BUILDING_CLASSES
 from overwatt.workflows.config.training import FoldSettings, PictureSettings, resolve
 from overwatt.workflows.io import run_folder, vectors
 from overwatt.workflows.io.images import Image
@@ -170,13 +171,13 @@ def objects(
     Returns:
         Data-center score (n,), whether it is a data center (n,) bool, block (n,) int.
     """
-    known = [o for o in labels if o.klass in ("data_center", "other_building")]
+    known = [o for o in labels if o.klass in BUILDING_CLASSES]
     tree = shapely.STRtree([o.polygon for o in known])
     center_score, is_center, in_block = [], [], []
     for o, s in zip(predicted, scores, strict=True):
-        if o.klass == "cooling_equipment":
+        if o.klass not in BUILDING_CLASSES:
             continue
-        covers = dict.fromkeys(("data_center", "other_building"), 0.0)
+        covers = dict.fromkeys(BUILDING_CLASSES, 0.0)
         for j in tree.query(o.polygon, predicate="intersects"):
             covers[known[j].klass] += o.polygon.intersection(known[j].polygon).area
         if max(covers.values()) < COVERED * o.polygon.area:

@@ -1,6 +1,7 @@
 """Blocks, blanking, calibration, and a training from a file, end to end and tiny."""
 
 import json
+from dataclasses import replace
 
 import geopandas as gpd
 import numpy as np
@@ -81,6 +82,10 @@ def test_a_held_out_object_is_what_covers_most_of_it():
     assert center.tolist() == [True, False, True]
     np.testing.assert_allclose(score, [0.9, 0.8, 0.4])
     assert where.tolist() == [0, 1, 3]
+    # machines and substations on a labelled building are no buildings
+    more = [*predicted, *(replace(predicted[0], klass=k) for k in ("generator", "substation", "cooling_equipment"))]
+    again = objects(more, np.array([0.9, 0.8, 0.7, 0.6, 0.9, 0.5, 0.5, 0.5]), labels, block)
+    assert [a.tolist() for a in again] == [score.tolist(), center.tolist(), where.tolist()]
 
 
 def write_case(folder):
