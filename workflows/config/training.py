@@ -61,6 +61,7 @@ class NegativeSettings(_Frozen):
     licence: str = Field(description="licence of the pictures, for the model card")
     weight: float = Field(default=0.1, gt=0, description="how often they are sampled, relative to the other pictures")
     side: int = Field(default=3, ge=1, description="number of pictures along each side of a mosaic")
+    average: int = Field(default=2, ge=1, le=8, description="side of the blocks of pixels that are averaged first")
     scale: tuple[float, float] = Field(default=(0.35, 0.9), description="range of the random change of apparent size")
 
 

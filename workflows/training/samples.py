@@ -193,7 +193,7 @@ def mosaics(settings: NegativeSettings, folder: Path) -> list[Picture]:
     pictures = []
     count = len(paths) // (n * n)
     for m in range(count):
-        parts = [_averaged_2x2(paths[i]) for i in order[m * n * n : (m + 1) * n * n]]
+        parts = [_averaged(paths[i], settings.average) for i in order[m * n * n : (m + 1) * n * n]]
         side = min(min(p.shape[1:]) for p in parts)
         rows = [np.concatenate([p[:, :side, :side] for p in parts[r * n : (r + 1) * n]], 2) for r in range(n)]
         optical = np.concatenate(rows, 1)
@@ -201,7 +201,7 @@ def mosaics(settings: NegativeSettings, folder: Path) -> list[Picture]:
         pictures.append(
             Picture(
                 f"{settings.name} {m}", optical, building > 0, building, cooling, settings.weight / count,
-                gsd_m=2 * settings.gsd_m, scale=settings.scale,
+                gsd_m=settings.average * settings.gsd_m, scale=settings.scale,
             )
         )  # fmt: skip
     return pictures
@@ -249,11 +249,11 @@ def land_cover(image: Image, classes: Path, known: Path | None, settings: LandCo
     )
 
 
-def _averaged_2x2(path: Path) -> np.ndarray:
-    """Read a picture, (3, y, x) uint8, and average blocks of 2 x 2 pixels, so that coarser sampling does not alias."""
+def _averaged(path: Path, n: int) -> np.ndarray:
+    """Read a picture, (3, y, x) uint8, and average blocks of n x n pixels, so that coarser sampling does not alias."""
     pixels = read_rgb(path)
-    ny, nx = (v // 2 * 2 for v in pixels.shape[1:])
-    blocks = pixels[:, :ny, :nx].reshape(3, ny // 2, 2, nx // 2, 2).astype(np.float32)
+    ny, nx = (v // n * n for v in pixels.shape[1:])
+    blocks = pixels[:, :ny, :nx].reshape(3, ny // n, n, nx // n, n).astype(np.float32)
     return np.rint(blocks.mean((2, 4))).astype(np.uint8)
 
 
