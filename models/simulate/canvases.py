@@ -36,9 +36,12 @@ from overwatt.models.simulate.render import block_mean, cast_shadow, paint
 from overwatt.models.simulate.scene import Scene, frame_scene
 from overwatt.models.simulate.streets import Lot
 from overwatt.models.simulate.training_scenes import FILLERS, OPEN
+from overwatt.models.simulate.urban_buildings import parked
 
 GSD_RANGE_M = (0.3, 2.0)
 UNKNOWN = np.uint8(255)
+FLEETS = ((226, 172, 62), (236, 236, 234), (196, 60, 52), (70, 96, 150), (120, 124, 128))
+"""Roof colours of fleets: yellow school buses, white vans, red, blue, grey; display counts."""
 LEAST_M = 18.0
 """Narrowest roof that plant is put on, of data centers as of others (own choice)."""
 ORDINARY = {
@@ -47,6 +50,8 @@ ORDINARY = {
     "sheds": 1.0, "substation": 1.5, "open_parking": 1.5, "container_yard": 1.0, "solar_field": 0.5, "tank_farm": 0.5,
 }  # fmt: skip
 """Uses that are not data centers, of `FILLERS`, and their weights (own choice)."""
+BESIDE = 0.35
+"""Share of the roofs, of either class, with rows of vehicles beside them: they look like machines (own choice)."""
 DENSE = 0.04
 """Machines on at least this share of a real roof make it a data center's; large shops have less than 0.02."""
 
@@ -128,7 +133,7 @@ def plant_on_roof(
     """
     world, view = _world(canvas, gsd_m, rng, view)
     center = world.chance(0.5) if center is None else center
-    frame, part = _room(roof)
+    frame, part, size_m = _room(roof)
     covered = rasterize([(roof, 1)], canvas.shape[1:], transform=(gsd_m, 0, 0, 0, gsd_m, 0)) == 1
     if min(part[2:]) < LEAST_M or not covered.any():
         raise ConfigError(f"roof: {part[2]:.0f} m x {part[3]:.0f} m of it are usable; give {LEAST_M:g} m or more")
@@ -153,6 +158,8 @@ def plant_on_roof(
             break
     if not center:
         _scattered(world, body, part)
+    if world.chance(BESIDE):
+        _vehicles(world, frame, size_m)
     scene = _picture(world, canvas, gsd_m, view, labels, ())
     if center and not dense:
         return replace(scene, building=np.where(covered, UNKNOWN, scene.building))
@@ -160,8 +167,11 @@ def plant_on_roof(
 
 
 def _scattered(w: World, body: Body, part: tuple[float, float, float, float]) -> None:
-    """Draw what ordinary roofs carry: packaged units, sometimes a short row of machines, skylights or panels."""
+    """Draw what ordinary roofs carry: packaged units, sometimes a short row of machines, skylights, panels or cars."""
     what = w.rng.random()
+    if w.chance(0.12):
+        parked(w, body, part[2:], w.uniform(0.2, 1.0))
+        return
     if what < 0.2:
         regular(w, body)
     elif what < 0.3:
@@ -179,6 +189,26 @@ def _scattered(w: World, body: Body, part: tuple[float, float, float, float]) ->
         uv = uv + w.rng.normal(0, w.rng.choice([0.2, 2.0]), uv.shape)
     rooftop_units(w, body, uv, (1.6, 5.0))
     clutter(w, body, w.uniform(1, 5))
+
+
+def _vehicles(w: World, frame: d.Frame, size_m: tuple[float, float]) -> None:
+    """Draw one to three rows of buses, lorries, vans or cars side by side along one side of a roof."""
+    # width, length and height in metres of a car, a van, a bus and a semi-trailer
+    wide, long, high = ((1.9, 4.5, 1.5), (2.1, 6.5, 2.6), (2.55, 12.0, 3.2), (2.6, 14.5, 4.0))[int(w.rng.integers(4))]
+    across = w.chance(0.3)
+    frame = frame.moved(0, 0, np.pi / 2) if across else frame
+    du, dv = size_m[::-1] if across else size_m
+    along = np.arange(-du / 2 + wide, du / 2 - wide, wide + w.uniform(0.4, 1.6))
+    v = dv / 2 + w.uniform(2, 16) + long / 2
+    fleet = w.shade_of(np.array(FLEETS[int(w.rng.integers(len(FLEETS)))]), 8.0, 4.0)
+    for _ in range(int(w.rng.integers(1, 4))):
+        at = along[w.rng.random(len(along)) < w.uniform(0.3, 1.0)]
+        uv = np.column_stack([at, v + w.rng.normal(0, 0.3, len(at))])
+        # a fleet of one colour, or a mix
+        mixed = w.pick(w.paints.car if high < 2 else w.paints.trailer, len(at))
+        tones = mixed if w.chance(0.5) else np.full(len(at), w.drawing.paint(fleet, 3.0, d.VEHICLE))
+        w.drawing.boxes(frame, uv, wide, long, tones, high)
+        v += long + float(w.rng.choice([0.6, 7.0]))
 
 
 def _check(canvas: np.ndarray, gsd_m: float) -> None:
@@ -229,8 +259,8 @@ def _direction(dy: np.ndarray, dx: np.ndarray) -> float:
     return float(np.angle(power.sum())) / 4
 
 
-def _room(roof: shapely.Polygon) -> tuple[d.Frame, tuple[float, float, float, float]]:
-    """Return a frame and a rectangle along the roof's longer side that lies within the roof."""
+def _room(roof: shapely.Polygon) -> tuple[d.Frame, tuple[float, float, float, float], tuple[float, float]]:
+    """Return a frame along the roof's longer side, a rectangle within the roof, and the sides of one around it."""
     corners = shapely.get_coordinates(shapely.minimum_rotated_rectangle(roof))[:4]
     sides = np.diff(corners[:3], axis=0)
     long, short = sorted(sides, key=lambda s: -float(np.hypot(*s)))
@@ -239,7 +269,7 @@ def _room(roof: shapely.Polygon) -> tuple[d.Frame, tuple[float, float, float, fl
     size = np.hypot(*np.array([long, short]).T)
     shares = [s for s in np.arange(0.97, 0.2, -0.05) if roof.contains(frame.box(0, 0, *(s * size)))]
     du, dv = (shares[0] if shares else 0.0) * size
-    return frame, (0.0, 0.0, float(du), float(dv))
+    return frame, (0.0, 0.0, float(du), float(dv)), (float(size[0]), float(size[1]))
 
 
 def _picture(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from overwatt.models.simulate.building_parts import (
+    Body,
     clutter,
     inside,
     lattice,
@@ -32,17 +33,23 @@ def car_deck(w: World, lot: Lot) -> None:
     du, dv = min(lot.width_m - 14, w.uniform(45, 130)), min(lot.depth_m - 14, w.uniform(32, 75))
     body = raise_body(w, lot.frame, [(0, 0, du, dv)], w.uniform(6, 22), strength=0.6)
     record(w, body, "car_deck")
+    parked(w, body, (du, dv), w.uniform(0.05, 0.9))
+    for end in (-1, 1):
+        penthouse(w, body, end * (du / 2 - 4), w.uniform(-0.4, 0.4) * dv, 6, 6, 3.0)
+    if w.chance(0.2):
+        photovoltaics(w, body, body.main, w.uniform(0.4, 1))
+
+
+def parked(w: World, body: Body, size_m: tuple[float, float], full: float) -> None:
+    """Draw the top deck of a car park on a roof: marks of the rows, and cars on the share `full` of the stalls."""
+    du, dv = size_m
     # same stall geometry as `streets.parking`
-    rows, full = np.arange(-dv / 2 + 5, dv / 2 - 3, 8.5), w.uniform(0.05, 0.9)
+    rows = np.arange(-dv / 2 + 5, dv / 2 - 3, 8.5)
     stalls = np.arange(-du / 2 + 4, du / 2 - 3, 2.6)
     w.drawing.boxes(body.frame, np.column_stack([0 * rows, rows]), du - 8, 0.3, w.paints.mark)
     uv = np.stack(np.meshgrid(stalls, rows), -1).reshape(-1, 2)
     uv = uv[w.rng.random(len(uv)) < full]
     w.drawing.boxes(body.frame, uv, 1.9, 4.5, w.pick(w.paints.car, len(uv)), body.height_m + 1.5)
-    for end in (-1, 1):
-        penthouse(w, body, end * (du / 2 - 4), w.uniform(-0.4, 0.4) * dv, 6, 6, 3.0)
-    if w.chance(0.2):
-        photovoltaics(w, body, body.main, w.uniform(0.4, 1))
 
 
 def apartments(w: World, lot: Lot) -> None:
