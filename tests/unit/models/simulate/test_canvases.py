@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from overwatt.aoi.errors import ConfigError
 from overwatt.models.simulate import drawing as d
-from overwatt.models.simulate import training_scene
+from overwatt.models.simulate import canvases, training_scene
 from overwatt.models.simulate.camera import random_view
 from overwatt.models.simulate.canvas_look import UNTOUCHED, blend, look
 from overwatt.models.simulate.canvases import ORDINARY, paste, plant_on_roof
@@ -104,7 +104,8 @@ def test_shadow_darkens_real_ground_away_from_the_sun():
     assert north < south
 
 
-def test_roof_takes_the_class_of_its_plant():
+def test_roof_takes_the_class_of_its_plant(monkeypatch):
+    monkeypatch.setattr(canvases, "BESIDE", 0.0)
     canvas = ground()
     for seed in range(12):
         center = seed % 2 == 0
@@ -116,10 +117,27 @@ def test_roof_takes_the_class_of_its_plant():
             row = scene.truth[scene.truth["class"] == "data_center"].iloc[0]
             assert 0 < row.it_mw < row.facility_mw
         machines = scene.cooling == 1
-        assert machines.any() and ((scene.kind == 255) | machines).all()
+        # some ordinary roofs are car parks
+        assert (machines.any() or not center) and ((scene.kind == 255) | machines).all()
         # the real roof between the machines may carry others
         assert (scene.cooling[60:140, 60:170] == 255).any()
         assert (scene.building[:40] == 254).all() and np.array_equal(scene.optical[:, :40], canvas[:, :40])
+
+
+def test_vehicles_beside_a_roof_are_no_machines(monkeypatch):
+    canvas = ground()
+    for seed in range(8):
+        scenes = []
+        for share in (0.0, 1.0):
+            monkeypatch.setattr(canvases, "BESIDE", share)
+            scenes.append(plant_on_roof(canvas, 0.6, np.random.default_rng(seed), ROOF, center=seed % 2 == 0))
+        without, beside = scenes
+        on_roof = (slice(60, 140), slice(60, 170))
+        assert np.array_equal(without.cooling[on_roof] == 1, beside.cooling[on_roof] == 1)
+        added = beside.building != without.building
+        assert (beside.optical != without.optical).any()
+        # vehicles make ground known to be background: neither building nor machine
+        assert added.any() and (beside.building[added] == 0).all() and (beside.cooling[added] == 0).all()
 
 
 def test_what_cannot_be_pasted_is_refused():
