@@ -13,16 +13,20 @@ def test_weights_of_this_ground_and_a_registry_of_another(corner, weights, workf
     learned = tmp_path / "w.safetensors"
     shutil.copy(weights, learned)
     card = json.loads(weights.with_suffix(".json").read_text())
-    place = {"name": "Our own district", "licence": "CC0-1.0", "outlines": "by hand", "extent": [-27.1, 44, -26, 46]}
+    ring = [[-27.1, 44], [-26, 44], [-26, 46], [-27.1, 46]]
+    place = {"name": "Our own district", "licence": "CC0-1.0", "outlines": "by hand", "outline": ring}
+    # only a box is stated, and a ring of other ground inside a box that covers this ground
+    boxed = place | {"name": "A boxed one", "extent": [-27.1, 44, -26, 46], "outline": None}
+    beside = place | {"name": "Beside", "extent": [-27.1, 44, -26, 46], "outline": [[-26, 44], [-25, 44], [-25, 45]]}
     away = {"sites": 12, "places": 3, "recall_of_sites": 0.25, "false_sites_per_large_roof": 0.01}
-    card |= {"training": [place], "scores": {"elsewhere": away}}
+    card |= {"training": [place, boxed, beside], "scores": {"elsewhere": away}}
     learned.with_suffix(".json").write_text(json.dumps(card))
     far = registry_file(tmp_path / "far.geojson", [(10.0, 50.0, {"id": "x", "name": "Far"})])
     settings = [f"imagery.path={corner}", f"detector.weights={learned}", f"declared.path={far}"]
     runner.run(load(workflow_file, settings), tmp_path / "run")
     report = (tmp_path / "run" / "report.html").read_text()
     front = report[: report.index('id="ledger"')]
-    assert "learned from this very ground (Our own district)" in front
+    assert "learned from this very ground (Our own district, A boxed one, possibly)" in front
     assert "No declared facility lies within 3 km of the area" in front
     assert "far.geojson" in front
     measured = (

@@ -21,6 +21,7 @@ from pyproj import CRS
 
 from overwatt.aoi.errors import AssetReadError, CatalogError, redact
 from overwatt.models.detector.sensors import TYPE_UNTOLD, tells_type
+from overwatt.models.detector.trained_ground import trained_on
 from overwatt.pipeline import coverage
 from overwatt.pipeline.declared import registry
 from overwatt.pipeline.inspection import rank_stability
@@ -184,9 +185,10 @@ def _pixels(source: Source) -> str:
 
 
 def _learned(inputs: Inputs, tables: Tables) -> list[str]:
-    """Names of the training imagery of the weights that shows the ground that was looked at."""
+    """Names of the training imagery of the weights that shows the ground that was looked at, or possibly does."""
     ground = shapely.union_all(tables.looked_at.geometry[tables.looked_at["screened"]].to_numpy())
-    return [t.name for t in inputs.card.training if t.extent and shapely.box(*t.extent).intersection(ground).area > 0]
+    found = [(t.name, trained_on(ground, [t])) for t in inputs.card.training]
+    return [name if answer is True else f"{name}, possibly" for name, answer in found if answer]
 
 
 def _heat_picture(stack: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:

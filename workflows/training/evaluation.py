@@ -20,6 +20,7 @@ import shapely
 from overwatt.aoi.errors import ConfigError, GridError, ModelContractError, RegistryError, nearest
 from overwatt.models.detector.card import DEFAULT_WEIGHTS, ModelCard, check_fits
 from overwatt.models.detector.inference import Detector, predict
+from overwatt.models.detector.trained_ground import Trained, trained_on
 from overwatt.models.evaluation.metrics import Judged, Outline, Unlabelled, score_all
 from overwatt.models.evaluation.paired_bootstrap import Scene, compare, labels_of, summary
 from overwatt.models.training.samples import IGNORE, Picture
@@ -31,7 +32,7 @@ from overwatt.workflows.io.images import Image, check_any_valid, open_image
 from overwatt.workflows.io.vectors import footprints_of, outlines_of, outlines_px, read_vector, to_pixels
 from overwatt.workflows.run.single_image import check_whole
 from overwatt.workflows.training.held_out import footprints_on
-from overwatt.workflows.training.scores import Trained, in_training, label_texts, score_lines, trained_on
+from overwatt.workflows.training.scores import in_training, label_texts, score_lines
 
 log = logging.getLogger(__name__)
 

@@ -6,8 +6,7 @@ of an overlay, and the answer whether the weights were trained on an image.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
@@ -16,14 +15,10 @@ from affine import Affine
 from rasterio.features import shapes
 
 from overwatt.aoi.geodesy import to_lonlat
-from overwatt.models.detector.card import ModelCard, TrainingData
+from overwatt.models.detector.card import ModelCard
+from overwatt.models.detector.trained_ground import Trained, trained_on
 from overwatt.workflows.io.images import Image
 
-Trained = bool | Literal["possibly"]
-"""Whether weights were trained on some ground; 'possibly' where the card is too coarse to tell."""
-OVERLAP = 0.01
-"""Two pictures show the same ground if they share at least this part of the smaller one: less is the error of an
-outline or of the registration along a common edge (own choice)."""
 GROUND_PX = 512  # the outline of valid pixels is exact to this fraction of the picture's side (own choice)
 
 
@@ -57,28 +52,6 @@ def ground_of(image: Image, valid: np.ndarray) -> shapely.Geometry:
     # more vertices: straight edges of a grid are curved in lon/lat
     parts = [shapely.segmentize(shapely.geometry.shape(g), max(valid.shape) / 16) for g, _ in found]
     return shapely.union_all(shapely.make_valid(to_lonlat(parts, image.geobox.affine, str(image.geobox.crs))))
-
-
-def trained_on(ground: shapely.Geometry, training: Sequence[TrainingData]) -> Trained:
-    """Return whether training pictures show some ground (lon/lat), by their outlines.
-
-    A card without an outline states only a lon/lat box, which is larger than a tilted picture: ground inside of it
-    was possibly trained on.
-    """
-    answer: Trained = False
-    for source in training:
-        if source.outline:
-            if _share_ground(ground, shapely.make_valid(shapely.Polygon(source.outline))):
-                return True
-        # an extent whose west edge is east of its east edge crosses the antimeridian and is not compared
-        elif source.extent and source.extent[0] <= source.extent[2]:
-            answer = "possibly" if _share_ground(ground, shapely.box(*source.extent)) else answer
-    return answer
-
-
-def _share_ground(a: shapely.Geometry, b: shapely.Geometry) -> bool:
-    # degrees: a ratio of areas at one place does not depend on their length
-    return a.intersection(b).area > OVERLAP * min(a.area, b.area)
 
 
 _TRAINED = {True: "YES, so this is not a test", False: "no", "possibly": "possibly: inside the box on their card"}

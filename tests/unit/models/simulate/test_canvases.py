@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from overwatt.aoi.errors import ConfigError
-from overwatt.models.simulate import drawing as d
 from overwatt.models.simulate import canvases, training_scene
+from overwatt.models.simulate import drawing as d
 from overwatt.models.simulate.camera import random_view
 from overwatt.models.simulate.canvas_look import UNTOUCHED, blend, look
 from overwatt.models.simulate.canvases import ORDINARY, paste, plant_on_roof

@@ -10,9 +10,10 @@ from odc.geo.geobox import GeoBox
 from shapely import affinity, box
 
 from overwatt.models.detector.card import TrainingData
+from overwatt.models.detector.trained_ground import trained_on
 from overwatt.models.evaluation.metrics import Judged, Outline
 from overwatt.workflows.training.evaluation import _scored
-from overwatt.workflows.training.scores import ground_of, in_training, score_lines, trained_on
+from overwatt.workflows.training.scores import ground_of, in_training, score_lines
 from tests.support import names
 
 TILTED = affinity.rotate(box(-77.010, 39.000, -77.000, 39.004), 30)
