@@ -1,4 +1,4 @@
-"""Recall, size-matched AUC and false alarms outside the training district, compared with the first weights.
+"""Recall, size-matched AUC and false alarms outside the training district, compared with the weights before.
 
     python -m benchmarks.elsewhere --json [--data DIR] [--boxes DIR] [--frames SETS] [--cache DIR] [--weights FILE]
         [--before FILE]
@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -30,7 +32,8 @@ from benchmarks.elsewhere.statistics import HALVES
 from benchmarks.real_data import real_data
 from overwatt.models.detector.card import DEFAULT_WEIGHTS
 
-FIRST = Path(__file__).resolve().parent.parent / "first_weights" / "sitenet-v1.safetensors"
+BEFORE = "784a018:models/weights/sitenet-aerial-v2.safetensors"
+"""The bundled weights before the present ones, in the history of this repository: not copied, 25 MB are the limit."""
 
 
 @dataclass(frozen=True)
@@ -66,16 +69,34 @@ def main() -> None:
     parser.add_argument("--frames", default="", help="data sets, comma-separated [default: all]")
     parser.add_argument("--cache", type=Path, help="folder that keeps the result of each frame for the next run")
     parser.add_argument("--weights", type=Path, default=DEFAULT_WEIGHTS)
-    parser.add_argument("--before", type=Path, default=FIRST, help="weights to compare with; skipped if missing")
+    parser.add_argument(
+        "--before", default=BEFORE, help="weights to compare with, a file or COMMIT:PATH of git; skipped if missing"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     parser.add_argument("--roofs", type=Path, help="write the score of each roof to this CSV file")
     args = parser.parse_args()
     sets = [s for s in args.frames.split(",") if s]
-    result = measure(args.data, args.boxes, sets, args.weights, args.before, args.cache, args.roofs)
+    with TemporaryDirectory() as folder:
+        before = _weights_before(args.before, Path(folder))
+        result = measure(args.data, args.boxes, sets, args.weights, before, args.cache, args.roofs)
     for line in lines(result):
         print(line, file=sys.stderr if args.json else sys.stdout)
     if args.json:
         print(json.dumps(result))
+
+
+def _weights_before(name: str, folder: Path) -> Path:
+    """Return a weights file, which is taken from the history of git if it is COMMIT:PATH; not there if that fails."""
+    if Path(name).is_file() or ":" not in name:
+        return Path(name)
+    for suffix in (".safetensors", ".json"):
+        source = str(Path(name).with_suffix(suffix))
+        got = subprocess.run(["git", "-C", Path(__file__).parent, "show", source], capture_output=True)
+        if got.returncode:
+            print(f"{name}: not in the history here, so nothing is compared with it", file=sys.stderr)
+            return folder / "missing"
+        (folder / f"before{suffix}").write_bytes(got.stdout)
+    return folder / "before.safetensors"
 
 
 def measure(
