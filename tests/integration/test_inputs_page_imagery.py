@@ -211,7 +211,7 @@ def sparse(folder):
 def fine(folder):
     picture = Picture(transform=Affine(0.3, 0, 500_000, 0, -0.3, 4_984_000), shape=(400, 400))
     image = open_image(picture.stored(folder / "a.tif"), CARD)
-    assert image.gsd_m == 1.0
+    assert image.gsd_m == 0.6
     return picture.seen(folder / "a.tif", ground_m2=120 * 120)
 
 
