@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.elsewhere.before import BEFORE, weights_before
 from benchmarks.elsewhere.counted import Row, rows_of
 from benchmarks.elsewhere.frames import SCENES, SETS, Frame, labelled, unlabelled
 from benchmarks.elsewhere.looks import Look, look_at_all
@@ -31,9 +31,6 @@ from benchmarks.elsewhere.results import HALF, ONE_IN, at_recall, summary
 from benchmarks.elsewhere.statistics import HALVES
 from benchmarks.real_data import real_data
 from overwatt.models.detector.card import DEFAULT_WEIGHTS
-
-BEFORE = "784a018:models/weights/sitenet-aerial-v2.safetensors"
-"""The bundled weights before the present ones, in the history of this repository: not copied, 25 MB are the limit."""
 
 
 @dataclass(frozen=True)
@@ -77,26 +74,12 @@ def main() -> None:
     args = parser.parse_args()
     sets = [s for s in args.frames.split(",") if s]
     with TemporaryDirectory() as folder:
-        before = _weights_before(args.before, Path(folder))
+        before = weights_before(args.before, Path(folder))
         result = measure(args.data, args.boxes, sets, args.weights, before, args.cache, args.roofs)
     for line in lines(result):
         print(line, file=sys.stderr if args.json else sys.stdout)
     if args.json:
         print(json.dumps(result))
-
-
-def _weights_before(name: str, folder: Path) -> Path:
-    """Return a weights file, which is taken from the history of git if it is COMMIT:PATH; not there if that fails."""
-    if Path(name).is_file() or ":" not in name:
-        return Path(name)
-    for suffix in (".safetensors", ".json"):
-        source = str(Path(name).with_suffix(suffix))
-        got = subprocess.run(["git", "-C", Path(__file__).parent, "show", source], capture_output=True)
-        if got.returncode:
-            print(f"{name}: not in the history here, so nothing is compared with it", file=sys.stderr)
-            return folder / "missing"
-        (folder / f"before{suffix}").write_bytes(got.stdout)
-    return folder / "before.safetensors"
 
 
 def measure(
