@@ -206,10 +206,10 @@ def _to_working(image: Image, entry: dict[str, Any], name: str) -> Callable[[np.
     return pixels_to_lonlat(place.transform, place.crs)
 
 
-def _is_number(value: Any, number: int) -> bool:  # noqa: ANN401  # JSON is anything
+def _is_number(value: object, number: int) -> bool:
     try:
-        return float(value) == number
-    except (TypeError, ValueError, OverflowError):
+        return isinstance(value, int | float | str) and float(value) == number
+    except (ValueError, OverflowError):
         return False
 
 
@@ -241,9 +241,10 @@ def _size(annotation: dict[str, Any]) -> str:
     return "" if annotation.get("segmentation") else f" (bbox {' x '.join(f'{v:g}' for v in annotation['bbox'][2:])})"
 
 
-def _numbers(values: Any, where: str, what: str, fits: Any) -> list[float]:  # noqa: ANN401  # JSON is anything
+def _numbers(values: object, where: str, what: str, fits: Callable[[int], bool]) -> list[float]:
     # the comparison also holds for integers beyond the range of a float
-    good = isinstance(values, list) and all(isinstance(v, int | float) and abs(v) <= _MAX_FLOAT for v in values)
-    if not good or not fits(len(values)):
+    numbers = values if isinstance(values, list) else []
+    good = numbers is values and all(isinstance(v, int | float) and abs(v) <= _MAX_FLOAT for v in numbers)
+    if not good or not fits(len(numbers)):
         raise RegistryError(f"{where}: {what} is not a list of pixel coordinates: {str(values)[:60]}")
-    return [float(v) for v in values]
+    return [float(v) for v in numbers]
