@@ -11,8 +11,6 @@ def git(folder, *words):
     who = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false"]
     done = subprocess.run(["git", "-C", folder, *who, *words], check=True, capture_output=True, text=True)
     return done.stdout.strip()
-        ["git", "-C", folder, *who, *words], check=True, capture_output=True, text=True
-    ).stdout.strip()
 
 
 @pytest.fixture
