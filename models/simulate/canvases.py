@@ -41,7 +41,7 @@ from overwatt.models.simulate.urban_buildings import parked
 GSD_RANGE_M = (0.3, 2.0)
 UNKNOWN = np.uint8(255)
 FLEETS = ((226, 172, 62), (236, 236, 234), (196, 60, 52), (70, 96, 150), (120, 124, 128))
-"""Roof colours of fleets: yellow school buses, white vans, red, blue, grey; display counts."""
+"""Roof colours of fleets: yellow school buses, white vans, red, blue, grey; display counts (own choice)."""
 LEAST_M = 18.0
 """Narrowest roof that plant is put on, of data centers as of others (own choice)."""
 ORDINARY = {
@@ -193,7 +193,7 @@ def _scattered(w: World, body: Body, part: tuple[float, float, float, float]) ->
 
 def _vehicles(w: World, frame: d.Frame, size_m: tuple[float, float]) -> None:
     """Draw one to three rows of buses, lorries, vans or cars side by side along one side of a roof."""
-    # width, length and height in metres of a car, a van, a bus and a semi-trailer
+    # width, length and height in metres of a car, a van, a bus and a semi-trailer; gaps and rows are own choices
     wide, long, high = ((1.9, 4.5, 1.5), (2.1, 6.5, 2.6), (2.55, 12.0, 3.2), (2.6, 14.5, 4.0))[int(w.rng.integers(4))]
     across = w.chance(0.3)
     frame = frame.moved(0, 0, np.pi / 2) if across else frame
