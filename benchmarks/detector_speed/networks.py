@@ -26,7 +26,7 @@ Network = TypeVar("Network", bound=nn.Module)
 class Rival(nn.Module):
     """The rival, with the methods that `models.detector.inference` needs; its novelty is zero, at no cost.
 
-    It has no branch that counts machines: `counter` is None.
+    It has no branch for machines: `machines` is None.
     """
 
     def __init__(self, outputs: int = len(OUTPUTS)) -> None:
@@ -36,7 +36,7 @@ class Rival(nn.Module):
         except ImportError as error:
             raise ConfigError("segmentation-models-pytorch is missing: pip install 'overwatt[bench]'") from error
         self.outputs = outputs
-        self.counter = None
+        self.machines = None
         self.unet = smp.Unet("resnet18", encoder_weights=None, in_channels=3, classes=outputs)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -44,9 +44,9 @@ class Rival(nn.Module):
         logits: Tensor = self.unet(x)
         return logits
 
-    def forward_with_features(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits, and the input in place of features."""
-        return self(x), x
+    def forward_with_features(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return logits, and the input in place of both kinds of features."""
+        return self(x), x, x
 
     def novelty(self, features: Tensor) -> Tensor:
         """Return zeros (n, y / 8, x / 8)."""

@@ -32,6 +32,7 @@ from overwatt.models.detector.cpu_inference import arithmetic, fast
 from overwatt.models.detector.network import NOVELTY_STRIDE, SiteNet, probabilities
 from overwatt.models.detector.sensors import Profile
 from overwatt.models.detector.weights import load, normalise
+from overwatt.models.reference.machine_kinds import MACHINE_KINDS
 
 WINDOW_PX = 512
 CORE_PX = 384
@@ -41,9 +42,8 @@ PEAK_M = 24.0
 """Side of the square that evidence is averaged over, metres: a row of rooftop chillers, a bay of a generator yard."""
 SECOND_LOOK_M = 1.5
 """Imagery finer than this is evaluated a second time, averaged to 1.5-3 m."""
-# no second evaluation where less than 400 m2 of a window have a building probability over 0.25; own choice, for speed
+# neither a second evaluation nor the branch for machines where less than 400 m2 of a window have a building probability over 0.25; own choice, for speed
 _BUILT, _BUILT_M2 = 0.25, 400.0
-_EQUIPMENT = 0.25  # machines are counted only in windows with a pixel above this equipment probability; own choice
 
 Read = Callable[[int, int, int, int], tuple[np.ndarray, np.ndarray]]
 """(y0, x0, y1, x1) in pixels, possibly outside the image -> values (band, y, x) float32 0..1, valid (y, x) bool."""
@@ -115,8 +115,9 @@ class Detector:
                 torch.inference_mode(),
                 torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"),
             ):
-                logits, features = self.net.forward_with_features(x)
+                logits, features, finest = self.net.forward_with_features(x)
                 p = probabilities(logits.float())
+                built_up = (1 - p[:, 0] > _BUILT).sum((1, 2)) * gsd_m**2 >= _BUILT_M2
                 p, kinds = p[:, : len(BASE_OUTPUTS)], p[:, len(BASE_OUTPUTS) :]
                 if self.net.outputs >= len(BASE_OUTPUTS):
                     distance = self.net.novelty(features) / (NOVELTY_STEP * 255)
@@ -127,26 +128,32 @@ class Detector:
                 else:
                     zero = torch.zeros_like(p[:, :2])  # no unit, no novelty
                     p = torch.cat([p, 1 - p[:, :1], zero], 1)
-                if self.net.counter is not None and gsd_m <= UNIT_GSD_M and bool((p[:, 3] > _EQUIPMENT).any()):
-                    p[:, 5] = self.net.counter(x)[:, 0].float().sigmoid()
-                p = torch.cat([p, self._evidence(x, logits.float(), p, gsd_m)[:, None], kinds], 1)
+                if self.net.machines is not None and gsd_m <= UNIT_GSD_M and bool(built_up.any()):
+                    # each window as if it were alone in its batch
+                    own = self.net.machine_logits(x, finest).float()
+                    at = built_up[:, None, None]
+                    p[:, 3] = torch.where(at, torch.maximum(p[:, 3], own[:, 0].sigmoid()), p[:, 3])
+                    p[:, 5] = torch.where(at, own[:, 1].sigmoid(), p[:, 5])
+                    told, rest = own[:, 2:].softmax(1), kinds[:, len(MACHINE_KINDS) :]
+                    coarse = kinds[:, : len(MACHINE_KINDS)] if kinds.shape[1] else torch.zeros_like(told)
+                    kinds = torch.cat([torch.where(at[:, None], told, coarse), rest], 1)
+                p = torch.cat([p, self._evidence(x, logits.float(), p, built_up, gsd_m)[:, None], kinds], 1)
                 p = F.pad(p, (0, 0, 0, 0, 0, len(CHANNELS) - p.shape[1]))  # older weights have no kinds
             out.append((p * 255).round().to(torch.uint8).cpu().numpy()[:real])
         return np.concatenate(out)
 
-    def _evidence(self, x: Tensor, logits: Tensor, p: Tensor, gsd_m: float) -> Tensor:
-        """Return the evidence (n, y, x) as counts / 255; see `windows`."""
+    def _evidence(self, x: Tensor, logits: Tensor, p: Tensor, built_up: Tensor, gsd_m: float) -> Tensor:
+        """Return the evidence (n, y, x) as counts / 255, of windows of which some are built up; see `windows`."""
         # difference of two softmax logits: log-odds of data center against other building
         odds = logits[:, 2] - logits[:, 1]
         if self.card.scoring == "mean":
             return torch.sigmoid(odds)
         built = 1 - p[:, 0]
         factor = second_look(gsd_m)
-        enough_built = (built > _BUILT).sum((1, 2)) * gsd_m**2 >= _BUILT_M2
-        if factor > 1 and bool(enough_built.any()):
+        if factor > 1 and bool(built_up.any()):
             coarse = self.net(F.avg_pool2d(x, factor).contiguous(memory_format=torch.channels_last)).float()
             coarse_odds = (coarse[:, 2] - coarse[:, 1]).repeat_interleave(factor, 1).repeat_interleave(factor, 2)
-            odds = torch.where(enough_built[:, None, None], (odds + coarse_odds) / 2, odds)
+            odds = torch.where(built_up[:, None, None], (odds + coarse_odds) / 2, odds)
         # odd number of pixels nearest to PEAK_M, so that the square is centred; at least 3
         side = max(3, 2 * round((PEAK_M / gsd_m - 1) / 2) + 1)
         # a square mean as two one-dimensional means

@@ -5,8 +5,9 @@ data-center building) exclude one another and go through a softmax. Four have a 
 machines of any kind, because they stand on roofs and next to them, whatever the building is; interior, the pixels of a
 building away from its outline, which separates touching halls; unit, the interior of one machine; and substation. The
 four kinds of machines go through a softmax of their own, which means something where there is equipment. Weights may
-have a small branch, `UnitCounter`, that counts machines where pixels are fine enough. Besides the logits, the network
-gives the novelty of a place: how far its features are from those of the real areas that the weights were trained on.
+have a small branch, `MachineBranch`, that outlines, separates and tells the machines of any roof where pixels are fine
+enough. Besides the logits, the network gives the novelty of a place: how far its features are from those of the real
+areas that the weights were trained on.
 
 The encoder is EfficientNet-Lite0 (Tan and Le 2019; Lite: without squeeze-excitation, with ReLU6). Its padding is
 TensorFlow's 'same', which is asymmetric at stride 2; other padding shifts the ImageNet filters by a pixel. Its
@@ -25,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from overwatt.aoi.errors import ModelContractError
-from overwatt.models.detector.card import BASE_OUTPUTS, OUTPUTS
+from overwatt.models.detector.card import BASE_OUTPUTS, MACHINE_OUTPUTS, OUTPUTS
 from overwatt.models.reference.machine_kinds import MACHINE_KINDS
 
 STRIDE = 32  # input height and width must be multiples of this
@@ -44,6 +45,7 @@ _STAGES = (
     (1, 3, 1, 6, 320),
 )
 _TAPS = (0, 2, 4, 10, 15)  # last block at strides 2, 4, 8, 16, 32
+_BRANCH = 24  # channels of the branch for machines; own choice
 
 
 class ConvNormActivation(nn.Sequential):
@@ -96,20 +98,24 @@ class _Up(nn.Module):
         return y
 
 
-class UnitCounter(nn.Sequential):
-    """Separate the machines of a row: (n, bands, y, x) to (n, 1, y, x) logits of the interior of a machine.
+class MachineBranch(nn.Sequential):
+    """Machines of any roof: (n, channels, y, x) to (n, output, y, x) logits in the order of `MACHINE_OUTPUTS`.
 
-    Works at full resolution with a receptive field of 23 pixels. At 0.6 m a chiller is four pixels wide and the gaps
-    are two, which the strides of the encoder lose. About 12,000 weights.
+    Its input are the bands and the finest features of the decoder, which tell a roof from a car park. It works at full
+    resolution with a receptive field of 23 pixels: at 0.6 m a chiller is four pixels wide and the gaps are two, which
+    the strides of the encoder lose. It is trained after all other weights and changes none of them.
     """
 
-    def __init__(self, bands: int) -> None:
+    def __init__(self, channels: int) -> None:
         layers: list[nn.Module] = []
-        for inp, dilation in ((bands, 1), (16, 1), (16, 2), (16, 4), (16, 2), (16, 1)):
-            layers.append(_conv(inp, 16, 3, dilation=dilation))
-        last = nn.Conv2d(16, 1, 1)
-        # machines are rare: from bias 0 training got stuck with inactive features that stood for a machine
-        last.bias = nn.Parameter(torch.full((1,), -3.0))
+        inp = channels
+        for dilation in (1, 1, 2, 4, 2, 1):
+            layers.append(_conv(inp, _BRANCH, 3, dilation=dilation))
+            inp = _BRANCH
+        last = nn.Conv2d(_BRANCH, len(MACHINE_OUTPUTS), 1)
+        with torch.no_grad():
+            # machines are rare: from bias 0 training got stuck with inactive features that stood for a machine
+            last.bias.copy_(torch.tensor([-3.0, -3.0] + [0.0] * len(MACHINE_KINDS)))
         super().__init__(*layers, last)
 
 
@@ -120,13 +126,13 @@ class SiteNet(nn.Module):
         bands: number of input bands, optical first, then thermal.
         width: channels of the finest decoder stage; the coarser stages have multiples of it.
         outputs: number of outputs, the first ones of `OUTPUTS`.
-        counting: add the branch that counts machines, `counter`.
+        machines: add the branch for machines.
     """
 
     novelty_mean: Tensor
     novelty_map: Tensor
 
-    def __init__(self, bands: int = 3, width: int = 16, outputs: int = len(OUTPUTS), counting: bool = False) -> None:
+    def __init__(self, bands: int = 3, width: int = 16, outputs: int = len(OUTPUTS), machines: bool = False) -> None:
         super().__init__()
         self.bands, self.width, self.outputs = bands, width, outputs
         self.stem = _conv(bands, 32, 3, 2)
@@ -147,7 +153,7 @@ class SiteNet(nn.Module):
         if outputs >= len(BASE_OUTPUTS):  # the first version of the weights has no novelty
             self.register_buffer("novelty_mean", torch.zeros(NOVELTY_CHANNELS))
             self.register_buffer("novelty_map", torch.zeros(NOVELTY_CHANNELS, NOVELTY_CHANNELS))
-        self.counter = UnitCounter(bands) if counting else None
+        self.machines = MachineBranch(bands + width) if machines else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Map normalised values (n, bands, y, x) float32 to logits (n, output, y, x) in the order of `OUTPUTS`.
@@ -156,10 +162,10 @@ class SiteNet(nn.Module):
         """
         return self.forward_with_features(x)[0]
 
-    def forward_with_features(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the logits, and the features (n, 40, y / 8, x / 8) that `novelty` takes.
+    def forward_with_features(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the logits, the features (n, 40, y / 8, x / 8) for `novelty`, and (n, width, y, x) for `machine_logits`.
 
-        The features are those of the encoder, because the decoder makes all buildings look alike.
+        Novelty takes features of the encoder, because the decoder makes all buildings look alike.
         """
         fine = self.fine(x)
         taps: list[Tensor] = []
@@ -174,7 +180,18 @@ class SiteNet(nn.Module):
         y = self.up2(y, taps[0])
         y = self.up1(y, fine)
         logits: Tensor = self.head(y)
-        return logits, taps[2]
+        return logits, taps[2], y
+
+    def machine_logits(self, x: Tensor, features: Tensor) -> Tensor:
+        """Return the logits of the branch for machines, (n, output, y, x) in the order of `MACHINE_OUTPUTS`.
+
+        Args:
+            x: the input of the network.
+            features: its finest features, from `forward_with_features`.
+        """
+        assert self.machines is not None
+        logits: Tensor = self.machines(torch.cat([x, features], 1))
+        return logits
 
     def novelty(self, features: Tensor) -> Tensor:
         """Return the Mahalanobis distance of features from those of the real training areas, per dimension.
@@ -226,15 +243,15 @@ def widened(net: SiteNet, old: tuple[str, ...], new: tuple[str, ...]) -> SiteNet
             f"weights with bands {', '.join(old)} cannot initialise weights with bands {', '.join(new)}: "
             f"{missing[0]} is missing"
         )
-    wide = SiteNet(len(new), net.width, net.outputs, net.counter is not None)
+    wide = SiteNet(len(new), net.width, net.outputs, net.machines is not None)
     state, at = net.state_dict(), [new.index(b) for b in old]
     for name, own in wide.state_dict().items():
-        if own.shape != state[name].shape:  # the stem, the path at full resolution, the counter
-            grown = torch.zeros_like(own)
-            grown[:, at] = state[name]
-            state[name] = grown
-        elif own.ndim == 4 and own.shape[1] == len(new) and name.startswith(("stem.", "fine.", "counter.0.")):
-            state[name] = state[name][:, [old.index(b) for b in new]]
+        if own.ndim < 4 or not name.startswith(("stem.", "fine.", "machines.0.")):
+            continue
+        grown = torch.zeros_like(own)
+        grown[:, at] = state[name][:, : len(old)]
+        grown[:, len(new) :] = state[name][:, len(old) :]  # features of the decoder, after the bands
+        state[name] = grown
     wide.load_state_dict(state)
     return wide.train(net.training)
 
@@ -250,13 +267,27 @@ def probabilities(logits: Tensor) -> Tensor:
 
 
 def adopt(net: SiteNet, start: SiteNet) -> None:
-    """Load the weights of `start`; what it lacks, the counting branch or the last outputs, stays as initialised."""
+    """Load the weights of `start`; what it lacks, the branch for machines or the last outputs, stays as initialised."""
     state = net.state_dict()
     for name, given in start.state_dict().items():
         own = state[name]
         if own.shape != given.shape and name.startswith("head."):
             given = torch.cat([given, own[len(given) :]])
         state[name] = given
+    net.load_state_dict(state)
+
+
+def blend(net: SiteNet, start: SiteNet, share: float) -> None:
+    """Set weights and batch statistics to their weighted mean with those of `start`, which gets `share`, 0..1.
+
+    What `start` lacks, the branch for machines or the last outputs, stays as it is.
+    """
+    state = net.state_dict()
+    for name, given in start.state_dict().items():
+        own = state[name]
+        if own.is_floating_point():
+            # the first rows of the head are those of both
+            own[: len(given)] = torch.lerp(own[: len(given)], given.to(own.dtype), share)
     net.load_state_dict(state)
 
 

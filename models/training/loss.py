@@ -19,6 +19,7 @@ _CLASS_WEIGHT = (0.7, 1.2, 1.2)  # background, other building, data center: back
 _SMOOTH_PX = 50.0  # added to both parts of Dice: a class neither labelled nor predicted costs 0, not 1
 _COOLING = 1.5  # weight of equipment, the smallest objects
 _KIND = 0.3  # weight of the kind of machines; it is known on few pixels
+_UNIT = 0.7  # weight of single machines in the branch for machines
 
 
 def loss_of(logits: Tensor, batch: Batch) -> Tensor:
@@ -68,9 +69,11 @@ def _kinds(logits: Tensor, kind: Tensor) -> Tensor:
     return F.cross_entropy(logits, kind, weight=weight, ignore_index=IGNORE)
 
 
-def unit_loss(logits: Tensor, batch: Batch) -> Tensor:
-    """Return the loss of the branch that counts machines, from logits (n, 1, y, x) and the batch's unit masks."""
-    return _yes_or_no(logits[:, 0], batch.unit, positive=3.0)
+def machine_loss(logits: Tensor, batch: Batch) -> Tensor:
+    """Return the loss of the branch for machines, from logits (n, output, y, x) in the order of `MACHINE_OUTPUTS`."""
+    outline = _yes_or_no(logits[:, 0], batch.cooling, positive=3.0)
+    unit = _yes_or_no(logits[:, 1], batch.unit, positive=3.0)
+    return outline + _UNIT * unit + _KIND * _kinds(logits[:, 2:], batch.kind)
 
 
 def _dice(guess: Tensor, truth: Tensor, known: Tensor) -> Tensor:

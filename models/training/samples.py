@@ -205,7 +205,7 @@ class Crop:
     substation: np.ndarray
 
 
-def crop(picture: Picture, size_px: int, rng: np.random.Generator, a: Augmentation, equipment: bool = False) -> Crop:
+def crop(picture: Picture, size_px: int, rng: np.random.Generator, a: Augmentation, equipment: float = 0.0) -> Crop:
     """Cut one random crop: rotated, flipped and scaled, then with random radiometry.
 
     Args:
@@ -213,13 +213,13 @@ def crop(picture: Picture, size_px: int, rng: np.random.Generator, a: Augmentati
         size_px: rows and columns of the crop.
         rng: random generator.
         a: ranges of the augmentation.
-        equipment: centre most crops on cooling equipment instead of buildings.
+        equipment: share of the crops that are centred on machines instead of buildings.
     """
     ny, nx = picture.valid.shape
     kind = rng.random()
     # 40% of the crops on data centers, 35% on other buildings, 25% anywhere (own choice: the classes are rare)
     centres = picture.centres(DATA_CENTER if kind < 0.4 else OTHER) if kind < 0.75 else np.empty((0, 2))
-    if equipment and kind < 0.9:
+    if equipment and rng.random() < equipment:
         centres = picture.centres(EQUIPMENT)
     if len(centres):
         row, col = centres[rng.integers(len(centres))] + rng.normal(0, size_px / 8, 2)
@@ -340,7 +340,7 @@ def batch(
     mean: tuple[float, ...],
     std: tuple[float, ...],
     augmentation: Augmentation | None = None,
-    equipment: bool = False,
+    equipment: float = 0.0,
 ) -> Batch:
     """Draw the batch of one step; the same (seed, step) gives the same batch.
 

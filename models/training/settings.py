@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-LATER = ("learn", "encoder_rate", "accumulate", "patience", "check_every", "val_crops")
+LATER = ("learn", "keep_start", "encoder_rate", "accumulate", "patience", "check_every", "val_crops")
 """Settings added after the first release; see `checkpoint.key_of`."""
 
 
@@ -15,8 +15,8 @@ class TrainSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    learn: Literal["all", "units"] = Field(
-        default="all", description="all: everything but the branch that counts machines; units: only that branch"
+    learn: Literal["all", "machines"] = Field(
+        default="all", description="all: everything but the branch for machines; machines: only that branch"
     )
     seed: int = Field(default=0, ge=0, description="seed of all random numbers")
     steps: int = Field(default=400, ge=1, description="maximum number of optimiser steps")
@@ -30,6 +30,13 @@ class TrainSettings(BaseModel):
         le=1,
         description="learning rate of the encoder relative to the decoder, if it starts from given weights; 0 freezes "
         "it, batch norm included: features learned from photographs transfer from simulated to real scenes",
+    )
+    keep_start: float = Field(
+        default=0,
+        ge=0,
+        le=1,
+        description="share of the starting weights in the result, which is the weighted mean of both (Wortsman et al. "
+        "2022, arXiv 2109.01903): it keeps what the start knew of other places",
     )
     decay: float = Field(default=0.02, ge=0, description="weight decay")
     imagenet: bool = Field(default=True, description="start the encoder from ImageNet weights")

@@ -22,10 +22,10 @@ from typing import Any
 import torch
 
 from overwatt.aoi.errors import ConfigError
-from overwatt.models.detector.network import SiteNet, adopt, load_imagenet
+from overwatt.models.detector.network import SiteNet, adopt, blend, load_imagenet
 from overwatt.models.training import checkpoint as checkpoints
 from overwatt.models.training.checkpoint import Checks
-from overwatt.models.training.loss import loss_of, unit_loss
+from overwatt.models.training.loss import loss_of, machine_loss
 from overwatt.models.training.runtime import Log, deterministic, device_of, half_of, scalars
 from overwatt.models.training.samples import Augmentation, Batch, Picture, batch
 from overwatt.models.training.settings import LATER, TrainSettings
@@ -39,7 +39,7 @@ UNCHANGED = Augmentation(
 )  # fmt: skip
 """For validation: crops are rotated and flipped, but not scaled, and their radiometry is unchanged."""
 FINE = Augmentation(soft=(0.1, 1.3), blur_px=0.8)
-"""For counting machines: less blur, since machines that are not resolved cannot be learned."""
+"""For the branch for machines: less blur, since machines that are not resolved cannot be learned."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class _Task:
 
     def draw(self, number: int) -> Batch:
         """Draw batch `number` of the training; step s uses numbers s * accumulate, s * accumulate + 1, …"""
-        return self._draw(self.pictures, number, FINE if self.settings.learn == "units" else Augmentation())
+        return self._draw(self.pictures, number, FINE if self.settings.learn == "machines" else Augmentation())
 
     def fixed(self) -> list[Batch]:
         """Draw the validation batches, the same in each check: numbers 0, 1, … of the same seed."""
@@ -83,7 +83,7 @@ class _Task:
         s = self.settings
         return batch(
             pictures, seed=s.seed, step=number, size=s.batch, size_px=s.crop_px,
-            mean=s.mean, std=s.std, augmentation=augmentation, equipment=s.learn == "units",
+            mean=s.mean, std=s.std, augmentation=augmentation, equipment=0.5 if s.learn == "machines" else 0.0,
         )  # fmt: skip
 
 
@@ -157,7 +157,10 @@ def train(
         save()
         if run.checks.best is not None and (run.step == settings.steps or run.checks.stop):
             run.net.load_state_dict(run.checks.best)
-        return run.net.eval().to("cpu")
+        net = run.net.eval().to("cpu")
+        if start is not None and settings.keep_start:
+            blend(net, start, settings.keep_start)
+        return net
 
 
 class _Run:
@@ -167,23 +170,23 @@ class _Run:
         self.settings, self.device = task.settings, task.device
         s = self.settings
         self.half = half_of(s.precision, self.device)
-        self.units = s.learn == "units"
-        counts = task.start is not None and task.start.counter is not None
-        net = SiteNet(len(task.bands), s.width, counting=self.units or counts)
+        self.branch = s.learn == "machines"
+        has = task.start is not None and task.start.machines is not None
+        net = SiteNet(len(task.bands), s.width, machines=self.branch or has)
         if task.start is not None:
             adopt(net, task.start)
         elif s.imagenet:
             load_imagenet(net, task.bands)
         self.net = net.to(self.device).to(memory_format=torch.channels_last)
-        counter = {id(p) for p in net.counter.parameters()} if net.counter is not None else set()
+        machines = {id(p) for p in net.machines.parameters()} if net.machines is not None else set()
         encoder = {id(p) for p in net.encoder_parameters()}
         rest = [p for p in net.parameters() if id(p) not in encoder]
         given = s.imagenet or task.start is not None
         self.frozen = given and s.encoder_rate == 0
         for p in net.parameters():
             still = self.frozen and id(p) in encoder
-            # either the counting branch alone is trained, or everything but it and a frozen encoder
-            p.requires_grad_(id(p) in counter if self.units else id(p) not in counter and not still)
+            # either the branch for machines alone is trained, or everything but it and a frozen encoder
+            p.requires_grad_(id(p) in machines if self.branch else id(p) not in machines and not still)
         self.optimiser = torch.optim.AdamW(
             [
                 {"params": net.encoder_parameters(), "peak": s.rate * (s.encoder_rate if given else 1.0)},
@@ -202,9 +205,9 @@ class _Run:
     def learning(self) -> None:
         """Set training mode; frozen parts stay in evaluation mode and keep their batch statistics."""
         self.net.train()
-        if self.net.counter is not None:
-            self.net.train(not self.units)
-            self.net.counter.train(self.units)
+        if self.net.machines is not None:
+            self.net.train(not self.branch)
+            self.net.machines.train(self.branch)
         if self.frozen:
             self.net.stem.eval()
             self.net.blocks.eval()
@@ -233,8 +236,13 @@ class _Run:
     def loss(self, b: Batch) -> torch.Tensor:
         """Return the loss of one batch; the network runs in half precision if set, the loss in float32."""
         with torch.autocast(self.device.type, dtype=self.half, enabled=self.half is not None):
-            logits = self.net.counter(b.image) if self.units and self.net.counter is not None else self.net(b.image)
-        return unit_loss(logits.float(), b) if self.units else loss_of(logits.float(), b)
+            if not self.branch:
+                logits = self.net(b.image)
+            else:
+                with torch.no_grad():  # nothing below the branch learns
+                    finest = self.net.forward_with_features(b.image)[2]
+                logits = self.net.machine_logits(b.image, finest)
+        return machine_loss(logits.float(), b) if self.branch else loss_of(logits.float(), b)
 
     def learn(self, batches: Iterator[Batch], log: Log) -> None:
         """Do one training step, store its loss, and validate if a check is due."""

@@ -107,17 +107,21 @@ class TileSettings(_Frozen):
     weight: float = Field(default=1.0, gt=0, description="weight of all these tiles together")
 
 
-class CountingSettings(_Frozen):
-    """The branch that counts machines: trained last and alone, on simulated scenes with small pixels."""
+class MachineSettings(_Frozen):
+    """The branch for machines: trained last and alone, on simulated scenes and canvases with small pixels."""
 
     simulated: SimulatedSettings
+    canvases: float = Field(default=0.0, ge=0, description="weight of all canvases together")
+    gsds_m: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = Field(
+        default=(0.45, 0.72), description="range of metres per pixel that canvases are scaled to"
+    )
     training: TrainSettings
 
     @field_validator("training")
     @classmethod
-    def _units(cls, value: TrainSettings) -> TrainSettings:
-        if value.learn != "units":
-            raise ValueError("counting.training: set `learn: units`; this stage trains only the branch that counts")
+    def _machines(cls, value: TrainSettings) -> TrainSettings:
+        if value.learn != "machines":
+            raise ValueError("machines.training: set `learn: machines`; this stage trains only the branch for machines")
         return value
 
 
@@ -159,12 +163,17 @@ class TrainingFile(_Frozen):
     start: str | None = Field(
         default=None, description="weights file to start from instead of ImageNet's; its width must be `training.width`"
     )
+    start_folds: str | None = Field(
+        default=None,
+        description="output folder of an earlier `--folds spatial` with the same picture and folds: fold k starts from "
+        "its fold k, so that no fold starts from weights that have seen its block",
+    )
     training: TrainSettings = TrainSettings()
     pretraining: TrainSettings | None = Field(
         default=None, description="settings of a first stage on the simulated scenes only"
     )
-    counting: CountingSettings | None = Field(
-        default=None, description="a last stage that trains the counting of machines"
+    machines: MachineSettings | None = Field(
+        default=None, description="a last stage that trains the branch for machines on any roof"
     )
     folds: FoldSettings = FoldSettings()
     limits: tuple[str, ...] = Field(default=(), description="known limits of the weights, for their card")
@@ -173,7 +182,7 @@ class TrainingFile(_Frozen):
     def _one_width(self) -> TrainingFile:
         stages = {
             "pretraining": self.pretraining,
-            "counting.training": self.counting.training if self.counting else None,
+            "machines.training": self.machines.training if self.machines else None,
         }
         for name, stage in stages.items():
             if stage is not None and stage.width != self.training.width:

@@ -2,7 +2,7 @@
 
 In: a training file (pictures with outlines, simulated scenes, negatives, tiles, settings). Out, in the output
 folder: weights and card; or, with spatial folds, one set of weights per fold, the stitched out-of-fold probabilities,
-scores and calibration. Each stage (pretraining, training, counting) has a weights file of its own. A stage whose
+scores and calibration. Each stage (pretraining, training, machines) has a weights file of its own. A stage whose
 file exists is not repeated, so the same command resumes a stopped training.
 """
 
@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from multiprocessing import get_context
@@ -104,7 +104,7 @@ def run(config: Path, out: Path, *, folds: str | None, say: Say, steps: int | No
         return _cross_validate(ready, start, say)
     job = _Job("all pictures", ready.real, ready, start, out / "all.safetensors")
     net = weight_files.load(_train(job, say))[0]
-    net = _train_counting(ready, net, say)
+    net = _train_machines(ready, net, say)
     update: dict[str, Any] = {"training": _provenance(ready)}
     scores_path = out / "folds.json"
     if scores_path.is_file():
@@ -141,9 +141,9 @@ def _prepare(config: Path, out: Path, steps: int | None, say: Say) -> _Prepared:
         short = {"steps": steps}
         stages = {"training": file.training, "pretraining": file.pretraining}
         file = file.model_copy(update={k: s.model_copy(update=short) for k, s in stages.items() if s})
-        if file.counting:
-            counting = {"training": file.counting.training.model_copy(update=short)}
-            file = file.model_copy(update={"counting": file.counting.model_copy(update=counting)})
+        if file.machines:
+            machines = {"training": file.machines.training.model_copy(update=short)}
+            file = file.model_copy(update={"machines": file.machines.model_copy(update=machines)})
     with writing(out / "checkpoint"):
         out.mkdir(parents=True, exist_ok=True)
     return _load_pictures(file, config.resolve().parent, out, say)
@@ -161,6 +161,7 @@ class _Prepared:
     real: list[Picture]
     simulated: list[Picture]
     more: list[Picture]
+    canvases: list[Picture]
     val: list[Picture]
     held_out: list[Picture] = field(default_factory=list)
     """Simulated scenes that are not trained on, for calibration."""
@@ -186,8 +187,10 @@ def _load_pictures(file: TrainingFile, base: Path, out: Path, say: Say) -> _Prep
     scenes = sources.simulated(file.simulated, out / "simulated", say) if file.simulated.tiles else []
     simulated, held_out = scenes[: file.simulated.tiles], scenes[file.simulated.tiles :]
     more = [p for n in file.negatives for p in sources.mosaics(n, resolve(n.images, base))]
+    canvases: list[Picture] = []
     for c in file.canvases:
-        more += canvas_sources.pictures(c, resolve(c.images, base), resolve(c.outlines, base), out / "canvases", say)
+        at, outlines = resolve(c.images, base), resolve(c.outlines, base)
+        canvases += canvas_sources.pictures(c, at, outlines, out / "canvases", say)
     for land in file.land_covers:
         image = open_image(resolve(land.image, base), card)
         known = resolve(land.data_centers, base) if land.data_centers else None
@@ -196,10 +199,10 @@ def _load_pictures(file: TrainingFile, base: Path, out: Path, say: Say) -> _Prep
     for t in file.tiles:
         pictures = pictures_of(resolve(t.index, base), t.split, weight=t.weight)
         (val if t.split == "val" else more).extend(pictures)
-    log.debug("pictures: %d outlined, %d simulated, %d held out, %d more, %d val",
-              len(real), len(simulated), len(held_out), len(more), len(val))  # fmt: skip
-    real, more, val = (sources.not_measured(pictures, heat) for pictures in (real, more, val))
-    return _Prepared(file, base, out, card, images, real, simulated, more, val, held_out)
+    log.debug("pictures: %d outlined, %d simulated, %d held out, %d more, %d canvases, %d val",
+              len(real), len(simulated), len(held_out), len(more), len(canvases), len(val))  # fmt: skip
+    real, more, canvases, val = (sources.not_measured(pictures, heat) for pictures in (real, more, canvases, val))
+    return _Prepared(file, base, out, card, images, real, simulated, more, canvases, val, held_out)
 
 
 def _provenance(ready: _Prepared) -> tuple[TrainingData, ...]:
@@ -230,10 +233,10 @@ def _provenance(ready: _Prepared) -> tuple[TrainingData, ...]:
             name += f"; thermal point spread {spread} m"
         found.append(TrainingData(name=name, licence="Apache-2.0", outlines="exact, from the simulator"))
     nothing = "none: known to hold no data center"
-    if file.counting:
-        fine = file.counting.simulated
+    if file.machines:
+        fine = file.machines.simulated
         name = f"{fine.tiles} simulated scenes at {', '.join(f'{g:g}' for g in fine.gsds_m)} m, seed {fine.seed}, "
-        name += "for counting machines alone"
+        name += "for the branch for machines alone"
         found.append(TrainingData(name=name, licence="Apache-2.0", outlines="exact, from the simulator"))
     found.extend(TrainingData(name=n.name, licence=n.licence, outlines=nothing) for n in file.negatives)
     drawn = "drawn by hand from the pictures; simulated sites pasted on them"
@@ -271,7 +274,7 @@ def _train(job: _Job, say: Say) -> Path:
         checkpoint = job.weights.with_suffix(".pt")
         log.debug("%s: %d steps%s", job.label, settings.steps, ", from a checkpoint" if checkpoint.is_file() else "")
         net = train(
-            [*job.real, *scenes, *([] if simulated_only else job.ready.more)],
+            [*job.real, *scenes, *([] if simulated_only else [*job.ready.more, *job.ready.canvases])],
             (*file.bands, *file.thermal_bands),
             settings,
             start=job.start,
@@ -282,7 +285,7 @@ def _train(job: _Job, say: Say) -> Path:
             log_dir=job.ready.out / "logs" / job.weights.stem if find_spec("tensorboard") else None,
         )
         if settings.learn == "all":  # other stages leave the features, and so the novelty statistics, as they are
-            out_of_distribution.fit(net, card, job.real or job.ready.more)
+            out_of_distribution.fit(net, card, job.real or [*job.ready.more, *job.ready.canvases])
         weight_files.save(net, card, job.weights)
         history = asdict(curve(checkpoint))
         with run_folder.written(job.weights.with_suffix(".curve.json")) as part:
@@ -302,32 +305,43 @@ def _initial_network(ready: _Prepared, say: Say) -> SiteNet | None:
     Pretraining uses no real pixel, so all folds may start from it without a leak.
     """
     file = ready.file
-    start = None
-    if file.start:
-        start, card = weight_files.load(resolve(file.start, ready.base))
-        if card.width != file.training.width:
-            raise ConfigError(
-                f"start: {Path(file.start).name} has width {card.width}, but training.width is {file.training.width}; "
-                f"set the width to {card.width}"
-            )
-        old_bands, new_bands = (*card.bands, *card.thermal_bands), (*file.bands, *file.thermal_bands)
-        start = start if old_bands == new_bands else widened(start, old_bands, new_bands)
+    start = _given(resolve(file.start, ready.base), ready) if file.start else None
     if file.pretraining is None:
         return start
     job = _Job("simulated", [], ready, start, ready.out / PRETRAINED, file.pretraining)
     return weight_files.load(_train(job, say))[0]
 
 
-def _train_counting(ready: _Prepared, net: SiteNet, say: Say) -> SiteNet:
-    """Train the branch that counts machines, if the training file has `counting`."""
-    if ready.file.counting is None:
+def _given(path: Path, ready: _Prepared) -> SiteNet:
+    """Read weights to start from, with filters for the bands of this training."""
+    file = ready.file
+    start, card = weight_files.load(path)
+    if card.width != file.training.width:
+        raise ConfigError(
+            f"start: {path.name} has width {card.width}, but training.width is {file.training.width}; "
+            f"set the width to {card.width}"
+        )
+    old_bands, new_bands = (*card.bands, *card.thermal_bands), (*file.bands, *file.thermal_bands)
+    return start if old_bands == new_bands else widened(start, old_bands, new_bands)
+
+
+def _train_machines(ready: _Prepared, net: SiteNet, say: Say) -> SiteNet:
+    """Train the branch for machines, if the training file has `machines`."""
+    own = ready.file.machines
+    if own is None:
         return net
-    scenes = sources.simulated(ready.file.counting.simulated, ready.out / "simulated", say)
+    scenes = sources.simulated(own.simulated, ready.out / "simulated", say)
     # scenes without a single machine would teach only the background
     scenes = [s for s in scenes if s.unit is not None and (s.unit == 1).any()]
     scenes = sources.not_measured(scenes, len(ready.file.thermal_bands))
-    say(f"counting: {len(scenes)} of {ready.file.counting.simulated.tiles} scenes contain machines")
-    job = _Job("counting", [], ready, net, ready.out / "counting.safetensors", ready.file.counting.training, scenes)
+    say(f"machines: {len(scenes)} of {own.simulated.tiles} simulated scenes contain machines")
+    if ready.canvases and own.canvases:
+        total, (fine, coarse) = sum(c.weight for c in ready.canvases), own.gsds_m
+        scenes += [
+            replace(c, weight=own.canvases * c.weight / total, scale=(c.gsd_m / coarse, c.gsd_m / fine))
+            for c in ready.canvases
+        ]
+    job = _Job("machines", [], ready, net, ready.out / "machines.safetensors", own.training, scenes)
     return weight_files.load(_train(job, say))[0]
 
 
@@ -358,7 +372,7 @@ def _cross_validate(ready: _Prepared, start: SiteNet | None, say: Say) -> dict[s
             f"fold {k + 1} of {file.folds.blocks}",
             [without(picture, block == k, guard_px)],
             ready,
-            start,
+            _given(resolve(file.start_folds, ready.base) / f"fold{k}.safetensors", ready) if file.start_folds else start,
             out / f"fold{k}.safetensors",
         )
         for k in range(file.folds.blocks)

@@ -54,11 +54,12 @@ def test_in_double_precision_it_is_the_same_function_borders_included(bands, wid
     net = make_net(bands, width, outputs).double()
     x = noise(shape[0], bands, *shape[1:])
     with torch.inference_mode():
-        logits, features = net.forward_with_features(x)
-        found, same = fast(net).forward_with_features(x)
+        logits, features, finest = net.forward_with_features(x)
+        found, same, fine = fast(net).forward_with_features(x)
     assert float(logits.std()) > 0.01
     torch.testing.assert_close(found, logits, rtol=0, atol=1e-10)
     torch.testing.assert_close(same, features, rtol=0, atol=1e-10)
+    torch.testing.assert_close(fine, finest, rtol=0, atol=1e-10)
 
 
 def test_a_pixel_row_at_any_border_moves_both_alike():

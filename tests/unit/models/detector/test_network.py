@@ -195,13 +195,14 @@ def test_a_widened_network_gives_what_it_gave_whatever_the_new_band_holds(seed, 
     wide = widened(net, ("red", "green", "blue"), ("blue", "heat", "green", "red"))
     image, heat = torch.randn(1, 3, 64, 64), kelvin * torch.randn(1, 1, 64, 64)
     with torch.inference_mode():
-        before, features = net.forward_with_features(image)
-        cold, _ = wide.forward_with_features(torch.cat([image[:, 2:], 0 * heat, image[:, 1:2], image[:, :1]], 1))
-        hot, same = wide.forward_with_features(torch.cat([image[:, 2:], heat, image[:, 1:2], image[:, :1]], 1))
+        before, features, finest = net.forward_with_features(image)
+        cold, _, _ = wide.forward_with_features(torch.cat([image[:, 2:], 0 * heat, image[:, 1:2], image[:, :1]], 1))
+        hot, same, fine = wide.forward_with_features(torch.cat([image[:, 2:], heat, image[:, 1:2], image[:, :1]], 1))
     assert torch.equal(hot, cold)
     # another order of the bands may round otherwise
     torch.testing.assert_close(hot, before, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(same, features, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(fine, finest, rtol=1e-4, atol=1e-4)
 
 
 def test_a_widened_network_learns_from_the_new_band():

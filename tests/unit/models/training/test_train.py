@@ -273,7 +273,7 @@ def test_every_kind_of_machine_that_occurs_weighs_the_same_in_the_loss():
 
 
 def test_a_start_without_the_last_outputs_is_adopted():
-    old, new = SiteNet(3, 4, outputs=len(BASE_OUTPUTS)), SiteNet(3, 4, counting=True)
+    old, new = SiteNet(3, 4, outputs=len(BASE_OUTPUTS)), SiteNet(3, 4, machines=True)
     fresh = new.head.weight[len(BASE_OUTPUTS) :].clone()
     adopt(new, old)
     x = torch.randn(1, 3, 64, 64)
