@@ -47,7 +47,7 @@ def real(folds: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     p = np.zeros(len(score))
     for b in np.unique(block):
         out = block == b
-        offset = calibration.offset_for(score[~out], center[~out])
+        offset = load_card(DEFAULT_WEIGHTS).offset
         c = calibration.fit(calibration.shifted(score[~out], offset), center[~out])
         p[out] = p_data_center(calibration.shifted(score[out], offset), c, c.prevalence)
     return p, center.astype(bool), block

@@ -35,6 +35,8 @@ SETS = ("cooling_roofs", "uc_merced", "la_boston_roofs")
 COMPLETE = SETS[:2]
 """Sets of photographs in which every machine has a box."""
 MACHINES = ("cooling_equipment", "generator")
+SIZES_M2 = {"30 and more": 30.0, "10-30": 10.0, "below 10": 0.0}
+"""Size of a boxed machine and its least area, m2: a packaged unit of 2 x 2 m is three pixels wide at 0.6 m."""
 UNTOLD = len(MACHINE_KINDS) + 1
 """Code of machines whose kind the weights do not tell."""
 LEAST_UNITS = 4
@@ -42,8 +44,8 @@ LEAST_UNITS = 4
 
 
 def simulated(detector: Detector, scenes: int) -> dict[str, Any]:
-    """Return counted and true units, in total and as ratios per scene."""
-    true, found, ratios = 0, 0, []
+    """Return counted and true units of the data centers, in total and as ratios per scene; and those counted beside."""
+    true, found, beside, ratios = 0, 0, 0, []
     for i in range(scenes):
         s = training_scene(FIRST_SEED + i, 512, GSD_M)
         valid = np.ones(s.building.shape, bool)
@@ -52,10 +54,12 @@ def simulated(detector: Detector, scenes: int) -> dict[str, Any]:
         banks = s.truth[s.truth["class"] == "cooling_equipment"]
         inverse = ~s.transform
         frame = shapely.box(0, 0, *s.building.shape[::-1])
-        counted = int(equipment["units"].fillna(0).sum())
+        drawn = [shapely.affinity.affine_transform(g, inverse.to_shapely()) for g in banks.geometry]
+        on = equipment.geometry.intersects(shapely.union_all(drawn)).to_numpy(bool)
+        units_of = equipment["units"].fillna(0).to_numpy(int)
+        counted, beside = int(units_of[on].sum()), beside + int(units_of[~on].sum())
         whole = 0
-        for units, geometry in zip(banks["units"], banks.geometry, strict=True):
-            pixels = shapely.affinity.affine_transform(geometry, inverse.to_shapely())
+        for units, pixels in zip(banks["units"], drawn, strict=True):
             inside = pixels.intersection(frame).area / pixels.area
             # a bank cut by the edge counts by its visible share
             whole += round(units * inside)
@@ -63,7 +67,7 @@ def simulated(detector: Detector, scenes: int) -> dict[str, Any]:
         if whole >= LEAST_UNITS:
             ratios.append(counted / whole)
     spread = np.percentile(ratios, [10, 25, 50, 75, 90]).round(3).tolist() if ratios else []
-    return {"scenes": len(ratios), "units": true, "counted": found, "ratio_p10_p25_p50_p75_p90": spread}
+    return {"scenes": len(ratios), "units": true, "counted": found, "beside": beside, "ratio_p10_p25_p50_p75_p90": spread}
 
 
 def kinds(detector: Detector, scenes: int) -> dict[str, Any]:
@@ -95,6 +99,7 @@ def real(detector: Detector, data: Path) -> dict[str, Any]:
     """Return boxed machines, how many are outlined, and outlines without a box, of photographs of ordinary roofs."""
     by_set: dict[str, dict[str, int | None]] = {}
     by_kind = {k: {"boxed": 0, "found": 0, "kind_right": 0} for k in (*MACHINE_KINDS, "unknown")}
+    by_m2 = {k: {"boxed": 0, "found": 0} for k in SIZES_M2}
     for name in SETS:
         rows: dict[str, list[dict[str, str]]] = {}
         with (BOXES / "units" / f"{name}.csv").open(newline="", encoding="utf-8") as file:
@@ -103,18 +108,22 @@ def real(detector: Detector, data: Path) -> dict[str, Any]:
         total = {"boxed": 0, "found": 0, "false": 0, "counted": 0}
         for picture, mine in sorted(rows.items()):
             if (path := data / name / picture).is_file():
-                for key, value in _photograph(detector, path, mine, by_kind).items():
+                for key, value in _photograph(detector, path, mine, by_kind, by_m2).items():
                     total[key] += value
         if total["boxed"]:
             by_set[name] = total | ({} if name in COMPLETE else {"false": None})
     sums = {k: sum(s[k] or 0 for s in by_set.values()) for k in ("boxed", "found", "false")}
-    return {**sums, "false_from": [n for n in COMPLETE if n in by_set], "by_set": by_set, "by_kind": by_kind}
+    return {**sums, "false_from": [n for n in COMPLETE if n in by_set], "by_set": by_set, "by_kind": by_kind, "by_m2": by_m2}
 
 
 def _photograph(
-    detector: Detector, path: Path, mine: list[dict[str, str]], by_kind: dict[str, dict[str, int]]
+    detector: Detector,
+    path: Path,
+    mine: list[dict[str, str]],
+    by_kind: dict[str, dict[str, int]],
+    by_m2: dict[str, dict[str, int]],
 ) -> dict[str, int]:
-    """Return the counts of one photograph, and add its boxes to `by_kind`."""
+    """Return the counts of one photograph, and add its boxes to `by_kind` and `by_m2`."""
     with Image.open(path) as image:
         if image.width * image.height > MAX_PX:
             raise SystemExit(f"{path.name}: more than {MAX_PX:,} pixels")
@@ -131,7 +140,10 @@ def _photograph(
     )
     # a machine is found if outlines cover more than 30% of its box
     found = shared.sum(1) > 0.3 * shapely.area(boxes)
-    for row, hit, cover in zip(mine, found, shared, strict=True):
+    for row, box, hit, cover in zip(mine, boxes, found, shared, strict=True):
+        size = next(k for k, least in SIZES_M2.items() if box.area * GSD_M**2 >= least)
+        by_m2[size]["boxed"] += 1
+        by_m2[size]["found"] += int(hit)
         own = by_kind[row["class"] if row["class"] in MACHINE_KINDS else "unknown"]
         own["boxed"] += 1
         own["found"] += int(hit)

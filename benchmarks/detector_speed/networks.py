@@ -26,7 +26,7 @@ Network = TypeVar("Network", bound=nn.Module)
 class Rival(nn.Module):
     """The rival, with the methods that `models.detector.inference` needs; its novelty is zero, at no cost.
 
-    It has no branch for machines: `machines` is None.
+    It has no branches.
     """
 
     def __init__(self, outputs: int = len(OUTPUTS)) -> None:
@@ -36,7 +36,7 @@ class Rival(nn.Module):
         except ImportError as error:
             raise ConfigError("segmentation-models-pytorch is missing: pip install 'overwatt[bench]'") from error
         self.outputs = outputs
-        self.machines = None
+        self.counter = self.machines = None
         self.unet = smp.Unet("resnet18", encoder_weights=None, in_channels=3, classes=outputs)
 
     def forward(self, x: Tensor) -> Tensor:

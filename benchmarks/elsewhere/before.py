@@ -9,8 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-BEFORE = "784a018:models/weights/sitenet-aerial-v2.safetensors"
-"""The weights bundled before: version 2.1.0, which averaged imagery finer than 0.5 m to 1 m."""
+BEFORE = "8995c09:models/weights/sitenet-aerial-v2.safetensors"
+"""The weights bundled before: version 2.2.0, which outlined machines on data centers only."""
 
 
 def weights_before(name: str, folder: Path, repository: Path = Path(__file__).parent) -> Path:

@@ -12,7 +12,7 @@ import hashlib
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from overwatt.aoi.errors import ModelContractError, nearest
 from overwatt.models.reference.machine_kinds import MACHINE_KINDS
@@ -20,7 +20,7 @@ from overwatt.models.reference.machine_kinds import MACHINE_KINDS
 BASE_OUTPUTS = ("background", "other_building", "data_center", "cooling_equipment", "interior", "unit")
 OUTPUTS = (*BASE_OUTPUTS, *MACHINE_KINDS, "substation")
 """Outputs of the network, in order; older weights have the first four or `BASE_OUTPUTS`."""
-MACHINE_OUTPUTS = ("cooling_equipment", "unit", *MACHINE_KINDS)
+MACHINE_OUTPUTS = ("cooling_equipment", *MACHINE_KINDS)
 """Outputs of the branch for machines, in order."""
 CHANNELS = (*BASE_OUTPUTS, "novelty", "evidence", *MACHINE_KINDS, "substation")
 """Channels of an inference result, in order; those that the weights do not have are 0."""
@@ -30,13 +30,14 @@ EVIDENCE_STEP, EVIDENCE_ZERO = 1 / 16, 128
 """With scoring 'peak', evidence is stored as log-odds: 0 is count 128, a count is a sixteenth. As a probability times
 255, the highest scores, on which the strictest thresholds lie, would be equal."""
 UNIT_GSD_M = 0.6
-"""The branch for machines runs where pixels are at most this large: a chiller is 2.3 m wide, the gaps half of that."""
+"""Machines on any roof are outlined, and counted, where pixels are at most this large: a chiller is 2.3 m wide, the gaps
+are half of that."""
 GSD_TOLERANCE = 0.01
 """Relative difference of a pixel's side on the ground from its nominal one: map scales of UTM differ by up to this."""
 MAX_WEIGHTS_BYTES = 25_000_000
 """Largest weights file that is read or written; all in the repository together stay below it."""
 MAX_CARD_BYTES = 1_000_000
-DEFAULT_WEIGHTS = Path(__file__).parents[1] / "weights" / "sitenet-aerial-v2.safetensors"
+DEFAULT_WEIGHTS = Path(__file__).parents[1] / "weights" / "sitenet-aerial-v3.safetensors"
 
 
 class _Frozen(BaseModel):
@@ -93,11 +94,7 @@ class EquipmentRecall(_Frozen):
 
 
 class ModelCard(_Frozen):
-    """What a set of weights is, and what it may be used on.
-
-    Weights made before version 3 may have another branch, which only counted machines; it is left out when they are
-    read, and so is the field `counting` of their card.
-    """
+    """What a set of weights is, and what it may be used on."""
 
     name: str
     version: str
@@ -111,6 +108,9 @@ class ModelCard(_Frozen):
         default=0.0, ge=-10, le=10, description="log-odds at which scoring 'peak' gives probability 0.5"
     )
     width: int = Field(default=16, ge=4, le=64)
+    counting: bool = Field(
+        default=False, description="whether the weights have the branch that counts machines at 0.6 m and finer"
+    )
     machines: bool = Field(
         default=False, description="whether the weights have the branch for machines on any roof, at 0.6 m and finer"
     )
@@ -148,11 +148,6 @@ class ModelCard(_Frozen):
     scores: dict[str, object] = {}
     limits: tuple[str, ...] = Field(default=(), description="where not to use the weights, in words")
     weights_sha256: str = ""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _before_version_3(cls, given: object) -> object:
-        return {k: v for k, v in given.items() if k != "counting"} if isinstance(given, dict) else given
 
     @property
     def channels(self) -> int:

@@ -42,6 +42,7 @@ PEAK_M = 24.0
 """Side of the square that evidence is averaged over, metres: a row of rooftop chillers, a bay of a generator yard."""
 SECOND_LOOK_M = 1.5
 """Imagery finer than this is evaluated a second time, averaged to 1.5-3 m."""
+_EQUIPMENT = 0.25  # machines are counted only in windows with a pixel above this equipment probability; own choice
 # neither a second evaluation nor the branch for machines where less than 400 m2 of a window have a building probability over 0.25; own choice, for speed
 _BUILT, _BUILT_M2 = 0.25, 400.0
 
@@ -133,10 +134,11 @@ class Detector:
                     own = self.net.machine_logits(x, finest).float()
                     at = built_up[:, None, None]
                     p[:, 3] = torch.where(at, torch.maximum(p[:, 3], own[:, 0].sigmoid()), p[:, 3])
-                    p[:, 5] = torch.where(at, own[:, 1].sigmoid(), p[:, 5])
-                    told, rest = own[:, 2:].softmax(1), kinds[:, len(MACHINE_KINDS) :]
+                    told, rest = own[:, 1:].softmax(1), kinds[:, len(MACHINE_KINDS) :]
                     coarse = kinds[:, : len(MACHINE_KINDS)] if kinds.shape[1] else torch.zeros_like(told)
                     kinds = torch.cat([torch.where(at[:, None], told, coarse), rest], 1)
+                if self.net.counter is not None and gsd_m <= UNIT_GSD_M and bool((p[:, 3] > _EQUIPMENT).any()):
+                    p[:, 5] = self.net.counter(x)[:, 0].float().sigmoid()
                 p = torch.cat([p, self._evidence(x, logits.float(), p, built_up, gsd_m)[:, None], kinds], 1)
                 p = F.pad(p, (0, 0, 0, 0, 0, len(CHANNELS) - p.shape[1]))  # older weights have no kinds
             out.append((p * 255).round().to(torch.uint8).cpu().numpy()[:real])

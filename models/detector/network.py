@@ -5,9 +5,9 @@ data-center building) exclude one another and go through a softmax. Four have a 
 machines of any kind, because they stand on roofs and next to them, whatever the building is; interior, the pixels of a
 building away from its outline, which separates touching halls; unit, the interior of one machine; and substation. The
 four kinds of machines go through a softmax of their own, which means something where there is equipment. Weights may
-have a small branch, `MachineBranch`, that outlines, separates and tells the machines of any roof where pixels are fine
-enough. Besides the logits, the network gives the novelty of a place: how far its features are from those of the real
-areas that the weights were trained on.
+have two small branches where pixels are fine enough: `machines` outlines and tells the machines of any roof, `counter`
+separates those of a row. Besides the logits, the network gives the novelty of a place: how far its features are from
+those of the real areas that the weights were trained on.
 
 The encoder is EfficientNet-Lite0 (Tan and Le 2019; Lite: without squeeze-excitation, with ReLU6). Its padding is
 TensorFlow's 'same', which is asymmetric at stride 2; other padding shifts the ImageNet filters by a pixel. Its
@@ -45,7 +45,9 @@ _STAGES = (
     (1, 3, 1, 6, 320),
 )
 _TAPS = (0, 2, 4, 10, 15)  # last block at strides 2, 4, 8, 16, 32
-_BRANCH = 24  # channels of the branch for machines; own choice
+# channels of a branch: 24 found no more machines; and with 24, torch 2.14 gave NaN as bfloat16 gradients
+# of the dilated convolutions on a CPU
+_BRANCH = 16
 
 
 class ConvNormActivation(nn.Sequential):
@@ -98,24 +100,28 @@ class _Up(nn.Module):
         return y
 
 
-class MachineBranch(nn.Sequential):
-    """Machines of any roof: (n, channels, y, x) to (n, output, y, x) logits in the order of `MACHINE_OUTPUTS`.
+class FineBranch(nn.Sequential):
+    """A few convolutions at full resolution, for machines: (n, channels, y, x) to (n, outputs, y, x) logits.
 
-    Its input are the bands and the finest features of the decoder, which tell a roof from a car park. It works at full
-    resolution with a receptive field of 23 pixels: at 0.6 m a chiller is four pixels wide and the gaps are two, which
-    the strides of the encoder lose. It is trained after all other weights and changes none of them.
+    At 0.6 m a chiller is four pixels wide and the gaps are two, which the strides of the encoder lose. The receptive
+    field is 23 pixels. About 12,000 weights. A branch is trained after all other weights and changes none of them.
+
+    Args:
+        channels: of the input.
+        outputs: of the result.
+        rare: how many outputs, the first ones, are rarely true.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, outputs: int, rare: int = 1) -> None:
         layers: list[nn.Module] = []
         inp = channels
         for dilation in (1, 1, 2, 4, 2, 1):
             layers.append(_conv(inp, _BRANCH, 3, dilation=dilation))
             inp = _BRANCH
-        last = nn.Conv2d(_BRANCH, len(MACHINE_OUTPUTS), 1)
+        last = nn.Conv2d(_BRANCH, outputs, 1)
         with torch.no_grad():
-            # machines are rare: from bias 0 training got stuck with inactive features that stood for a machine
-            last.bias.copy_(torch.tensor([-3.0, -3.0] + [0.0] * len(MACHINE_KINDS)))
+            # from bias 0 training got stuck with inactive features that stood for a machine
+            last.bias.copy_(torch.tensor([-3.0] * rare + [0.0] * (outputs - rare)))
         super().__init__(*layers, last)
 
 
@@ -126,13 +132,16 @@ class SiteNet(nn.Module):
         bands: number of input bands, optical first, then thermal.
         width: channels of the finest decoder stage; the coarser stages have multiples of it.
         outputs: number of outputs, the first ones of `OUTPUTS`.
-        machines: add the branch for machines.
+        counting: add the branch `counter`: bands to the interior of single machines.
+        machines: add the branch `machines`: bands and finest features to `MACHINE_OUTPUTS`.
     """
 
     novelty_mean: Tensor
     novelty_map: Tensor
 
-    def __init__(self, bands: int = 3, width: int = 16, outputs: int = len(OUTPUTS), machines: bool = False) -> None:
+    def __init__(
+        self, bands: int = 3, width: int = 16, outputs: int = len(OUTPUTS), counting: bool = False, machines: bool = False
+    ) -> None:
         super().__init__()
         self.bands, self.width, self.outputs = bands, width, outputs
         self.stem = _conv(bands, 32, 3, 2)
@@ -153,7 +162,9 @@ class SiteNet(nn.Module):
         if outputs >= len(BASE_OUTPUTS):  # the first version of the weights has no novelty
             self.register_buffer("novelty_mean", torch.zeros(NOVELTY_CHANNELS))
             self.register_buffer("novelty_map", torch.zeros(NOVELTY_CHANNELS, NOVELTY_CHANNELS))
-        self.machines = MachineBranch(bands + width) if machines else None
+        self.counter = FineBranch(bands, 1) if counting else None
+        # the finest features of the decoder tell a roof from a car park
+        self.machines = FineBranch(bands + width, len(MACHINE_OUTPUTS)) if machines else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Map normalised values (n, bands, y, x) float32 to logits (n, output, y, x) in the order of `OUTPUTS`.
@@ -243,10 +254,10 @@ def widened(net: SiteNet, old: tuple[str, ...], new: tuple[str, ...]) -> SiteNet
             f"weights with bands {', '.join(old)} cannot initialise weights with bands {', '.join(new)}: "
             f"{missing[0]} is missing"
         )
-    wide = SiteNet(len(new), net.width, net.outputs, net.machines is not None)
+    wide = SiteNet(len(new), net.width, net.outputs, net.counter is not None, net.machines is not None)
     state, at = net.state_dict(), [new.index(b) for b in old]
     for name, own in wide.state_dict().items():
-        if own.ndim < 4 or not name.startswith(("stem.", "fine.", "machines.0.")):
+        if own.ndim < 4 or not name.startswith(("stem.", "fine.", "counter.0.", "machines.0.")):
             continue
         grown = torch.zeros_like(own)
         grown[:, at] = state[name][:, : len(old)]
@@ -267,7 +278,7 @@ def probabilities(logits: Tensor) -> Tensor:
 
 
 def adopt(net: SiteNet, start: SiteNet) -> None:
-    """Load the weights of `start`; what it lacks, the branch for machines or the last outputs, stays as initialised."""
+    """Load the weights of `start`; what it lacks, a branch or the last outputs, stays as initialised."""
     state = net.state_dict()
     for name, given in start.state_dict().items():
         own = state[name]
@@ -280,7 +291,7 @@ def adopt(net: SiteNet, start: SiteNet) -> None:
 def blend(net: SiteNet, start: SiteNet, share: float) -> None:
     """Set weights and batch statistics to their weighted mean with those of `start`, which gets `share`, 0..1.
 
-    What `start` lacks, the branch for machines or the last outputs, stays as it is.
+    What `start` lacks, a branch or the last outputs, stays as it is.
     """
     state = net.state_dict()
     for name, given in start.state_dict().items():

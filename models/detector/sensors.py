@@ -47,7 +47,7 @@ class Profile:
         return card.model_copy(update=sizes)
 
 
-_AERIAL, _SENTINEL2 = "sitenet-aerial-v2.safetensors", "sitenet-sentinel2-v1.safetensors"
+_AERIAL, _SENTINEL2 = "sitenet-aerial-v3.safetensors", "sitenet-sentinel2-v1.safetensors"
 PROFILES = (
     Profile("naip", "NAIP and other aerial imagery, 0.5-1.2 m", _AERIAL, 1.0, (0.1, 1.2), (0.5, 1.2)),
     Profile("aerial_2m", "aerial and fine satellite imagery, 1.2-4 m", _AERIAL, 2.0, (1.2, 4.0), (1.2, 4.0)),

@@ -71,8 +71,8 @@ def save(net: SiteNet, card: ModelCard, path: Path) -> ModelCard:
     blob = save_tensors(tensors)
     if len(blob) > MAX_WEIGHTS_BYTES:
         raise ModelContractError(f"{path.name}: {len(blob) / 1e6:.1f} MB of weights, the limit is 25 MB")
-    found = {"weights_sha256": hashlib.sha256(blob).hexdigest(), "machines": net.machines is not None}
-    card = card.model_copy(update=found)
+    branches = {"counting": net.counter is not None, "machines": net.machines is not None}
+    card = card.model_copy(update={"weights_sha256": hashlib.sha256(blob).hexdigest()} | branches)
     text = json.dumps(card.model_dump(), indent=1, allow_nan=False)
     with written(path) as part:
         part.write_bytes(blob)
@@ -101,11 +101,9 @@ def load(path: Path = DEFAULT_WEIGHTS) -> tuple[SiteNet, ModelCard]:
         raise ModelContractError(f"{path.name}: outputs or normalisation in its card do not fit this version")
     if card.calibration_thermal is not None and not card.thermal_bands:
         raise ModelContractError(f"{path.name}: its card has a thermal calibration but no thermal bands")
-    net = SiteNet(card.channels, card.width, len(card.outputs), card.machines)
+    net = SiteNet(card.channels, card.width, len(card.outputs), card.counting, card.machines)
     try:
         tensors: dict[str, Tensor] = load_tensors(blob)
-        # weights made before version 3 may have another branch, see `ModelCard`
-        tensors = {k: v for k, v in tensors.items() if not k.startswith("counter.")}
         net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()})
         _check_finite(tensors, path.name)
     except (SafetensorError, RuntimeError, KeyError) as error:

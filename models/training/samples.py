@@ -73,7 +73,15 @@ class Picture:
         """
         if label not in self._centres:
             at = np.argwhere((self.cooling == 1 if label == EQUIPMENT else self.building == label) & self.valid)
-            self._centres[label] = at[:: max(1, len(at) // 4096)]
+            if label == EQUIPMENT and self.kind is not None:
+                # each kind as often as the others: rows of chillers cover most of the ground under machines
+                kinds = self.kind[tuple(at.T)]
+                groups = [at[kinds == k] for k in np.unique(kinds)]
+                least = max(1, min(1024, max((len(g) for g in groups), default=1)))
+                at = np.concatenate([g[np.linspace(0, len(g) - 1, least).astype(int)] for g in groups]) if groups else at
+            else:
+                at = at[:: max(1, len(at) // 4096)]
+            self._centres[label] = at
         return self._centres[label]
 
 

@@ -15,8 +15,10 @@ class TrainSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    learn: Literal["all", "machines"] = Field(
-        default="all", description="all: everything but the branch for machines; machines: only that branch"
+    learn: Literal["all", "units", "machines"] = Field(
+        default="all",
+        description="all: everything but the branches; units: only the branch that counts machines; machines: only the "
+        "branch that outlines and tells them",
     )
     seed: int = Field(default=0, ge=0, description="seed of all random numbers")
     steps: int = Field(default=400, ge=1, description="maximum number of optimiser steps")

@@ -25,13 +25,16 @@ from overwatt.aoi.errors import ConfigError
 from overwatt.models.detector.network import SiteNet, adopt, blend, load_imagenet
 from overwatt.models.training import checkpoint as checkpoints
 from overwatt.models.training.checkpoint import Checks
-from overwatt.models.training.loss import loss_of, machine_loss
+from overwatt.models.training.loss import loss_of, machine_loss, unit_loss
 from overwatt.models.training.runtime import Log, deterministic, device_of, half_of, scalars
 from overwatt.models.training.samples import Augmentation, Batch, Picture, batch
 from overwatt.models.training.settings import LATER, TrainSettings
 
 Report = Callable[[int, int, float], None]  # step, steps, loss
 MAX_NORM = 5.0  # norm to which gradients are clipped; own choice, seldom reached after the first steps
+NEAR = {"all": 0.0, "units": 0.9, "machines": 0.5}
+"""Share of the crops that are centred on machines, by what is learned (own choices): where nothing is told from machines,
+almost all."""
 WARM_STEPS = 20  # linear warm-up: Adam's moment estimates are noisy in the first steps (own choice)
 UNCHANGED = Augmentation(
     scale=(1, 1), gain=(1, 1), gamma=(1, 1), cast=0, saturation=(1, 1), clip=(1, 1), haze=0, blur_px=0, sharpen=0,
@@ -39,7 +42,7 @@ UNCHANGED = Augmentation(
 )  # fmt: skip
 """For validation: crops are rotated and flipped, but not scaled, and their radiometry is unchanged."""
 FINE = Augmentation(soft=(0.1, 1.3), blur_px=0.8)
-"""For the branch for machines: less blur, since machines that are not resolved cannot be learned."""
+"""For the branches: less blur, since machines that are not resolved cannot be learned."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ class _Task:
 
     def draw(self, number: int) -> Batch:
         """Draw batch `number` of the training; step s uses numbers s * accumulate, s * accumulate + 1, …"""
-        return self._draw(self.pictures, number, FINE if self.settings.learn == "machines" else Augmentation())
+        return self._draw(self.pictures, number, FINE if self.settings.learn != "all" else Augmentation())
 
     def fixed(self) -> list[Batch]:
         """Draw the validation batches, the same in each check: numbers 0, 1, … of the same seed."""
@@ -83,7 +86,7 @@ class _Task:
         s = self.settings
         return batch(
             pictures, seed=s.seed, step=number, size=s.batch, size_px=s.crop_px,
-            mean=s.mean, std=s.std, augmentation=augmentation, equipment=0.5 if s.learn == "machines" else 0.0,
+            mean=s.mean, std=s.std, augmentation=augmentation, equipment=NEAR[s.learn],
         )  # fmt: skip
 
 
@@ -170,23 +173,27 @@ class _Run:
         self.settings, self.device = task.settings, task.device
         s = self.settings
         self.half = half_of(s.precision, self.device)
-        self.branch = s.learn == "machines"
-        has = task.start is not None and task.start.machines is not None
-        net = SiteNet(len(task.bands), s.width, machines=self.branch or has)
+        start = task.start
+        counting = s.learn == "units" or (start is not None and start.counter is not None)
+        machines = s.learn == "machines" or (start is not None and start.machines is not None)
+        net = SiteNet(len(task.bands), s.width, counting=counting, machines=machines)
         if task.start is not None:
             adopt(net, task.start)
         elif s.imagenet:
             load_imagenet(net, task.bands)
         self.net = net.to(self.device).to(memory_format=torch.channels_last)
-        machines = {id(p) for p in net.machines.parameters()} if net.machines is not None else set()
+        branches = {"units": net.counter, "machines": net.machines}
+        self.branch = branches.get(s.learn)
+        own = {id(p) for p in self.branch.parameters()} if self.branch is not None else set()
+        others = {id(p) for b in branches.values() if b is not None for p in b.parameters()}
         encoder = {id(p) for p in net.encoder_parameters()}
         rest = [p for p in net.parameters() if id(p) not in encoder]
         given = s.imagenet or task.start is not None
         self.frozen = given and s.encoder_rate == 0
         for p in net.parameters():
             still = self.frozen and id(p) in encoder
-            # either the branch for machines alone is trained, or everything but it and a frozen encoder
-            p.requires_grad_(id(p) in machines if self.branch else id(p) not in machines and not still)
+            # either one branch alone is trained, or everything but the branches and a frozen encoder
+            p.requires_grad_(id(p) in own if self.branch is not None else id(p) not in others and not still)
         self.optimiser = torch.optim.AdamW(
             [
                 {"params": net.encoder_parameters(), "peak": s.rate * (s.encoder_rate if given else 1.0)},
@@ -205,9 +212,13 @@ class _Run:
     def learning(self) -> None:
         """Set training mode; frozen parts stay in evaluation mode and keep their batch statistics."""
         self.net.train()
-        if self.net.machines is not None:
-            self.net.train(not self.branch)
-            self.net.machines.train(self.branch)
+        if self.branch is not None:
+            self.net.eval()
+            self.branch.train()
+            return
+        for branch in (self.net.counter, self.net.machines):
+            if branch is not None:
+                branch.eval()
         if self.frozen:
             self.net.stem.eval()
             self.net.blocks.eval()
@@ -236,13 +247,14 @@ class _Run:
     def loss(self, b: Batch) -> torch.Tensor:
         """Return the loss of one batch; the network runs in half precision if set, the loss in float32."""
         with torch.autocast(self.device.type, dtype=self.half, enabled=self.half is not None):
-            if not self.branch:
-                logits = self.net(b.image)
-            else:
-                with torch.no_grad():  # nothing below the branch learns
-                    finest = self.net.forward_with_features(b.image)[2]
-                logits = self.net.machine_logits(b.image, finest)
-        return machine_loss(logits.float(), b) if self.branch else loss_of(logits.float(), b)
+            if self.settings.learn == "all":
+                return loss_of(self.net(b.image).float(), b)
+            if self.settings.learn == "units":
+                assert self.net.counter is not None
+                return unit_loss(self.net.counter(b.image).float(), b)
+            with torch.no_grad():  # nothing below the branch learns
+                finest = self.net.forward_with_features(b.image)[2]
+            return machine_loss(self.net.machine_logits(b.image, finest).float(), b)
 
     def learn(self, batches: Iterator[Batch], log: Log) -> None:
         """Do one training step, store its loss, and validate if a check is due."""

@@ -65,7 +65,8 @@ def merge_footprints(
     others = pd.concat([per[k] for k in CLASS_OF], ignore_index=True)
     objects = pd.concat([buildings, others.assign(core_pixels=others["pixels"])], ignore_index=True)
     least = {"building": settings.min_building_m2, "substation": settings.min_substation_m2}
-    min_m2 = objects["kind"].map(least).fillna(settings.min_cooling_m2)
+    machine_m2 = settings.min_machine_m2 if gsd_m <= UNIT_GSD_M else settings.min_cooling_m2
+    min_m2 = objects["kind"].map(least).fillna(machine_m2)
     objects = objects[objects["pixels"] * gsd_m**2 >= min_m2].reset_index(drop=True)
     if objects.empty:
         return conform(pd.DataFrame(), "footprints")

@@ -37,6 +37,7 @@ class DetectSettings:
         cooling: least equipment probability of a pixel, 0..1.
         min_building_m2: smaller regions are dropped; the network learned buildings of >= 400 m2.
         min_cooling_m2: the same for equipment; about two chillers of 2.4 x 6 m, or a generator (own choice).
+        min_machine_m2: the same where pixels are at most `UNIT_GSD_M`; a packaged unit of 2 x 3 m (own choice).
         min_substation_m2: the same for substations (own choice).
         simplify_m: tolerance of the outlines, m.
         interior: least interior probability of a pixel, 0..1.
@@ -51,6 +52,7 @@ class DetectSettings:
     cooling: float = 0.5
     min_building_m2: float = 400.0
     min_cooling_m2: float = 30.0
+    min_machine_m2: float = 6.0
     min_substation_m2: float = 400.0
     simplify_m: float = 1.0
     interior: float = 0.5

@@ -26,6 +26,10 @@ from overwatt.models.detector.calibration import logit
 from overwatt.models.detector.card import Calibration, SiteEvidence
 
 
+PLANT_M2 = 30.0
+"""Smaller machines belong to no site: about two chillers of 2.4 x 6 m (own choice, as `DetectSettings`)."""
+
+
 def p_data_center(score: np.ndarray, calibration: Calibration, prior: float) -> np.ndarray:
     """Return the probability that objects are data centers, at the prior of the area, (n,) float64.
 
@@ -81,9 +85,10 @@ def cluster_sites(
     """
     klass = footprints["class"].to_numpy()
     centers = np.flatnonzero(klass == "data_center")
-    # packaged units stand on every shop: they are no evidence of a data center's cooling
+    # packaged units and single machines stand on every shop: they are no evidence of a data center's cooling
     packaged = (footprints["kind"] == "rooftop_unit").fillna(False).to_numpy(bool)
-    coolers = np.flatnonzero((klass == "cooling_equipment") & ~packaged)
+    plant = footprints["area_m2"].to_numpy() >= PLANT_M2
+    coolers = np.flatnonzero((klass == "cooling_equipment") & plant & ~packaged)
     member = pd.Series(pd.NA, index=footprints.index, dtype="string")
     if not len(centers):
         return _frame([]), member

@@ -41,7 +41,7 @@ def test_the_wheel_installs_one_name(wheel):
     for file in (
         "overwatt/py.typed", "overwatt/__init__.pyi", "overwatt/pipeline/py.typed",
         "overwatt/workflows/examples/demo.yaml", "overwatt/data_samples/demo/optical.tif",
-        "overwatt/models/weights/sitenet-aerial-v2.safetensors", "overwatt/pipeline/report/template.html.j2",
+        "overwatt/models/weights/sitenet-aerial-v3.safetensors", "overwatt/pipeline/report/template.html.j2",
     ):  # fmt: skip
         assert file in names, file
 

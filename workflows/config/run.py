@@ -129,6 +129,9 @@ class DetectorSettings(_Frozen):
     )
     min_building_m2: float = Field(default=_OBJECTS.min_building_m2, ge=0, description="minimum building footprint, m2")
     min_cooling_m2: float = Field(default=_OBJECTS.min_cooling_m2, ge=0, description="minimum cooling equipment, m2")
+    min_machine_m2: float = Field(
+        default=_OBJECTS.min_machine_m2, ge=0, description="the same where pixels are 0.6 m or finer, m2"
+    )
     min_interior_m2: float = Field(
         default=_OBJECTS.min_interior_m2, ge=0, description="minimum interior that forms a separate building, m2"
     )
@@ -144,6 +147,7 @@ class DetectorSettings(_Frozen):
             "interior",
             "min_building_m2",
             "min_cooling_m2",
+            "min_machine_m2",
             "min_interior_m2",
             "simplify_m",
         )

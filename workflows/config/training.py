@@ -107,22 +107,18 @@ class TileSettings(_Frozen):
     weight: float = Field(default=1.0, gt=0, description="weight of all these tiles together")
 
 
-class MachineSettings(_Frozen):
-    """The branch for machines: trained last and alone, on simulated scenes and canvases with small pixels."""
+class BranchSettings(_Frozen):
+    """A branch for machines: trained after all else and alone, on simulated scenes and canvases with small pixels."""
 
     simulated: SimulatedSettings
     canvases: float = Field(default=0.0, ge=0, description="weight of all canvases together")
+    untouched: float = Field(
+        default=0.5, ge=0, le=1, description="share of that weight that the pictures as they are get"
+    )
     gsds_m: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = Field(
         default=(0.45, 0.72), description="range of metres per pixel that canvases are scaled to"
     )
     training: TrainSettings
-
-    @field_validator("training")
-    @classmethod
-    def _machines(cls, value: TrainSettings) -> TrainSettings:
-        if value.learn != "machines":
-            raise ValueError("machines.training: set `learn: machines`; this stage trains only the branch for machines")
-        return value
 
 
 class FoldSettings(_Frozen):
@@ -143,6 +139,12 @@ class TrainingFile(_Frozen):
     gsd_range_m: tuple[float, float] = Field(description="metres per pixel of the imagery that is accepted")
     native_range_m: tuple[float, float] = Field(description="metres per pixel of imagery that keeps its own pixels")
     scoring: Literal["mean", "peak"] = Field(default="peak", description="how pixels become the score of an object")
+    offset: float = Field(
+        default=0.0,
+        ge=0,
+        le=10,
+        description="log-odds above which scoring 'peak' calls a building a data center; 0: fitted to held-out buildings",
+    )
     bands: tuple[str, ...] = Field(default=("red", "green", "blue"), description="bands of the imagery, in this order")
     thermal_bands: tuple[str, ...] = Field(default=(), description="bands of thermal excess after those, kelvin")
     units: Literal["display_uint8"] = Field(default="display_uint8", description="unit of the bands")
@@ -172,19 +174,23 @@ class TrainingFile(_Frozen):
     pretraining: TrainSettings | None = Field(
         default=None, description="settings of a first stage on the simulated scenes only"
     )
-    machines: MachineSettings | None = Field(
-        default=None, description="a last stage that trains the branch for machines on any roof"
+    counting: BranchSettings | None = Field(
+        default=None, description="a last stage that trains the branch that counts machines"
+    )
+    machines: BranchSettings | None = Field(
+        default=None, description="a last stage that trains the branch that outlines and tells machines on any roof"
     )
     folds: FoldSettings = FoldSettings()
     limits: tuple[str, ...] = Field(default=(), description="known limits of the weights, for their card")
 
     @model_validator(mode="after")
-    def _one_width(self) -> TrainingFile:
-        stages = {
-            "pretraining": self.pretraining,
-            "machines.training": self.machines.training if self.machines else None,
-        }
-        for name, stage in stages.items():
+    def _stages(self) -> TrainingFile:
+        branches = {"counting": ("units", self.counting), "machines": ("machines", self.machines)}
+        for name, (learn, own) in branches.items():
+            if own is not None and own.training.learn != learn:
+                raise ValueError(f"{name}.training: set `learn: {learn}`; this stage trains only that branch")
+        stages = {f"{name}.training": own.training for name, (_, own) in branches.items() if own is not None}
+        for name, stage in ({"pretraining": self.pretraining} | stages).items():
             if stage is not None and stage.width != self.training.width:
                 raise ValueError(
                     f"{name}.width is {stage.width}, but training.width is {self.training.width}; all stages train one "

@@ -23,6 +23,7 @@ from overwatt.aoi.errors import ConfigError
 from overwatt.models.detector import calibration
 from overwatt.models.detector.card import ModelCard
 from overwatt.models.evaluation.metrics import Outline, Unlabelled, score
+from overwatt.models.training.active_learning import LARGE_ROOF_M2
 from overwatt.models.training.samples import IGNORE, Picture
 from overwatt.pipeline.detection.vectorization import DetectSettings
 from overwatt.pipeline.vocabulary import BUILDING_CLASSES
@@ -102,8 +103,8 @@ def score_stitched(
         card: the draft card.
 
     Returns:
-        `folds` (path of the JSON file), `scores`, `offset`, `calibration` and `held_out` (score, truth, block and
-        novelty of the held-out objects).
+        `folds` (path of the JSON file), `scores`, `offset`, `calibration` and `held_out` (score, truth and block of the
+        held-out buildings of `LARGE_ROOF_M2` and more, on which both are fitted; novelty of all objects).
     """
     own = outlines_px(resolve(settings.outlines, base), image)
 
@@ -115,7 +116,10 @@ def score_stitched(
         return table, np.array([block[int(p.y), int(p.x)] for p in points], int)
 
     raw, _ = footprints_at(0.0)
-    held_score, is_center, in_block = objects(outlines_of(raw, image), raw["score"].to_numpy(), own, block)
+    # the prior of an area is a share of its large roofs: annexes and small plant houses belong to no such share
+    large_px = LARGE_ROOF_M2 / image.gsd_m**2
+    predicted = outlines_of(raw, image)
+    held_score, is_center, in_block = objects(predicted, raw["score"].to_numpy(), own, block, large_px)
     offset = offset_for(card, held_score, is_center)
     log.debug("out of fold: %d objects, %d data centers, offset %.3f", len(held_score), is_center.sum(), offset)
     tables = []
@@ -153,12 +157,17 @@ def outlines_of(footprints: gpd.GeoDataFrame, image: Image) -> list[Outline]:
 
 
 def offset_for(card: ModelCard, score: np.ndarray, center: np.ndarray) -> float:
-    """Return the offset fitted to held-out objects for scoring 'peak'; 0 for scoring 'mean', which has no offset."""
-    return calibration.offset_for(score, center) if card.scoring == "peak" else 0.0
+    """Return the offset of scoring 'peak': of the draft card if it has one, else fitted to held-out objects.
+
+    Scoring 'mean' has no offset: 0.
+    """
+    if card.scoring == "mean" or card.offset:
+        return card.offset
+    return calibration.offset_for(score, center)
 
 
 def objects(
-    predicted: list[Outline], scores: np.ndarray, labels: list[Outline], block: np.ndarray
+    predicted: list[Outline], scores: np.ndarray, labels: list[Outline], block: np.ndarray, least_px: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the held-out buildings whose class is known from a label.
 
@@ -167,6 +176,7 @@ def objects(
         scores: score of the predicted class of each, 0..1.
         labels: outlines; an object takes the class of the label that covers most of it.
         block: (y, x) int, block of each pixel.
+        least_px: objects of a smaller area are left out, pixels.
 
     Returns:
         Data-center score (n,), whether it is a data center (n,) bool, block (n,) int.
@@ -175,7 +185,7 @@ def objects(
     tree = shapely.STRtree([o.polygon for o in known])
     center_score, is_center, in_block = [], [], []
     for o, s in zip(predicted, scores, strict=True):
-        if o.klass not in BUILDING_CLASSES:
+        if o.klass not in BUILDING_CLASSES or o.polygon.area < least_px:
             continue
         covers = dict.fromkeys(BUILDING_CLASSES, 0.0)
         for j in tree.query(o.polygon, predicate="intersects"):

@@ -2,7 +2,7 @@
 
 In: a training file (pictures with outlines, simulated scenes, negatives, tiles, settings). Out, in the output
 folder: weights and card; or, with spatial folds, one set of weights per fold, the stitched out-of-fold probabilities,
-scores and calibration. Each stage (pretraining, training, machines) has a weights file of its own. A stage whose
+scores and calibration. Each stage (pretraining, training, counting, machines) has a weights file of its own. A stage whose
 file exists is not repeated, so the same command resumes a stopped training.
 """
 
@@ -38,7 +38,7 @@ from overwatt.models.training.samples import Picture
 from overwatt.models.training.settings import TrainSettings
 from overwatt.models.training.tileset import pictures_of
 from overwatt.models.training.train import train
-from overwatt.workflows.config.training import PictureSettings, TrainingFile, resolve
+from overwatt.workflows.config.training import BranchSettings, CanvasSettings, PictureSettings, TrainingFile, resolve
 from overwatt.workflows.config.yaml import load_yaml
 from overwatt.workflows.io import run_folder
 from overwatt.workflows.io.images import Image, open_image
@@ -70,6 +70,7 @@ def draft_card(file: TrainingFile) -> ModelCard:
         gsd_range_m=file.gsd_range_m,
         native_range_m=file.native_range_m,
         scoring=file.scoring,
+        offset=file.offset,
         mean=file.training.mean,
         std=file.training.std,
         limits=file.limits,
@@ -104,7 +105,8 @@ def run(config: Path, out: Path, *, folds: str | None, say: Say, steps: int | No
         return _cross_validate(ready, start, say)
     job = _Job("all pictures", ready.real, ready, start, out / "all.safetensors")
     net = weight_files.load(_train(job, say))[0]
-    net = _train_machines(ready, net, say)
+    for name, branch in _branches(file).items():
+        net = _train_branch(name, branch, ready, net, say)
     update: dict[str, Any] = {"training": _provenance(ready)}
     scores_path = out / "folds.json"
     if scores_path.is_file():
@@ -141,9 +143,9 @@ def _prepare(config: Path, out: Path, steps: int | None, say: Say) -> _Prepared:
         short = {"steps": steps}
         stages = {"training": file.training, "pretraining": file.pretraining}
         file = file.model_copy(update={k: s.model_copy(update=short) for k, s in stages.items() if s})
-        if file.machines:
-            machines = {"training": file.machines.training.model_copy(update=short)}
-            file = file.model_copy(update={"machines": file.machines.model_copy(update=machines)})
+        for name, branch in _branches(file).items():
+            training = {"training": branch.training.model_copy(update=short)}
+            file = file.model_copy(update={name: branch.model_copy(update=training)})
     with writing(out / "checkpoint"):
         out.mkdir(parents=True, exist_ok=True)
     return _load_pictures(file, config.resolve().parent, out, say)
@@ -161,7 +163,6 @@ class _Prepared:
     real: list[Picture]
     simulated: list[Picture]
     more: list[Picture]
-    canvases: list[Picture]
     val: list[Picture]
     held_out: list[Picture] = field(default_factory=list)
     """Simulated scenes that are not trained on, for calibration."""
@@ -187,10 +188,7 @@ def _load_pictures(file: TrainingFile, base: Path, out: Path, say: Say) -> _Prep
     scenes = sources.simulated(file.simulated, out / "simulated", say) if file.simulated.tiles else []
     simulated, held_out = scenes[: file.simulated.tiles], scenes[file.simulated.tiles :]
     more = [p for n in file.negatives for p in sources.mosaics(n, resolve(n.images, base))]
-    canvases: list[Picture] = []
-    for c in file.canvases:
-        at, outlines = resolve(c.images, base), resolve(c.outlines, base)
-        canvases += canvas_sources.pictures(c, at, outlines, out / "canvases", say)
+    more += _canvases(file.canvases, base, out, say)
     for land in file.land_covers:
         image = open_image(resolve(land.image, base), card)
         known = resolve(land.data_centers, base) if land.data_centers else None
@@ -199,10 +197,19 @@ def _load_pictures(file: TrainingFile, base: Path, out: Path, say: Say) -> _Prep
     for t in file.tiles:
         pictures = pictures_of(resolve(t.index, base), t.split, weight=t.weight)
         (val if t.split == "val" else more).extend(pictures)
-    log.debug("pictures: %d outlined, %d simulated, %d held out, %d more, %d canvases, %d val",
-              len(real), len(simulated), len(held_out), len(more), len(canvases), len(val))  # fmt: skip
-    real, more, canvases, val = (sources.not_measured(pictures, heat) for pictures in (real, more, canvases, val))
-    return _Prepared(file, base, out, card, images, real, simulated, more, canvases, val, held_out)
+    log.debug("pictures: %d outlined, %d simulated, %d held out, %d more, %d val",
+              len(real), len(simulated), len(held_out), len(more), len(val))  # fmt: skip
+    real, more, val = (sources.not_measured(pictures, heat) for pictures in (real, more, val))
+    return _Prepared(file, base, out, card, images, real, simulated, more, val, held_out)
+
+
+def _canvases(groups: tuple[CanvasSettings, ...], base: Path, out: Path, say: Say) -> list[Picture]:
+    """Read the canvases, and make the pasted ones that are not stored."""
+    found = []
+    for c in groups:
+        at, outlines = resolve(c.images, base), resolve(c.outlines, base)
+        found += canvas_sources.pictures(c, at, outlines, out / "canvases", say)
+    return found
 
 
 def _provenance(ready: _Prepared) -> tuple[TrainingData, ...]:
@@ -233,10 +240,10 @@ def _provenance(ready: _Prepared) -> tuple[TrainingData, ...]:
             name += f"; thermal point spread {spread} m"
         found.append(TrainingData(name=name, licence="Apache-2.0", outlines="exact, from the simulator"))
     nothing = "none: known to hold no data center"
-    if file.machines:
-        fine = file.machines.simulated
+    for branch, settings in _branches(file).items():
+        fine = settings.simulated
         name = f"{fine.tiles} simulated scenes at {', '.join(f'{g:g}' for g in fine.gsds_m)} m, seed {fine.seed}, "
-        name += "for the branch for machines alone"
+        name += f"for the branch `{branch}` alone"
         found.append(TrainingData(name=name, licence="Apache-2.0", outlines="exact, from the simulator"))
     found.extend(TrainingData(name=n.name, licence=n.licence, outlines=nothing) for n in file.negatives)
     drawn = "drawn by hand from the pictures; simulated sites pasted on them"
@@ -258,9 +265,9 @@ class _Job:
     start: SiteNet | None
     weights: Path
     settings: TrainSettings | None = None
-    """Settings of a stage on simulated scenes only; None for the main training."""
+    """Settings of a stage with pictures of its own; None for the main training."""
     scenes: list[Picture] | None = None
-    """Simulated scenes of this stage; None for those of the main training."""
+    """Pictures of this stage; None for the simulated ones of the main training."""
 
 
 def _train(job: _Job, say: Say) -> Path:
@@ -268,24 +275,24 @@ def _train(job: _Job, say: Say) -> Path:
     if job.weights.is_file():
         log.debug("%s: %s exists, not trained again", job.label, job.weights)
     else:
-        file, card, simulated_only = job.ready.file, job.ready.card, job.settings is not None
+        file, card, apart = job.ready.file, job.ready.card, job.settings is not None
         settings = job.settings or file.training
         scenes = job.ready.simulated if job.scenes is None else job.scenes
         checkpoint = job.weights.with_suffix(".pt")
         log.debug("%s: %d steps%s", job.label, settings.steps, ", from a checkpoint" if checkpoint.is_file() else "")
         net = train(
-            [*job.real, *scenes, *([] if simulated_only else [*job.ready.more, *job.ready.canvases])],
+            [*job.real, *scenes, *([] if apart else job.ready.more)],
             (*file.bands, *file.thermal_bands),
             settings,
             start=job.start,
             checkpoint=checkpoint,
             report=_reporter(job.label, say),
-            val=None if simulated_only else job.ready.val or None,
+            val=None if apart else job.ready.val or None,
             # curves for TensorBoard only where it is installed
             log_dir=job.ready.out / "logs" / job.weights.stem if find_spec("tensorboard") else None,
         )
         if settings.learn == "all":  # other stages leave the features, and so the novelty statistics, as they are
-            out_of_distribution.fit(net, card, job.real or [*job.ready.more, *job.ready.canvases])
+            out_of_distribution.fit(net, card, job.real or job.ready.more)
         weight_files.save(net, card, job.weights)
         history = asdict(curve(checkpoint))
         with run_folder.written(job.weights.with_suffix(".curve.json")) as part:
@@ -325,23 +332,25 @@ def _given(path: Path, ready: _Prepared) -> SiteNet:
     return start if old_bands == new_bands else widened(start, old_bands, new_bands)
 
 
-def _train_machines(ready: _Prepared, net: SiteNet, say: Say) -> SiteNet:
-    """Train the branch for machines, if the training file has `machines`."""
-    own = ready.file.machines
-    if own is None:
-        return net
+def _branches(file: TrainingFile) -> dict[str, BranchSettings]:
+    """The branches that a training file trains, in order."""
+    return {name: own for name in ("counting", "machines") if (own := getattr(file, name)) is not None}
+
+
+def _train_branch(name: str, own: BranchSettings, ready: _Prepared, net: SiteNet, say: Say) -> SiteNet:
+    """Train the branch `name`, `counting` or `machines`."""
     scenes = sources.simulated(own.simulated, ready.out / "simulated", say)
     # scenes without a single machine would teach only the background
     scenes = [s for s in scenes if s.unit is not None and (s.unit == 1).any()]
+    say(f"{name}: {len(scenes)} of {own.simulated.tiles} simulated scenes contain machines")
+    groups = tuple(c.model_copy(update={"untouched": own.untouched}) for c in ready.file.canvases)
+    canvases = _canvases(groups, ready.base, ready.out, say) if own.canvases else []
+    total, (fine, coarse) = sum(c.weight for c in canvases), own.gsds_m
+    for c in canvases:
+        scale = (c.gsd_m / coarse, c.gsd_m / fine)
+        scenes.append(replace(c, weight=own.canvases * c.weight / total, scale=scale))
     scenes = sources.not_measured(scenes, len(ready.file.thermal_bands))
-    say(f"machines: {len(scenes)} of {own.simulated.tiles} simulated scenes contain machines")
-    if ready.canvases and own.canvases:
-        total, (fine, coarse) = sum(c.weight for c in ready.canvases), own.gsds_m
-        scenes += [
-            replace(c, weight=own.canvases * c.weight / total, scale=(c.gsd_m / coarse, c.gsd_m / fine))
-            for c in ready.canvases
-        ]
-    job = _Job("machines", [], ready, net, ready.out / "machines.safetensors", own.training, scenes)
+    job = _Job(name, [], ready, net, ready.out / f"{name}.safetensors", own.training, scenes)
     return weight_files.load(_train(job, say))[0]
 
 

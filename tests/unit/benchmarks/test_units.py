@@ -35,10 +35,14 @@ def test_a_box_is_found_by_cover_and_an_outline_on_no_box_is_false(kind, right, 
     Image.fromarray(np.zeros((100, 100, 3), np.uint8)).save(tmp_path / "roof.png")
     monkeypatch.setattr(units, "footprints_on", lambda *_: outlined(kind))
     by_kind = {k: {"boxed": 0, "found": 0, "kind_right": 0} for k in (*units.MACHINE_KINDS, "unknown")}
-    counts = units._photograph(None, tmp_path / "roof.png", ROWS, by_kind)
+    by_m2 = {k: {"boxed": 0, "found": 0} for k in units.SIZES_M2}
+    counts = units._photograph(None, tmp_path / "roof.png", ROWS, by_kind, by_m2)
     assert counts == {"boxed": 3, "found": 1, "false": 1, "counted": 2}
     assert by_kind["tower"] == {"boxed": 1, "found": 1, "kind_right": right}
     assert by_kind["chiller"] == {"boxed": 1, "found": 0, "kind_right": 0}
+    # boxes of 10 x 10 pixels of 0.5 m have 25 m2
+    assert by_m2 == {"30 and more": {"boxed": 0, "found": 0}, "10-30": {"boxed": 3, "found": 1},
+                     "below 10": {"boxed": 0, "found": 0}}  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", ["chiller", None])

@@ -60,7 +60,7 @@ def made(folder, name="small", **changes):
 def test_the_shipped_weights_have_a_valid_item():
     data = check(mlm_item(load_card(DEFAULT_WEIGHTS), DEFAULT_WEIGHTS))
     asset = data["assets"]["weights"]
-    assert asset["href"] == "./sitenet-aerial-v2.safetensors"
+    assert asset["href"] == "./sitenet-aerial-v3.safetensors"
     assert asset["file:size"] == DEFAULT_WEIGHTS.stat().st_size
     assert asset["file:checksum"] == "1220" + load_card(DEFAULT_WEIGHTS).weights_sha256
     west, south, east, north = data["bbox"]

@@ -22,7 +22,7 @@ from overwatt.pipeline.vocabulary import BUILDING_CLASSES
 GEOD = Geod(ellps="WGS84")
 UTM = "EPSG:32618"
 TO_UTM = Affine(2, 0, 300_000, 0, -2, 4_300_000)
-TINY = DetectSettings(min_building_m2=0, min_cooling_m2=0, min_interior_m2=0)
+TINY = DetectSettings(min_building_m2=0, min_cooling_m2=0, min_machine_m2=0, min_interior_m2=0)
 """Keeps every region, however small: the law must hold for all of them."""
 
 

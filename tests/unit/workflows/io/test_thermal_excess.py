@@ -184,7 +184,7 @@ def half_seen(tmp_path_factory, image):
 def test_footprints_with_heat_do_not_depend_on_the_tiles(thermal_weights, image, half_seen, card, one_thread):
     """What a run stores of its tiles, and what they join to: the same objects whichever way the area was cut."""
     detector = Detector.load(thermal_weights, "cpu")
-    keep = DetectSettings(building=0.4, min_building_m2=0, min_cooling_m2=0, min_interior_m2=0)
+    keep = DetectSettings(building=0.4, min_building_m2=0, min_cooling_m2=0, min_machine_m2=0, min_interior_m2=0)
     heat: ExcessRaster = open_excess(half_seen, image, card)
     job = cluster.Job(WithThermal(image, heat), thermal_weights, card.weights_sha256, None, keep)
     found = []

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import rasterio
 import shapely
+import torch
 from affine import Affine
 from scipy import ndimage
 
@@ -17,12 +18,14 @@ from overwatt.models.detector.card import CHANNELS, ModelCard, load_card
 from overwatt.models.detector.network import SiteNet
 from overwatt.models.evaluation.metrics import Outline
 from overwatt.models.simulate import excess_k, training_scene
+from overwatt.models.training.checkpoint import Curve
 from overwatt.models.training.samples import IGNORE, Picture, batch
 from overwatt.workflows.config.training import FoldSettings, SimulatedSettings, TrainingFile
+from overwatt.workflows.config.yaml import load_yaml
 from overwatt.workflows.training import samples as sources
 from overwatt.workflows.training import train
 from overwatt.workflows.training.calibration import calibrate
-from overwatt.workflows.training.cross_validation import blocks_of, objects, without
+from overwatt.workflows.training.cross_validation import blocks_of, objects, offset_for, without
 from tests.support import names, naming
 
 TRANSFORM = Affine(2, 0, 500000, 0, -2, 4400000)
@@ -82,6 +85,7 @@ def test_a_held_out_object_is_what_covers_most_of_it():
     assert center.tolist() == [True, False, True]
     np.testing.assert_allclose(score, [0.9, 0.8, 0.4])
     assert where.tolist() == [0, 1, 3]
+    assert objects(predicted, np.array([0.9, 0.8, 0.7, 0.6, 0.9]), labels, block, 101)[0].size == 0  # all have 100 pixels
     # machines and substations on a labelled building are no buildings
     more = [*predicted, *(replace(predicted[0], klass=k) for k in ("generator", "substation", "cooling_equipment"))]
     again = objects(more, np.array([0.9, 0.8, 0.7, 0.6, 0.9, 0.5, 0.5, 0.5]), labels, block)
@@ -132,6 +136,81 @@ def test_train_from_a_file_cross_validates_and_records_it_in_the_card(tmp_path):
     assert card.training[0].image_sha256
     again = train.run(config, tmp_path / "other", folds=None, say=lines.append)
     assert again["sha256"] == first["sha256"]
+
+
+@pytest.mark.slow  # about 10 s
+def test_a_fold_starts_from_its_own_fold_of_an_earlier_training(tmp_path):
+    """With `keep_start` 1 the result is the start: fold k must be the earlier fold k, not another."""
+    config = write_case(tmp_path)
+    text = config.read_text().replace("steps: 2,", "steps: 1, keep_start: 1,")
+    config.write_text(text + "start_folds: earlier\n")
+    (tmp_path / "earlier").mkdir()
+    card = train.draft_card(load_yaml(config, TrainingFile))
+    for k in range(2):
+        torch.manual_seed(k)
+        weight_files.save(SiteNet(3, 4), card, tmp_path / "earlier" / f"fold{k}.safetensors")
+    train.run(config, tmp_path / "out", folds="spatial", say=print)
+    for k in range(2):
+        made, given = (
+            weight_files.load(tmp_path / folder / f"fold{k}.safetensors")[0].state_dict() for folder in ("out", "earlier")
+        )
+        learned = [n for n in given if given[n].is_floating_point() and not n.startswith("novelty")]
+        assert all(torch.equal(made[n], given[n]) for n in learned)
+
+
+def test_the_branch_for_machines_learns_from_scenes_and_canvases_of_fine_pixels(tmp_path, monkeypatch):
+    config = write_case(tmp_path)
+    config.write_text(
+        config.read_text()
+        + """
+canvases: [{name: c, images: ., outlines: o.json, licence: test, pasted: 1, untouched: 0.3, scale: [0.3, 1.2]}]
+machines:
+  canvases: 0.6
+  untouched: 0.75
+  simulated: {tiles: 2, weight: 0.4}
+  training: {learn: machines, steps: 1, batch: 2, crop_px: 64, width: 4}
+"""
+    )
+    machine = np.zeros((160, 220), np.uint8)
+    machine[50:54, 50:58] = 1
+    asked = []
+
+    def canvases(settings, *_):
+        asked.append(settings)
+        plain, pasted = settings.untouched * settings.weight, (1 - settings.untouched) * settings.weight
+        return [replace(picture(), name="real", gsd_m=0.3, weight=plain, scale=settings.scale),
+                replace(picture(), name="pasted", gsd_m=0.6, weight=pasted, scale=settings.scale)]  # fmt: skip
+
+    def scenes(settings, *_):
+        both = [replace(picture(), name="bare", unit=0 * machine), replace(picture(), name="plant", unit=machine)]
+        return [replace(s, weight=settings.weight / 2, scale=settings.scale) for s in both]
+
+    learned = {}
+
+    def learn(pictures, bands, settings, *, start, **_):
+        learned[settings.learn] = pictures
+        return start or SiteNet(3, 4)
+
+    monkeypatch.setattr(train.canvas_sources, "pictures", canvases)
+    monkeypatch.setattr(train.sources, "simulated", scenes)
+    monkeypatch.setattr(train, "train", learn)
+    monkeypatch.setattr(train, "curve", lambda _: Curve((), (), None, False))
+    train.run(config, tmp_path / "out", folds=None, say=print)
+    weight = {p.name: p.weight for p in learned["machines"]}
+    assert weight == pytest.approx({"plant": 0.2, "real": 0.45, "pasted": 0.15})  # a bare scene would teach nothing
+    scale = {p.name: p.scale for p in learned["machines"]}
+    assert scale["real"] == pytest.approx((0.3 / 0.72, 0.3 / 0.45))
+    assert scale["pasted"] == pytest.approx((0.6 / 0.72, 0.6 / 0.45))
+    assert [s.untouched for s in asked] == [0.3, 0.75]
+    assert {p.scale for p in learned["all"] if p.name in ("real", "pasted")} == {(0.3, 1.2)}
+
+
+def test_a_given_offset_is_not_fitted(tmp_path):
+    card = train.draft_card(load_yaml(write_case(tmp_path), TrainingFile))
+    score, center = np.array([0.2, 0.6, 0.7, 0.9]), np.array([False, False, True, True])
+    assert offset_for(card, score, center) == pytest.approx(np.log(0.6 / 0.4))
+    assert offset_for(card.model_copy(update={"offset": 1.5}), score, center) == 1.5
+    assert offset_for(card.model_copy(update={"scoring": "mean"}), score, center) == 0
 
 
 def test_a_random_split_is_not_offered(tmp_path):
