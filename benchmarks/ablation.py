@@ -3,9 +3,9 @@
     python -m benchmarks.ablation --out DIR --json [--variants own,simulated,both,half,quarter] [--steps N]
 
 Each variant is the bundled training file without some of its data and without the weights that it starts from (a first
-round on the simulated scenes instead), cross-validated over the same spatial blocks of real pixels: `own` uses no simulated scene, `simulated` no real pixel, `half` and `quarter` that share of the outlined
-buildings (the rest is unknown ground). Slow: a quarter of an hour per fold on one core; an interrupted benchmark
-resumes.
+round on the simulated scenes instead), cross-validated over the same spatial blocks of real pixels: `own` uses no
+simulated scene, `simulated` no real pixel, `half` and `quarter` that share of the outlined buildings (the rest is
+unknown ground). Slow: a quarter of an hour per fold on one core; an interrupted benchmark resumes.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def variant(name: str, file: Path, out: Path) -> Path:
     # the starting weights of the bundled ones have seen the outlines
     for key in ("start", "start_folds", "canvases", "machines"):
         settings.pop(key, None)
-    settings["training"].pop("keep_start", None)
+    settings.get("training", {}).pop("keep_start", None)
     if name == "own":
         settings["simulated"] = {"tiles": 0}
     else:

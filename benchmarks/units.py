@@ -67,7 +67,13 @@ def simulated(detector: Detector, scenes: int) -> dict[str, Any]:
         if whole >= LEAST_UNITS:
             ratios.append(counted / whole)
     spread = np.percentile(ratios, [10, 25, 50, 75, 90]).round(3).tolist() if ratios else []
-    return {"scenes": len(ratios), "units": true, "counted": found, "beside": beside, "ratio_p10_p25_p50_p75_p90": spread}
+    return {
+        "scenes": len(ratios),
+        "units": true,
+        "counted": found,
+        "beside": beside,
+        "ratio_p10_p25_p50_p75_p90": spread,
+    }
 
 
 def kinds(detector: Detector, scenes: int) -> dict[str, Any]:
@@ -113,7 +119,13 @@ def real(detector: Detector, data: Path) -> dict[str, Any]:
         if total["boxed"]:
             by_set[name] = total | ({} if name in COMPLETE else {"false": None})
     sums = {k: sum(s[k] or 0 for s in by_set.values()) for k in ("boxed", "found", "false")}
-    return {**sums, "false_from": [n for n in COMPLETE if n in by_set], "by_set": by_set, "by_kind": by_kind, "by_m2": by_m2}
+    return {
+        **sums,
+        "false_from": [n for n in COMPLETE if n in by_set],
+        "by_set": by_set,
+        "by_kind": by_kind,
+        "by_m2": by_m2,
+    }
 
 
 def _photograph(

@@ -30,8 +30,8 @@ EVIDENCE_STEP, EVIDENCE_ZERO = 1 / 16, 128
 """With scoring 'peak', evidence is stored as log-odds: 0 is count 128, a count is a sixteenth. As a probability times
 255, the highest scores, on which the strictest thresholds lie, would be equal."""
 UNIT_GSD_M = 0.6
-"""Machines on any roof are outlined, and counted, where pixels are at most this large: a chiller is 2.3 m wide, the gaps
-are half of that."""
+"""Machines on any roof are outlined, and counted, where pixels are at most this large: a chiller is 2.3 m wide, the
+gaps are half of that."""
 GSD_TOLERANCE = 0.01
 """Relative difference of a pixel's side on the ground from its nominal one: map scales of UTM differ by up to this."""
 MAX_WEIGHTS_BYTES = 25_000_000

@@ -43,7 +43,8 @@ PEAK_M = 24.0
 SECOND_LOOK_M = 1.5
 """Imagery finer than this is evaluated a second time, averaged to 1.5-3 m."""
 _EQUIPMENT = 0.25  # machines are counted only in windows with a pixel above this equipment probability; own choice
-# neither a second evaluation nor the branch for machines where less than 400 m2 of a window have a building probability over 0.25; own choice, for speed
+# neither a second evaluation nor the branch for machines where less than 400 m2 of a window have a building probability
+# over 0.25; own choice, for speed
 _BUILT, _BUILT_M2 = 0.25, 400.0
 
 Read = Callable[[int, int, int, int], tuple[np.ndarray, np.ndarray]]
@@ -132,11 +133,11 @@ class Detector:
                 if self.net.machines is not None and gsd_m <= UNIT_GSD_M and bool(built_up.any()):
                     # each window as if it were alone in its batch
                     own = self.net.machine_logits(x, finest).float()
-                    at = built_up[:, None, None]
-                    p[:, 3] = torch.where(at, torch.maximum(p[:, 3], own[:, 0].sigmoid()), p[:, 3])
+                    roofs = built_up[:, None, None]
+                    p[:, 3] = torch.where(roofs, torch.maximum(p[:, 3], own[:, 0].sigmoid()), p[:, 3])
                     told, rest = own[:, 1:].softmax(1), kinds[:, len(MACHINE_KINDS) :]
                     coarse = kinds[:, : len(MACHINE_KINDS)] if kinds.shape[1] else torch.zeros_like(told)
-                    kinds = torch.cat([torch.where(at[:, None], told, coarse), rest], 1)
+                    kinds = torch.cat([torch.where(roofs[:, None], told, coarse), rest], 1)
                 if self.net.counter is not None and gsd_m <= UNIT_GSD_M and bool((p[:, 3] > _EQUIPMENT).any()):
                     p[:, 5] = self.net.counter(x)[:, 0].float().sigmoid()
                 p = torch.cat([p, self._evidence(x, logits.float(), p, built_up, gsd_m)[:, None], kinds], 1)

@@ -119,9 +119,8 @@ class FineBranch(nn.Sequential):
             layers.append(_conv(inp, _BRANCH, 3, dilation=dilation))
             inp = _BRANCH
         last = nn.Conv2d(_BRANCH, outputs, 1)
-        with torch.no_grad():
-            # from bias 0 training got stuck with inactive features that stood for a machine
-            last.bias.copy_(torch.tensor([-3.0] * rare + [0.0] * (outputs - rare)))
+        # from bias 0 training got stuck with inactive features that stood for a machine
+        last.bias = nn.Parameter(torch.tensor([-3.0] * rare + [0.0] * (outputs - rare)))
         super().__init__(*layers, last)
 
 
@@ -140,7 +139,12 @@ class SiteNet(nn.Module):
     novelty_map: Tensor
 
     def __init__(
-        self, bands: int = 3, width: int = 16, outputs: int = len(OUTPUTS), counting: bool = False, machines: bool = False
+        self,
+        bands: int = 3,
+        width: int = 16,
+        outputs: int = len(OUTPUTS),
+        counting: bool = False,
+        machines: bool = False,
     ) -> None:
         super().__init__()
         self.bands, self.width, self.outputs = bands, width, outputs
@@ -174,7 +178,7 @@ class SiteNet(nn.Module):
         return self.forward_with_features(x)[0]
 
     def forward_with_features(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the logits, the features (n, 40, y / 8, x / 8) for `novelty`, and (n, width, y, x) for `machine_logits`.
+        """Return the logits and features: (n, 40, y / 8, x / 8) for `novelty`, (n, width, y, x) for `machine_logits`.
 
         Novelty takes features of the encoder, because the decoder makes all buildings look alike.
         """

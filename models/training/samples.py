@@ -78,7 +78,9 @@ class Picture:
                 kinds = self.kind[tuple(at.T)]
                 groups = [at[kinds == k] for k in np.unique(kinds)]
                 least = max(1, min(1024, max((len(g) for g in groups), default=1)))
-                at = np.concatenate([g[np.linspace(0, len(g) - 1, least).astype(int)] for g in groups]) if groups else at
+                at = (
+                    np.concatenate([g[np.linspace(0, len(g) - 1, least).astype(int)] for g in groups]) if groups else at
+                )
             else:
                 at = at[:: max(1, len(at) // 4096)]
             self._centres[label] = at

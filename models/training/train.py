@@ -33,8 +33,7 @@ from overwatt.models.training.settings import LATER, TrainSettings
 Report = Callable[[int, int, float], None]  # step, steps, loss
 MAX_NORM = 5.0  # norm to which gradients are clipped; own choice, seldom reached after the first steps
 NEAR = {"all": 0.0, "units": 0.9, "machines": 0.5}
-"""Share of the crops that are centred on machines, by what is learned (own choices): where nothing is told from machines,
-almost all."""
+"""Share of the crops that are centred on machines, by what is learned (own choices)."""
 WARM_STEPS = 20  # linear warm-up: Adam's moment estimates are noisy in the first steps (own choice)
 UNCHANGED = Augmentation(
     scale=(1, 1), gain=(1, 1), gamma=(1, 1), cast=0, saturation=(1, 1), clip=(1, 1), haze=0, blur_px=0, sharpen=0,

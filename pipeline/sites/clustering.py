@@ -25,7 +25,6 @@ from overwatt.aoi.geodesy import DEGREE_LATITUDE_M, GEOD, WGS84
 from overwatt.models.detector.calibration import logit
 from overwatt.models.detector.card import Calibration, SiteEvidence
 
-
 PLANT_M2 = 30.0
 """Smaller machines belong to no site: about two chillers of 2.4 x 6 m (own choice, as `DetectSettings`)."""
 

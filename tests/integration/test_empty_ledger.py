@@ -62,8 +62,14 @@ def test_a_run_that_finds_nothing(workflow_file, corner, overwatt, tmp_path):
     run = tmp_path / "run"
     far = tmp_path / "far.csv"
     far.write_text("id,lon,lat\na,120.0,-30.0\n")
-    nothing = ("--set", "detector.min_building_m2=1e9", "--set", "detector.min_cooling_m2=1e9",
-               "--set", "detector.min_machine_m2=1e9")
+    nothing = (
+        "--set",
+        "detector.min_building_m2=1e9",
+        "--set",
+        "detector.min_cooling_m2=1e9",
+        "--set",
+        "detector.min_machine_m2=1e9",
+    )
     ground = ("--set", f"imagery.path={corner}", "--set", f"declared.path={far}")
     done = overwatt("run", workflow_file, "--out", run, *ground, *nothing)
     assert done.returncode == 0, done.stderr

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from overwatt.models.training.settings import TrainSettings
 from overwatt.workflows.config.yaml import expanded_path
@@ -143,7 +143,7 @@ class TrainingFile(_Frozen):
         default=0.0,
         ge=0,
         le=10,
-        description="log-odds above which scoring 'peak' calls a building a data center; 0: fitted to held-out buildings",
+        description="log-odds above which scoring 'peak' calls a building a data center; 0: fitted to held-out ones",
     )
     bands: tuple[str, ...] = Field(default=("red", "green", "blue"), description="bands of the imagery, in this order")
     thermal_bands: tuple[str, ...] = Field(default=(), description="bands of thermal excess after those, kelvin")
@@ -183,13 +183,18 @@ class TrainingFile(_Frozen):
     folds: FoldSettings = FoldSettings()
     limits: tuple[str, ...] = Field(default=(), description="known limits of the weights, for their card")
 
+    @property
+    def branches(self) -> dict[str, BranchSettings]:
+        """The branches to train, in order."""
+        return {k: v for k, v in (("counting", self.counting), ("machines", self.machines)) if v is not None}
+
     @model_validator(mode="after")
     def _stages(self) -> TrainingFile:
-        branches = {"counting": ("units", self.counting), "machines": ("machines", self.machines)}
-        for name, (learn, own) in branches.items():
-            if own is not None and own.training.learn != learn:
+        for name, own in self.branches.items():
+            learn = "units" if name == "counting" else name
+            if own.training.learn != learn:
                 raise ValueError(f"{name}.training: set `learn: {learn}`; this stage trains only that branch")
-        stages = {f"{name}.training": own.training for name, (_, own) in branches.items() if own is not None}
+        stages = {f"{name}.training": own.training for name, own in self.branches.items()}
         for name, stage in ({"pretraining": self.pretraining} | stages).items():
             if stage is not None and stage.width != self.training.width:
                 raise ValueError(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
@@ -30,7 +31,7 @@ from overwatt.models.reference.machine_kinds import MACHINE_KINDS
 from overwatt.models.simulate.camera import random_view
 from overwatt.models.simulate.canvases import paste, plant_on_roof
 from overwatt.models.training.samples import IGNORE, OTHER, Picture
-from overwatt.workflows.config.training import CanvasSettings
+from overwatt.workflows.config.training import CanvasSettings, resolve
 from overwatt.workflows.io import run_folder
 from overwatt.workflows.io.vectors import CLASSES
 from overwatt.workflows.training.samples import Say, masks, read_rgb
@@ -69,6 +70,11 @@ class _Paste:
     path: Path
     canvas: Picture
     seed: tuple[int, int]
+
+
+def of_groups(groups: Sequence[CanvasSettings], base: Path, folder: Path, say: Say) -> list[Picture]:
+    """Return the `pictures` of all groups of a training file, whose paths are relative to `base`."""
+    return [p for g in groups for p in pictures(g, resolve(g.images, base), resolve(g.outlines, base), folder, say)]
 
 
 def pictures(settings: CanvasSettings, images: Path, outlines: Path, folder: Path, say: Say) -> list[Picture]:

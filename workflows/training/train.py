@@ -2,8 +2,8 @@
 
 In: a training file (pictures with outlines, simulated scenes, negatives, tiles, settings). Out, in the output
 folder: weights and card; or, with spatial folds, one set of weights per fold, the stitched out-of-fold probabilities,
-scores and calibration. Each stage (pretraining, training, counting, machines) has a weights file of its own. A stage whose
-file exists is not repeated, so the same command resumes a stopped training.
+scores and calibration. Each stage (pretraining, training, counting, machines) has a weights file of its own. A stage
+whose file exists is not repeated, so the same command resumes a stopped training.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from overwatt.models.training.samples import Picture
 from overwatt.models.training.settings import TrainSettings
 from overwatt.models.training.tileset import pictures_of
 from overwatt.models.training.train import train
-from overwatt.workflows.config.training import BranchSettings, CanvasSettings, PictureSettings, TrainingFile, resolve
+from overwatt.workflows.config.training import BranchSettings, PictureSettings, TrainingFile, resolve
 from overwatt.workflows.config.yaml import load_yaml
 from overwatt.workflows.io import run_folder
 from overwatt.workflows.io.images import Image, open_image
@@ -105,7 +105,7 @@ def run(config: Path, out: Path, *, folds: str | None, say: Say, steps: int | No
         return _cross_validate(ready, start, say)
     job = _Job("all pictures", ready.real, ready, start, out / "all.safetensors")
     net = weight_files.load(_train(job, say))[0]
-    for name, branch in _branches(file).items():
+    for name, branch in file.branches.items():
         net = _train_branch(name, branch, ready, net, say)
     update: dict[str, Any] = {"training": _provenance(ready)}
     scores_path = out / "folds.json"
@@ -143,7 +143,7 @@ def _prepare(config: Path, out: Path, steps: int | None, say: Say) -> _Prepared:
         short = {"steps": steps}
         stages = {"training": file.training, "pretraining": file.pretraining}
         file = file.model_copy(update={k: s.model_copy(update=short) for k, s in stages.items() if s})
-        for name, branch in _branches(file).items():
+        for name, branch in file.branches.items():
             training = {"training": branch.training.model_copy(update=short)}
             file = file.model_copy(update={name: branch.model_copy(update=training)})
     with writing(out / "checkpoint"):
@@ -188,7 +188,7 @@ def _load_pictures(file: TrainingFile, base: Path, out: Path, say: Say) -> _Prep
     scenes = sources.simulated(file.simulated, out / "simulated", say) if file.simulated.tiles else []
     simulated, held_out = scenes[: file.simulated.tiles], scenes[file.simulated.tiles :]
     more = [p for n in file.negatives for p in sources.mosaics(n, resolve(n.images, base))]
-    more += _canvases(file.canvases, base, out, say)
+    more += canvas_sources.of_groups(file.canvases, base, out / "canvases", say)
     for land in file.land_covers:
         image = open_image(resolve(land.image, base), card)
         known = resolve(land.data_centers, base) if land.data_centers else None
@@ -201,15 +201,6 @@ def _load_pictures(file: TrainingFile, base: Path, out: Path, say: Say) -> _Prep
               len(real), len(simulated), len(held_out), len(more), len(val))  # fmt: skip
     real, more, val = (sources.not_measured(pictures, heat) for pictures in (real, more, val))
     return _Prepared(file, base, out, card, images, real, simulated, more, val, held_out)
-
-
-def _canvases(groups: tuple[CanvasSettings, ...], base: Path, out: Path, say: Say) -> list[Picture]:
-    """Read the canvases, and make the pasted ones that are not stored."""
-    found = []
-    for c in groups:
-        at, outlines = resolve(c.images, base), resolve(c.outlines, base)
-        found += canvas_sources.pictures(c, at, outlines, out / "canvases", say)
-    return found
 
 
 def _provenance(ready: _Prepared) -> tuple[TrainingData, ...]:
@@ -240,7 +231,7 @@ def _provenance(ready: _Prepared) -> tuple[TrainingData, ...]:
             name += f"; thermal point spread {spread} m"
         found.append(TrainingData(name=name, licence="Apache-2.0", outlines="exact, from the simulator"))
     nothing = "none: known to hold no data center"
-    for branch, settings in _branches(file).items():
+    for branch, settings in file.branches.items():
         fine = settings.simulated
         name = f"{fine.tiles} simulated scenes at {', '.join(f'{g:g}' for g in fine.gsds_m)} m, seed {fine.seed}, "
         name += f"for the branch `{branch}` alone"
@@ -332,11 +323,6 @@ def _given(path: Path, ready: _Prepared) -> SiteNet:
     return start if old_bands == new_bands else widened(start, old_bands, new_bands)
 
 
-def _branches(file: TrainingFile) -> dict[str, BranchSettings]:
-    """The branches that a training file trains, in order."""
-    return {name: own for name in ("counting", "machines") if (own := getattr(file, name)) is not None}
-
-
 def _train_branch(name: str, own: BranchSettings, ready: _Prepared, net: SiteNet, say: Say) -> SiteNet:
     """Train the branch `name`, `counting` or `machines`."""
     scenes = sources.simulated(own.simulated, ready.out / "simulated", say)
@@ -344,7 +330,7 @@ def _train_branch(name: str, own: BranchSettings, ready: _Prepared, net: SiteNet
     scenes = [s for s in scenes if s.unit is not None and (s.unit == 1).any()]
     say(f"{name}: {len(scenes)} of {own.simulated.tiles} simulated scenes contain machines")
     groups = tuple(c.model_copy(update={"untouched": own.untouched}) for c in ready.file.canvases)
-    canvases = _canvases(groups, ready.base, ready.out, say) if own.canvases else []
+    canvases = canvas_sources.of_groups(groups, ready.base, ready.out / "canvases", say) if own.canvases else []
     total, (fine, coarse) = sum(c.weight for c in canvases), own.gsds_m
     for c in canvases:
         scale = (c.gsd_m / coarse, c.gsd_m / fine)
@@ -381,7 +367,9 @@ def _cross_validate(ready: _Prepared, start: SiteNet | None, say: Say) -> dict[s
             f"fold {k + 1} of {file.folds.blocks}",
             [without(picture, block == k, guard_px)],
             ready,
-            _given(resolve(file.start_folds, ready.base) / f"fold{k}.safetensors", ready) if file.start_folds else start,
+            _given(resolve(file.start_folds, ready.base) / f"fold{k}.safetensors", ready)
+            if file.start_folds
+            else start,
             out / f"fold{k}.safetensors",
         )
         for k in range(file.folds.blocks)

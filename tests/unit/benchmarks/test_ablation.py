@@ -25,20 +25,26 @@ gsd_range_m: [0.5, 4]
 native_range_m: [1.5, 4]
 pictures: [{name: p, image: i.tif, outlines: o.geojson, licence: test}]
 simulated: {tiles: 3}
-pretraining: {steps: 2}
+start: w.safetensors
+start_folds: before
+training: {keep_start: 0.5}
 """
     path.write_text(text)
     return path
 
 
-def test_own_has_nothing_simulated_and_both_is_the_file_itself(file, tmp_path):
+def test_own_has_nothing_simulated_and_none_starts_from_weights_that_saw_the_outlines(file, tmp_path):
     own, both, whole = (
         load_yaml(ablation.variant(n, file, tmp_path / n), TrainingFile) for n in ("own", "both", "whole")
     )
     assert own.simulated.tiles == 0
     assert own.pretraining is None
     assert both.simulated.tiles == 3
+    assert both.pretraining is not None
     assert both == whole
+    for v in (own, both):
+        assert v.start is v.start_folds is None
+        assert v.training.keep_start == 0
     assert both.pictures[0].scored_against == both.pictures[0].outlines == str(tmp_path / "o.geojson")
 
 

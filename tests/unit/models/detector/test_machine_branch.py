@@ -1,4 +1,4 @@
-"""The branch for machines on any roof: learned alone, kept in its file, run where pixels are fine and something is built."""
+"""The branch for machines on any roof: learned alone, kept in its file, run on fine pixels with something built."""
 
 import numpy as np
 import pytest
@@ -145,7 +145,7 @@ def test_its_file_says_so_and_other_bands_keep_it(learned, tmp_path):
 
 
 def test_weights_kept_from_the_start(tmp_path):
-    """The result is the weighted mean of start and trained weights; outputs that the start lacks are the trained ones."""
+    """The result is the weighted mean of start and trained weights; outputs that the start lacks are as trained."""
     torch.manual_seed(1)
     start = SiteNet(3, 4, outputs=6).eval()
     settings = BRANCH.model_copy(update={"learn": "all", "steps": 3})

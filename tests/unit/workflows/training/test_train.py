@@ -85,7 +85,9 @@ def test_a_held_out_object_is_what_covers_most_of_it():
     assert center.tolist() == [True, False, True]
     np.testing.assert_allclose(score, [0.9, 0.8, 0.4])
     assert where.tolist() == [0, 1, 3]
-    assert objects(predicted, np.array([0.9, 0.8, 0.7, 0.6, 0.9]), labels, block, 101)[0].size == 0  # all have 100 pixels
+    assert (
+        objects(predicted, np.array([0.9, 0.8, 0.7, 0.6, 0.9]), labels, block, 101)[0].size == 0
+    )  # all have 100 pixels
     # machines and substations on a labelled building are no buildings
     more = [*predicted, *(replace(predicted[0], klass=k) for k in ("generator", "substation", "cooling_equipment"))]
     again = objects(more, np.array([0.9, 0.8, 0.7, 0.6, 0.9, 0.5, 0.5, 0.5]), labels, block)
@@ -152,7 +154,8 @@ def test_a_fold_starts_from_its_own_fold_of_an_earlier_training(tmp_path):
     train.run(config, tmp_path / "out", folds="spatial", say=print)
     for k in range(2):
         made, given = (
-            weight_files.load(tmp_path / folder / f"fold{k}.safetensors")[0].state_dict() for folder in ("out", "earlier")
+            weight_files.load(tmp_path / folder / f"fold{k}.safetensors")[0].state_dict()
+            for folder in ("out", "earlier")
         )
         learned = [n for n in given if given[n].is_floating_point() and not n.startswith("novelty")]
         assert all(torch.equal(made[n], given[n]) for n in learned)
