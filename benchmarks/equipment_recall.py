@@ -6,7 +6,7 @@ Of each known data center that is called one, the share of its equipment's area 
 site, and, where pixels are 0.6 m or finer, of its machines that are counted there (at most 1). Sites of which nothing
 is found are counted apart: where nothing is outlined, no share is needed. SIMULATED scenes that no training uses; and
 REAL: Ashburn with our own outlines, on which the bundled weights were trained, so its share is too high: out of fold
-0.81 of the area was found (docs/detector.md). `a` and `b` are those of the Beta distribution with the
+0.61 of the area was found (docs/detector.md). `a` and `b` are those of the Beta distribution with the
 mean and the variance of the shares over sites; the cards hold them as `equipment_recall` (that of Ashburn,
 docs/decisions/0021) and `unit_recall` (simulated).
 """
