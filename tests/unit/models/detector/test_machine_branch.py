@@ -56,16 +56,19 @@ def learned():
     torch.set_num_threads(before)
 
 
-def test_nothing_but_the_branch_learns(learned, tmp_path):
-    start, net = learned
+@pytest.mark.parametrize(("learn", "branch"), [("units", "counter"), ("machines", "machines")])
+def test_nothing_but_the_branch_learns(learned, tmp_path, learn, branch):
+    start, _ = learned
+    settings = BRANCH.model_copy(update={"learn": learn})
+    net = train([bank(0), bank(1)], RGB, settings, start=start)
     before, after = start.state_dict(), net.state_dict()
     assert all(torch.equal(before[k], after[k]) for k in before)  # batch statistics included
-    assert {k.split(".")[0] for k in after.keys() - before.keys()} == {"machines"}
-    train([bank(0), bank(1)], RGB, BRANCH, start=start, checkpoint=tmp_path / "c.pt", stop_after=20)
-    again = train([bank(0), bank(1)], RGB, BRANCH, start=start, checkpoint=tmp_path / "c.pt").state_dict()
+    assert {k.split(".")[0] for k in after.keys() - before.keys()} == {branch}
+    train([bank(0), bank(1)], RGB, settings, start=start, checkpoint=tmp_path / "c.pt", stop_after=20)
+    again = train([bank(0), bank(1)], RGB, settings, start=start, checkpoint=tmp_path / "c.pt").state_dict()
     assert all(torch.equal(v, again[k]) for k, v in after.items())
-    further = train([bank(2)], RGB, BRANCH.model_copy(update={"learn": "all", "steps": 1}), start=net).state_dict()
-    assert all(torch.equal(v, further[k]) for k, v in after.items() if k.startswith("machines."))
+    further = train([bank(2)], RGB, settings.model_copy(update={"learn": "all", "steps": 1}), start=net).state_dict()
+    assert all(torch.equal(v, further[k]) for k, v in after.items() if k.startswith(f"{branch}."))
     assert not torch.equal(after["head.weight"], further["head.weight"])
 
 

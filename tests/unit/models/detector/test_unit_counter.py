@@ -49,19 +49,6 @@ def counted():
     torch.set_num_threads(before)
 
 
-def test_nothing_but_the_counter_learns(counted, tmp_path):
-    start, net = counted
-    before, after = start.state_dict(), net.state_dict()
-    assert all(torch.equal(before[k], after[k]) for k in before)  # batch statistics included
-    assert {k.split(".")[0] for k in after.keys() - before.keys()} == {"counter"}
-    train([bank(0), bank(1)], RGB, UNITS, start=start, checkpoint=tmp_path / "c.pt", stop_after=20)
-    again = train([bank(0), bank(1)], RGB, UNITS, start=start, checkpoint=tmp_path / "c.pt").state_dict()
-    assert all(torch.equal(v, again[k]) for k, v in after.items())
-    further = train([bank(2)], RGB, UNITS.model_copy(update={"learn": "all", "steps": 1}), start=net).state_dict()
-    assert all(torch.equal(v, further[k]) for k, v in after.items() if k.startswith("counter."))
-    assert not torch.equal(after["head.weight"], further["head.weight"])
-
-
 def test_machines_of_a_bank_come_apart_in_the_form_for_inference_too(counted):
     _, net = counted
     picture = bank(7)
