@@ -44,10 +44,9 @@ def real(folds: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return probability, truth and block of the out-of-fold buildings, each block calibrated on the others."""
     held = json.loads(folds.read_text())["held_out"]
     score, center, block = (np.array(held[k]) for k in ("score", "data_center", "block"))
-    p = np.zeros(len(score))
+    p, offset = np.zeros(len(score)), load_card(DEFAULT_WEIGHTS).offset
     for b in np.unique(block):
         out = block == b
-        offset = load_card(DEFAULT_WEIGHTS).offset
         c = calibration.fit(calibration.shifted(score[~out], offset), center[~out])
         p[out] = p_data_center(calibration.shifted(score[out], offset), c, c.prevalence)
     return p, center.astype(bool), block

@@ -161,9 +161,9 @@ def offset_for(card: ModelCard, score: np.ndarray, center: np.ndarray) -> float:
 
     Scoring 'mean' has no offset: 0.
     """
-    if card.scoring == "mean" or card.offset:
-        return card.offset
-    return calibration.offset_for(score, center)
+    if card.scoring == "mean":
+        return 0.0
+    return card.offset or calibration.offset_for(score, center)
 
 
 def objects(
