@@ -3,8 +3,8 @@
 In: an `Area`, a `GeoBox`, a tile size. Out: pixel windows `(y0, x0, y1, x1)`, half-open, rows
 downward. Coordinates go lon/lat (area) -> CRS of the grid -> pixel of the grid (y down, origin
 at the upper left corner of pixel 0, 0). There are two cuts: *tiles* are units of work and may
-have any size; *windows* are what the network sees and lie on a lattice anchored at pixel (0, 0)
-of the grid, so that they are the same whichever tile asks for them.
+have any size; the cells of a *lattice*, and the windows that the network sees to compute them, depend
+on the grid alone.
 """
 
 from __future__ import annotations
@@ -55,57 +55,92 @@ class Tile:
     core: Window
 
 
-def tiles(shape: tuple[int, int], tile_px: int) -> list[Tile]:
+def tiles(shape: tuple[int, int], sides: tuple[int, int]) -> list[Tile]:
     """Return tiles, row by row, whose cores are disjoint and together are exactly the grid.
 
     Args:
         shape: (ny, nx) of the grid, each at least 1.
-        tile_px: edge of a core in pixels; those at the right and lower edge may be smaller.
+        sides: (height, width) of a core in pixels; those at the right and lower edge may be smaller.
 
     Raises:
         GridError: a size is out of range.
     """
     ny, nx = shape
-    if ny < 1 or nx < 1:
-        raise GridError(f"grid of {ny} x {nx} pixels: each side must have at least 1 pixel")
-    _check_cut("tile_px", tile_px, 0)
+    _check_shape(shape)
+    if min(sides) < 1:
+        raise GridError(f"tile of {sides[0]} x {sides[1]} pixels: must be at least 1 pixel")
     return [
-        Tile(
-            f"r{row:03d}c{col:03d}",
-            row,
-            col,
-            (y0, x0, min(y0 + tile_px, ny), min(x0 + tile_px, nx)),
-        )
-        for row, y0 in enumerate(range(0, ny, tile_px))
-        for col, x0 in enumerate(range(0, nx, tile_px))
+        Tile(_name(row, col), row, col, (y0, x0, min(y0 + sides[0], ny), min(x0 + sides[1], nx)))
+        for row, y0 in enumerate(range(0, ny, sides[0]))
+        for col, x0 in enumerate(range(0, nx, sides[1]))
     ]
 
 
-def windows(core: Window, lattice_px: int, halo_px: int) -> list[tuple[Window, Window]]:
-    """Return the inference windows that intersect `core`, row by row.
+@dataclass(frozen=True)
+class Lattice:
+    """Cells that divide a grid, each with the window that the network sees to compute it.
 
-    Args:
-        core: pixel window (y0, x0, y1, x1), half-open, not empty.
-        lattice_px: edge of a lattice cell in pixels; cells start at multiples of it from (0, 0).
-        halo_px: pixels by which a cell is grown on each side for the network.
+    A cell and its window depend on the grid alone, so a pixel is always computed from the same window, whatever part
+    of the grid is asked for. Cells are as equal as `step_px` allows; windows end at the grid's edge, rounded up to
+    `step_px`, because beyond it there is nothing to see.
 
-    Returns:
-        (window_core, window_full) pairs. A window depends on its lattice cell alone, never on
-        `core`: it is not clipped and may reach outside the grid (the caller pads).
-
-    Raises:
-        GridError: a size is out of range, or `core` is empty.
+    Attributes:
+        shape: (ny, nx) of the grid.
+        cell_px: (height, width) of a cell, multiples of `step_px`; the last row and column may be smaller.
+        halo_px: pixels by which a window exceeds its cell on each side inside the grid, a multiple of `step_px`.
+        step_px: sides of windows are multiples of this.
     """
-    _check_cut("lattice_px", lattice_px, halo_px)
-    y0, x0, y1, x1 = core
-    if y0 >= y1 or x0 >= x1:
-        raise GridError(f"pixel window {core} is empty")
-    cells = [
-        (i * lattice_px, j * lattice_px, (i + 1) * lattice_px, (j + 1) * lattice_px)
-        for i in range(y0 // lattice_px, -(-y1 // lattice_px))  # -(-a // b): division rounded up
-        for j in range(x0 // lattice_px, -(-x1 // lattice_px))
-    ]
-    return [(cell, _grow(cell, halo_px)) for cell in cells]
+
+    shape: tuple[int, int]
+    cell_px: tuple[int, int]
+    halo_px: int
+    step_px: int
+
+    @classmethod
+    def of(cls, shape: tuple[int, int], most_px: int, halo_px: int, step_px: int) -> Lattice:
+        """Divide a grid into as few cells as possible, of at most `most_px` on a side.
+
+        Raises:
+            GridError: a size is out of range, or no multiple of `step_px`.
+        """
+        _check_shape(shape)
+        for what, value in (("most_px", most_px), ("halo_px", halo_px)):
+            if step_px < 1 or value % step_px or value < (what == "most_px"):
+                raise GridError(f"{what} {value}: must be a multiple of the step, {step_px} pixels")
+        ny, nx = (_up(-(-n // -(-n // most_px)), step_px) for n in shape)  # -(-a // b): division rounded up
+        return cls(shape, (ny, nx), halo_px, step_px)
+
+    def cells(self, core: Window | None = None) -> list[Tile]:
+        """Return the cells that intersect a pixel window, row by row; all of them if it is None.
+
+        Raises:
+            GridError: `core` is empty.
+        """
+        ny, nx = self.shape
+        y0, x0, y1, x1 = (0, 0, ny, nx) if core is None else core
+        if y0 >= y1 or x0 >= x1:
+            raise GridError(f"pixel window {core} is empty")
+        y0, x0, y1, x1 = _clip((y0, x0, y1, x1), self.shape)
+        cy, cx = self.cell_px
+        return [
+            Tile(_name(i, j), i, j, (i * cy, j * cx, min((i + 1) * cy, ny), min((j + 1) * cx, nx)))
+            for i in range(y0 // cy, -(-y1 // cy))
+            for j in range(x0 // cx, -(-x1 // cx))
+            if y0 < y1 and x0 < x1
+        ]
+
+    def window(self, cell: Tile) -> Window:
+        """Return the window (y0, x0, y1, x1) that a cell is computed from; it may exceed the grid by a step."""
+        y0, x0 = (max(k * c - self.halo_px, 0) for k, c in zip((cell.row, cell.col), self.cell_px, strict=True))
+        y1, x1 = (
+            min((k + 1) * c + self.halo_px, _up(n, self.step_px))
+            for k, c, n in zip((cell.row, cell.col), self.cell_px, self.shape, strict=True)
+        )
+        return y0, x0, y1, x1
+
+    def name_at(self, y: int, x: int) -> str:
+        """Return the name of the cell that holds a pixel."""
+        return _name(y // self.cell_px[0], x // self.cell_px[1])
 
 
 def grid_for(area: Area, gsd_m: float, crs: str | int | CRS | None = None) -> GeoBox:
@@ -250,21 +285,23 @@ def _lonlat_bounds(geobox: GeoBox) -> tuple[float, float, float, float]:
     return float(lon.min()), float(lat.min()), float(lon.max()), float(lat.max())
 
 
-def _grow(window: Window, by_px: int) -> Window:
-    y0, x0, y1, x1 = window
-    return y0 - by_px, x0 - by_px, y1 + by_px, x1 + by_px
-
-
 def _clip(window: Window, shape: tuple[int, int]) -> Window:
     y0, x0, y1, x1 = window
     return max(y0, 0), max(x0, 0), min(y1, shape[0]), min(x1, shape[1])
 
 
-def _check_cut(what: str, edge_px: int, halo_px: int) -> None:
-    if edge_px < 1:
-        raise GridError(f"{what} {edge_px}: must be at least 1 pixel")
-    if halo_px < 0:
-        raise GridError(f"halo_px {halo_px}: must be 0 or more")
+def _check_shape(shape: tuple[int, int]) -> None:
+    if min(shape) < 1:
+        raise GridError(f"grid of {shape[0]} x {shape[1]} pixels: each side must have at least 1 pixel")
+
+
+def _up(length: int, step: int) -> int:
+    """Round up to a multiple of `step`."""
+    return -(-length // step) * step
+
+
+def _name(row: int, col: int) -> str:
+    return f"r{row:03d}c{col:03d}"
 
 
 def _degrees(bbox: tuple[float, float, float, float]) -> str:

@@ -56,7 +56,7 @@ def building(detector: Detector, rgb: np.ndarray, gsd_m: float) -> np.ndarray:
         valid[a - y0 : c - y0, b - x0 : d - x0] = True
         return out, valid
 
-    probability, _ = predict(detector, read, (0, 0, *rgb.shape[1:]), gsd_m)
+    probability, _ = predict(detector, read, rgb.shape[1:], gsd_m)
     return np.minimum(probability[1], 255 - probability[2]) + probability[2]
 
 

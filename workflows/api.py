@@ -13,21 +13,20 @@ from pathlib import Path
 from typing import Any
 
 import geopandas as gpd
-import numpy as np
 import pandas as pd
 
 from overwatt.aoi.errors import GridError
-from overwatt.aoi.grid import Tile
 from overwatt.models.detector.card import ModelCard
 from overwatt.pipeline.power.record import Shown, shown_by
 from overwatt.pipeline.report.rasters import Basemap, to_web_mercator
-from overwatt.pipeline.tables import SCHEMAS, conform
+from overwatt.pipeline.tables import SCHEMAS
 from overwatt.workflows.config.run import Workflow, load
 from overwatt.workflows.io import registries, run_folder
 from overwatt.workflows.io.images import check_any_valid, open_image
-from overwatt.workflows.run import runner, single_image, tiling
+from overwatt.workflows.run import runner, single_image
+from overwatt.workflows.run.looked_at import LookedAt
 from overwatt.workflows.run.progress import Progress
-from overwatt.workflows.run.results import BASEMAP_PX
+from overwatt.workflows.run.results import BASEMAP_PX, decimated
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +37,7 @@ class Detection:
 
     Attributes:
         footprints: table `footprints`.
-        looked_at: table `looked_at`, one cell: the part of the image that was imaged and screened.
+        looked_at: table `looked_at`: the part of each cell of the image that was imaged and screened.
         card: of the weights; its calibration turns scores into probabilities.
         gsd_m: ground sampling distance of the image, m.
         basemap: the image as a picture in Web Mercator, for a report.
@@ -57,7 +56,7 @@ class Detection:
 
 
 def detect(image: str | Path, *, weights: Path | None = None, profile: str | None = None) -> Detection:
-    """Run the detector on one georeferenced image that fits in memory (60 million pixels).
+    """Run the detector on one georeferenced image of any size.
 
     Args:
         image: the file.
@@ -67,23 +66,15 @@ def detect(image: str | Path, *, weights: Path | None = None, profile: str | Non
     Raises:
         OverwattError: the image or the weights cannot be used, in one line.
     """
-    detector = single_image.detector_of(profile, weights)
-    opened = open_image(Path(image), detector.card)
+    path, card = single_image.weights_for(profile, weights)
+    opened = open_image(Path(image), card)
     if opened.geobox is None:
         raise GridError(f"image {opened.name}: no CRS; `overwatt detect --gsd` takes images without georeference")
-    single_image.check_whole(opened)
     check_any_valid(opened)
-    footprints, valid = single_image.footprints(detector, opened)
-    ny, nx = opened.shape
-    whole = (0, 0, ny, nx)
-    cell = tiling.looked_at_row(Tile("r000c000", 0, 0, whole), opened, None, valid, "")
-    step = max(1, -(-max(ny, nx) // BASEMAP_PX))
-    pixels, seen = opened.read(*whole)
-    box = opened.geobox.zoom_out(step) if step > 1 else opened.geobox
-    rgb = np.rint(pixels[:3, ::step, ::step] * 255).astype(np.uint8)[:, : box.shape[0], : box.shape[1]]
-    shown = seen[::step, ::step][: box.shape[0], : box.shape[1]]
-    basemap = to_web_mercator(rgb, shown, box, BASEMAP_PX)
-    return Detection(footprints, conform(pd.DataFrame([cell]), "looked_at"), detector.card, opened.gsd_m, basemap)
+    looked_at = LookedAt(opened, None)
+    found = single_image.footprints(path, card, opened, on_tile=lambda core, valid, *_: looked_at.add(core, valid))
+    basemap = to_web_mercator(*decimated(opened, [{"core": (0, 0, *opened.shape)}]), BASEMAP_PX)
+    return Detection(found, looked_at.table(), card, opened.gsd_m, basemap)
 
 
 def run(

@@ -30,14 +30,14 @@ import numpy as np
 import torch
 from dask.system import CPU_COUNT
 
-from benchmarks.detector_speed.networks import Rival, built, card_of, size_of
+from benchmarks.detector_speed.networks import WINDOW_PX, Rival, built, card_of, size_of
 from benchmarks.detector_speed.scores import dice_simulated, real_district, shipped
 from benchmarks.detector_speed.speed import speed
 from benchmarks.detector_speed.training import Learner, fit, settle
 from benchmarks.real_data import real_data
 from overwatt.aoi.errors import OverwattError
 from overwatt.models.detector.card import DEFAULT_WEIGHTS, load_card
-from overwatt.models.detector.inference import CORE_PX, WINDOW_PX, Detector
+from overwatt.models.detector.inference import Detector
 from overwatt.models.detector.network import SiteNet
 from overwatt.models.training.samples import Batch, batch
 from overwatt.models.training.settings import TrainSettings
@@ -122,7 +122,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="block of Ashburn to hold out; 1 and 2 contain no other building",
     )
     parser.add_argument("--rounds", type=int, default=15, help="timed rounds")
-    parser.add_argument("--side-px", type=int, default=2 * CORE_PX, help="side of the image for the predict path")
+    parser.add_argument("--side-px", type=int, default=768, help="side of the image for the predict path")
     parser.add_argument("--cache", type=Path, default=Path("runs/detector_speed"), help="folder of simulated scenes")
     parser.add_argument("--folds", type=Path, help="folder with folds.json of a full cross-validation")
     options = parser.parse_args(arguments)

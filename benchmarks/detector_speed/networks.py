@@ -15,12 +15,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from overwatt.aoi.errors import ConfigError
 from overwatt.models.detector.card import OUTPUTS, ModelCard
-from overwatt.models.detector.inference import WINDOW_PX
 from overwatt.models.detector.network import NOVELTY_STRIDE
 from overwatt.models.training.settings import TrainSettings
 
 RGB = ("red", "green", "blue")
 Network = TypeVar("Network", bound=nn.Module)
+
+WINDOW_PX = 512
+"""Side of the windows and scenes that both networks are given."""
 
 
 class Rival(nn.Module):

@@ -18,7 +18,7 @@ from benchmarks.real_data import real_data
 from overwatt.aoi.errors import ConfigError
 from overwatt.models.detector.card import ModelCard
 from overwatt.models.detector.inference import Detector, predict
-from overwatt.models.detector.weights import normalise
+from overwatt.models.detector.windows import normalise
 from overwatt.models.training.samples import DATA_CENTER, IGNORE, NOT_CENTER, OTHER, Picture
 from overwatt.workflows.config.training import FoldSettings
 from overwatt.workflows.io.images import Image, open_image
@@ -81,7 +81,7 @@ class Real:
 
     def dice(self, detector: Detector) -> dict[str, float | None]:
         """Return Dice on the held-out block."""
-        p, seen = predict(detector, self.image.read, (0, 0, *self.image.shape), self.image.gsd_m)
+        p, seen = predict(detector, self.image.read, self.image.shape, self.image.gsd_m)
         return dice(counts(p, self.picture.building, self.picture.cooling, seen & self.held_out))
 
 

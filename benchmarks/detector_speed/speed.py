@@ -15,9 +15,9 @@ import torch
 from dask.system import CPU_COUNT
 from torch import Tensor, nn
 
-from benchmarks.detector_speed.networks import Rival
+from benchmarks.detector_speed.networks import WINDOW_PX, Rival
 from overwatt.models.detector.card import ModelCard
-from overwatt.models.detector.inference import WINDOW_PX, Detector, predict
+from overwatt.models.detector.inference import Detector, predict
 from overwatt.models.detector.network import SiteNet, probabilities
 
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
@@ -96,7 +96,7 @@ def speed(ours: SiteNet, rival: Rival, card: ModelCard, rounds: int, side_px: in
         return pixels[:, y[:, None], x], np.ones((y1 - y0, x1 - x0), bool)
 
     def path(detector: Detector) -> Callable[[], object]:
-        return lambda: predict(detector, read, (0, 0, side_px, side_px), card.gsd_m)
+        return lambda: predict(detector, read, (side_px, side_px), card.gsd_m)
 
     before = torch.get_num_threads()
     try:

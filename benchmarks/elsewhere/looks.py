@@ -25,10 +25,11 @@ from dask.system import CPU_COUNT
 from benchmarks.elsewhere.frames import PIN, Frame
 from overwatt.models.detector.card import CHANNELS, verified
 from overwatt.models.detector.inference import Detector, predict
+from overwatt.models.detector.windows import in_memory
 from overwatt.models.evaluation.pieces import pieces_of
 from overwatt.models.training.samples import IGNORE, Picture
 from overwatt.workflows.run.part_keys import source_hash
-from overwatt.workflows.training.held_out import footprints_on, reader
+from overwatt.workflows.training.held_out import footprints_on
 
 OVERLAP = 0.3
 """An object belongs to a box if at least this share of it lies inside, or it covers this share of the box."""
@@ -167,7 +168,7 @@ def _style(detector: Detector, picture: Picture, boxes: list[shapely.Polygon]) -
         x0, y0, x1, y1 = box.bounds
         places.append((slice(max(0, int(y0)), max(0, int(y1) + 1)), slice(max(0, int(x0)), max(0, int(x1) + 1))))
     hidden = replace(picture, optical=blank)
-    p, seen = predict(detector, reader(hidden), (0, 0, *picture.valid.shape), picture.gsd_m)
+    p, seen = predict(detector, in_memory(hidden.optical, hidden.valid), picture.valid.shape, picture.gsd_m)
     center = p[CHANNELS.index("data_center")]
     # pins are void, where the probability is 0 by convention: left out of the mean
     return [float(center[i][seen[i]].mean()) / 255 if seen[i].any() else float("nan") for i in places]

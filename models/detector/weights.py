@@ -10,7 +10,6 @@ import hashlib
 import json
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
@@ -29,34 +28,6 @@ from overwatt.models.detector.card import (
     read_weights,
 )
 from overwatt.models.detector.network import SiteNet
-
-
-def normalise(card: ModelCard, values: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """Return (value - mean) / std with the constants of the card, never with statistics of the tile.
-
-    Args:
-        card: card of the weights.
-        values: (band, y, x) float32: the optical bands of the card, 0..1, in its order; then all its thermal bands in
-            its order or none of them, kelvin above the surroundings. NaN in a thermal band: not measured.
-        valid: (y, x) bool; where False the input is zero, the mean of the training data.
-
-    Returns:
-        (channel, y, x) float32; absent thermal bands are zero.
-
-    Raises:
-        ModelContractError: the number of bands does not fit the card.
-    """
-    n = len(card.bands)
-    if len(values) not in (n, card.channels):
-        also = f", or {card.channels} with thermal" if card.thermal_bands else ""
-        raise ModelContractError(f"{len(values)} bands given, weights '{card.name}' take {n}{also}")
-    mean = np.asarray(card.mean, np.float32)[: len(values), None, None]
-    std = np.asarray(card.std, np.float32)[: len(values), None, None]
-    # zero is the mean of the training data after scaling: void ground and absent bands say nothing
-    out = np.zeros((card.channels, *valid.shape), np.float32)
-    out[: len(values)] = np.where(valid, (values - mean) / std, np.float32(0))
-    out[n:][np.isnan(out[n:])] = 0
-    return out
 
 
 def save(net: SiteNet, card: ModelCard, path: Path) -> ModelCard:

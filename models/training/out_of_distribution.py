@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import torch
 
-from overwatt.aoi.grid import windows
 from overwatt.models.detector.card import ModelCard
-from overwatt.models.detector.inference import CORE_PX, HALO_PX
 from overwatt.models.detector.network import NOVELTY_CHANNELS, NOVELTY_STRIDE, SiteNet
-from overwatt.models.detector.weights import normalise
+from overwatt.models.detector.windows import gather, in_memory, inside, lattice
 from overwatt.models.training.samples import NOT_CENTER, Picture
 
 LEAST = 256
@@ -32,21 +30,16 @@ def fit(net: SiteNet, card: ModelCard, pictures: list[Picture]) -> bool:
     """
     found = []
     for picture in pictures:
-        ny, nx = picture.valid.shape
         known = (picture.building > 0) & (picture.building < NOT_CENTER) & picture.valid
-        values = torch.from_numpy(normalise(card, picture.optical.astype("float32") / 255, picture.valid))
-        pad = (HALO_PX, HALO_PX + CORE_PX, HALO_PX, HALO_PX + CORE_PX)
-        values = torch.nn.functional.pad(values, pad)
-        building = torch.nn.functional.pad(torch.from_numpy(known), (0, CORE_PX, 0, CORE_PX))
-        for (y, x, _, _), _ in windows((0, 0, ny, nx), CORE_PX, HALO_PX):
-            side = CORE_PX + 2 * HALO_PX
+        cells = lattice(picture.valid.shape, picture.gsd_m)
+        pixels = gather(card, in_memory(picture.optical, picture.valid), cells, (0, 0, *picture.valid.shape))
+        for patch in pixels.patches:
             with torch.inference_mode():
-                features = net.forward_with_features(values[None, :, y : y + side, x : x + side])[1][0]
-            # features of the halo are affected by the window's edge: keep the core, at the stride of the features
-            h = HALO_PX // NOVELTY_STRIDE
-            inner = features[:, h:-h, h:-h]
-            mask = building[y : y + CORE_PX, x : x + CORE_PX][::NOVELTY_STRIDE, ::NOVELTY_STRIDE]
-            found.append(inner[:, mask].T)
+                features = net.forward_with_features(torch.from_numpy(patch.values)[None])[1][0]
+            # features of the halo are affected by the window's edge: keep the cell, at the stride of the features
+            rows, columns = (slice(k.start // NOVELTY_STRIDE, -(-k.stop // NOVELTY_STRIDE)) for k in patch.kept)
+            mask = known[inside(patch.cell, pixels.core)][::NOVELTY_STRIDE, ::NOVELTY_STRIDE]
+            found.append(features[:, rows, columns][:, torch.from_numpy(mask)].T)
     features = torch.cat(found) if found else torch.empty(0, NOVELTY_CHANNELS)
     if len(features) < LEAST:
         return False

@@ -21,6 +21,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from overwatt.aoi.geodesy import GEOD, to_lonlat
+from overwatt.aoi.grid import Lattice
 from overwatt.models.detector import calibration
 from overwatt.models.detector.card import EVIDENCE_STEP, EVIDENCE_ZERO, NOVELTY_STEP, UNIT_GSD_M
 from overwatt.pipeline.detection.instances import add_sums, separate
@@ -41,6 +42,7 @@ def merge_footprints(
     gsd_m: float,
     scene: str,
     settings: DetectSettings,
+    cells: Lattice | None = None,
 ) -> gpd.GeoDataFrame:
     """Join the regions of all tiles into footprints.
 
@@ -51,6 +53,7 @@ def merge_footprints(
         gsd_m: ground sampling distance, m per pixel; for the size thresholds, and for areas without georeference.
         scene: name of the image.
         settings: thresholds.
+        cells: of the image; the cell of an object is that of its anchor, its topmost pixel. None: the image is one.
 
     Returns:
         Table `footprints`, sorted by position (row, column of the anchor pixel).
@@ -100,7 +103,9 @@ def merge_footprints(
                 "on_border": objects["on_border"],
                 # thermal pixels are more than half of those that were scored
                 "used_thermal": 2 * objects["sum_thermal"] > objects["core_pixels"],
-                "tile": objects["tile"],
+                "tile": [cells.name_at(r, c) for r, c in zip(objects["row"], objects["col"], strict=True)]
+                if cells
+                else "r000c000",
                 "scenes": scene,
                 "geometry": mapped,
             }
@@ -162,18 +167,12 @@ def _merge(frame: pd.DataFrame) -> pd.DataFrame:
         if end - at > 1 or not whole[g].is_valid:
             whole[g] = shapely.union_all(geometry[order[at:end]])
     whole = _canonical(whole)
-    corner, part_corner = _anchors(whole), _anchors(geometry)
-    tile = tiles[order[starts]]
-    for g, (at, end) in enumerate(zip(starts, np.append(starts[1:], len(order)), strict=True)):
-        if end - at > 1:  # the object is of the tile that holds its anchor
-            members = order[at:end]
-            tile[g] = tiles[members[(part_corner[members] == corner[g]).all(1)]][0]
+    corner = _anchors(whole)
     objects = pd.DataFrame(
         {
             "kind": kinds[order[starts]],
             "geometry": pd.Series(whole, dtype=object),
             **add_sums(frame, order, starts),
-            "tile": tile,
             "on_border": np.logical_or.reduceat(frame["on_border"].to_numpy(bool)[order], starts),
             "row": corner[:, 1],
             "col": corner[:, 0],

@@ -34,7 +34,7 @@ def separate(buildings: pd.DataFrame, interiors: pd.DataFrame, min_interior_px: 
     """Divide buildings among their interiors.
 
     Args:
-        buildings: regions with geometry (image pixels, on pixel edges), `SUMS`, tile, on_border.
+        buildings: regions with geometry (image pixels, on pixel edges), `SUMS`, on_border.
         interiors: the same columns for interiors; each lies in one building.
         min_interior_px: interiors of fewer pixels are ignored.
         wall_px: two interiors nearer than this cannot be of two buildings.
@@ -72,9 +72,6 @@ def separate(buildings: pd.DataFrame, interiors: pd.DataFrame, min_interior_px: 
         **sums, core_pixels=sums["pixels"], geometry=pd.Series(shapes_of, dtype=object).array
     )
     parts["pixels"] = np.rint(shapely.area(shapes_of)).astype(np.int64)
-    # a part of a divided region is of the tile of its first interior
-    divided = np.bincount(owner)[owner] > 1
-    parts["tile"] = np.where(divided, seeds["tile"].to_numpy(object)[order[starts]], parts["tile"])
     without = ~np.isin(np.arange(len(frame)), owner)
     return pd.concat([frame[without], parts], ignore_index=True)
 

@@ -103,13 +103,12 @@ def vectorize_tile(
         pixel edges), pixels, sum_p, max_p (sum and maximum of the class's probability: data center for buildings,
         else equipment), sum_novelty, sum_thermal (pixels measured), tile, on_border.
     """
-    p = probability.astype(np.int64)  # integer sums are exact in any order: no trace of the tiles
-    build = p[1] + p[2]
+    p = probability
     equipment = (p[3] > settings.cooling * 255) & valid
     # weights without kinds have 0 in all of them: nothing is a generator then
     generator = equipment & (p[_AT["generator"]] > np.max([p[_AT[k]] for k in COOLERS], axis=0))
     masks = {
-        "building": (build > settings.building * 255) & valid,
+        "building": (p[1].astype(np.int16) + p[2] > settings.building * 255) & valid,
         "cooling": equipment & ~generator,
         "generator": generator,
         "substation": (p[_AT["substation"]] > 127) & valid,  # own choice: even odds
@@ -127,17 +126,19 @@ def vectorize_tile(
         if not mask.any():
             continue
         labels, count = ndimage.label(mask)  # 4-connected
-        flat = labels.ravel()
+        member = labels[mask]
+        largest = np.zeros(count + 1, np.uint8)
+        np.maximum.at(largest, member, value[kind][mask])
         sums = {
-            "pixels": np.bincount(flat, minlength=count + 1),
-            "sum_p": np.bincount(flat, weights=value[kind].ravel(), minlength=count + 1),
-            "max_p": ndimage.maximum(value[kind], labels, np.arange(count + 1)),
-            "sum_novelty": np.bincount(flat, weights=p[6].ravel(), minlength=count + 1),
-            "sum_thermal": np.bincount(flat, weights=heat.ravel(), minlength=count + 1),
-            **{f"sum_{k}": np.bincount(flat, weights=p[_AT[k]].ravel(), minlength=count + 1) for k in COOLERS},
+            "pixels": np.bincount(member),
+            "sum_p": _sum(member, value[kind][mask]),
+            "max_p": largest,
+            "sum_novelty": _sum(member, p[6][mask]),
+            "sum_thermal": _sum(member, heat[mask]),
+            **{f"sum_{k}": _sum(member, p[_AT[k]][mask]) for k in COOLERS},
         }
-        void = np.bincount(flat, weights=near_void.ravel(), minlength=count + 1) > 0
-        for geometry, label in shapes(labels.astype(np.int32), mask=mask, connectivity=4, transform=shift):
+        void = _sum(member, near_void[mask]) > 0
+        for geometry, label in shapes(labels.astype(np.int32, copy=False), mask=mask, connectivity=4, transform=shift):
             i = int(label)
             rows.append(
                 {
@@ -149,3 +150,8 @@ def vectorize_tile(
                 }
             )
     return pd.DataFrame(rows, columns=list(PART_COLUMNS))
+
+
+def _sum(member: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return the sum of values (n,) over each region, by its label; exact in float64, since they are integers."""
+    return np.bincount(member, weights=values)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from overwatt.models.detector.card import ModelCard
-from overwatt.models.detector.inference import WINDOW_PX, Detector
+from overwatt.models.detector.inference import Detector
 from overwatt.models.detector.network import SiteNet
 from overwatt.models.training.checkpoint import curve
 from overwatt.models.training.samples import Picture
@@ -63,7 +63,7 @@ def test_inference_on_cuda_is_that_of_the_cpu():
         name="test", version="1", created="2026-01-01", licence="Apache-2.0", width=4, bands=RGB, units="display_uint8",
         gsd_m=2.0, gsd_range_m=(0.5, 3), native_range_m=(1.5, 3), mean=(0.5,) * 3, std=(0.25,) * 3,
     )  # fmt: skip
-    image = np.random.default_rng(0).normal(size=(3, WINDOW_PX, WINDOW_PX)).astype(np.float32)
+    image = np.random.default_rng(0).normal(size=(3, 512, 512)).astype(np.float32)
     cpu = Detector.of(net, card, "cpu").windows([image], 2.0)
     gpu = Detector.of(copy.deepcopy(net), card, "cuda")
     apart = np.abs(gpu.windows([image], 2.0).astype(int) - cpu.astype(int))

@@ -136,7 +136,11 @@ class DetectorSettings(_Frozen):
         default=_OBJECTS.min_interior_m2, ge=0, description="minimum interior that forms a separate building, m2"
     )
     simplify_m: float = Field(default=_OBJECTS.simplify_m, ge=0, description="simplification tolerance of outlines, m")
-    tile_px: int = Field(default=768, ge=1, description="tile side in pixels; does not change the results")
+    tile_px: int | None = Field(
+        default=None,
+        ge=1,
+        description="tile side in pixels, rounded down to whole cells of the network; does not change the results",
+    )
 
     @property
     def thresholds(self) -> dict[str, float]:

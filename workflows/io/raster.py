@@ -8,6 +8,7 @@ from these what counts as looked at, for files and catalogues alike.
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -53,7 +54,7 @@ class Raster:
     shape: tuple[int, int]
     placement: Placement | None
     coarser: bool
-    _open: dict[str, rasterio.DatasetReader | WarpedVRT] = field(
+    _open: dict[int, rasterio.DatasetReader | WarpedVRT] = field(
         default_factory=dict, compare=False, repr=False, hash=False
     )
 
@@ -120,9 +121,11 @@ class Raster:
         return pixels, masked, empty
 
     def _dataset(self) -> rasterio.DatasetReader | WarpedVRT:
-        if "dataset" not in self._open:
-            self._open["dataset"] = self._warped(self.address)
-        return self._open["dataset"]
+        # GDAL datasets are not safe to share: each thread opens the file itself
+        own = threading.get_ident()
+        if own not in self._open:
+            self._open[own] = self._warped(self.address)
+        return self._open[own]
 
     def _warped(self, address: str) -> rasterio.DatasetReader | WarpedVRT:
         with quiet():

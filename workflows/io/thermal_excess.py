@@ -10,6 +10,7 @@ Pixels far from 0 are nodata, and a file with mostly such is refused: absolute t
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,7 +55,7 @@ class ExcessRaster:
     bands: int
     geobox: GeoBox
     plain: bool = True
-    _open: dict[str, WarpedVRT] = field(default_factory=dict, compare=False, repr=False, hash=False)
+    _open: dict[int, WarpedVRT] = field(default_factory=dict, compare=False, repr=False, hash=False)
 
     def __getstate__(self) -> dict[str, object]:
         return self.__dict__ | {"_open": {}}
@@ -83,9 +84,10 @@ class ExcessRaster:
         return out
 
     def _warped(self) -> WarpedVRT:
-        if "raster" not in self._open:
+        own = threading.get_ident()  # GDAL datasets are not safe to share between threads
+        if own not in self._open:
             source = rasterio.open(self.path, driver="GTiff") if self.plain else _measured_copy(self.path, self.bands)
-            self._open["raster"] = WarpedVRT(
+            self._open[own] = WarpedVRT(
                 source,
                 crs=str(self.geobox.crs),
                 transform=self.geobox.affine,
@@ -97,7 +99,7 @@ class ExcessRaster:
                 nodata=np.nan,
                 dtype="float32",
             )
-        return self._open["raster"]
+        return self._open[own]
 
 
 @dataclass(frozen=True)

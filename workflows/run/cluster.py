@@ -15,50 +15,27 @@ import logging
 import signal
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pandas as pd
-import shapely
-import stamina
-from dask.system import CPU_COUNT
 from distributed import Client, LocalCluster, WorkerPlugin, as_completed
-from odc.geo.geobox import GeoBox
 
-from overwatt.aoi.area import Area
-from overwatt.aoi.errors import AssetReadError, CatalogError, ConfigError, ModelContractError, OverwattError, redact
-from overwatt.aoi.grid import Tile, area_mask
-from overwatt.models.detector.card import CHANNELS
-from overwatt.pipeline.detection.instances import SUMS
-from overwatt.pipeline.detection.vectorization import KINDS, PART_COLUMNS, DetectSettings, near_void, vectorize_tile
-from overwatt.workflows.io import run_folder
-from overwatt.workflows.io.source import Source
+from overwatt.aoi.errors import ConfigError, ModelContractError, OverwattError, redact
+from overwatt.aoi.grid import Tile
+from overwatt.workflows.run.in_process import UNREADABLE, OnDone, read_tile
+from overwatt.workflows.run.tile import Arrays, Job, regions_of
 
 if TYPE_CHECKING:
     from overwatt.models.detector.inference import Detector
 
 log = logging.getLogger(__name__)
 
-Arrays = dict[str, np.ndarray]
 _STATE: dict[str, tuple[Job, Detector]] = {}  # of this worker process, by name of the run
 _ONE_TILE = threading.Lock()
 _FAILED: dict[str, str] = {}  # why this worker process cannot compute, by name of the run
-IN_FLIGHT = 2  # tiles per worker: one computing, one waiting
-
-
-@dataclass(frozen=True)
-class Job:
-    """What every worker needs once: pixel source, weights, area and detection settings."""
-
-    source: Source
-    weights: Path
-    weights_sha256: str
-    area: Area | None
-    settings: DetectSettings
+IN_FLIGHT = 3  # tiles per worker: one computing, one reading or read, one waiting
 
 
 @dataclass(frozen=True)
@@ -91,11 +68,11 @@ class _Load(WorkerPlugin):
         except OverwattError as error:  # told by `_describe`: raised here, Dask would print a traceback
             _FAILED[self.name] = str(error)
             return
-        if detector.card.weights_sha256 != self.job.weights_sha256:
+        if detector.card.weights_sha256 != self.job.card.weights_sha256:
             _FAILED[self.name] = f"a worker has different weights at {self.job.weights}; copy the same file to all"
             return
         _STATE[self.name] = (self.job, detector)
-        log.debug("worker ready for %s: weights %s", self.name, self.job.weights_sha256[:12])
+        log.debug("worker ready for %s: weights %s", self.name, self.job.card.weights_sha256[:12])
 
     def teardown(self, worker: object) -> None:
         _STATE.pop(self.name, None)
@@ -107,102 +84,17 @@ def _describe(run: str) -> tuple[bool, str]:
     return (False, _FAILED[run]) if run in _FAILED else (True, str(_STATE[run][1].describe()))
 
 
-def look(job: Job, detector: Detector, tile: Tile) -> Arrays:
-    """Compute one tile: probabilities, validity and the regions as polygons.
-
-    Args:
-        job: pixel source, area and settings.
-        detector: the loaded model.
-        tile: core in pixels of the source.
-
-    Returns:
-        The arrays of a stored part; `unpack` reads them.
-
-    Raises:
-        AssetReadError, CatalogError: the pixels cannot be read.
-    """
-    from overwatt.models.detector.inference import predict
-
-    y0, x0, y1, x1 = tile.core
-    # one pixel more on each side, so that void ground next to the core is known
-    values, margin = job.source.read(y0 - 1, x0 - 1, y1 + 1, x1 + 1)
-    measured = np.isfinite(values[len(detector.card.bands) :, 1:-1, 1:-1]).any(0)
-    if job.area is not None and job.source.geobox is not None:
-        box = job.source.geobox
-        shifted = GeoBox(margin.shape, box.affine * type(box.affine).translation(x0 - 1, y0 - 1), box.crs)
-        margin &= area_mask(shifted, job.area)
-    valid = margin[1:-1, 1:-1]
-    probability = np.zeros((len(CHANNELS), y1 - y0, x1 - x0), np.uint8)
-    if valid.any():
-        probability, seen = predict(detector, job.source.read, tile.core, job.source.gsd_m)
-        valid = valid & seen
-        probability = probability * valid
-    void = near_void(margin)[1:-1, 1:-1]
-    parts = vectorize_tile(probability, valid, (y0, x0), tile.name, void, job.settings, job.source.gsd_m, measured)
-    return {"probability": probability[: len(run_folder.RASTER_BANDS)], "valid": np.packbits(valid), **_pack(parts)}
-
-
-def _pack(parts: pd.DataFrame) -> Arrays:
-    """Regions as plain arrays, which `np.load` reads without pickle."""
-    wkb = [shapely.to_wkb(g) for g in parts["geometry"]]
-    return {
-        "wkb": np.frombuffer(b"".join(wkb), np.uint8),
-        "wkb_bytes": np.array([len(b) for b in wkb], np.int64),
-        "kind": np.array([KINDS.index(k) for k in parts["kind"]], np.int8),
-        **{n: parts[n].to_numpy(np.int64) for n in SUMS},
-        "on_border": parts["on_border"].to_numpy(bool),
-    }
-
-
-def unpack(arrays: Arrays, tile: Tile) -> tuple[np.ndarray, np.ndarray, pd.DataFrame]:
-    """Return what a stored part contains.
-
-    Args:
-        arrays: from `look`.
-        tile: the same tile.
-
-    Returns:
-        Probability (band, y, x) uint8, bands as in `run_folder.RASTER_BANDS`; valid (y, x) bool; table of the regions.
-    """
-    y0, x0, y1, x1 = tile.core
-    n = (y1 - y0) * (x1 - x0)
-    valid = np.unpackbits(arrays["valid"], count=n).astype(bool).reshape(y1 - y0, x1 - x0)
-    ends = np.cumsum(arrays["wkb_bytes"])
-    blob = arrays["wkb"].tobytes()
-    geometry = [shapely.from_wkb(blob[e - b : e]) for e, b in zip(ends, arrays["wkb_bytes"], strict=True)]
-    parts = pd.DataFrame(
-        {
-            "kind": [KINDS[k] for k in arrays["kind"]],
-            "geometry": pd.Series(geometry, dtype=object),
-            **{c: arrays[c] for c in SUMS},
-            "tile": tile.name,
-            "on_border": arrays["on_border"],
-        },
-        columns=list(PART_COLUMNS),
-    )
-    return arrays["probability"], valid, parts
-
-
 def _task(run: str, tile: Tile) -> tuple[str, Arrays | str]:
     """One tile on a worker: ('done', arrays) or ('failed', reason). Unexpected exceptions propagate."""
     job, detector = _STATE[run]
     try:
-        # own choice: remote reads fail for short times, local ones do not
-        attempts = 3 if job.source.remote else 1
-        for attempt in stamina.retry_context(on=(AssetReadError, OSError), attempts=attempts, timeout=None):
-            # one tile per process, even if a worker has several threads: GDAL datasets are not thread-safe
-            with attempt, _ONE_TILE:
-                _one_thread()
-                try:
-                    return "done", look(job, detector, tile)
-                except (AssetReadError, OSError) as error:
-                    log.debug(
-                        "tile %s: attempt %d of %d failed: %s", tile.name, attempt.num, attempts, redact(str(error))
-                    )
-                    raise
-    except (AssetReadError, CatalogError, OSError) as error:
+        pixels = read_tile(job, tile)  # while another thread computes the tile before
+    except UNREADABLE as error:
         return "failed", redact(str(error))
-    raise AssertionError("unreachable")
+    # one computation per process: each worker counts as one core
+    with _ONE_TILE:
+        _one_thread()
+        return "done", regions_of(job, detector, tile, pixels)
 
 
 def _one_thread() -> None:
@@ -212,15 +104,6 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def _cuda() -> bool:
-    """Whether local workers will compute on CUDA; without a device file torch is not imported."""
-    if not (any(Path("/dev").glob("nvidia*")) or Path("/dev/dxg").exists()):
-        return False
-    import torch
-
-    return bool(torch.cuda.is_available())
-
-
 @contextlib.contextmanager
 def workers(job: Job, scheduler: str | None, wanted: int) -> Iterator[tuple[Workers, str]]:
     """Start or connect workers, load the detector on them, and yield them with the description of how they compute.
@@ -228,7 +111,7 @@ def workers(job: Job, scheduler: str | None, wanted: int) -> Iterator[tuple[Work
     Args:
         job: what the workers need.
         scheduler: address of a running scheduler (tls:// except on the loopback), or None for local processes.
-        wanted: number of tiles; no more processes than this are started.
+        wanted: number of local processes.
 
     Raises:
         ConfigError: the scheduler is not reachable, has no workers, or its workers compute differently.
@@ -239,9 +122,7 @@ def workers(job: Job, scheduler: str | None, wanted: int) -> Iterator[tuple[Work
         if scheduler:
             client = stack.enter_context(_connect(scheduler))
         else:
-            # one process owns a GPU; on CPUs each core has one
-            cores = 1 if _cuda() else CPU_COUNT
-            cluster = stack.enter_context(_local(max(1, min(cores, wanted))))
+            cluster = stack.enter_context(_local(wanted))
             client = stack.enter_context(Client(cluster))
         run = f"overwatt-{uuid.uuid4().hex}"
         client.register_plugin(_Load(job, run))
@@ -263,7 +144,7 @@ def _local(count: int) -> LocalCluster:
     with _interrupt_blocked():
         return LocalCluster(
             n_workers=count,
-            threads_per_worker=1,
+            threads_per_worker=2,  # one computes, one reads ahead
             processes=True,
             dashboard_address="127.0.0.1:0",  # otherwise Dask takes port 8787, and warns if it is in use
             scheduler_kwargs={"dashboard": False},
@@ -302,7 +183,7 @@ def _connect(address: str) -> Client:
     return client
 
 
-def run_tiles(workers: Workers, tiles: Sequence[Tile], on_done: Callable[[Tile, str, Arrays | str], None]) -> None:
+def run_tiles(workers: Workers, tiles: Sequence[Tile], on_done: OnDone) -> None:
     """Run tiles, a few in flight at a time, and pass each result to a callback.
 
     Args:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 # The tile task itself, and the readers whose pixels it is given (it knows them only as a protocol).
 DETECTOR_ROOTS = (
-    "overwatt.workflows.run.cluster",
+    "overwatt.workflows.run.tile",
     "overwatt.workflows.io.images",
     "overwatt.workflows.io.stac_source",
     "overwatt.workflows.io.thermal_excess",

@@ -15,21 +15,27 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 
-from overwatt.aoi.errors import ConfigError
-from overwatt.models.detector.inference import Detector, predict
+from overwatt.aoi.errors import AssetReadError, ConfigError
+from overwatt.aoi.grid import Tile, Window
+from overwatt.models.detector.card import ModelCard, verified
 from overwatt.models.detector.sensors import TYPE_UNTOLD, tells_type, weights_of
+from overwatt.models.detector.windows import lattice
+from overwatt.pipeline.detection.footprints import merge_footprints
 from overwatt.pipeline.detection.untold import without_type
 from overwatt.pipeline.detection.vectorization import DetectSettings
 from overwatt.workflows.io import run_folder
 from overwatt.workflows.io.images import Image, check_any_valid, open_image
+from overwatt.workflows.io.source import Source
 from overwatt.workflows.io.thermal_excess import ExcessRaster, WithThermal, open_excess
-from overwatt.workflows.io.vectors import footprints_of
+from overwatt.workflows.run.computing import computing, plan_tiles
 from overwatt.workflows.run.ground_check import check_ground_size
+from overwatt.workflows.run.tile import Arrays, Job, unpack
 
 log = logging.getLogger(__name__)
 
 Say = Callable[[str], None]
-MAX_WHOLE_PX = 60_000_000  # own choice: needs about 6 GB of memory while the regions are measured
+OnTile = Callable[[Window, np.ndarray, int, int], None]
+"""Receives a tile's window (y0, x0, y1, x1), its validity (y, x) bool, and how many of how many tiles are done."""
 
 
 def detect(
@@ -59,29 +65,28 @@ def detect(
         geometries are in working pixels of the image, and areas follow from `gsd_m`.
 
     Raises:
-        ConfigError: an option is invalid, or an image is too large for one piece.
+        ConfigError: an option is invalid.
         OverwattError: an image, the thermal raster or the weights cannot be used.
     """
     if gsd_m is not None and gsd_m <= 0:
         raise ConfigError(f"--gsd {gsd_m:g}: give metres per pixel, greater than 0")
-    detector = detector_of(profile, weights)
-    opened = [open_image(p, detector.card, gsd_m=gsd_m, require_crs=False) for p in images]
+    path, card = weights_for(profile, weights)
+    opened = [open_image(p, card, gsd_m=gsd_m, require_crs=False) for p in images]
     if len({i.geobox is None for i in opened}) > 1:
         raise ConfigError("detect: some images have a georeference and some do not; use one call for each kind")
     for image in opened:
-        check_whole(image)
         check_any_valid(image)
-    heats = [open_excess(thermal, image, detector.card) if thermal else None for image in opened]
+    heats = [open_excess(thermal, image, card) if thermal else None for image in opened]
     sizes = [check_ground_size(image) for image in opened]
     for image, size in zip(opened, sizes, strict=True):
         if size.question:
             say(f"{image.name}: {size.question}")
     found = []
     for image, heat in zip(opened, heats, strict=True):
-        frame, _ = footprints(detector, image, heat)
+        frame = footprints(path, card, image, heat, on_tile=_progress(image, say))
         found.append(frame)
         say(f"{image.name}: {len(frame)} footprints")
-    if not tells_type(detector.card):
+    if not tells_type(card):
         say(TYPE_UNTOLD)
     table = pd.concat(found, ignore_index=True) if len(found) > 1 else found[0]
     if len(opened) > 1:
@@ -95,38 +100,60 @@ def detect(
     return {"footprints": str(written), "count": len(table), "ground_size": asked}
 
 
-def detector_of(profile: str | None, weights: Path | None) -> Detector:
-    """Load the detector of a sensor profile or of a weights file; the bundled weights if both are None."""
+def weights_for(profile: str | None, weights: Path | None) -> tuple[Path, ModelCard]:
+    """Return the weights file of a sensor profile or the given one, the bundled one if both are None, and its card."""
     path, narrow = weights_of(profile, weights)
     log.debug("weights %s, profile %s", path, profile or "none")
-    return Detector.load(path, profile=narrow)
-
-
-def check_whole(image: Image) -> None:
-    """Check that an image is small enough to be processed without tiles.
-
-    Raises:
-        ConfigError: it has more than `MAX_WHOLE_PX` pixels.
-    """
-    if image.shape[0] * image.shape[1] > MAX_WHOLE_PX:
-        raise ConfigError(
-            f"image {image.name}: {image.shape[0]} x {image.shape[1]} pixels are too many for one piece; "
-            "use `overwatt run`, which processes tiles"
-        )
+    card = verified(path)
+    return path, narrow.narrowed(card) if narrow else card
 
 
 def footprints(
-    detector: Detector, image: Image, heat: ExcessRaster | None = None
-) -> tuple[gpd.GeoDataFrame, np.ndarray]:
-    """Return the footprints of a whole image, and its validity, (y, x) bool."""
-    whole = (0, 0, *image.shape)
-    if heat is None:
-        probability, valid = predict(detector, image.read, whole, image.gsd_m)
-        found = footprints_of(probability, valid, image, DetectSettings.of(detector.card))
-    else:
-        probability, valid = predict(detector, WithThermal(image, heat).read, whole, image.gsd_m)
-        measured = np.isfinite(heat.read(*whole)).any(0)
-        found = footprints_of(probability, valid, image, DetectSettings.of(detector.card), measured)
-    if not tells_type(detector.card):
-        found = without_type(found, detector.card.calibration)
-    return found, valid
+    weights: Path,
+    card: ModelCard,
+    image: Image,
+    heat: ExcessRaster | None = None,
+    on_tile: OnTile = lambda window, valid, done, of: None,
+) -> gpd.GeoDataFrame:
+    """Return the footprints of an image of any size, computed tile by tile as in a run.
+
+    Args:
+        weights: weights file.
+        card: its card.
+        image: the image.
+        heat: thermal excess for weights with a thermal band.
+        on_tile: receives the validity of each tile, in the order of completion.
+
+    Raises:
+        AssetReadError: pixels cannot be read.
+    """
+    settings = DetectSettings.of(card)
+    source: Source = image if heat is None else WithThermal(image, heat)
+    todo = plan_tiles(source)
+    regions: list[pd.DataFrame] = []
+
+    def on_done(tile: Tile, status: str, result: Arrays | str) -> None:
+        if isinstance(result, str):
+            raise AssetReadError(result, str(image.path), tile.core)
+        _, valid, part = unpack(result, tile)
+        regions.append(part)
+        on_tile(tile.core, valid, len(regions), len(todo))
+
+    with computing(Job(source, weights, card, None, settings), None, len(todo)) as place:
+        place.run(todo, on_done)
+    box = image.geobox
+    found = merge_footprints(
+        regions, transform=box.affine if box is not None else None, crs=str(box.crs) if box is not None else None,
+        gsd_m=image.gsd_m, scene=image.name, settings=settings, cells=lattice(image.shape, image.gsd_m),
+    )  # fmt: skip
+    return found if tells_type(card) else without_type(found, card.calibration)
+
+
+def _progress(image: Image, say: Say) -> OnTile:
+    """Return what says how far an image is: each tile of few, about every twentieth of many."""
+
+    def on_tile(window: Window, valid: np.ndarray, done: int, of: int) -> None:
+        if of > 1 and (done % max(1, of // 20) == 0 or done == of):
+            say(f"{image.name}: {done}/{of} tiles")
+
+    return on_tile

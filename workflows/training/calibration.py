@@ -16,8 +16,9 @@ from rasterio.features import shapes
 
 from overwatt.models.detector import calibration
 from overwatt.models.detector.card import Calibration, ModelCard
-from overwatt.models.detector.inference import Detector, Read, predict
+from overwatt.models.detector.inference import Detector, predict
 from overwatt.models.detector.network import SiteNet
+from overwatt.models.detector.windows import in_memory
 from overwatt.models.evaluation.metrics import Outline
 from overwatt.models.training.samples import DATA_CENTER, OTHER, Picture
 from overwatt.pipeline.detection.footprints import merge_footprints
@@ -88,7 +89,10 @@ def _objects(detector: Detector, picture: Picture, *, heat: bool) -> tuple[np.nd
     """Data-center score (n,) of the objects found in a picture, and whether each is a data center (n,) bool."""
     ny, nx = picture.valid.shape
     settings = DetectSettings.of(detector.card)
-    probability, valid = predict(detector, _reader(picture, heat=heat), (0, 0, ny, nx), picture.gsd_m)
+    values = picture.optical
+    if heat and picture.thermal is not None:
+        values = np.concatenate([values.astype(np.float32) / 255, picture.thermal])
+    probability, valid = predict(detector, in_memory(values, picture.valid), (ny, nx), picture.gsd_m)
     # one pixel of padding: ground outside of the scene counts as void, as at the edge of real imagery
     void = near_void(np.pad(valid, 1))[1:-1, 1:-1]
     part = vectorize_tile(probability, valid, (0, 0), "", void, settings, picture.gsd_m)
@@ -99,24 +103,6 @@ def _objects(detector: Detector, picture: Picture, *, heat: bool) -> tuple[np.nd
     one_block = np.zeros((ny, nx), int)
     score, center, _ = objects(predicted, frame["score"].to_numpy(), _labels(picture), one_block)
     return score, center
-
-
-def _reader(picture: Picture, *, heat: bool) -> Read:
-    """Return a function that reads windows of a picture as from an image; pixels outside of it are not valid."""
-    values = picture.optical.astype(np.float32) / 255
-    if heat and picture.thermal is not None:
-        values = np.concatenate([values, picture.thermal])
-    ny, nx = picture.valid.shape
-
-    def read(y0: int, x0: int, y1: int, x1: int) -> tuple[np.ndarray, np.ndarray]:
-        out, valid = np.zeros((len(values), y1 - y0, x1 - x0), np.float32), np.zeros((y1 - y0, x1 - x0), bool)
-        a0, b0, a1, b1 = max(y0, 0), max(x0, 0), min(y1, ny), min(x1, nx)
-        if a0 < a1 and b0 < b1:
-            inner = (slice(a0 - y0, a1 - y0), slice(b0 - x0, b1 - x0))
-            out[:, *inner], valid[inner] = values[:, a0:a1, b0:b1], picture.valid[a0:a1, b0:b1]
-        return out, valid
-
-    return read
 
 
 def _labels(picture: Picture) -> list[Outline]:

@@ -18,19 +18,19 @@ import numpy as np
 import shapely
 
 from overwatt.aoi.errors import ConfigError, GridError, ModelContractError, RegistryError, nearest
-from overwatt.models.detector.card import DEFAULT_WEIGHTS, ModelCard, check_fits
-from overwatt.models.detector.inference import Detector, predict
+from overwatt.aoi.grid import Window
+from overwatt.models.detector.card import DEFAULT_WEIGHTS, ModelCard, check_fits, verified
+from overwatt.models.detector.inference import Detector
 from overwatt.models.detector.trained_ground import Trained, trained_on
 from overwatt.models.evaluation.metrics import Judged, Outline, Unlabelled, score_all
 from overwatt.models.evaluation.paired_bootstrap import Scene, compare, labels_of, summary
 from overwatt.models.training.samples import IGNORE, Picture
 from overwatt.models.training.tileset import PICTURE_BANDS, pictures_of, read_index
-from overwatt.pipeline.detection.vectorization import DetectSettings
 from overwatt.pipeline.report import rasters
 from overwatt.workflows.io import run_folder
 from overwatt.workflows.io.images import Image, check_any_valid, open_image
-from overwatt.workflows.io.vectors import footprints_of, outlines_of, outlines_px, read_vector, to_pixels
-from overwatt.workflows.run.single_image import check_whole
+from overwatt.workflows.io.vectors import outlines_of, outlines_px, read_vector, to_pixels
+from overwatt.workflows.run.single_image import footprints
 from overwatt.workflows.training.held_out import footprints_on
 from overwatt.workflows.training.scores import in_training, label_texts, score_lines
 
@@ -156,9 +156,8 @@ class _Detections:
 
 
 def _detect_on(weights: Path, image_path: Path, labels_path: Path) -> _Detections:
-    detector = Detector.load(weights)
-    image = open_image(image_path, detector.card)
-    check_whole(image)
+    card = verified(weights)
+    image = open_image(image_path, card)
     check_any_valid(image)
     labels = outlines_px(labels_path, image)
     ny, nx = image.shape
@@ -166,9 +165,13 @@ def _detect_on(weights: Path, image_path: Path, labels_path: Path) -> _Detection
         raise RegistryError(
             f"{labels_path.name}: no label lies on image {image.name}; check the coordinates of the labels"
         )
-    probability, valid = predict(detector, image.read, (0, 0, ny, nx), image.gsd_m)
-    found = footprints_of(probability, valid, image, DetectSettings.of(detector.card))
-    return _Detections(detector.card, image, labels, found, valid)
+    valid = np.zeros(image.shape, bool)
+
+    def on_tile(window: Window, seen: np.ndarray, done: int, of: int) -> None:
+        valid[window[0] : window[2], window[1] : window[3]] = seen
+
+    found = footprints(weights, card, image, on_tile=on_tile)
+    return _Detections(card, image, labels, found, valid)
 
 
 def _overlay(detections: _Detections, labels_path: Path, path: Path) -> None:

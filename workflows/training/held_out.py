@@ -13,7 +13,8 @@ import geopandas as gpd
 import numpy as np
 from rasterio.features import rasterize
 
-from overwatt.models.detector.inference import Detector, Read, predict
+from overwatt.models.detector.inference import Detector, predict
+from overwatt.models.detector.windows import in_memory
 from overwatt.models.training.samples import DATA_CENTER, OTHER, Picture
 from overwatt.pipeline.detection.footprints import merge_footprints
 from overwatt.pipeline.detection.vectorization import DetectSettings, near_void, vectorize_tile
@@ -43,26 +44,11 @@ class Objects:
     area_m2: np.ndarray
 
 
-def reader(picture: Picture) -> Read:
-    """Return a function that reads windows of a picture, float32 0..1; pixels outside of the picture are not valid."""
-    ny, nx = picture.valid.shape
-
-    def read(y0: int, x0: int, y1: int, x1: int) -> tuple[np.ndarray, np.ndarray]:
-        values = np.zeros((len(picture.optical), y1 - y0, x1 - x0), np.float32)
-        valid = np.zeros((y1 - y0, x1 - x0), bool)
-        a, b, c, d = max(y0, 0), max(x0, 0), min(y1, ny), min(x1, nx)
-        if a < c and b < d:
-            to = (slice(a - y0, c - y0), slice(b - x0, d - x0))
-            values[:, *to] = picture.optical[:, a:c, b:d].astype(np.float32) / 255.0
-            valid[to] = picture.valid[a:c, b:d]
-        return values, valid
-
-    return read
-
-
 def footprints_on(detector: Detector, picture: Picture) -> gpd.GeoDataFrame:
     """Return table `footprints` of a picture in memory, with geometries in its pixels."""
-    probability, valid = predict(detector, reader(picture), (0, 0, *picture.valid.shape), picture.gsd_m)
+    probability, valid = predict(
+        detector, in_memory(picture.optical, picture.valid), picture.valid.shape, picture.gsd_m
+    )
     settings = DetectSettings.of(detector.card)
     # one pixel of padding: ground outside of the picture counts as void, as at the edge of real imagery
     void = near_void(np.pad(valid, 1))[1:-1, 1:-1]

@@ -383,7 +383,7 @@ def _cross_validate(ready: _Prepared, start: SiteNet | None, say: Say) -> dict[s
     for k, weights in enumerate(trained):
         net, card = weight_files.load(weights)
         # each pixel comes from the network that was not trained on its block
-        p, _ = predict(Detector.of(net, card), image.read, (0, 0, *image.shape), image.gsd_m)
+        p, _ = predict(Detector.of(net, card), image.read, image.shape, image.gsd_m)
         stitched = np.where(block == k, p, stitched)
     np.savez_compressed(out / "stitched.npz", probability=stitched, block=block)
     say(f"{file.folds.blocks} folds done")

@@ -15,7 +15,8 @@ from overwatt.aoi.errors import ModelContractError
 from overwatt.models.detector import weights as weight_files
 from overwatt.models.detector.card import Calibration, ModelCard, check_fits, load_card
 from overwatt.models.detector.network import SiteNet
-from overwatt.models.detector.weights import load, normalise, save
+from overwatt.models.detector.weights import load, save
+from overwatt.models.detector.windows import normalise
 from tests.support import naming
 
 RGB = ("red", "green", "blue")

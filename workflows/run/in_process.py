@@ -1,0 +1,108 @@
+"""Compute tiles in this process: threads that read ahead, and threads that compute.
+
+In: a `Job`, the loaded detector, tiles. Out, in the order of completion: the arrays of each tile, or the reason why it
+failed. Few tiles, one core or a GPU need no worker processes, whose start costs more than it saves.
+Each computing thread gives torch one thread, as a worker process does, so the results are the same bit for bit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import stamina
+
+from overwatt.aoi.errors import AssetReadError, CatalogError, redact
+from overwatt.aoi.grid import Tile
+from overwatt.models.detector.windows import Gathered
+from overwatt.workflows.run.tile import Arrays, Job, pixels_of, regions_of
+
+if TYPE_CHECKING:
+    from overwatt.models.detector.inference import Detector
+
+OnDone = Callable[[Tile, str, Arrays | str], None]
+"""Receives a tile, 'done' and its arrays, or 'failed' and the reason."""
+
+UNREADABLE = (AssetReadError, CatalogError, OSError)
+GPU_READERS = 4  # threads that decode pixels for one GPU; own choice
+
+
+def has_cuda() -> bool:
+    """Whether this machine computes on CUDA; without a device file torch is not imported."""
+    if not (any(Path("/dev").glob("nvidia*")) or Path("/dev/dxg").exists()):
+        return False
+    import torch
+
+    return bool(torch.cuda.is_available())
+
+
+def read_tile(job: Job, tile: Tile) -> Gathered:
+    """Read the windows of a tile; remote reads, which fail for short times, are tried three times (own choice).
+
+    Raises:
+        AssetReadError, CatalogError, OSError: the pixels cannot be read.
+    """
+    attempts = 3 if job.source.remote else 1
+    for attempt in stamina.retry_context(on=(AssetReadError, OSError), attempts=attempts, timeout=None):
+        with attempt:
+            return pixels_of(job, tile)
+    raise AssertionError("unreachable")
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Give torch one thread for as long as the context lasts: results must not depend on the number of cores."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def run_tiles(job: Job, detector: Detector, tiles: Sequence[Tile], on_done: OnDone, cores: int) -> None:
+    """Compute tiles, a few in flight at a time, and pass each result to a callback in this thread.
+
+    Args:
+        job: pixel source, area and settings.
+        detector: the loaded model.
+        tiles: tiles to compute.
+        on_done: receives each result.
+        cores: threads that compute; one with a GPU.
+
+    Raises:
+        Exception: what a tile raised, if its pixels could be read.
+    """
+    gpu = detector.device == "cuda"
+    computers = 1 if gpu else max(1, min(cores, len(tiles)))
+    readers = min(GPU_READERS, os.cpu_count() or 1) if gpu else computers
+    waiting = list(reversed(tiles))
+    running: dict[Future[Arrays], Tile] = {}
+    reading, computing = ThreadPoolExecutor(readers, "read"), ThreadPoolExecutor(computers, "compute")
+
+    def compute(tile: Tile, pixels: Future[Gathered]) -> Arrays:
+        return regions_of(job, detector, tile, pixels.result())
+
+    with one_thread():
+        try:
+            while waiting or running:
+                while waiting and len(running) < computers + readers:
+                    tile = waiting.pop()
+                    running[computing.submit(compute, tile, reading.submit(read_tile, job, tile))] = tile
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    tile = running.pop(future)
+                    try:
+                        found = future.result()
+                    except UNREADABLE as error:
+                        on_done(tile, "failed", redact(str(error)))
+                    else:
+                        on_done(tile, "done", found)
+        finally:
+            computing.shutdown(cancel_futures=True)
+            reading.shutdown(cancel_futures=True)
