@@ -29,7 +29,7 @@ from overwatt.models.detector.card import (
     ModelCard,
 )
 from overwatt.models.detector.cpu_inference import arithmetic, fast
-from overwatt.models.detector.network import NOVELTY_STRIDE, SiteNet, probabilities
+from overwatt.models.detector.network import NOVELTY_STRIDE, SiteNet
 from overwatt.models.detector.sensors import Profile
 from overwatt.models.detector.weights import load
 from overwatt.models.detector.windows import (
@@ -123,12 +123,8 @@ class Detector:
             gsd_m: ground sampling distance, metres.
             kept: rows and columns to return; None: all.
         """
-        shape = images[0].shape[1:]
-        kept = kept or (slice(0, shape[0]), slice(0, shape[1]))
-        # what is kept, and the margin that averages and branches reach beyond it, in whole pixels of the features
-        margin = max(_peak_px(gsd_m) // 2, BRANCH_MARGIN_PX)
-        outer = (_grown(kept[0], margin, shape[0]), _grown(kept[1], margin, shape[1]))
-        inner = _within(kept, outer)
+        ny, nx = images[0].shape[1:]
+        kept = kept or (slice(0, ny), slice(0, nx))
         out = []
         for at in range(0, len(images), self.batch):
             chunk = list(images[at : at + self.batch])
@@ -138,8 +134,7 @@ class Detector:
                 torch.inference_mode(),
                 torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"),
             ):
-                p = self._channels(self._moved(chunk), gsd_m, outer)[:, :, *inner]
-                out.append((p * 255).round().to(torch.uint8).cpu().numpy()[:real])
+                out.append(self._channels(self._moved(chunk), gsd_m, kept).cpu().numpy()[:real])
         return np.concatenate(out) if len(out) > 1 else out[0]
 
     def _moved(self, chunk: list[np.ndarray]) -> Tensor:
@@ -150,53 +145,71 @@ class Detector:
         # from pinned memory the copy does not wait for what the GPU computes
         return x.pin_memory().to(self.device, non_blocking=True).contiguous(memory_format=torch.channels_last)
 
-    def _channels(self, x: Tensor, gsd_m: float, outer: Part) -> Tensor:
-        """Return (n, channel, y, x) float32, 0..1, of the part `outer` of windows; see `windows`."""
+    def _channels(self, x: Tensor, gsd_m: float, kept: Part) -> Tensor:
+        """Return (n, channel, y, x) uint8 of the part `kept` of windows; see `windows`."""
         logits, features, finest = self.net.forward_with_features(x)
-        logits, near = logits[:, :, *outer].float(), x[:, :, *outer]
-        p = probabilities(logits)
-        built = 1 - p[:, 0] > _BUILT
-        p, kinds = p[:, : len(BASE_OUTPUTS)], p[:, len(BASE_OUTPUTS) :]
-        if self.net.outputs >= len(BASE_OUTPUTS):
-            coarse = [slice(o.start // NOVELTY_STRIDE, o.stop // NOVELTY_STRIDE) for o in outer]
-            distance = self.net.novelty(features[:, :, *coarse]) / (NOVELTY_STEP * 255)
-            p = torch.cat([p, _repeated(distance.clamp(max=1), NOVELTY_STRIDE)[:, None]], 1)
-        else:
-            zero = torch.zeros_like(p[:, :2])  # no unit, no novelty
-            p = torch.cat([p, 1 - p[:, :1], zero], 1)
-        if self.net.machines is not None and gsd_m <= UNIT_GSD_M:
+        own, first, last = logits[:, :, *kept], len(BASE_OUTPUTS), len(BASE_OUTPUTS) + len(MACHINE_KINDS)
+        classes, base = own[:, :3].float().softmax(1), own[:, 3:first].float().sigmoid()
+        kinds, rest = own[:, first:last].float().softmax(1), own[:, last:].float().sigmoid()
+        branches = gsd_m <= UNIT_GSD_M
+        if self.net.machines is not None and branches:
             if not kinds.shape[1]:  # of weights without kinds, which have none outside of the blocks
-                kinds = torch.zeros_like(p[:, : len(MACHINE_KINDS)])
-            fine = finest[:, :, *outer]
-            for i, rows, columns, wide, own in _blocks(built, _BUILT_BLOCK_M2 / gsd_m**2):
-                told = self.net.machine_logits(near[i : i + 1, :, *wide], fine[i : i + 1, :, *wide])[0, :, *own].float()
-                p[i, 3, rows, columns] = torch.maximum(p[i, 3, rows, columns], told[0].sigmoid())
-                kinds[i, : len(MACHINE_KINDS), rows, columns] = told[1:].softmax(0)
-        if self.net.counter is not None and gsd_m <= UNIT_GSD_M:
-            for i, rows, columns, wide, own in _blocks(p[:, 3] > _EQUIPMENT, 1):
-                p[i, 5, rows, columns] = self.net.counter(near[i : i + 1, :, *wide])[0, 0, *own].float().sigmoid()
-        evidence = self._evidence(x, logits, p, built, gsd_m, outer)
-        p = torch.cat([p, evidence[:, None], kinds], 1)
-        return F.pad(p, (0, 0, 0, 0, 0, len(CHANNELS) - p.shape[1]))  # older weights have no kinds
+                kinds = torch.zeros(len(x), len(MACHINE_KINDS), *own.shape[2:], device=x.device)
+            for i, block, wide, inner in _blocks(1 - classes[:, 0] > _BUILT, _BUILT_BLOCK_M2 / gsd_m**2, kept, x):
+                told = self.net.machine_logits(x[i : i + 1, :, *wide], finest[i : i + 1, :, *wide])[
+                    0, :, *inner
+                ].float()
+                base[i, 0, *block] = torch.maximum(base[i, 0, *block], told[0].sigmoid())
+                kinds[i, :, *block] = told[1:].softmax(0)
+        out = torch.zeros(len(x), len(CHANNELS), *own.shape[2:], dtype=torch.uint8, device=x.device)
+        if self.net.outputs < first:  # the first version of the weights: no unit, no novelty
+            base = torch.cat([base, 1 - classes[:, :1]], 1)
+        elif self.net.counter is not None and branches:
+            for i, block, wide, inner in _blocks(base[:, 0] > _EQUIPMENT, 1, kept, x):
+                base[i, 2, *block] = self.net.counter(x[i : i + 1, :, *wide])[0, 0, *inner].float().sigmoid()
+        if self.net.outputs >= first:
+            step = NOVELTY_STRIDE
+            whole = _grown(kept[0], 0, x.shape[2]), _grown(kept[1], 0, x.shape[3])
+            coarse = [slice(k.start // step, k.stop // step) for k in whole]
+            distance = self.net.novelty(features[:, :, *coarse]) / (NOVELTY_STEP * 255)
+            out[:, 6] = _repeated(_counts(distance.clamp(max=1)), step)[:, *_within(kept, whole)]
+        at = 0
+        for found in (classes, base):
+            out[:, at : at + found.shape[1]] = _counts(found)
+            at += found.shape[1]
+        out[:, 7] = _counts(self._evidence(x, logits, gsd_m, kept))
+        at = 8
+        for found in (kinds, rest):
+            out[:, at : at + found.shape[1]] = _counts(found)
+            at += found.shape[1]
+        return out
 
-    def _evidence(self, x: Tensor, logits: Tensor, p: Tensor, built: Tensor, gsd_m: float, outer: Part) -> Tensor:
-        """Return the evidence (n, y, x) as counts / 255 of the part `outer` of windows; see `windows`."""
+    def _evidence(self, x: Tensor, logits: Tensor, gsd_m: float, kept: Part) -> Tensor:
+        """Return the evidence (n, y, x) as counts / 255 of the part `kept` of windows; see `windows`."""
+        side = _peak_px(gsd_m) if self.card.scoring == "peak" else 1
+        outer = _grown(kept[0], side // 2, x.shape[2]), _grown(kept[1], side // 2, x.shape[3])
+        part = logits[:, :3, *outer].float()
         # difference of two softmax logits: log-odds of data center against other building
-        odds = logits[:, 2] - logits[:, 1]
+        odds = part[:, 2] - part[:, 1]
         if self.card.scoring == "mean":
-            return torch.sigmoid(odds)
-        built_up = built.sum((1, 2)) * gsd_m**2 >= _BUILT_M2
+            return torch.sigmoid(odds)[:, *_within(kept, outer)]
+        built = 1 - part.softmax(1)[:, 0]
+        built_up = (built > _BUILT).sum((1, 2)) * gsd_m**2 >= _BUILT_M2
         factor = second_look(gsd_m)
         if factor > 1 and bool(built_up.any()):
             coarse = self.net(F.avg_pool2d(x, factor).contiguous(memory_format=torch.channels_last)).float()
             coarse_odds = _repeated(coarse[:, 2] - coarse[:, 1], factor)[:, *outer]
             odds = torch.where(built_up[:, None, None], (odds + coarse_odds) / 2, odds)
-        side = _peak_px(gsd_m)
         # a square mean as two one-dimensional means
-        mean = F.avg_pool2d(((1 - p[:, 0]) * torch.sigmoid(odds))[:, None], (side, 1), 1, (side // 2, 0))
-        mean = F.avg_pool2d(mean, (1, side), 1, (0, side // 2))[:, 0]
+        mean = F.avg_pool2d((built * torch.sigmoid(odds))[:, None], (side, 1), 1, (side // 2, 0))
+        mean = F.avg_pool2d(mean, (1, side), 1, (0, side // 2))[:, 0, *_within(kept, outer)]
         # rounding may leave a mean of probabilities just outside of 0..1
         return (torch.logit(mean, 1e-5) / EVIDENCE_STEP + EVIDENCE_ZERO).clamp(0, 255) / 255
+
+
+def _counts(share: Tensor) -> Tensor:
+    """Return 0..1 as counts of 255, uint8; the argument is overwritten."""
+    return share.mul_(255).round_().to(torch.uint8)
 
 
 def _peak_px(gsd_m: float) -> int:
@@ -221,24 +234,23 @@ def _repeated(x: Tensor, times: int) -> Tensor:
     return x.repeat_interleave(times, 1).repeat_interleave(times, 2)
 
 
-def _blocks(mask: Tensor, least_px: float) -> Iterator[tuple[int, slice, slice, Part, Part]]:
-    """Yield the blocks in which at least `least_px` pixels of a mask (n, y, x) are true.
+def _blocks(mask: Tensor, least_px: float, kept: Part, x: Tensor) -> Iterator[tuple[int, Part, Part, Part]]:
+    """Yield the blocks in which at least `least_px` pixels are true in a mask (n, y, x) of the part `kept` of windows.
 
     Yields:
-        Window, rows and columns of the block; rows and columns with the margin of a branch; and the block in these.
+        Number of the window; the block in the mask; the block with the margin of a branch, in the window; the block
+        in this.
     """
-    _, ny, nx = mask.shape
-    counts = F.avg_pool2d(mask.float()[:, None], BLOCK_PX, ceil_mode=True, divisor_override=1)[:, 0].tolist()
-    for i, window in enumerate(counts):
-        for row, line in enumerate(window):
-            for column, count in enumerate(line):
-                if count < least_px:
-                    continue
-                y, x = row * BLOCK_PX, column * BLOCK_PX
-                block = slice(y, min(y + BLOCK_PX, ny)), slice(x, min(x + BLOCK_PX, nx))
-                near = slice(max(y - BRANCH_MARGIN_PX, 0), min(block[0].stop + BRANCH_MARGIN_PX, ny))
-                wide = near, slice(max(x - BRANCH_MARGIN_PX, 0), min(block[1].stop + BRANCH_MARGIN_PX, nx))
-                yield i, *block, wide, _within(block, wide)
+    counts = F.avg_pool2d(mask.float()[:, None], BLOCK_PX, ceil_mode=True, divisor_override=1)[:, 0]
+    for i, row, column in (counts >= least_px).nonzero().tolist():
+        y, x0 = row * BLOCK_PX, column * BLOCK_PX
+        block = slice(y, min(y + BLOCK_PX, mask.shape[1])), slice(x0, min(x0 + BLOCK_PX, mask.shape[2]))
+        placed = tuple(slice(b.start + k.start, b.stop + k.start) for b, k in zip(block, kept, strict=True))
+        wide = tuple(
+            slice(max(b.start - BRANCH_MARGIN_PX, 0), min(b.stop + BRANCH_MARGIN_PX, n))
+            for b, n in zip(placed, x.shape[2:], strict=True)
+        )
+        yield i, block, (wide[0], wide[1]), _within((placed[0], placed[1]), (wide[0], wide[1]))
 
 
 def infer(detector: Detector, pixels: Gathered, gsd_m: float) -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,9 @@ into tiles. Building pixels are those whose building probability (other + data c
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -73,6 +75,8 @@ def near_void(valid: np.ndarray) -> np.ndarray:
     Args:
         valid: (y, x) bool, with a margin of one pixel around the part of interest where that matters.
     """
+    if valid.all():
+        return np.zeros_like(valid)
     return valid & ~ndimage.binary_erosion(valid, np.ones((3, 3), bool), border_value=1)
 
 
@@ -120,7 +124,7 @@ def vectorize_tile(
     value = {"building": p[7], "cooling": p[3], "interior": p[7], "unit": p[5], "generator": p[3]}
     value["substation"] = p[_AT["substation"]]
     heat = np.zeros(valid.shape, bool) if measured is None else measured
-    rows: list[dict[str, object]] = []
+    frames: list[pd.DataFrame] = []
     shift = Affine.translation(origin[1], origin[0])
     for kind, mask in masks.items():
         if not mask.any():
@@ -138,18 +142,31 @@ def vectorize_tile(
             **{f"sum_{k}": _sum(member, p[_AT[k]][mask]) for k in COOLERS},
         }
         void = _sum(member, near_void[mask]) > 0
-        for geometry, label in shapes(labels.astype(np.int32, copy=False), mask=mask, connectivity=4, transform=shift):
-            i = int(label)
-            rows.append(
+        found = list(shapes(labels.astype(np.int32, copy=False), mask=mask, connectivity=4, transform=shift))
+        index = np.array([int(label) for _, label in found])
+        frames.append(
+            pd.DataFrame(
                 {
                     "kind": kind,
-                    "geometry": shapely.geometry.shape(geometry),
-                    **{name: int(values[i]) for name, values in sums.items()},
+                    "geometry": pd.Series(polygons([g for g, _ in found]), dtype=object),
+                    **{name: values[index].astype(np.int64) for name, values in sums.items()},
                     "tile": tile,
-                    "on_border": bool(void[i]),
+                    "on_border": void[index],
                 }
             )
-    return pd.DataFrame(rows, columns=list(PART_COLUMNS))
+        )
+    if not frames:
+        return pd.DataFrame({name: [] for name in PART_COLUMNS})
+    return pd.concat(frames, ignore_index=True)[list(PART_COLUMNS)]
+
+
+def polygons(found: Sequence[dict[str, Any]]) -> np.ndarray:
+    """Return GeoJSON polygons, as `rasterio.features.shapes` gives them, as (n,) shapely polygons."""
+    rings = [ring for g in found for ring in g["coordinates"]]
+    ends = np.cumsum([0, *(len(ring) for ring in rings)])
+    of = np.cumsum([0, *(len(g["coordinates"]) for g in found)])
+    points = np.array([xy for ring in rings for xy in ring], float).reshape(-1, 2)
+    return shapely.from_ragged_array(shapely.GeometryType.POLYGON, points, (ends, of))
 
 
 def _sum(member: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -62,9 +62,10 @@ def looked_at(
         found = [shade & ~masked for shade in shades(pixels, empty)]
         if not any(f.any() for f in found):
             continue
-        edge = np.logical_or.reduce([masked, *found])
-        # a square that reaches beyond the window crosses its edge
-        if edge[[0, -1]].any() or edge[:, [0, -1]].any():
+        any_shade = np.logical_or.reduce([masked, *found])
+        edges = (any_shade[0], any_shade[-1], any_shade[:, 0], any_shade[:, -1])
+        # a square that reaches beyond the window crosses its edge: at a corner, or in all of its length
+        if any(line[0] or line[-1] or _holds_run(line, side) for line in edges):
             around, off, without = (beyond or read)(y0 - side + 1, x0 - side + 1, y1 + side - 1, x1 + side - 1)
             inner = slice(side - 1, 1 - side)
             for shade in shades(around, without):
@@ -91,7 +92,24 @@ def _white(pixels: np.ndarray, empty: np.ndarray) -> list[np.ndarray]:
 def solid(mask: np.ndarray, side: int) -> np.ndarray:
     """Return the pixels (y, x) bool that lie in a square of `side` (odd) pixels that is true throughout.
 
-    This is the morphological opening by a square (Serra 1982); beyond its border the mask counts as false.
+    This is the morphological opening by a square (Serra 1982); beyond its border the mask counts as false. A square of
+    `side` contains one of the blocks of half that side that begin at multiples of it; without such a block it is empty.
     """
+    # the filters are slow, and most images hold no such square
+    block = (side + 1) // 2
+    ny, nx = (n // block for n in mask.shape)
+    rows = mask[: ny * block, : nx * block].reshape(ny, block, nx * block).all(1)
+    if not rows.reshape(ny, nx, block).all(2).any():
+        return np.zeros(mask.shape, bool)
     inside = minimum_filter(mask.astype(np.uint8), side, mode="constant", cval=0)
     return maximum_filter(inside, side, mode="constant", cval=0).astype(bool)
+
+
+def _holds_run(line: np.ndarray, side: int) -> bool:
+    """Whether a line (n,) bool can hold a run of `side` (odd) true pixels; false is certain.
+
+    Such a run contains one of the blocks of half its length that begin at multiples of that length.
+    """
+    block = (side + 1) // 2
+    count = len(line) // block
+    return bool(line[: count * block].reshape(count, block).all(1).any())

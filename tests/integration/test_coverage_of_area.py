@@ -8,14 +8,14 @@ import shapely
 
 from overwatt.aoi.geodesy import outline_m2
 from overwatt.workflows.config.run import load
-from overwatt.workflows.run import runner, tiling
+from overwatt.workflows.run import computing, runner
 
 CORNER = (-27.0, 45.0037, -26.98858, 45.01)  # of the image: 900 m by 700 m
 
 
 @pytest.fixture
 def one_worker(monkeypatch):
-    monkeypatch.setattr(tiling.cluster, "CPU_COUNT", 1)
+    monkeypatch.setattr(computing, "CPU_COUNT", 1)
 
 
 @pytest.mark.parametrize(

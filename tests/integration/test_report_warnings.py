@@ -4,12 +4,12 @@ import json
 import shutil
 
 from overwatt.workflows.config.run import load
-from overwatt.workflows.run import runner, tiling
+from overwatt.workflows.run import computing, runner
 from tests.support import registry_file
 
 
 def test_weights_of_this_ground_and_a_registry_of_another(corner, weights, workflow_file, tmp_path, monkeypatch):
-    monkeypatch.setattr(tiling.cluster, "CPU_COUNT", 1)
+    monkeypatch.setattr(computing, "CPU_COUNT", 1)
     learned = tmp_path / "w.safetensors"
     shutil.copy(weights, learned)
     card = json.loads(weights.with_suffix(".json").read_text())

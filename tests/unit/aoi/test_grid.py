@@ -9,7 +9,7 @@ from shapely.geometry import Point, Polygon
 
 from overwatt.aoi.area import Area, from_bbox
 from overwatt.aoi.errors import GridError
-from overwatt.aoi.grid import area_mask, crop_to_area, grid_for, tiles, windows
+from overwatt.aoi.grid import Lattice, area_mask, crop_to_area, grid_for, tiles
 from tests.support import naming
 
 # odc-geo 0.5.3 itself multiplies affines with `*`, which affine 3.0.1 announces it will drop
@@ -23,7 +23,7 @@ sides = st.integers(1, 60)
 @given(ny=sides, nx=sides, tile=st.integers(1, 70))
 def test_cores_cover_the_grid_exactly_once(ny, nx, tile):
     seen = np.zeros((ny, nx), dtype=int)
-    cut = tiles((ny, nx), tile)
+    cut = tiles((ny, nx), (tile, tile))
     for one in cut:
         y0, x0, y1, x1 = one.core
         assert y0 < y1
@@ -34,54 +34,75 @@ def test_cores_cover_the_grid_exactly_once(ny, nx, tile):
 
 
 def test_names_give_row_and_column():
-    assert [t.name for t in tiles((3, 2), 2)] == ["r000c000", "r001c000"]
-    assert tiles((1, 40), 3)[12].name == "r000c012"
+    assert [t.name for t in tiles((3, 2), (2, 2))] == ["r000c000", "r001c000"]
+    assert tiles((1, 40), (3, 3))[12].name == "r000c012"
 
 
 @pytest.mark.parametrize(
     ("shape", "tile", "words"),
-    [((0, 5), 4, ("0 x 5",)), ((5, 5), 0, ("tile_px", 0))],
+    [((0, 5), (4, 4), ("0 x 5",)), ((5, 5), (0, 4), ("0 x 4",))],
 )
 def test_unusable_cut_is_named(shape, tile, words):
     with pytest.raises(GridError, match=naming(*words)):
         tiles(shape, tile)
 
 
-@settings(max_examples=40, deadline=None)
-@given(ny=sides, nx=sides, tile=st.integers(1, 70), lattice=st.integers(1, 25), halo=st.integers(0, 9))
-def test_windows_do_not_depend_on_the_tiling(ny, nx, tile, lattice, halo):
-    whole = windows((0, 0, ny, nx), lattice, halo)
-    cut = {pair for one in tiles((ny, nx), tile) for pair in windows(one.core, lattice, halo)}
-    assert cut == set(whole)
-    assert len(set(whole)) == len(whole)
+@st.composite
+def lattices(draw):
+    step = draw(st.integers(1, 8))
+    most, halo = step * draw(st.integers(1, 6)), step * draw(st.integers(0, 3))
+    return Lattice.of((draw(sides), draw(sides)), most, halo, step), most
 
 
-@settings(max_examples=40, deadline=None)
-@given(
-    y0=st.integers(-40, 40),
-    x0=st.integers(-40, 40),
-    dy=sides,
-    dx=sides,
-    lattice=st.integers(1, 25),
-    halo=sides,
-)
-def test_windows_cover_the_core_lie_on_the_lattice_and_all_touch_it(y0, x0, dy, dx, lattice, halo):
-    seen = np.zeros((dy, dx), dtype=int)
-    for core, full in windows((y0, x0, y0 + dy, x0 + dx), lattice, halo):
-        assert core[0] % lattice == 0
-        assert core[1] % lattice == 0
-        assert (core[2] - core[0], core[3] - core[1]) == (lattice, lattice)
-        assert full == (core[0] - halo, core[1] - halo, core[2] + halo, core[3] + halo)
-        rows = slice(max(core[0] - y0, 0), max(min(core[2] - y0, dy), 0))
-        cols = slice(max(core[1] - x0, 0), max(min(core[3] - x0, dx), 0))
-        assert seen[rows, cols].size > 0
-        seen[rows, cols] += 1
+@settings(max_examples=60, deadline=None)
+@given(lattices(), st.integers(1, 70), st.integers(1, 70))
+def test_cells_do_not_depend_on_the_tiling(made, high, wide):
+    lattice, _ = made
+    cut = {cell for one in tiles(lattice.shape, (high, wide)) for cell in lattice.cells(one.core)}
+    assert cut == set(lattice.cells())
+    assert len(cut) == len(lattice.cells())
+
+
+@settings(max_examples=60, deadline=None)
+@given(lattices())
+def test_cells_are_the_grid_and_their_windows_reach_a_halo_beyond_them_inside_it(made):
+    lattice, most = made
+    seen = np.zeros(lattice.shape, int)
+    for cell in lattice.cells():
+        y0, x0, y1, x1 = cell.core
+        seen[y0:y1, x0:x1] += 1
+        assert lattice.name_at(y0, x0) == lattice.name_at(y1 - 1, x1 - 1) == cell.name
+        window = lattice.window(cell)
+        for axis, n in enumerate(lattice.shape):
+            low, high = window[axis], window[axis + 2]
+            assert (high - low) % lattice.step_px == low % lattice.step_px == 0
+            assert low == max(cell.core[axis] - lattice.halo_px, 0)
+            # up to the grid's edge, rounded up to a step
+            assert high >= min(cell.core[axis + 2] + lattice.halo_px, n)
+            assert high < n + lattice.step_px
     assert (seen == 1).all()
+    assert max(lattice.cell_px) <= most
 
 
-def test_empty_window_is_refused():
+@settings(max_examples=40, deadline=None)
+@given(lattices())
+def test_there_are_as_few_cells_as_possible(made):
+    lattice, most = made
+    assert [-(-n // c) for n, c in zip(lattice.shape, lattice.cell_px, strict=True)] <= [
+        -(-n // most) for n in lattice.shape
+    ]
+
+
+def test_an_empty_window_and_an_impossible_lattice_are_refused():
+    lattice = Lattice.of((20, 20), 8, 4, 4)
     with pytest.raises(GridError, match=naming("(3, 3, 3, 9)")):
-        windows((3, 3, 3, 9), 4, 0)
+        lattice.cells((3, 3, 3, 9))
+    assert lattice.cells((-9, -9, -1, -1)) == []  # beside the grid
+    for most, halo, step in ((6, 4, 4), (8, 3, 4), (0, 4, 4), (8, -4, 4), (8, 4, 0)):
+        with pytest.raises(GridError, match="multiple of the step"):
+            Lattice.of((20, 20), most, halo, step)
+    with pytest.raises(GridError, match="at least 1 pixel"):
+        Lattice.of((0, 20), 8, 4, 4)
 
 
 @settings(max_examples=30, deadline=None)

@@ -9,10 +9,12 @@ from scipy import ndimage
 from torch import nn
 
 from overwatt.aoi.errors import GridError
+from overwatt.aoi.grid import Lattice
 from overwatt.models.detector import inference as predictor
 from overwatt.models.detector.card import CHANNELS, EVIDENCE_STEP, EVIDENCE_ZERO, ModelCard
-from overwatt.models.detector.inference import CORE_PX, HALO_PX, WINDOW_PX, Detector, predict, second_look
+from overwatt.models.detector.inference import Detector, predict
 from overwatt.models.detector.network import SiteNet
+from overwatt.models.detector.windows import lattice, second_look
 from tests.support import naming
 
 GSD_M = 1.0
@@ -86,9 +88,9 @@ GIVEN = []
 class Counting(Detector):
     """A detector that notes how many windows it was given at a time."""
 
-    def windows(self, images, gsd_m):
+    def windows(self, images, gsd_m, kept=None):
         GIVEN.append(len(images))
-        return super().windows(images, gsd_m)
+        return super().windows(images, gsd_m, kept)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -107,15 +109,13 @@ def detector(request):
 
 @pytest.fixture
 def small(monkeypatch):
-    """Small windows, so that a small image has many."""
-    monkeypatch.setattr(predictor, "WINDOW_PX", 128)
-    monkeypatch.setattr(predictor, "CORE_PX", 64)
-    monkeypatch.setattr(predictor, "HALO_PX", 32)
+    """Small cells, so that a small image has many."""
+    monkeypatch.setattr(predictor, "lattice", lambda shape, gsd_m: Lattice.of(shape, 64, 64, 64))
 
 
 @pytest.fixture
 def whole(detector, small):
-    return predict(detector, Reader(*image()), (0, 0, *SHAPE), GSD_M)
+    return predict(detector, Reader(*image()), SHAPE, GSD_M)
 
 
 def test_the_whole_image_is_seen_where_it_is_valid_and_zero_elsewhere(whole):
@@ -139,7 +139,7 @@ def test_any_core_cut_out_gives_the_pixels_of_the_whole(detector, whole, data):
     x0 = data.draw(st.integers(0, SHAPE[1] - 1))
     y1 = data.draw(st.integers(y0 + 1, min(y0 + 90, SHAPE[0])))
     x1 = data.draw(st.integers(x0 + 1, min(x0 + 90, SHAPE[1])))
-    p, seen = predict(detector, Reader(*image()), (y0, x0, y1, x1), GSD_M)
+    p, seen = predict(detector, Reader(*image()), SHAPE, GSD_M, (y0, x0, y1, x1))
     np.testing.assert_array_equal(p, whole[0][:, y0:y1, x0:x1])
     np.testing.assert_array_equal(seen, whole[1][y0:y1, x0:x1])
 
@@ -148,12 +148,12 @@ def test_tiles_beside_one_another_make_the_whole(detector, whole):
     p = np.full_like(whole[0], 77)
     for y0, y1 in ((0, 65), (65, 150)):
         for x0, x1 in ((0, 100), (100, 210)):
-            p[:, y0:y1, x0:x1] = predict(detector, Reader(*image()), (y0, x0, y1, x1), GSD_M)[0]
+            p[:, y0:y1, x0:x1] = predict(detector, Reader(*image()), SHAPE, GSD_M, (y0, x0, y1, x1))[0]
     np.testing.assert_array_equal(p, whole[0])
 
 
 def test_what_lies_outside_of_the_image_is_not_seen(detector, whole):
-    p, seen = predict(detector, Reader(*image()), (-10, -70, 20, 15), GSD_M)
+    p, seen = predict(detector, Reader(*image()), SHAPE, GSD_M, (-10, -70, 20, 15))
     np.testing.assert_array_equal(p[:, 10:, 70:], whole[0][:, :20, :15])
     assert not seen[:10].any()
     assert not seen[:, :70].any()
@@ -164,11 +164,11 @@ def test_windows_without_a_valid_centre_are_skipped(small):
     _, valid = image()
     counting = Counting(make_net(), make_card(), "cpu", "float32", 1)
     GIVEN.clear()
-    predict(counting, Reader(*image()), (0, 0, *SHAPE), GSD_M)
+    predict(counting, Reader(*image()), SHAPE, GSD_M)
     # 3 rows of cores at columns 0, 64, 128, 192; the third lies in the gap
     assert GIVEN == [1] * 9
     GIVEN.clear()
-    p, seen = predict(counting, Reader(image()[0], valid & False), (0, 0, *SHAPE), GSD_M)
+    p, seen = predict(counting, Reader(image()[0], valid & False), SHAPE, GSD_M)
     assert GIVEN == []
     assert not p.any()
     assert not seen.any()
@@ -186,13 +186,16 @@ def test_a_batch_filled_with_zeros_gives_what_a_full_one_gives(n):
     np.testing.assert_array_equal(four.windows(windows[::-1], GSD_M)[::-1], full)  # nor does the neighbour matter
 
 
-def test_another_batch_size_changes_nothing_but_rounding_and_holds_one_batch_at_a_time(detector, small, whole):
+def test_another_batch_size_changes_nothing_but_rounding_and_holds_one_batch_at_a_time(detector, monkeypatch):
+    monkeypatch.setattr(predictor, "lattice", lambda shape, gsd_m: Lattice.of(shape, 64, 0, 64))
+    one, one_seen = predict(detector, Reader(*image()), SHAPE, GSD_M)
     GIVEN.clear()
     four = Counting(make_net(), detector.card, "cpu", "float32", 4)
-    p, seen = predict(four, Reader(*image()), (0, 0, *SHAPE), GSD_M)
-    assert GIVEN == [4, 4, 1]
-    assert np.abs(p.astype(int) - whole[0]).max() <= 1
-    np.testing.assert_array_equal(seen, whole[1])
+    p, seen = predict(four, Reader(*image()), SHAPE, GSD_M)
+    # of three rows and three columns of cells with valid pixels the last ones are smaller: others share a batch
+    assert GIVEN == [4, 2, 2, 1]
+    assert np.abs(p.astype(int) - one).max() <= 1
+    np.testing.assert_array_equal(seen, one_seen)
 
 
 def test_an_image_smaller_than_a_window_and_one_of_a_single_pixel(detector):
@@ -200,36 +203,36 @@ def test_an_image_smaller_than_a_window_and_one_of_a_single_pixel(detector):
     for shape in ((1, 1), (37, 5)):
         values, valid = rng.random((3, *shape)).astype(np.float32), np.ones(shape, bool)
         reader = Reader(values, valid)
-        p, seen = predict(detector, reader, (0, 0, *shape), GSD_M)
+        p, seen = predict(detector, reader, shape, GSD_M)
         assert p.shape == (len(CHANNELS), *shape)
         assert seen.all()
         assert np.abs(p[:3].astype(int).sum(0) - 255).max() <= 2
-        assert reader.asked == [(-HALO_PX, -HALO_PX, CORE_PX + HALO_PX, CORE_PX + HALO_PX)]
+        assert reader.asked == [(0, 0, *(-(-n // 64) * 64 for n in shape))]  # nothing beyond what the network needs
 
 
-def test_windows_of_the_real_size_meet_without_a_seam(detector):
-    assert WINDOW_PX == CORE_PX + 2 * HALO_PX
-    assert CORE_PX % 32 == HALO_PX % 32 == 0
-    rng = np.random.default_rng(4)
-    values, valid = rng.random((3, 20, 400)).astype(np.float32), np.ones((20, 400), bool)
-    whole, _ = predict(detector, Reader(values, valid), (0, 0, 20, 400), GSD_M)
-    part, _ = predict(detector, Reader(values, valid), (3, 370, 17, 395), GSD_M)
-    np.testing.assert_array_equal(part, whole[:, 3:17, 370:395])
+@pytest.mark.parametrize(("gsd_m", "computed_over_kept"), [(0.6, 1.332), (0.9, 1.332), (1.0, 1.307), (2.0, 1.307)])
+def test_windows_fit_the_strides_and_little_more_is_computed_than_is_kept(gsd_m, computed_over_kept):
+    cells = lattice((200_000, 200_000), gsd_m)
+    cell = cells.cells((100_000, 100_000, 100_001, 100_001))[0]
+    y0, x0, y1, x1 = cells.window(cell)
+    assert (y1 - y0) % (32 * second_look(gsd_m)) == (x1 - x0) % (32 * second_look(gsd_m)) == 0
+    assert (y1 - y0) * (x1 - x0) / np.prod(cells.cell_px) <= computed_over_kept
+    assert cells.halo_px * gsd_m >= 64  # metres of context
 
 
 def test_an_empty_core_is_refused(detector):
     with pytest.raises(GridError, match=naming("(5, 5, 5, 9)")):
-        predict(detector, Reader(*image()), (5, 5, 5, 9), GSD_M)
+        predict(detector, Reader(*image()), SHAPE, GSD_M, (5, 5, 5, 9))
 
 
 def test_absent_thermal_bands_are_the_mean_and_present_ones_count(small):
     thermal = Detector.of(make_net(4), make_card(("lst",)), "cpu")
     values, valid = image()
     core = (0, 0, 40, 40)
-    without, _ = predict(thermal, Reader(values, valid), core, GSD_M)
+    without, _ = predict(thermal, Reader(values, valid), SHAPE, GSD_M, core)
     mean = np.full((1, *SHAPE), 0.5, np.float32)
-    as_mean, _ = predict(thermal, Reader(np.concatenate([values, mean]), valid), core, GSD_M)
-    warm, _ = predict(thermal, Reader(np.concatenate([values, mean + 1]), valid), core, GSD_M)
+    as_mean, _ = predict(thermal, Reader(np.concatenate([values, mean]), valid), SHAPE, GSD_M, core)
+    warm, _ = predict(thermal, Reader(np.concatenate([values, mean + 1]), valid), SHAPE, GSD_M, core)
     np.testing.assert_array_equal(without, as_mean)
     assert (warm != without).any()
 
@@ -238,7 +241,16 @@ def test_the_detector_is_ready_and_says_what_its_bits_depend_on(detector):
     training = make_net().train()
     assert not Detector.of(training, make_card(), "cpu").net.training
     text = detector.describe()
-    for word in (torch.__version__, "cpu (", "float32", "batch 1", "threads 1", "folded", "window 512", "core 384"):
+    for word in (
+        torch.__version__,
+        "cpu (",
+        "float32",
+        "batch 1",
+        "threads 1",
+        "folded",
+        "cells 896 and 1664",
+        "halo 64 and 128",
+    ):
         assert word in text
 
 

@@ -14,7 +14,6 @@ from overwatt.models.detector.network import (
     _TAPS,
     IMAGENET_SHA256,
     OUTPUTS,
-    STRIDE,
     ConvNormActivation,
     SiteNet,
     _conv,
@@ -22,6 +21,7 @@ from overwatt.models.detector.network import (
     probabilities,
     widened,
 )
+from overwatt.models.detector.windows import STRIDE
 from tests.support import naming
 
 

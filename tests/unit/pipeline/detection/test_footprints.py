@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pyproj import Geod, Transformer
 from rasterio.features import rasterize, shapes
 
-from overwatt.aoi.grid import tiles
+from overwatt.aoi.grid import Lattice, tiles
 from overwatt.models.detector.card import CHANNELS
 from overwatt.pipeline.detection.footprints import merge_footprints, to_lonlat
 from overwatt.pipeline.detection.regularization import regularise, simplify
@@ -41,14 +41,15 @@ def footprints(p, valid=None, *, tile_px=None, order=None, crs=UTM, transform=TO
     valid = np.ones(p.shape[1:], bool) if valid is None else valid
     p = p * valid
     void = near_void(valid)
-    cut = tiles(valid.shape, tile_px or max(valid.shape))
+    cut = tiles(valid.shape, (tile_px or max(valid.shape),) * 2)
     parts = []
     for t in cut if order is None else [cut[i] for i in order]:
         y0, x0, y1, x1 = t.core
         window = (slice(y0, y1), slice(x0, x1))
         seen = None if heat is None else heat[window]
         parts.append(vectorize_tile(p[:, *window], valid[window], (y0, x0), t.name, void[window], keep, gsd_m, seen))
-    return merge_footprints(parts, transform=transform, crs=crs, gsd_m=gsd_m, scene="s", settings=keep)
+    cells = Lattice.of(valid.shape, 20, 0, 20)
+    return merge_footprints(parts, transform=transform, crs=crs, gsd_m=gsd_m, scene="s", settings=keep, cells=cells)
 
 
 def rectangle(shape, *boxes):
@@ -73,7 +74,7 @@ def rasters(draw):
         p[8:] = 0  # weights without kinds of machines
     valid = rng.random((ny, nx)) < draw(st.sampled_from([1.0, 0.95, 0.6]))
     tile_px, gsd_m = draw(st.integers(1, 27)), draw(st.sampled_from([0.5, 2.0]))
-    count = len(tiles((ny, nx), tile_px))
+    count = len(tiles((ny, nx), (tile_px, tile_px)))
     heat = rng.random((ny, nx)) < draw(st.sampled_from([0.0, 0.5, 1.0]))
     return (
         p,
@@ -91,7 +92,7 @@ def test_footprints_do_not_depend_on_the_cut_or_the_order(case):
     p, valid, tile_px, order, gsd_m, heat = case
     whole = footprints(p, valid, gsd_m=gsd_m, heat=heat)
     cut = footprints(p, valid, tile_px=tile_px, order=order, gsd_m=gsd_m, heat=heat)
-    columns = [c for c in whole.columns if c not in ("tile", "geometry")]
+    columns = [c for c in whole.columns if c != "geometry"]
     pd.testing.assert_frame_equal(whole[columns], cut[columns], check_exact=True)
     assert whole.geometry.to_wkb().tolist() == cut.geometry.to_wkb().tolist()
 
@@ -122,9 +123,10 @@ def test_a_building_across_four_tiles_is_one_polygon():
     ]
 
 
-def test_the_tile_is_the_one_that_holds_the_anchor():
+def test_the_tile_is_the_cell_that_holds_the_anchor_however_the_work_was_cut():
     mask = rectangle((40, 40), (5, 25, 30, 30), (25, 5, 30, 30))  # topmost pixel at the right, the rest lower left
-    assert footprints(probabilities(mask), tile_px=20)["tile"].tolist() == ["r000c001"]
+    for tile_px in (20, 7, 100):
+        assert footprints(probabilities(mask), tile_px=tile_px)["tile"].tolist() == ["r000c001"]
 
 
 def test_a_courtyard_stays_a_hole():

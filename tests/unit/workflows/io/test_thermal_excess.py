@@ -24,8 +24,9 @@ from overwatt.pipeline.detection.vectorization import DetectSettings
 from overwatt.workflows.config.run import Workflow
 from overwatt.workflows.io.images import open_image
 from overwatt.workflows.io.thermal_excess import ExcessRaster, WithThermal, open_excess
-from overwatt.workflows.run import cluster, single_image
-from overwatt.workflows.run.tiling import plan_tiles
+from overwatt.workflows.run import single_image
+from overwatt.workflows.run.computing import plan_tiles
+from overwatt.workflows.run.tile import Job, pixels_of, regions_of, unpack
 from tests.support import NORTH_M, RGB, UTM_26N, WEST_M, naming, write_image
 
 DEGREES = Affine(6e-5, 0, -27.0002, 0, -5e-5, 45.0097)
@@ -186,11 +187,11 @@ def test_footprints_with_heat_do_not_depend_on_the_tiles(thermal_weights, image,
     detector = Detector.load(thermal_weights, "cpu")
     keep = DetectSettings(building=0.4, min_building_m2=0, min_cooling_m2=0, min_machine_m2=0, min_interior_m2=0)
     heat: ExcessRaster = open_excess(half_seen, image, card)
-    job = cluster.Job(WithThermal(image, heat), thermal_weights, card.weights_sha256, None, keep)
+    job = Job(WithThermal(image, heat), thermal_weights, card, None, keep)
     found = []
     for tile_px in (80, 23):
         todo = plan_tiles(image, None, tile_px)
-        parts = [cluster.unpack(cluster.look(job, detector, t), t)[2] for t in reversed(todo)]
+        parts = [unpack(regions_of(job, detector, t, pixels_of(job, t)), t)[2] for t in reversed(todo)]
         found.append(
             merge_footprints(parts, transform=image.geobox.affine, crs=UTM_26N, gsd_m=2.0, scene="s", settings=keep)
         )
