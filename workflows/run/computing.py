@@ -23,10 +23,11 @@ from overwatt.workflows.run.tile import Job
 
 log = logging.getLogger(__name__)
 
-FEW = 2
-"""Tiles per core that are computed in this process: worker processes take seconds to start (benchmarks/startup.py)."""
+THREADS = 8
+"""Cores up to which this process computes, one thread each. With two, threads were 1.3 times as fast as worker
+processes and started 6 s sooner (docs/decisions/0022); with many, Python's lock would hold them up (own choice)."""
 WORKER_BYTES = 2_500_000_000
-"""Memory of a worker process: 0.8 GB of libraries and weights, 1.0 GB for a window of 1,920 pixels, and the tile."""
+"""Memory for each core that computes: libraries and weights (0.8 GB), a window of 1,920 pixels (1.0 GB), a tile."""
 GPU_TILE_PX = 4096
 """Side of a tile where one process computes on a GPU, so that the windows of a tile fill its batches; own choice."""
 
@@ -92,7 +93,7 @@ def computing(job: Job, scheduler: str | None, wanted: int) -> Iterator[Computin
         ModelContractError: the weights cannot be used.
     """
     cores = max(1, min(CPU_COUNT, _memory() // WORKER_BYTES))
-    if scheduler is None and (wanted <= FEW * cores or cores == 1 or in_process.has_cuda()):
+    if scheduler is None and (min(wanted, cores) <= THREADS or in_process.has_cuda()):
         from overwatt.models.detector.inference import Detector
 
         detector = Detector.load(job.weights)

@@ -10,6 +10,7 @@ from overwatt.models.detector.card import CHANNELS, MACHINE_OUTPUTS, ModelCard
 from overwatt.models.detector.cpu_inference import fast
 from overwatt.models.detector.inference import Detector
 from overwatt.models.detector.network import SiteNet, widened
+from overwatt.models.detector.windows import normalise
 from overwatt.models.reference.machine_kinds import MACHINE_KINDS
 from overwatt.models.training.samples import EQUIPMENT, IGNORE, Picture, batch
 from overwatt.models.training.settings import TrainSettings
@@ -117,7 +118,7 @@ def test_it_runs_where_pixels_are_fine_and_something_is_built(learned, gsd_m):
                 n.head.bias[0] = built  # of background
                 n.head.bias[3] = -20.0
         pixels = bank(0).optical[:, :128, :128].astype(np.float32) / 255
-        x = [weight_files.normalise(CARD, pixels, np.ones((128, 128), bool))]
+        x = [normalise(CARD, pixels, np.ones((128, 128), bool))]
         without, with_branch = (Detector.of(n, CARD, "cpu").windows(x, gsd_m)[0] for n in (start, net))
         for channel, name in enumerate(CHANNELS):
             same = np.array_equal(without[channel], with_branch[channel])

@@ -10,6 +10,7 @@ from overwatt.models.detector.card import CHANNELS, ModelCard
 from overwatt.models.detector.cpu_inference import fast
 from overwatt.models.detector.inference import Detector
 from overwatt.models.detector.network import SiteNet, widened
+from overwatt.models.detector.windows import normalise
 from overwatt.models.training.samples import Picture
 from overwatt.models.training.settings import TrainSettings
 from overwatt.models.training.train import train
@@ -72,7 +73,7 @@ def test_it_runs_where_pixels_are_fine_and_equipment_may_be(counted, gsd_m):
             with torch.no_grad():
                 n.head.bias[3] = equipment
         pixels = bank(0).optical[:, :128, :128].astype(np.float32) / 255
-        x = [weight_files.normalise(CARD, pixels, np.ones((128, 128), bool))]
+        x = [normalise(CARD, pixels, np.ones((128, 128), bool))]
         without, with_counter = (Detector.of(n, CARD, "cpu").windows(x, gsd_m)[0] for n in (start, net))
         channel = CHANNELS.index("unit")
         assert np.array_equal(without[channel], with_counter[channel]) != ran
