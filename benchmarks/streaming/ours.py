@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet  # noqa: F401  (what is imported later would count as memory of the path)
 import torch
 from torch import Tensor, nn
 

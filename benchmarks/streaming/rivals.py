@@ -81,30 +81,24 @@ def by_torchgeo(path: Path, detector: Detector) -> np.ndarray:
         dataset, sampler=GridGeoSampler(dataset, size=WINDOW_PX, stride=STRIDE_PX), collate_fn=stack_samples
     )
     with rasterio.open(path) as source:
-        shape, inverse, gsd_m = source.shape, ~source.transform, source.res[0]
+        shape, inverse = source.shape, ~source.transform
     classes = np.zeros(shape, np.uint8)
     halo = (WINDOW_PX - STRIDE_PX) // 2
     for batch in loader:
         left, top = _corner(batch)
         x, y = (round(v) for v in inverse @ (left, top))
-        # at the edge the sampler's last windows exceed the raster
         found = probabilities(detector, batch["image"][0].numpy().astype(np.uint8)).argmax(0).astype(np.uint8)
-        a, b = (halo if v > 0 else 0 for v in (y, x))
-        rows, columns = min(shape[0] - y, WINDOW_PX), min(shape[1] - x, WINDOW_PX)
-        classes[y + a : y + rows, x + b : x + columns] = found[a:rows, b:columns]
-    assert gsd_m > 0
+        # centres only, but at the edge; there the sampler's windows exceed the raster
+        a, b = (halo if v > 0 else -v for v in (y, x))
+        c, d = (n - v if v + WINDOW_PX >= n else WINDOW_PX - halo for v, n in ((y, shape[0]), (x, shape[1])))
+        classes[y + a : y + c, x + b : x + d] = found[a:c, b:d]
     return classes
 
 
 def _corner(batch: dict[str, Any]) -> tuple[float, float]:
-    """Return the upper left map coordinate of a sample; versions of torchgeo give it differently."""
-    bounds = batch["bounds"][0] if "bounds" in batch else batch["bbox"][0]
-    if hasattr(bounds, "minx"):
-        return bounds.minx, bounds.maxy
-    if isinstance(bounds, tuple | list) and hasattr(bounds[0], "start"):  # slices of x, y, time
-        return bounds[0].start, bounds[1].stop
-    values = [float(v) for v in bounds]
-    return values[0], values[4] if len(values) > 5 else values[3]
+    """Return the upper left map coordinate of a sample of torchgeo 0.8: slices of x, y and time."""
+    x, y, _ = batch["bounds"][0]
+    return x.start, y.stop
 
 
 def by_accumulation(path: Path, detector: Detector) -> np.ndarray:

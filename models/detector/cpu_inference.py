@@ -18,6 +18,7 @@ deprecated; torch.compile takes longer to start than many workers run.
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import cast
 
 import torch
@@ -85,8 +86,11 @@ class _Up(nn.Module):
         self.skip.bias = first.bias
         self.second = stage[1]
 
-    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        y: Tensor = self.second(F.relu6(self.coarse(x).add_(self.skip(skip)), inplace=True))
+    def forward(self, x: Tensor, skip: Tensor | Callable[[], Tensor]) -> Tensor:
+        own = self.skip(skip() if callable(skip) else skip)
+        both = self.coarse(x).add_(own)
+        del own  # at full resolution a third of the memory of a forward pass
+        y: Tensor = self.second(F.relu6(both, inplace=True))
         return y
 
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -93,7 +94,8 @@ class _Up(nn.Module):
         super().__init__()
         self.conv = nn.Sequential(_conv(inp + skip, out, 3), _conv(out, out, 3))
 
-    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+    def forward(self, x: Tensor, skip: Tensor | Callable[[], Tensor]) -> Tensor:
+        skip = skip() if callable(skip) else skip
         x = F.interpolate(x, scale_factor=2.0, mode="nearest")
         y: Tensor = self.conv(torch.cat([x, skip], dim=1))
         return y
@@ -181,7 +183,6 @@ class SiteNet(nn.Module):
 
         Novelty takes features of the encoder, because the decoder makes all buildings look alike.
         """
-        fine = self.fine(x)
         taps: list[Tensor] = []
         y = self.stem(x)
         for i, block in enumerate(self.blocks):
@@ -192,7 +193,7 @@ class SiteNet(nn.Module):
         y = self.up8(y, taps[2])
         y = self.up4(y, taps[1])
         y = self.up2(y, taps[0])
-        y = self.up1(y, fine)
+        y = self.up1(y, lambda: self.fine(x))  # computed when it is needed, and freed at once
         logits: Tensor = self.head(y)
         return logits, taps[2], y
 

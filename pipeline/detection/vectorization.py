@@ -123,25 +123,26 @@ def vectorize_tile(
         masks["unit"] = equipment & (p[5] > 127)
     value = {"building": p[7], "cooling": p[3], "interior": p[7], "unit": p[5], "generator": p[3]}
     value["substation"] = p[_AT["substation"]]
-    heat = np.zeros(valid.shape, bool) if measured is None else measured
     frames: list[pd.DataFrame] = []
     shift = Affine.translation(origin[1], origin[0])
     for kind, mask in masks.items():
         if not mask.any():
             continue
         labels, count = ndimage.label(mask)  # 4-connected
-        member = labels[mask]
+        at = np.flatnonzero(mask)
+        member = labels.ravel()[at]
+        worth = value[kind].ravel()[at]
         largest = np.zeros(count + 1, np.uint8)
-        np.maximum.at(largest, member, value[kind][mask])
+        np.maximum.at(largest, member, worth)
         sums = {
             "pixels": np.bincount(member),
-            "sum_p": _sum(member, value[kind][mask]),
+            "sum_p": _sum(member, worth),
             "max_p": largest,
-            "sum_novelty": _sum(member, p[6][mask]),
-            "sum_thermal": _sum(member, heat[mask]),
-            **{f"sum_{k}": _sum(member, p[_AT[k]][mask]) for k in COOLERS},
+            "sum_novelty": _sum(member, p[6].ravel()[at]),
+            "sum_thermal": _sum(member, None if measured is None else measured.ravel()[at]),
+            **{f"sum_{k}": _sum(member, p[_AT[k]].ravel()[at]) for k in COOLERS},
         }
-        void = _sum(member, near_void[mask]) > 0
+        void = _sum(member, near_void.ravel()[at]) > 0
         found = list(shapes(labels.astype(np.int32, copy=False), mask=mask, connectivity=4, transform=shift))
         index = np.array([int(label) for _, label in found])
         frames.append(
@@ -169,6 +170,8 @@ def polygons(found: Sequence[dict[str, Any]]) -> np.ndarray:
     return shapely.from_ragged_array(shapely.GeometryType.POLYGON, points, (ends, of))
 
 
-def _sum(member: np.ndarray, values: np.ndarray) -> np.ndarray:
+def _sum(member: np.ndarray, values: np.ndarray | None) -> np.ndarray:
     """Return the sum of values (n,) over each region, by its label; exact in float64, since they are integers."""
+    if values is None or not values.any():
+        return np.zeros(member.max() + 1)
     return np.bincount(member, weights=values)

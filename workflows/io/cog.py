@@ -22,6 +22,7 @@ from rasterio.windows import Window
 
 from overwatt.aoi.output import writing
 from overwatt.workflows.io import run_folder
+from overwatt.workflows.io.limits import CACHE_BYTES
 from overwatt.workflows.io.source import Source
 
 
@@ -76,7 +77,7 @@ class ProbabilityRaster:
             folder.mkdir(parents=True, exist_ok=True)
             # own choice: scratch file and COG took 2.9 times the parts on the sample area
             _try_room(self.scratch, max(1_000_000, 4 * stored))
-        self._env = rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True, GDAL_NUM_THREADS=1)
+        self._env = rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True, GDAL_NUM_THREADS=1, GDAL_CACHEMAX=CACHE_BYTES)
         self._env.__enter__()
         with writing(self.target):
             self._file = rasterio.open(
