@@ -101,7 +101,7 @@ def _walls(ring: np.ndarray, tolerance: float) -> np.ndarray | None:
         return None
     middle = (ring[1:] + ring[:-1]) / 2
     # mean weighted by length
-    offset = [float(middle[r, 1 - kind[r[0]]] @ length[r] / length[r].sum()) for r in runs]
+    offset = [float((middle[r, 1 - kind[r[0]]] * length[r]).sum() / length[r].sum()) for r in runs]
     flat = [kind[r[0]] == 0 for r in runs]
     # walls alternate in direction: each corner takes x from one wall and y from the next
     corners = [(to, at) if f else (at, to) for f, at, to in zip(flat, offset, offset[1:] + offset[:1], strict=True)]
