@@ -47,13 +47,12 @@ class Rival(nn.Module):
         return logits
 
     def forward_with_features(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return logits, and the input in place of both kinds of features."""
-        return self(x), x, x
+        """Return logits, and the input in place of both kinds of features, the first at the stride of novelty."""
+        return self(x), x[:, :, ::NOVELTY_STRIDE, ::NOVELTY_STRIDE], x
 
     def novelty(self, features: Tensor) -> Tensor:
-        """Return zeros (n, y / 8, x / 8)."""
-        n, _, ny, nx = features.shape
-        return features.new_zeros((n, ny // NOVELTY_STRIDE, nx // NOVELTY_STRIDE))
+        """Return zeros (n, y, x)."""
+        return features.new_zeros((len(features), *features.shape[2:]))
 
 
 def built(make: Callable[[], Network], seed: int) -> Network:

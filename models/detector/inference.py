@@ -52,6 +52,9 @@ Part = tuple[slice, slice]
 
 PEAK_M = 24.0
 """Side of the square that evidence is averaged over, metres: a row of rooftop chillers, a bay of a generator yard."""
+PASS_BYTES = 250
+"""Peak memory of a forward pass, bytes per pixel, float32: measured on a CPU with 1,024 x 1,024 pixels."""
+MAX_BATCH = 16
 BLOCK_PX = 256
 """The branches for machines run in blocks of this side: few blocks of a window hold a building or a machine."""
 BRANCH_MARGIN_PX = 12  # the receptive field of a branch is 23 pixels
@@ -83,8 +86,8 @@ class Detector:
     def load(cls, weights: Path = DEFAULT_WEIGHTS, device: str = "auto", profile: Profile | None = None) -> Detector:
         """Load weights, restrict them to a profile if one is given, and choose device, precision and batch.
 
-        With CUDA: bfloat16 (float32 where unsupported) and 16 windows per batch. Else the CPU in float32 with one
-        window per batch, as several worker processes run in parallel.
+        With CUDA: bfloat16 (float32 where unsupported) and as many windows per batch as `batch_for` says. Else the CPU
+        in float32 with one window per batch, as several threads compute in parallel.
         """
         net, card = load(weights)
         return cls.of(net, profile.narrowed(card) if profile else card, device)
@@ -96,7 +99,9 @@ class Detector:
         net = net.eval()
         if cuda:
             half = torch.cuda.is_bf16_supported()
-            return cls(net.to("cuda"), card, "cuda", "bfloat16" if half else "float32", 16)
+            return cls(
+                net.to("cuda"), card, "cuda", "bfloat16" if half else "float32", batch_for(torch.cuda.mem_get_info()[0])
+            )
         return cls(fast(net.to("cpu")), card, "cpu", "float32", 1)
 
     def describe(self) -> str:
@@ -210,6 +215,14 @@ class Detector:
 def _counts(share: Tensor) -> Tensor:
     """Return 0..1 as counts of 255, uint8; the argument is overwritten."""
     return share.mul_(255).round_().to(torch.uint8)
+
+
+def batch_for(free_bytes: int) -> int:
+    """Return the windows per batch for a GPU with that much free memory: a power of two, 1 to `MAX_BATCH`."""
+    largest = (NEAR_CELL_PX + 2 * NEAR_HALO_PX) ** 2 * PASS_BYTES
+    # half of what is free: the rest is for the copies before and after, and for the libraries
+    fits = max(1, min(MAX_BATCH, free_bytes // (2 * largest)))
+    return int(2 ** (fits.bit_length() - 1))
 
 
 def _peak_px(gsd_m: float) -> int:

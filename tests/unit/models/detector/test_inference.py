@@ -12,7 +12,7 @@ from overwatt.aoi.errors import GridError
 from overwatt.aoi.grid import Lattice
 from overwatt.models.detector import inference as predictor
 from overwatt.models.detector.card import CHANNELS, EVIDENCE_STEP, EVIDENCE_ZERO, ModelCard
-from overwatt.models.detector.inference import Detector, predict
+from overwatt.models.detector.inference import Detector, batch_for, predict
 from overwatt.models.detector.network import SiteNet
 from overwatt.models.detector.windows import lattice, second_look
 from tests.support import naming
@@ -300,3 +300,9 @@ def test_ground_without_buildings_is_looked_at_once():
         net.head.bias[0] += 30.0
     net.register_forward_hook(lambda *_: pytest.fail("a second look"))
     assert evidence(1.0, net=net)[CHANNELS.index("evidence")].max() == 0
+
+
+@pytest.mark.parametrize(("gib", "batch"), [(0, 1), (2, 1), (4, 2), (8, 4), (24, 8), (80, 16), (141, 16)])
+def test_batches_fit_the_free_memory_of_a_gpu(gib, batch):
+    """The largest window, 1,920 pixels, takes 0.9 GB."""
+    assert batch_for(gib * 2**30) == batch
