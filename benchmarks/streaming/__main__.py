@@ -79,8 +79,6 @@ def measured(folder: Path, sides: dict[str, int], rounds: int, rivals: bool) -> 
     same = sides["same"]
     plain, scene = (write(folder / f"{kind}-{same}.tif", same, plain=kind == "plain") for kind in ("plain", "scene"))
     result["identical"] = identical(plain, scene)
-        *(write(folder / f"{kind}-{same}.tif", same, plain=kind == "plain") for kind in ("plain", "scene"))
-    )
     result["rivals"] = {}
     if rivals:
         say(f"ours with the shipped network, {CPU_COUNT} cores")
