@@ -35,6 +35,7 @@ class _Cell:
 
     asked_px: int = 0
     seen_px: int = 0
+    ground: list[shapely.Geometry] = field(default_factory=list)
     pieces: list[shapely.Geometry] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
 
@@ -68,8 +69,8 @@ class LookedAt:
                 )
             row = self._cells.setdefault((cell.name, valid is None), _Cell())
             row.asked_px += asked
+            row.ground.append(shapely.box(x0, y0, x1, y1))
             if valid is None:
-                row.pieces.append(shapely.box(x0, y0, x1, y1))
                 row.reasons.append(reason)
                 continue
             seen = valid[inside(part, core)]
@@ -94,16 +95,13 @@ class LookedAt:
         """Return the columns of a cell and its ground: what was seen, or all of it if nothing was; pixels."""
         if failed:
             values = self._values(f"{name} failed", cell.asked_px, 0.0, "; ".join(dict.fromkeys(cell.reasons)))
-            return values | {"failed": True}, shapely.union_all(cell.pieces)
+            return values | {"failed": True}, _joined(cell.ground)
         # valid pixels lie in the area: the others were masked
         imaged = cell.seen_px / cell.asked_px
         values = self._values(name, cell.asked_px, imaged, "" if cell.seen_px else "no imagery here")
         if not cell.pieces:
-            (ground,) = [c.core for c in self.lattice.cells() if c.name == name]
-            return values, shapely.box(ground[1], ground[0], ground[3], ground[2])
-        # pieces of tiles that share an edge become one, with the same vertices however it was cut
-        whole = shapely.simplify(shapely.normalize(shapely.union_all(cell.pieces)), 0)
-        pieces = shapely.get_parts(shapely.normalize(whole))
+            return values, _joined(cell.ground)
+        pieces = shapely.get_parts(_joined(cell.pieces))
         big = pieces[shapely.area(pieces) >= MIN_PIECE_PX]
         return values, shapely.make_valid(shapely.simplify(shapely.union_all(big if len(big) else pieces), NOTCH_PX))
 
@@ -112,3 +110,8 @@ class LookedAt:
             "cell": name, "imaged": imaged, "asked_km2": asked_px * self.source.gsd_m**2 / 1e6,
             "clear_looks": int(imaged > 0), "screened": imaged > 0, "failed": False, "reason": reason,
         }  # fmt: skip
+
+
+def _joined(pieces: list[shapely.Geometry]) -> shapely.Geometry:
+    """Unite pieces of tiles: those that share an edge become one, with the same vertices however it was cut."""
+    return shapely.normalize(shapely.simplify(shapely.normalize(shapely.union_all(pieces)), 0))
