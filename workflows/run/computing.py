@@ -24,7 +24,7 @@ from overwatt.workflows.run.tile import Job
 log = logging.getLogger(__name__)
 
 THREADS = 8
-"""Cores up to which this process computes, one thread each. With two, threads were 1.3 times as fast as worker
+"""Cores up to which this process computes, one thread each. With two, threads were 1.2 times as fast as worker
 processes and started 6 s sooner (docs/decisions/0022); with many, Python's lock would hold them up (own choice)."""
 WORKER_BYTES = 2_500_000_000
 """Memory for each core that computes: libraries and weights (0.8 GB), a window of 1,920 pixels (1.0 GB), a tile."""

@@ -45,7 +45,7 @@ def has_cuda() -> bool:
 
 
 def give_back_memory() -> None:
-    """Return freed memory to the system: glibc keeps what each thread freed, which doubled the peak of a run."""
+    """Return freed memory to the system: glibc keeps what each thread freed, hundreds of MB after some tiles."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:  # not in musl
         trim(0)
