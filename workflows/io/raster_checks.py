@@ -7,9 +7,10 @@ and a hash that covers all of them.
 from __future__ import annotations
 
 import hashlib
+import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import rasterio
@@ -25,6 +26,9 @@ MAX_PIXELS = 40_000_000_000  # of files read in windows; own choice: 200 x 200 k
 MAX_PIXELS_UNTILED = 400_000_000  # PNG and JPEG are decoded as a whole: 1.2 GB of RGB
 DECODE_ROWS = 512  # rows decoded at once when a file is checked
 _RASTER_SIDECARS = (".msk", ".ovr")  # GDAL opens these by content, with any driver
+
+_QUIET, _QUIET_LOCK = ExitStack(), threading.Lock()
+_quiet_now = 0  # contexts of `quiet` that are open
 
 READ_ERRORS = (RasterioError, CPLE_BaseError, OSError)
 """What reading a file may raise: rasterio's errors; GDAL's own, which a damaged tag leaves for the next call to raise;
@@ -80,10 +84,24 @@ def sidecars(path: Path) -> list[Path]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Do not warn of a missing georeference: the readers say what it means."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+    """Do not warn of a missing georeference: the readers say what it means.
+
+    Python's warning filters belong to the whole process. Of threads that overlap the first sets them and the last
+    restores them, else each would restore what another had set.
+    """
+    global _quiet_now
+    with _QUIET_LOCK:
+        if _quiet_now == 0:
+            _QUIET.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        _quiet_now += 1
+    try:
         yield
+    finally:
+        with _QUIET_LOCK:
+            _quiet_now -= 1
+            if _quiet_now == 0:
+                _QUIET.close()
 
 
 def open_raster(path: Path, what: str = "image") -> rasterio.DatasetReader:

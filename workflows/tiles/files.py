@@ -7,7 +7,6 @@ vectors alone, and determine the name of the tile. Pixels are read only if no in
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ import numpy as np
 import pandas as pd
 import shapely
 from affine import Affine
-from rasterio.errors import NotGeoreferencedWarning
 from rasterio.features import rasterize, shapes
 from shapely.geometry import shape as as_shape
 
@@ -27,6 +25,7 @@ from overwatt.models.training.samples import DATA_CENTER, IGNORE, NOT_CENTER, OT
 from overwatt.workflows.io import run_folder
 from overwatt.workflows.io.cog import write_raster
 from overwatt.workflows.io.images import Image
+from overwatt.workflows.io.raster_checks import quiet
 
 _FORMAT = 1  # version of the files of a tile; part of its name
 # codes of the building mask, in the order in which they are drawn: later ones cover earlier ones
@@ -237,8 +236,7 @@ def _write(job: Job, plan: Plan, row: dict[str, Any], keep: np.ndarray, mask: np
         (row["path"], picture, tileset.PICTURE_BANDS, {"photometric": "RGB"}),
         (row["mask_path"], mask, tileset.MASK_BANDS, {}),
     ):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with quiet():
             write_raster(job.out / path, layers, names, compress="deflate", **georeference, **extra)
     return True
 

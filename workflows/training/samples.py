@@ -8,7 +8,6 @@ materials: heat sources alone would reveal the label.
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -20,7 +19,6 @@ import numpy as np
 import rasterio
 import shapely
 from dask.system import CPU_COUNT
-from rasterio.errors import NotGeoreferencedWarning
 from rasterio.features import rasterize
 from scipy import ndimage
 
@@ -34,6 +32,7 @@ from overwatt.models.training.samples import DATA_CENTER, IGNORE, NOT_CENTER, OT
 from overwatt.workflows.config.training import LandCoverSettings, NegativeSettings, SimulatedSettings
 from overwatt.workflows.io import run_folder
 from overwatt.workflows.io.images import Image
+from overwatt.workflows.io.raster_checks import quiet
 from overwatt.workflows.io.vectors import read_vector, to_pixels
 
 log = logging.getLogger(__name__)
@@ -266,8 +265,7 @@ def read_rgb(path: Path) -> np.ndarray:
     driver = raster_driver(path)
     if driver is None:
         raise AssetReadError(f"image {path.name}: not a GeoTIFF, PNG, JPEG or JPEG 2000 file by its first bytes")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+    with quiet():
         opened = rasterio.open(path, driver=driver)
     with opened as source:
         if source.count < 3 or source.dtypes[0] != "uint8" or max(source.shape) > MAX_SIDE_PX:
