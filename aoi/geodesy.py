@@ -12,7 +12,7 @@ and the mapping is plain arithmetic over all vertices at once.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import shapely
@@ -90,22 +90,24 @@ def chord(distance_m: float) -> float:
     return 2.0 * math.sin(distance_m / EARTH_RADIUS_M / 2.0)
 
 
-def to_lonlat(geometry: list[shapely.Polygon], transform: Affine | None, crs: str | None) -> list[shapely.Geometry]:
+def to_lonlat(
+    geometry: Sequence[shapely.Polygon] | np.ndarray, transform: Affine | None, crs: str | None
+) -> list[shapely.Geometry]:
     """Move polygons from pixels to WGS84 longitude and latitude; without a CRS they stay in pixels.
 
     One that crosses 180 degrees is cut there, into parts on both sides (RFC 7946, section 3.1.9).
     """
     if crs is None or transform is None:
-        return geometry
-    move = pixels_to_lonlat(transform, crs)
-    return [_cut_at_180(shapely.transform(g, move)) for g in geometry]
+        return list(geometry)
+    moved = shapely.transform(np.asarray(geometry, dtype=object), pixels_to_lonlat(transform, crs))
+    west, _, east, _ = shapely.bounds(moved).T
+    for k in np.flatnonzero(east - west > 180.0):  # nothing that lies in one image is wider
+        moved[k] = _cut_at_180(moved[k])
+    return list(moved)
 
 
 def _cut_at_180(polygon: shapely.Geometry) -> shapely.Geometry:
-    """Return lon/lat polygons, cut at the antimeridian if their vertices lie on both sides of it."""
-    west, _, east, _ = polygon.bounds if not polygon.is_empty else (0.0, 0.0, 0.0, 0.0)
-    if east - west <= 180.0:  # nothing that lies in one image is wider
-        return polygon
+    """Return a lon/lat polygon whose vertices lie on both sides of the antimeridian, cut there."""
     whole = shapely.transform(polygon, lambda xy: np.column_stack([xy[:, 0] % 360.0, xy[:, 1]]))
     whole = whole if whole.is_valid else shapely.make_valid(whole)
     parts: list[shapely.Geometry] = []

@@ -22,14 +22,13 @@ from overwatt.models.detector.card import DEFAULT_WEIGHTS, verified
 from overwatt.models.detector.inference import Detector
 from overwatt.models.detector.network import NOVELTY_STRIDE, SiteNet
 from overwatt.models.detector.windows import gather, lattice
-from overwatt.pipeline.detection.footprints import merge_footprints
 from overwatt.pipeline.detection.vectorization import DetectSettings
 from overwatt.workflows.io import run_folder
-from overwatt.workflows.io.cog import ProbabilityRaster
 from overwatt.workflows.io.images import Image, open_image
 from overwatt.workflows.run import in_process
 from overwatt.workflows.run.computing import plan_tiles
-from overwatt.workflows.run.tile import Arrays, Job, unpack
+from overwatt.workflows.run.joining import Joining
+from overwatt.workflows.run.tile import Arrays, Job
 
 
 class Identity(nn.Module):
@@ -62,23 +61,19 @@ def whole_path(image: Image, detector: Detector, out: Path, cores: int, tiles: l
     """Run everything from reading to the written outputs; return the hashes of what came out."""
     settings = DetectSettings.of(detector.card)
     job = Job(image, DEFAULT_WEIGHTS, detector.card, None, settings)
-    regions = []
-    with ProbabilityRaster(out, image, [t.core for t in tiles], 0) as raster:
+    with Joining(out, image, None, settings, tiles) as joining:
 
         def on_done(tile: Tile, status: str, result: Arrays | str) -> None:
             assert not isinstance(result, str), result
-            probability, valid, part = unpack(result, tile)
-            raster.put(tile.core, probability, valid)
-            regions.append(part)
+            part = out / f"{tile.name}.npz"
+            run_folder.save_part(part, result)
+            joining.add(tile, result, part.stat().st_size)
 
         in_process.run_tiles(job, detector, tiles, on_done, cores)
-    assert image.geobox is not None
-    table = merge_footprints(
-        regions, transform=image.geobox.affine, crs=str(image.geobox.crs), gsd_m=image.gsd_m, scene=image.name,
-        settings=settings, cells=lattice(image.shape, image.gsd_m),
-    )  # fmt: skip
+        table, looked = joining.tables()
+    run_folder.write_table(out, "looked_at", looked)
     run_folder.write_table(out, "footprints", table)
-    names = ("footprints.parquet", "probability.tif")
+    names = ("footprints.parquet", "looked_at.parquet", "probability.tif")
     return {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in names}
 
 

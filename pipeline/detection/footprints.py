@@ -32,6 +32,8 @@ from overwatt.pipeline.tables import conform
 CLASS_OF = {"cooling": "cooling_equipment", "generator": "generator", "substation": "substation"}
 """Class in the table `footprints` of each kind of region that is no building."""
 MACHINES = ("cooling_equipment", "generator")
+OUTLINES = 8192
+"""Outlines that are straightened together: 100 MB of temporary arrays; own choice."""
 
 
 def merge_footprints(
@@ -82,10 +84,7 @@ def merge_footprints(
     called = np.where(score > 0.5, "data_center", "other_building")
     klass = np.where(building, called, objects["kind"].map(CLASS_OF).fillna("").to_numpy(object))
     tolerance = max(settings.simplify_m / gsd_m, 1.0)  # less than a pixel would keep the steps of the pixel edges
-    geometry = [
-        regularise(g, tolerance) if walls else simplify(g, tolerance)
-        for g, walls in zip(objects["geometry"], building, strict=True)
-    ]
+    geometry = _straight(np.asarray(objects["geometry"], dtype=object), building, tolerance)
     # geodesic on the WGS84 ellipsoid where there is a CRS; pixel areas otherwise
     mapped = to_lonlat(geometry, transform, crs)
     area = [abs(GEOD.geometry_area_perimeter(g)[0]) for g in mapped] if crs else [g.area * gsd_m**2 for g in geometry]
@@ -112,6 +111,16 @@ def merge_footprints(
         ),
         "footprints",
     )
+
+
+def _straight(polygons: np.ndarray, building: np.ndarray, tolerance: float) -> np.ndarray:
+    """Return the outlines (n,): of buildings with straight walls, of the others simplified."""
+    out = np.empty(len(polygons), object)
+    for chosen, straighten in ((building, regularise), (~building, simplify)):
+        at = np.flatnonzero(chosen)
+        for k in range(0, len(at), OUTLINES):
+            out[at[k : k + OUTLINES]] = straighten(polygons[at[k : k + OUTLINES]], tolerance)
+    return out
 
 
 def _score(objects: pd.DataFrame, building: np.ndarray, settings: DetectSettings) -> np.ndarray:
@@ -163,9 +172,9 @@ def _merge(frame: pd.DataFrame) -> pd.DataFrame:
     order = np.argsort(group, kind="stable")
     starts = np.flatnonzero(np.diff(group[order], prepend=-1))
     whole = geometry[order[starts]]  # most objects have one part only: union just the others
-    for g, (at, end) in enumerate(zip(starts, np.append(starts[1:], len(order)), strict=True)):
-        if end - at > 1 or not whole[g].is_valid:
-            whole[g] = shapely.union_all(geometry[order[at:end]])
+    ends = np.append(starts[1:], len(order))
+    for g in np.flatnonzero((ends - starts > 1) | ~shapely.is_valid(whole)):
+        whole[g] = shapely.union_all(geometry[order[starts[g] : ends[g]]])
     whole = _canonical(whole)
     corner = _anchors(whole)
     objects = pd.DataFrame(
@@ -184,10 +193,13 @@ def _merge(frame: pd.DataFrame) -> pd.DataFrame:
 def _anchors(polygons: np.ndarray) -> np.ndarray:
     """Return (n, 2) column and row of each polygon's topmost vertex, the leftmost of several."""
     xy, owner = shapely.get_coordinates(polygons, return_index=True)
-    order = np.lexsort((xy[:, 0], xy[:, 1], owner))
-    return xy[order[np.flatnonzero(np.diff(owner[order], prepend=-1))]].astype(np.int64)
+    col, row = xy.astype(np.int64).T
+    # one number that orders by row, then by column; images have fewer than 2^31 columns
+    first = np.minimum.reduceat((row << 32) + col, np.flatnonzero(np.diff(owner, prepend=-1)))
+    return np.stack([first & 0xFFFFFFFF, first >> 32], axis=1)
 
 
 def _canonical(polygons: np.ndarray) -> np.ndarray:
     """Same points, same vertices: rings start at their smallest vertex and have no vertex inside an edge."""
-    return shapely.normalize(shapely.simplify(shapely.normalize(polygons), 0))
+    # the smallest vertex is a corner, so plain simplification by 0 keeps it and drops what lies on straight edges
+    return shapely.normalize(shapely.simplify(shapely.normalize(polygons), 0, preserve_topology=False))

@@ -7,8 +7,6 @@ never its IT power: that is what the declaration is to be checked against (docs/
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import geopandas as gpd
 
 from overwatt.pipeline.compute.site_type import Hint
@@ -49,11 +47,6 @@ def hints(entries: gpd.GeoDataFrame, sites: gpd.GeoDataFrame, declared: gpd.GeoD
         if hint.operator or hint.use or hint.country or hint.chips:
             out[row_of[site_id]] = hint
     return out
-
-
-def of_power(found: Mapping[int, Hint]) -> dict[int, tuple[str | None, str | None, float]]:
-    """Return the part of the hints that `posterior.sharpen` reads: operator, no kind of cooling, weight."""
-    return {row: (hint.operator, None, hint.weight) for row, hint in found.items() if hint.operator}
 
 
 def _text(value: object) -> str | None:

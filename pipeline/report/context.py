@@ -18,6 +18,7 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import shapely
+from scipy.spatial import cKDTree
 
 from overwatt.aoi.errors import redact
 from overwatt.aoi.geodesy import centres
@@ -33,6 +34,8 @@ Row = dict[str, Any]
 _MAX_TILES_LISTED = 200  # incomplete tiles in the list; the others are only counted
 _MAX_LOOKS_DRAWN = 80  # acquisitions drawn on a card; own choice, dots 4 units apart can be told apart
 _MAX_ALMOST = 100  # almost listed sites in the table; the others are only counted
+_MAX_CARDS = 1000  # cards, those of the list first; the others are in the tables; own choice: 10 MB
+_MAX_OUTLINES = 20_000  # footprints on the map, those nearest to the sites with cards; own choice: 6 MB
 _BAR_PX = 560.0  # width of an interval bar, units of its SVG
 
 
@@ -54,20 +57,26 @@ def context(data: ReportData) -> Row:
     for row in ledger:
         anchor.setdefault(_key(row), f"card-{len(anchor) + 1}")
     left = _rows(data.almost_listed.sort_values("rank"))
-    for site_id in [*(row["site_id"] for row in left), *sites]:
+    for site_id in dict.fromkeys([*(row["site_id"] for row in left), *sites]):
+        if len(anchor) >= _MAX_CARDS:
+            break
         anchor.setdefault(f"s:{site_id}", f"card-{len(anchor) + 1}")
     for site_id in data.thermal["site_id"]:
         if str(site_id) not in sites:  # a known site, examined in surface temperature alone
             anchor.setdefault(f"t:{site_id}", f"card-{len(anchor) + 1}")
     entries = [_entry(row, sites, names, anchor[_key(row)]) for row in ledger]
     almost = [
-        {**_entry(row, sites, names, anchor[_key(row)]), "left_out": wording.LEFT_OUT[row["left_out"]]} for row in left
+        {**_entry(row, sites, names, anchor.get(_key(row))), "left_out": wording.LEFT_OUT[row["left_out"]]}
+        for row in left
     ]
     counts = data.ledger["class"].value_counts()
     covered = _coverage(data.looked_at)
     known = data.sites[data.sites["it_mw_p50"].notna()]
+    outlines = _near(data.footprints, data.sites[[f"s:{name}" in anchor for name in data.sites["site_id"]]])
     return {
         "data": data,
+        "outlines": (len(outlines), len(data.footprints)),
+        "without_card": sum(f"s:{name}" not in anchor for name in sites),
         "entries": entries,
         "almost": almost,
         "most_almost": _MAX_ALMOST,
@@ -94,7 +103,7 @@ def context(data: ReportData) -> Row:
         "plot": power_intervals.interval_plot(known, data.ledger) if len(known) else "",
         "plotted": min(len(known), power_intervals.MAX_ROWS),
         "basemap": None if data.basemap is None else _uri(rasters.encode(data.basemap)),
-        "map_json": safe_json(_map(data, entries, anchor)),
+        "map_json": safe_json(_map(replace(data, footprints=outlines), entries, anchor)),
     }
 
 
@@ -120,7 +129,7 @@ def _key(row: Row) -> str:
     return f"s:{row['site_id']}" if row["site_id"] is not None else f"d:{row['declared_id']}"
 
 
-def _entry(row: Row, sites: dict[str, Row], names: dict[str, str], anchor: str) -> Row:
+def _entry(row: Row, sites: dict[str, Row], names: dict[str, str], anchor: str | None) -> Row:
     site = sites.get(_text(row["site_id"]))
     return {
         **row,
@@ -285,8 +294,8 @@ def _map(data: ReportData, entries: list[Row], anchor: dict[str, str]) -> Row:
     best = {e["anchor"]: e for e in reversed(entries)}
     sites = []
     for row, shape in zip(_rows(data.sites), _shapes(data.sites, middle), strict=True):
-        name = anchor[f"s:{row['site_id']}"]
-        entry = best.get(name)
+        name = anchor.get(f"s:{row['site_id']}")
+        entry = best.get(name) if name else None
         text = [
             str(row["site_id"]),
             entry["label"] if entry else "Almost listed",
@@ -338,6 +347,22 @@ def _map(data: ReportData, entries: list[Row], anchor: dict[str, str]) -> Row:
         ],
         **_shade(data.looked_at, middle),
     }
+
+
+def _near(footprints: gpd.GeoDataFrame, sites: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Return the footprints that the map shows: at most `_MAX_OUTLINES`, those nearest to the sites."""
+    if len(footprints) <= _MAX_OUTLINES:
+        return footprints
+    place = centres(np.asarray(footprints.geometry, dtype=object))
+    of = centres(_solid(sites)) if len(_solid(sites)) else place[:1]
+    # degrees of longitude shrink with the cosine of latitude; longitudes from the first site on, across 180 degrees
+    scale = np.array([np.cos(np.radians(of[0, 1])), 1.0])
+    place, of = (
+        np.column_stack([(xy[:, 0] - of[0, 0] + 180.0) % 360.0 - 180.0, xy[:, 1]]) * scale for xy in (place, of)
+    )
+    far = cKDTree(of).query(place)[0]
+    chosen = np.sort(np.argsort(far, kind="stable")[:_MAX_OUTLINES])
+    return footprints.iloc[chosen]
 
 
 def _solid(frame: gpd.GeoDataFrame) -> np.ndarray:

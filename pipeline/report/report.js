@@ -196,8 +196,9 @@
   function siteLayer(item) {
     var group = [pin([item.p[1], item.p[0]], item.n, item.c, item.t, item.a)];
     if (item.g) { group.push(geo(item.g, item.c, item.t, item.a)); }
-    shapes[item.a] = L.featureGroup(group);
-    return { layer: shapes[item.a], bounds: shapes[item.a].getBounds() };
+    var layer = L.featureGroup(group);
+    if (item.a) { shapes[item.a] = layer; } // beyond a thousand sites some have no card
+    return { layer: layer, bounds: layer.getBounds() };
   }
 
   /* A layer whose items follow the list: an item is shown while a row of its card is. */

@@ -27,6 +27,8 @@ from overwatt.models.detector.card import Calibration, SiteEvidence
 
 PLANT_M2 = 30.0
 """Smaller machines belong to no site: about two chillers of 2.4 x 6 m (own choice, as `DetectSettings`)."""
+PAIRS = 20_000
+"""Pairs whose distance is computed at once: 100 MB of copies; own choice."""
 
 
 def p_data_center(score: np.ndarray, calibration: Calibration, prior: float) -> np.ndarray:
@@ -110,12 +112,14 @@ def cluster_sites(
     score = footprints["score"].to_numpy()
     units = footprints["units"].fillna(0).to_numpy(int)
     heat = footprints["used_thermal"].to_numpy(bool)
+    border = footprints["on_border"].to_numpy(bool)
     p = np.where(
         heat,
         p_data_center(score, calibration_thermal or calibration, prior),
         p_data_center(score, calibration, prior),
     )
     rows: list[dict[str, object]] = []
+    site_of = np.full(len(footprints), "", dtype=object)
     used: dict[str, int] = {}
     # the anchor of a site is its largest building: its name survives changes of the smaller ones
     places = {g: _place(geometry[max(b, key=lambda i: (area[i], -i))]) for g, b in groups.items()}
@@ -129,7 +133,7 @@ def cluster_sites(
             ratio = site_ratio(len(buildings), len(cooling), evidence)
             sure = sure * ratio / (sure * ratio + 1.0 - sure)
         site_id = name if used[name] == 1 else f"{name}-{used[name]}"
-        member.iloc[buildings + cooling] = site_id
+        site_of[buildings + cooling] = site_id
         rows.append(
             {
                 "site_id": site_id,
@@ -142,12 +146,12 @@ def cluster_sites(
                 "cooling_objects": len(cooling),
                 "cooling_area_m2": float(area[cooling].sum()),
                 "cooling_units": int(units[cooling].sum()) or None,
-                "on_border": bool(footprints["on_border"].to_numpy()[buildings].any()),
+                "on_border": bool(border[buildings].any()),
                 "used_thermal": bool(heat[buildings].any()),
                 "geometry": shapely.union_all(geometry[buildings + cooling]),
             }
         )
-    return _frame(rows).sort_values("site_id", ignore_index=True), member
+    return _frame(rows).sort_values("site_id", ignore_index=True), member.where(site_of == "", site_of)
 
 
 def _frame(rows: list[dict[str, object]]) -> gpd.GeoDataFrame:
@@ -190,16 +194,24 @@ def within(a: np.ndarray, b: np.ndarray, reach_m: float) -> tuple[np.ndarray, np
             left, right = np.append(left, np.flatnonzero(at)[i]), np.append(right, j)
             turn = np.append(turn, np.full(len(i), degrees))
     keep, distances = [], []
-    for k, (i, j, degrees) in enumerate(zip(left, right, turn, strict=True)):
-        lat = (bounds[i, 1] + bounds[i, 3]) / 2
-        scale = np.array([np.cos(np.radians(lat)), 1.0])
-        line = shapely.shortest_line(
-            shapely.transform(a[i], lambda xy, s=scale, d=degrees: (xy + (d, 0.0)) * s),
-            shapely.transform(b[j], lambda xy, s=scale: xy * s),
-        )
-        (x0, y0), (x1, y1) = shapely.get_coordinates(line) / scale
-        metres = GEOD.inv(x0, y0, x1, y1)[2]
-        if metres <= reach_m:
-            keep.append(k)
-            distances.append(metres)
-    return left[keep], right[keep], np.array(distances)
+    for start in range(0, len(left), PAIRS):
+        i, j, shift = (v[start : start + PAIRS] for v in (left, right, turn))
+        # local frame of each pair: longitudes times the cosine of latitude
+        scale = np.stack([np.cos(np.radians((bounds[i, 1] + bounds[i, 3]) / 2)), np.ones(len(i))], axis=1)
+        line = shapely.shortest_line(_framed(a[i], scale, shift), _framed(b[j], scale, np.zeros(len(j))))
+        ends = shapely.get_coordinates(line).reshape(-1, 2, 2) / scale[:, None]
+        metres = GEOD.inv(*ends[:, 0].T, *ends[:, 1].T)[2]
+        near = np.flatnonzero(metres <= reach_m)
+        keep.append(start + near)
+        distances.append(metres[near])
+    if not keep:
+        return none, none, np.empty(0)
+    kept = np.concatenate(keep)
+    return left[kept], right[kept], np.concatenate(distances)
+
+
+def _framed(shapes: np.ndarray, scale: np.ndarray, turn: np.ndarray) -> np.ndarray:
+    """Return each geometry moved east by its `turn`, degrees, and scaled by its row of `scale`."""
+    xy, owner = shapely.get_coordinates(shapes, return_index=True)
+    xy[:, 0] += turn[owner]
+    return shapely.set_coordinates(shapely.force_2d(shapes), xy * scale[owner])

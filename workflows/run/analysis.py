@@ -17,11 +17,10 @@ import shapely
 
 from overwatt.aoi.geodesy import to_lonlat
 from overwatt.pipeline import coverage
-from overwatt.pipeline.compute import training_compute
 from overwatt.pipeline.compute.site_type import Hint
+from overwatt.pipeline.compute.sites import estimate_from
 from overwatt.pipeline.declared import registry
 from overwatt.pipeline.inspection import listing
-from overwatt.pipeline.power import posterior
 from overwatt.pipeline.power.record import records, shown_by
 from overwatt.pipeline.reconcile import ledger, second_pass
 from overwatt.pipeline.reconcile.buildings import with_buildings
@@ -29,6 +28,7 @@ from overwatt.pipeline.sites import clustering, heat_evidence, surroundings, the
 from overwatt.pipeline.tables import empty
 from overwatt.workflows.config.run import Workflow
 from overwatt.workflows.run.inputs import Inputs
+from overwatt.workflows.run.progress import Clock
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,13 @@ class Tables:
     not_looked_at: gpd.GeoDataFrame
 
 
-def analyse(workflow: Workflow, inputs: Inputs, footprints: gpd.GeoDataFrame, looked: gpd.GeoDataFrame) -> Tables:
+def analyse(
+    workflow: Workflow,
+    inputs: Inputs,
+    footprints: gpd.GeoDataFrame,
+    looked: gpd.GeoDataFrame,
+    clock: Clock | None = None,
+) -> Tables:
     """Compute all tables of a run from its footprints.
 
     Args:
@@ -60,7 +66,9 @@ def analyse(workflow: Workflow, inputs: Inputs, footprints: gpd.GeoDataFrame, lo
         inputs: opened inputs.
         footprints: table `footprints`; empty for a run on known sites.
         looked: table `looked_at`: cells that were imaged and screened.
+        clock: receives the duration of each stage.
     """
+    clock = clock or Clock()
     if inputs.known_sites is not None:
         assert inputs.stack_box is not None
         heat, looks = thermal_anomaly.thermal_anomaly(
@@ -83,11 +91,11 @@ def analyse(workflow: Workflow, inputs: Inputs, footprints: gpd.GeoDataFrame, lo
         calibration_thermal=inputs.card.calibration_thermal, evidence=inputs.card.site_evidence,
     )  # fmt: skip
     grouped = _with_surroundings(grouped, workflow, inputs)
+    clock.lap("sites")
     assert inputs.source is not None
     evidence = records(grouped, gsd_m=inputs.source.gsd_m, shown=shown_by(inputs.card))
-    drawn = posterior.estimate(evidence, year=workflow.year, seed=workflow.seed)
-    compute = training_compute.estimate(drawn, year=workflow.year, evidence=evidence)
-    table = training_compute.attach(grouped, drawn, compute)
+    table = estimate_from(grouped, evidence, year=workflow.year, seed=workflow.seed)
+    clock.lap("power")
     heat, looks = empty("thermal"), empty("thermal_looks")
     if inputs.stack_box is not None and len(table):
         heat, looks = thermal_anomaly.thermal_anomaly(
@@ -96,6 +104,7 @@ def analyse(workflow: Workflow, inputs: Inputs, footprints: gpd.GeoDataFrame, lo
             exclude=footprints,
         )  # fmt: skip
         table, heat = heat_evidence.weigh(table, heat)
+        clock.lap("heat")
     near = inputs.declared
     if len(near):
         near = registry.within(near, asked_ground(inputs), DECLARED_MARGIN_M)
@@ -105,14 +114,20 @@ def analyse(workflow: Workflow, inputs: Inputs, footprints: gpd.GeoDataFrame, lo
         entries = with_buildings(entries, near, footprints, _p_center(workflow, inputs, footprints))
     # second pass: what matched declarations say of operator, use and chips sharpens compute and facility power only
     hints = second_pass.hints(entries, table, near)
-    sharper = posterior.sharpen(drawn, second_pass.of_power(hints))
-    compute = training_compute.estimate(sharper, year=workflow.year, evidence=evidence, hints=hints)
-    table = training_compute.attach(table, sharper, compute)
+    if hints:
+        rows = sorted(hints)
+        sharper = estimate_from(
+            table.iloc[rows], [evidence[row] for row in rows], year=workflow.year, seed=workflow.seed,
+            hints={k: hints[row] for k, row in enumerate(rows)},
+        )  # fmt: skip
+        others = table.drop(index=rows)
+        table = gpd.GeoDataFrame(pd.concat([others, sharper.set_axis(rows)]).sort_index())
     table = _with_evidence(table, heat, hints)
     ranked, almost = listing.ranked_list(entries, table, near, workflow.stakes, workflow.listing, workflow.ranking)
     log.debug("%d footprints, %d sites, %d declared in reach, %d ledger entries, %d almost listed",
               len(footprints), len(table), len(near), len(ranked), len(almost))  # fmt: skip
     unseen = ledger.not_looked_at(near, looked, ledger=ranked) if len(near) else near
+    clock.lap("ledger")
     return Tables(footprints, table, heat, looks, near, ranked, almost, looked, unseen)
 
 

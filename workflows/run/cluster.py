@@ -25,7 +25,7 @@ from distributed import Client, LocalCluster, WorkerPlugin, as_completed
 from overwatt.aoi.errors import ConfigError, ModelContractError, OverwattError, redact
 from overwatt.aoi.grid import Tile
 from overwatt.workflows.run.in_process import UNREADABLE, OnDone, read_tile
-from overwatt.workflows.run.tile import Arrays, Job, regions_of
+from overwatt.workflows.run.tile import Arrays, Job, computed, regions_of
 
 if TYPE_CHECKING:
     from overwatt.models.detector.inference import Detector
@@ -94,7 +94,7 @@ def _task(run: str, tile: Tile) -> tuple[str, Arrays | str]:
     # one computation per process: each worker counts as one core
     with _ONE_TILE:
         _one_thread()
-        return "done", regions_of(job, detector, tile, pixels)
+        return "done", regions_of(job, tile, computed(job, detector, tile, pixels))
 
 
 def _one_thread() -> None:

@@ -1,4 +1,4 @@
-"""Compute tiles in this process: threads that read ahead, and threads that compute.
+"""Compute tiles in this process: threads that read ahead, threads that compute, threads that outline what was found.
 
 In: a `Job`, the loaded detector, tiles. Out, in the order of completion: the arrays of each tile, or the reason why it
 failed. Few tiles, one core or a GPU need no worker processes, whose start costs more than it saves.
@@ -23,7 +23,8 @@ from overwatt.aoi.errors import AssetReadError, CatalogError, redact
 from overwatt.aoi.grid import Tile
 from overwatt.models.detector.windows import Gathered
 from overwatt.workflows.io.limits import CACHE_BYTES
-from overwatt.workflows.run.tile import Arrays, Job, pixels_of, regions_of
+from overwatt.workflows.io.raster_checks import quiet
+from overwatt.workflows.run.tile import Arrays, Computed, Job, computed, pixels_of, regions_of
 
 if TYPE_CHECKING:
     from overwatt.models.detector.inference import Detector
@@ -95,28 +96,36 @@ def run_tiles(job: Job, detector: Detector, tiles: Sequence[Tile], on_done: OnDo
     readers = min(GPU_READERS, os.cpu_count() or 1) if gpu else computers
     waiting = list(reversed(tiles))
     running: dict[Future[Arrays], Tile] = {}
-    reading, computing = ThreadPoolExecutor(readers, "read"), ThreadPoolExecutor(computers, "compute")
+    reading, computing, outlining = (
+        ThreadPoolExecutor(n, name) for n, name in ((readers, "read"), (computers, "compute"), (computers, "outline"))
+    )
 
-    def compute(tile: Tile, pixels: Future[Gathered]) -> Arrays:
-        found = regions_of(job, detector, tile, pixels.result())
+    def compute(tile: Tile, pixels: Future[Gathered]) -> Computed:
+        return computed(job, detector, tile, pixels.result())
+
+    def outline(tile: Tile, found: Future[Computed]) -> Arrays:
+        arrays = regions_of(job, tile, found.result())
         give_back_memory()
-        return found
+        return arrays
 
-    # GDAL would keep a twentieth of the machine's memory in decoded blocks
-    with one_thread(), rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES):
+    # GDAL would keep a twentieth of the machine's memory in decoded blocks; `quiet` for all threads together, because
+    # rasterio switches this warning off and on for the whole process when it polygonises from pixel 0, 0
+    with one_thread(), quiet(), rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES):
         try:
             while waiting or running:
                 while waiting and len(running) < computers + readers:
                     tile = waiting.pop()
-                    running[computing.submit(compute, tile, reading.submit(read_tile, job, tile))] = tile
+                    found = computing.submit(compute, tile, reading.submit(read_tile, job, tile))
+                    running[outlining.submit(outline, tile, found)] = tile
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     tile = running.pop(future)
                     try:
-                        found = future.result()
+                        arrays = future.result()
                     except UNREADABLE as error:
                         on_done(tile, "failed", redact(str(error)))
                     else:
-                        on_done(tile, "done", found)
+                        on_done(tile, "done", arrays)
         finally:
+            outlining.shutdown(cancel_futures=True)
             computing.shutdown(cancel_futures=True)
             reading.shutdown(cancel_futures=True)

@@ -75,10 +75,14 @@ class LookedAt:
                 continue
             seen = valid[inside(part, core)]
             row.seen_px += int(seen.sum())
-            row.pieces += [
-                shapely.geometry.shape(g)
-                for g, _ in shapes(seen.astype(np.uint8), mask=seen, transform=Affine.translation(x0, y0))
-            ]
+            row.pieces += (
+                [shapely.box(x0, y0, x1, y1)]
+                if seen.all()
+                else [
+                    shapely.geometry.shape(g)
+                    for g, _ in shapes(seen.astype(np.uint8), mask=seen, transform=Affine.translation(x0, y0))
+                ]
+            )
 
     def table(self) -> gpd.GeoDataFrame:
         """Return the table `looked_at`, with the ground of the area that lies outside of the imagery."""
@@ -94,7 +98,7 @@ class LookedAt:
     def _row(self, name: str, failed: bool, cell: _Cell) -> tuple[dict[str, Any], shapely.Geometry]:
         """Return the columns of a cell and its ground: what was seen, or all of it if nothing was; pixels."""
         if failed:
-            values = self._values(f"{name} failed", cell.asked_px, 0.0, "; ".join(dict.fromkeys(cell.reasons)))
+            values = self._values(f"{name} failed", cell.asked_px, 0.0, "; ".join(sorted(set(cell.reasons))))
             return values | {"failed": True}, _joined(cell.ground)
         # valid pixels lie in the area: the others were masked
         imaged = cell.seen_px / cell.asked_px
@@ -114,4 +118,6 @@ class LookedAt:
 
 def _joined(pieces: list[shapely.Geometry]) -> shapely.Geometry:
     """Unite pieces of tiles: those that share an edge become one, with the same vertices however it was cut."""
+    if len(pieces) == 1 and shapely.get_num_coordinates(pieces[0]) == 5:
+        return shapely.normalize(pieces[0])
     return shapely.normalize(shapely.simplify(shapely.normalize(shapely.union_all(pieces)), 0))

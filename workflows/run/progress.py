@@ -5,17 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 log = logging.getLogger(__name__)
-
-
-@dataclass
-class Progress:
-    """Receivers of progress: `say` takes a line (default: the log), `tile` the counts (done, failed, total)."""
-
-    say: Callable[[str], None] = log.info
-    tile: Callable[[int, int, int], None] = lambda done, failed, total: None
 
 
 class Clock:
@@ -31,3 +23,15 @@ class Clock:
         self.laps[name] = round(now - self._last, 2)
         self._last = now
         log.debug("stage %s took %.2f s", name, self.laps[name])
+
+
+@dataclass
+class Progress:
+    """Receivers of progress: `say` takes a line (default: the log), `tile` the counts (done, failed, total).
+
+    `clock` keeps the duration of each stage; it starts with the object.
+    """
+
+    say: Callable[[str], None] = log.info
+    tile: Callable[[int, int, int], None] = lambda done, failed, total: None
+    clock: Clock = field(default_factory=Clock)

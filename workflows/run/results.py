@@ -35,6 +35,7 @@ from overwatt.workflows.io.source import Source
 from overwatt.workflows.io.vectors import lonlat_to_pixels
 from overwatt.workflows.run.analysis import DECLARED_MARGIN_M, Tables, asked_ground
 from overwatt.workflows.run.inputs import Inputs
+from overwatt.workflows.run.progress import Clock
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,9 @@ BASEMAP_PX = 1600
 """Largest side of the basemap; own choice, it limits the size of the report."""
 
 
-def write(folder: Path, workflow: Workflow, inputs: Inputs, tables: Tables, outcomes: list[dict[str, Any]]) -> None:
+def write(
+    folder: Path, workflow: Workflow, inputs: Inputs, tables: Tables, outcomes: list[dict[str, Any]], clock: Clock
+) -> None:
     """Write all tables, the GeoPackage and the report.
 
     Args:
@@ -51,6 +54,7 @@ def write(folder: Path, workflow: Workflow, inputs: Inputs, tables: Tables, outc
         inputs: opened inputs.
         tables: tables of the run.
         outcomes: outcome of each tile, from `tiling.detect`.
+        clock: receives the duration of both stages.
     """
     spatial = {
         "footprints": run_folder.hilbert_sorted(tables.footprints),
@@ -69,7 +73,9 @@ def write(folder: Path, workflow: Workflow, inputs: Inputs, tables: Tables, outc
         log.debug("table %s: %d rows", name, len(plain))
     registries.write_kept(folder, inputs.kept_aside)
     run_folder.write_geopackage(folder / "overwatt.gpkg", spatial)
+    clock.lap("tables")
     run_folder.write_text(folder / "report.html", page.render_report(report_data(workflow, inputs, tables, outcomes)))
+    clock.lap("report")
 
 
 def report_data(workflow: Workflow, inputs: Inputs, tables: Tables, outcomes: list[dict[str, Any]]) -> ReportData:

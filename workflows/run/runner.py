@@ -27,7 +27,7 @@ from overwatt.workflows.io import run_folder
 from overwatt.workflows.io.raster_checks import content_sha256
 from overwatt.workflows.run import tiling
 from overwatt.workflows.run.inputs import open_inputs
-from overwatt.workflows.run.progress import Clock, Progress
+from overwatt.workflows.run.progress import Progress
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ def run(
         OverwattError: an input is unusable; nothing has then been written.
     """
     progress = progress or Progress()
-    started, clock = datetime.now(UTC), Clock()
+    started, clock = datetime.now(UTC), progress.clock
     inputs = open_inputs(workflow)
     if len(inputs.kept_aside):
         progress.say(f"{len(inputs.kept_aside)} declared rows are rejected; kept_aside.csv lists them with reasons")
@@ -71,15 +71,14 @@ def run(
                 empty("looked_at"),
                 "no detection: known sites",
             )
-        clock.lap("tiles")
+        clock.lap("footprints")
         progress.say("computing sites, power, compute and ledger")
         # here and not above: statistics and plots take a second to import, which the first tile need not wait for
         from overwatt.pipeline.inspection.listing import left_out_counts, left_out_words
         from overwatt.workflows.run import results
         from overwatt.workflows.run.analysis import analyse
 
-        tables = analyse(workflow, inputs, footprints, looked)
-        clock.lap("analyse")
+        tables = analyse(workflow, inputs, footprints, looked, clock)
         seen = {
             "share": round(coverage.asked_share(tables.looked_at), 4),
             "km2": round(coverage.looked_area_km2(tables.looked_at), 4),
@@ -93,8 +92,7 @@ def run(
         for words in left_out_words(left_out, workflow.stakes, workflow.listing):
             progress.say(f"almost listed: {words}")
         progress.say("writing tables and report")
-        results.write(out, workflow, inputs, tables, outcomes)
-        clock.lap("write")
+        results.write(out, workflow, inputs, tables, outcomes, clock)
         manifest = {
             "overwatt": version("overwatt"),
             "code": run_folder.code_version(),

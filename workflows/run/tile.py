@@ -1,7 +1,7 @@
 """One tile of a run: its pixels, its probabilities and its regions, as arrays that can be stored.
 
-In: a pixel source, the loaded detector, a tile. Out: the arrays of a stored part. Reading and computing are two steps,
-so that one thread can read a tile while another computes the one before.
+In: a pixel source, the loaded detector, a tile. Out: the arrays of a stored part. Reading, computing and outlining are
+three steps, so that other threads can read the next tile and outline the one before while one computes.
 """
 
 from __future__ import annotations
@@ -64,12 +64,25 @@ def pixels_of(job: Job, tile: Tile) -> Gathered:
     return gather(job.card, source.read, lattice(source.shape, source.gsd_m), tile.core, asked)
 
 
-def regions_of(job: Job, detector: Detector, tile: Tile, pixels: Gathered) -> Arrays:
-    """Compute a tile: probabilities, validity and the regions as polygons.
+@dataclass(frozen=True)
+class Computed:
+    """What the network says of a tile.
 
-    Returns:
-        The arrays of a stored part; `unpack` reads them.
+    Attributes:
+        probability: (channel, y, x) uint8, channels as in `CHANNELS`, probability times 255.
+        valid: (y, x) bool, pixels that were imaged and screened.
+        void: (y, x) bool, valid pixels next to one without imagery.
+        measured: (y, x) bool, where the network saw a thermal band; None: nowhere.
     """
+
+    probability: np.ndarray
+    valid: np.ndarray
+    void: np.ndarray
+    measured: np.ndarray | None
+
+
+def computed(job: Job, detector: Detector, tile: Tile, pixels: Gathered) -> Computed:
+    """Run the network on the windows of a tile."""
     from overwatt.models.detector.inference import infer
 
     y0, x0, y1, x1 = tile.core
@@ -77,17 +90,28 @@ def regions_of(job: Job, detector: Detector, tile: Tile, pixels: Gathered) -> Ar
     valid = np.zeros((y1 - y0, x1 - x0), bool)
     if pixels.patches:
         probability, valid = infer(detector, pixels, job.source.gsd_m)
-    void = near_void(pixels.valid)[1:-1, 1:-1]
+    return Computed(probability, valid, near_void(pixels.valid)[1:-1, 1:-1], pixels.measured)
+
+
+def regions_of(job: Job, tile: Tile, found: Computed) -> Arrays:
+    """Turn what the network says of a tile into regions, as polygons.
+
+    Returns:
+        The arrays of a stored part; `unpack` reads them.
+    """
     parts = vectorize_tile(
-        probability, valid, (y0, x0), tile.name, void, job.settings, job.source.gsd_m, pixels.measured
-    )
-    return {"probability": probability[: len(run_folder.RASTER_BANDS)], "valid": np.packbits(valid), **_pack(parts)}
+        found.probability, found.valid, tile.core[:2], tile.name, found.void, job.settings, job.source.gsd_m,
+        found.measured,
+    )  # fmt: skip
+    return packed(found.probability, found.valid, parts)
 
 
-def _pack(parts: pd.DataFrame) -> Arrays:
-    """Regions as plain arrays, which `np.load` reads without pickle."""
-    wkb = [shapely.to_wkb(g) for g in parts["geometry"]]
+def packed(probability: np.ndarray, valid: np.ndarray, parts: pd.DataFrame) -> Arrays:
+    """Return a tile as plain arrays, which `np.load` reads without pickle; `parts` is its table of regions."""
+    wkb = shapely.to_wkb(np.asarray(parts["geometry"], dtype=object))
     return {
+        "probability": probability[: len(run_folder.RASTER_BANDS)],
+        "valid": np.packbits(valid),
         "wkb": np.frombuffer(b"".join(wkb), np.uint8),
         "wkb_bytes": np.array([len(b) for b in wkb], np.int64),
         "kind": np.array([KINDS.index(k) for k in parts["kind"]], np.int8),
@@ -111,11 +135,11 @@ def unpack(arrays: Arrays, tile: Tile) -> tuple[np.ndarray, np.ndarray, pd.DataF
     valid = np.unpackbits(arrays["valid"], count=n).astype(bool).reshape(y1 - y0, x1 - x0)
     ends = np.cumsum(arrays["wkb_bytes"])
     blob = arrays["wkb"].tobytes()
-    geometry = [shapely.from_wkb(blob[e - b : e]) for e, b in zip(ends, arrays["wkb_bytes"], strict=True)]
+    wkb = np.array([blob[e - b : e] for e, b in zip(ends, arrays["wkb_bytes"], strict=True)], dtype=object)
     parts = pd.DataFrame(
         {
-            "kind": [KINDS[k] for k in arrays["kind"]],
-            "geometry": pd.Series(geometry, dtype=object),
+            "kind": np.array(KINDS, dtype=object)[arrays["kind"]],
+            "geometry": pd.Series(shapely.from_wkb(wkb), dtype=object),
             **{c: arrays[c] for c in SUMS},
             "tile": tile.name,
             "on_border": arrays["on_border"],

@@ -13,23 +13,19 @@ from typing import Any
 
 import geopandas as gpd
 
-from overwatt.aoi.errors import OverwattError
 from overwatt.aoi.grid import Tile
 from overwatt.models.detector.sensors import TYPE_UNTOLD, tells_type
-from overwatt.models.detector.windows import lattice
-from overwatt.pipeline.detection import footprints as detection
 from overwatt.pipeline.detection.untold import without_type
 from overwatt.pipeline.detection.vectorization import DetectSettings
 from overwatt.workflows.config.run import Workflow
 from overwatt.workflows.io import run_folder
-from overwatt.workflows.io.cog import ProbabilityRaster
 from overwatt.workflows.io.thermal_excess import WithThermal
 from overwatt.workflows.run import part_keys
 from overwatt.workflows.run.computing import computing, plan_tiles
 from overwatt.workflows.run.inputs import Inputs
-from overwatt.workflows.run.looked_at import LookedAt
+from overwatt.workflows.run.joining import Joining
 from overwatt.workflows.run.progress import Progress
-from overwatt.workflows.run.tile import Arrays, Job, unpack
+from overwatt.workflows.run.tile import Arrays, Job
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +47,7 @@ def detect(
         description of how the workers computed (device, library versions).
 
     Raises:
-        OverwattError: no worker can be used, or a stored part is damaged.
+        OverwattError: no worker can be used.
     """
     source = inputs.source
     assert source is not None and source.geobox is not None
@@ -65,14 +61,7 @@ def detect(
     described = _described_before(parts_folder)
 
     def files_for(description: str) -> None:
-        for t in todo:
-            # everything that can change a bit of the part: pixels, weights, code, worker, window, settings, area, grid
-            key = run_folder.key(
-                inputs.hashes["imagery"], inputs.card.weights_sha256, part_keys.detector_code_version(), description,
-                t.core, settings, inputs.area.geometry.wkb_hex if inputs.area else "", str(source.geobox),
-                inputs.hashes.get("thermal_excess", ""),
-            )  # fmt: skip
-            files[t.name] = parts_folder / f"{t.name}-{key}.npz"
+        files.update({t.name: part_file(parts_folder, workflow, inputs, t, description) for t in todo})
 
     def note(tile: Tile, what: str, reason: str = "") -> None:
         outcome[tile.name] = {"tile": tile.name, "core": tile.core, "outcome": what, "reason": reason}
@@ -83,59 +72,54 @@ def detect(
         failed = sum(o["outcome"] == "failed" for o in outcome.values())
         progress.tile(len(outcome) - failed, failed, len(todo))
 
-    def on_done(tile: Tile, status: str, result: Arrays | str) -> None:
-        if status == "done":
-            assert not isinstance(result, str)
-            run_folder.save_part(files[tile.name], result)
-            note(tile, "computed")
-        else:
-            note(tile, "failed", str(result))
+    def add(joining: Joining, tile: Tile, what: str, arrays: Arrays) -> None:
+        joining.add(tile, arrays, files[tile.name].stat().st_size)
+        note(tile, what)
 
     # the key contains how the workers compute; a complete run in this folder says it, so no worker need start
     if described:
         files_for(described)
-    if described and all(run_folder.load_part(f) is not None for f in files.values()):
-        for t in todo:
-            note(t, "reused")
-    else:
+    if described and all(f.is_file() for f in files.values()):
+        with Joining(out, source, inputs.area, settings, todo) as joining:
+            for t in todo:
+                if (arrays := run_folder.load_part(files[t.name])) is None:
+                    break
+                add(joining, t, "reused", arrays)
+            else:
+                progress.clock.lap("tiles")
+                footprints, looked = joining.tables()
+    if len(outcome) < len(todo):
+        outcome.clear()
         progress.say(f"{len(todo)} tiles; loading the weights")
-        with computing(job, scheduler, len(todo)) as place:
+        with (
+            computing(job, scheduler, len(todo)) as place,
+            Joining(out, source, inputs.area, settings, todo) as joining,
+        ):
             described = place.description
             files_for(described)
             run_folder.write_text(parts_folder / "computed_with.txt", described)
             rest = []
             for t in todo:
-                if run_folder.load_part(files[t.name]) is not None:
-                    note(t, "reused")
+                if (arrays := run_folder.load_part(files[t.name])) is not None:
+                    add(joining, t, "reused", arrays)
                 else:
                     if files[t.name].is_file():
                         log.warning("part %s is damaged; the tile is computed again", files[t.name].name)
                     rest.append(t)
             progress.say(f"{len(todo) - len(rest)} of {len(todo)} tiles are stored already")
             progress.say(f"computing in {place.where}")
-            place.run(rest, on_done)
 
-    regions, looked_at = [], LookedAt(source, inputs.area)
-    stored = sum(f.stat().st_size for f in files.values() if f.is_file())
-    with ProbabilityRaster(out, source, [t.core for t in todo], stored) as raster:
-        for t in todo:
-            arrays = run_folder.load_part(files[t.name]) if outcome[t.name]["outcome"] != "failed" else None
-            if arrays is None:
-                if outcome[t.name]["outcome"] != "failed":
-                    raise OverwattError(
-                        f"part {files[t.name].name} is damaged; run the same command again to compute it again"
-                    )
-                looked_at.add(t.core, None, outcome[t.name]["reason"])
-                continue
-            probability, valid, part = unpack(arrays, t)
-            raster.put(t.core, probability, valid)
-            regions.append(part)
-            looked_at.add(t.core, valid)
-    footprints = detection.merge_footprints(
-        regions, transform=source.geobox.affine, crs=str(source.geobox.crs), gsd_m=source.gsd_m,
-        scene=source.name, settings=settings, cells=lattice(source.shape, source.gsd_m),
-    )  # fmt: skip
-    looked = looked_at.table()
+            def on_done(tile: Tile, status: str, result: Arrays | str) -> None:
+                if isinstance(result, str):
+                    joining.fail(tile, result)
+                    note(tile, "failed", result)
+                else:
+                    run_folder.save_part(files[tile.name], result)
+                    add(joining, tile, "computed", result)
+
+            place.run(rest, on_done)
+            progress.clock.lap("tiles")
+            footprints, looked = joining.tables()
     if not tells_type(inputs.card):
         footprints = without_type(footprints, inputs.card.calibration)
         # nothing was looked for there that could be missing: a declared facility is not "not seen"
@@ -146,6 +130,27 @@ def detect(
         [outcome[t.name] for t in todo],
         str(described),
     )
+
+
+def part_file(parts: Path, workflow: Workflow, inputs: Inputs, tile: Tile, description: str) -> Path:
+    """Return the file that stores the part of a tile.
+
+    Args:
+        parts: folder of the parts.
+        workflow: settings.
+        inputs: opened inputs, with imagery.
+        tile: the tile.
+        description: how the worker computes.
+    """
+    assert inputs.source is not None
+    # everything that can change a bit of the part: pixels, weights, code, worker, window, settings, area, grid
+    key = run_folder.key(
+        inputs.hashes["imagery"], inputs.card.weights_sha256, part_keys.detector_code_version(), description,
+        tile.core, DetectSettings.of(inputs.card, **workflow.detector.thresholds),
+        inputs.area.geometry.wkb_hex if inputs.area else "", str(inputs.source.geobox),
+        inputs.hashes.get("thermal_excess", ""),
+    )  # fmt: skip
+    return parts / f"{tile.name}-{key}.npz"
 
 
 def _described_before(parts: Path) -> str:

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from overwatt.pipeline.reconcile.second_pass import hints, of_power
+from overwatt.pipeline.reconcile.second_pass import hints
 from overwatt.pipeline.tables import conform
 from tests.ledger_data import box, decl, declared_of, site, sites_of
 
@@ -29,7 +29,6 @@ def test_the_likeliest_declaration_counts_with_its_probability():
     )
     assert list(found) == [1]  # w says nothing but power
     assert (found[1].operator, found[1].weight, found[1].country, found[1].use) == ("Equinix", 0.7, "US", None)
-    assert of_power(found) == {1: ("Equinix", None, 0.7)}
 
 
 def test_use_and_chips_are_read_and_two_letters_alone_are_no_country():
@@ -39,7 +38,6 @@ def test_use_and_chips_are_read_and_two_letters_alone_are_no_country():
     found = hints(entries(("a", "x", 0.5), ("b", "y", 0.5)), SITES, declared)
     assert (found[0].use, found[0].country) == ("mine", None)
     assert found[1].chips == {"NVIDIA H100": 5000.0}
-    assert of_power(found) == {}
 
 
 @pytest.mark.parametrize("declared", [declared_of([]), declared_of([decl("x", 0, 0, operator="Meta")])])

@@ -23,9 +23,10 @@ def written(folder, image, tiles):
     rng = np.random.default_rng(2)
     probability = rng.integers(0, 255, (4, *image.shape), dtype=np.uint8)
     valid = rng.random(image.shape) > 0.3
-    with ProbabilityRaster(folder, image, tiles, 0) as raster:
+    with ProbabilityRaster(folder, image, tiles) as raster:
         for y0, x0, y1, x1 in tiles:
-            raster.put((y0, x0, y1, x1), probability[:, y0:y1, x0:x1] * valid[y0:y1, x0:x1], valid[y0:y1, x0:x1])
+            raster.put((y0, x0, y1, x1), probability[:, y0:y1, x0:x1] * valid[y0:y1, x0:x1], valid[y0:y1, x0:x1], 0)
+        raster.convert()
     return (folder / "probability.tif").read_bytes()
 
 

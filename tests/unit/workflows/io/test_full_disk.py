@@ -36,9 +36,10 @@ def cog(folder, small_image):
     """A probability raster of four tiles over an image of 90 x 70 pixels."""
     card = weights.load_card(weights.DEFAULT_WEIGHTS)
     cores = [(y, x, min(y + 40, 70), min(x + 60, 90)) for y in (0, 40) for x in (0, 60)]
-    with ProbabilityRaster(folder, open_image(small_image, card), cores, 0) as raster:
+    with ProbabilityRaster(folder, open_image(small_image, card), cores) as raster:
         for y0, x0, y1, x1 in cores:
-            raster.put((y0, x0, y1, x1), NOISE[:, y0:y1, x0:x1], NOISE[0, y0:y1, x0:x1] > 9)
+            raster.put((y0, x0, y1, x1), NOISE[:, y0:y1, x0:x1], NOISE[0, y0:y1, x0:x1] > 9, 0)
+        raster.convert()
 
 
 WRITERS = {

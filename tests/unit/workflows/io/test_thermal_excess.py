@@ -26,7 +26,7 @@ from overwatt.workflows.io.images import open_image
 from overwatt.workflows.io.thermal_excess import ExcessRaster, WithThermal, open_excess
 from overwatt.workflows.run import single_image
 from overwatt.workflows.run.computing import plan_tiles
-from overwatt.workflows.run.tile import Job, pixels_of, regions_of, unpack
+from overwatt.workflows.run.tile import Job, computed, pixels_of, regions_of, unpack
 from tests.support import NORTH_M, RGB, UTM_26N, WEST_M, naming, write_image
 
 DEGREES = Affine(6e-5, 0, -27.0002, 0, -5e-5, 45.0097)
@@ -191,7 +191,9 @@ def test_footprints_with_heat_do_not_depend_on_the_tiles(thermal_weights, image,
     found = []
     for tile_px in (80, 23):
         todo = plan_tiles(image, None, tile_px)
-        parts = [unpack(regions_of(job, detector, t, pixels_of(job, t)), t)[2] for t in reversed(todo)]
+        parts = [
+            unpack(regions_of(job, t, computed(job, detector, t, pixels_of(job, t))), t)[2] for t in reversed(todo)
+        ]
         found.append(
             merge_footprints(parts, transform=image.geobox.affine, crs=UTM_26N, gsd_m=2.0, scene="s", settings=keep)
         )
