@@ -21,12 +21,13 @@ from scipy import ndimage
 from overwatt.aoi.geodesy import pixels_to_lonlat
 from overwatt.aoi.grid import Tile
 from overwatt.models.detector.card import CHANNELS
+from overwatt.pipeline.detection.footprints import finish, split
 from overwatt.pipeline.detection.vectorization import DetectSettings, vectorize_tile
 from overwatt.workflows.config.run import Workflow
 from overwatt.workflows.io import run_folder
 from overwatt.workflows.run.computing import plan_tiles
 from overwatt.workflows.run.inputs import open_inputs
-from overwatt.workflows.run.tile import Arrays, packed
+from overwatt.workflows.run.tile import Arrays, packed, unpack
 from overwatt.workflows.run.tiling import part_file
 
 GSD_M, TILE_PX, SIDE = 2.0, 256, 5  # side of the pattern, tiles
@@ -84,8 +85,8 @@ def pattern(seed: int = 1) -> np.ndarray:
     return out
 
 
-def stored(settings: DetectSettings) -> dict[tuple[int, int], tuple[Arrays, pd.DataFrame]]:
-    """Return the arrays and regions of each tile of the pattern, by its row and column in it."""
+def stored(settings: DetectSettings) -> dict[tuple[int, int], Arrays]:
+    """Return the arrays of each tile of the pattern, by its row and column in it, as if it lay at pixel 0, 0."""
     whole, valid = pattern(), np.ones((TILE_PX, TILE_PX), bool)
     out = {}
     for row in range(SIDE):
@@ -93,15 +94,22 @@ def stored(settings: DetectSettings) -> dict[tuple[int, int], tuple[Arrays, pd.D
             y, x = row * TILE_PX, col * TILE_PX
             part = whole[:, y : y + TILE_PX, x : x + TILE_PX]
             regions = vectorize_tile(part, valid, (0, 0), "r000c000", np.zeros_like(valid), settings, GSD_M)
-            out[row, col] = packed(part, valid, regions), regions
+            waits = split(regions, (0, 0, TILE_PX, TILE_PX))
+            out[row, col] = packed(part, valid, regions[waits], finish(regions[~waits], settings, GSD_M))
     return out
 
 
-def placed(arrays: Arrays, regions: pd.DataFrame, tile: Tile) -> Arrays:
+def placed(arrays: Arrays, tile: Tile) -> Arrays:
     """Return the arrays of a tile of the pattern, moved to where it lies."""
-    moved = shapely.transform(np.asarray(regions["geometry"], dtype=object), lambda xy: xy + tile.core[1::-1])
-    wkb = shapely.to_wkb(moved)
-    return arrays | {"wkb": np.frombuffer(b"".join(wkb), np.uint8), "wkb_bytes": np.array([len(b) for b in wkb])}
+    _, _, *tables = unpack(arrays, Tile(tile.name, 0, 0, (0, 0, TILE_PX, TILE_PX)))
+    y0, x0 = tile.core[:2]
+    for table in tables:
+        moved = shapely.transform(np.asarray(table["geometry"], dtype=object), lambda xy: xy + (x0, y0))
+        table["geometry"] = pd.Series(moved, dtype=object)
+    tables[1]["row"] += y0
+    tables[1]["col"] += x0
+    probability, valid = arrays["probability"], np.ones((TILE_PX, TILE_PX), bool)
+    return packed(probability, valid, *tables)
 
 
 def prepare(folder: Path, tiles_per_side: int) -> Path:
@@ -130,7 +138,7 @@ def store(workflow: Workflow, out: Path) -> int:
     for tile in tiles:
         y0, x0, y1, x1 = tile.core
         assert (y1 - y0, x1 - x0) == (TILE_PX, TILE_PX), tile
-        arrays = placed(*known[y0 // TILE_PX % SIDE, x0 // TILE_PX % SIDE], tile)
+        arrays = placed(known[y0 // TILE_PX % SIDE, x0 // TILE_PX % SIDE], tile)
         # not compressed: a part is read either way, and writing it is no part of the measure
         with part_file(parts, workflow, inputs, tile, DESCRIPTION).open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)

@@ -1,8 +1,10 @@
 """From the regions of all tiles to one table of footprints.
 
-In: tables of `vectorize_tile`. Out: table `footprints`. Regions that share an edge across tile borders become one
-object. After that, touching buildings are separated, machines are counted, class and score are set, objects are
-sorted into a canonical order and their outlines are straightened.
+In: tables of `vectorize_tile`. Out: table `footprints`. Most objects lie inside one tile and are finished there:
+touching buildings are separated, machines are counted, outlines are straightened (`finish`). What reaches a tile's edge
+waits until all tiles are there, becomes one object with what continues it, and is finished in the same way. Then class
+and score are set, and objects are sorted into a canonical order. An object depends on its own pixels alone, so the
+table is the same however the area was cut.
 
 Whether a building is a data center is decided once for the whole object, from the scores of the pixels in its
 interior: their mean, or their maximum (`DetectSettings.peak`).
@@ -21,49 +23,70 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from overwatt.aoi.geodesy import GEOD, to_lonlat
-from overwatt.aoi.grid import Lattice
+from overwatt.aoi.grid import Lattice, Window
 from overwatt.models.detector import calibration
 from overwatt.models.detector.card import EVIDENCE_STEP, EVIDENCE_ZERO, NOVELTY_STEP, UNIT_GSD_M
-from overwatt.pipeline.detection.instances import add_sums, separate
+from overwatt.pipeline.detection.instances import SUMS, add_sums, separate
 from overwatt.pipeline.detection.regularization import regularise, simplify
 from overwatt.pipeline.detection.vectorization import COOLERS, KINDS, DetectSettings
 from overwatt.pipeline.tables import conform
 
 CLASS_OF = {"cooling": "cooling_equipment", "generator": "generator", "substation": "substation"}
 """Class in the table `footprints` of each kind of region that is no building."""
-MACHINES = ("cooling_equipment", "generator")
+EQUIPMENT = ("cooling", "generator")
+"""Kinds of regions that consist of machines."""
+OBJECT_COLUMNS = ("kind", "row", "col", "geometry", *SUMS, "core_pixels", "on_border", "units")
 OUTLINES = 8192
 """Outlines that are straightened together: 100 MB of temporary arrays; own choice."""
 
 
-def merge_footprints(
-    parts: Sequence[pd.DataFrame],
-    *,
-    transform: Affine | None,
-    crs: str | None,
-    gsd_m: float,
-    scene: str,
-    settings: DetectSettings,
-    cells: Lattice | None = None,
-) -> gpd.GeoDataFrame:
-    """Join the regions of all tiles into footprints.
+def split(regions: pd.DataFrame, core: Window) -> np.ndarray:
+    """Return which regions of a tile must wait for its neighbours, (n,) bool.
+
+    These are the ones that reach the tile's edge, and those that belong to one: interiors to buildings, machines to
+    equipment.
 
     Args:
-        parts: tables of `vectorize_tile`, in any order.
-        transform: pixel to map coordinates.
-        crs: CRS of the map coordinates; None for an image without georeference, whose footprints stay in pixels.
-        gsd_m: ground sampling distance, m per pixel; for the size thresholds, and for areas without georeference.
-        scene: name of the image.
+        regions: a table of `vectorize_tile`.
+        core: (y0, x0, y1, x1) of the tile in pixels of the image.
+    """
+    geometry, kind = np.asarray(regions["geometry"], dtype=object), regions["kind"].to_numpy(object)
+    if not len(regions):
+        return np.zeros(0, bool)
+    y0, x0, y1, x1 = core
+    left, top, right, low = shapely.bounds(geometry).T
+    edge = (left <= x0) | (top <= y0) | (right >= x1) | (low >= y1)
+    if not edge.any():
+        return edge
+    pairs = []
+    for inner, outer in (("interior", ("building",)), ("unit", EQUIPMENT)):
+        mine, whole = np.flatnonzero(kind == inner), np.flatnonzero(np.isin(kind, outer))
+        i, j = shapely.STRtree(geometry[whole]).query(geometry[mine], predicate="intersects")
+        pairs.append((mine[i], whole[j]))
+    i, j = (np.concatenate(part) for part in zip(*pairs, strict=True))
+    links = coo_array((np.ones(len(i)), (i, j)), shape=(len(regions),) * 2)
+    count, group = connected_components(links, directed=False)
+    waits = np.zeros(count, bool)
+    waits[group[edge]] = True
+    return waits[group]
+
+
+def finish(regions: pd.DataFrame, settings: DetectSettings, gsd_m: float) -> pd.DataFrame:
+    """Make objects of whole regions.
+
+    Args:
+        regions: tables of `vectorize_tile`, of one or several tiles.
         settings: thresholds.
-        cells: of the image; the cell of an object is that of its anchor, its topmost pixel. None: the image is one.
+        gsd_m: ground sampling distance, m per pixel; for the size thresholds.
 
     Returns:
-        Table `footprints`, sorted by position (row, column of the anchor pixel).
+        One row per object, columns `OBJECT_COLUMNS`, in any order: kind, row and col of the anchor (its topmost pixel,
+        the leftmost of several), geometry (outline in image pixels), `SUMS`, core_pixels, on_border, and units, the
+        number of machines, -1 if not counted.
     """
-    frame = pd.concat([p for p in parts if len(p)], ignore_index=True) if any(len(p) for p in parts) else None
-    if frame is None:
-        return conform(pd.DataFrame(), "footprints")
-    merged = _merge(frame)
+    if not len(regions):
+        return pd.DataFrame({name: [] for name in OBJECT_COLUMNS})
+    merged = _merge(regions)
     per = {kind: merged[merged["kind"] == kind] for kind in KINDS}
     least_px, wall_px = settings.min_interior_m2 / gsd_m**2, settings.wall_m / gsd_m
     buildings = separate(per["building"], per["interior"], least_px, wall_px)
@@ -73,21 +96,60 @@ def merge_footprints(
     machine_m2 = settings.min_machine_m2 if gsd_m <= UNIT_GSD_M else settings.min_cooling_m2
     min_m2 = objects["kind"].map(least).fillna(machine_m2)
     objects = objects[objects["pixels"] * gsd_m**2 >= min_m2].reset_index(drop=True)
-    if objects.empty:
+    pixels = np.asarray(objects["geometry"], dtype=object)
+    corner = _anchors(pixels)
+    kind = objects["kind"].to_numpy(object)
+    tolerance = max(settings.simplify_m / gsd_m, 1.0)  # less than a pixel would keep the steps of the pixel edges
+    return objects.assign(
+        row=corner[:, 1],
+        col=corner[:, 0],
+        units=_units(pixels, np.isin(kind, EQUIPMENT), per["unit"]["geometry"], gsd_m),
+        geometry=pd.Series(_straight(pixels, kind == "building", tolerance), dtype=object),
+    )[list(OBJECT_COLUMNS)]
+
+
+def merge_footprints(
+    parts: Sequence[pd.DataFrame],
+    finished: Sequence[pd.DataFrame] = (),
+    *,
+    transform: Affine | None,
+    crs: str | None,
+    gsd_m: float,
+    scene: str,
+    settings: DetectSettings,
+    cells: Lattice | None = None,
+) -> gpd.GeoDataFrame:
+    """Join the regions and objects of all tiles into footprints.
+
+    Args:
+        parts: tables of `vectorize_tile`, in any order: regions that are not finished.
+        finished: tables of `finish`, in any order.
+        transform: pixel to map coordinates.
+        crs: CRS of the map coordinates; None for an image without georeference, whose footprints stay in pixels.
+        gsd_m: ground sampling distance, m per pixel; for the size thresholds, and for areas without georeference.
+        scene: name of the image.
+        settings: thresholds.
+        cells: of the image; the cell of an object is that of its anchor. None: the image is one.
+
+    Returns:
+        Table `footprints`, sorted by position (row, column of the anchor).
+    """
+    waiting = [p for p in parts if len(p)]
+    ready = [*finished, *([finish(pd.concat(waiting, ignore_index=True), settings, gsd_m)] if waiting else [])]
+    ready = [p for p in ready if len(p)]
+    if not ready:
         return conform(pd.DataFrame(), "footprints")
-    corner = _anchors(np.asarray(objects["geometry"], dtype=object))
-    objects = objects.assign(row=corner[:, 1], col=corner[:, 0])
-    objects = objects.sort_values(["row", "col", "kind"], ignore_index=True)
+    objects = pd.concat(ready, ignore_index=True).sort_values(["row", "col", "kind"], ignore_index=True)
     building = (objects["kind"] == "building").to_numpy()
     score = _score(objects, building, settings)
     # own choice: the more likely class; the prior of the area enters later, at the site (docs/methods.md, section 6.1)
     called = np.where(score > 0.5, "data_center", "other_building")
     klass = np.where(building, called, objects["kind"].map(CLASS_OF).fillna("").to_numpy(object))
-    tolerance = max(settings.simplify_m / gsd_m, 1.0)  # less than a pixel would keep the steps of the pixel edges
-    geometry = _straight(np.asarray(objects["geometry"], dtype=object), building, tolerance)
     # geodesic on the WGS84 ellipsoid where there is a CRS; pixel areas otherwise
+    geometry = np.asarray(objects["geometry"], dtype=object)
     mapped = to_lonlat(geometry, transform, crs)
-    area = [abs(GEOD.geometry_area_perimeter(g)[0]) for g in mapped] if crs else [g.area * gsd_m**2 for g in geometry]
+    area = [abs(GEOD.geometry_area_perimeter(g)[0]) for g in mapped] if crs else shapely.area(geometry) * gsd_m**2
+    units = objects["units"].to_numpy(np.int64)
     return conform(
         pd.DataFrame(
             {
@@ -98,7 +160,7 @@ def merge_footprints(
                 "score": np.where(klass == "other_building", 1 - score, score),
                 "epistemic": objects["sum_novelty"] / objects["core_pixels"] * NOVELTY_STEP,
                 "area_m2": area,
-                "units": _units(objects["geometry"], np.isin(klass, MACHINES), per["unit"]["geometry"], gsd_m),
+                "units": pd.arrays.IntegerArray(np.maximum(units, 0), units < 1),
                 "on_border": objects["on_border"],
                 # thermal pixels are more than half of those that were scored
                 "used_thermal": 2 * objects["sum_thermal"] > objects["core_pixels"],
@@ -143,23 +205,31 @@ def _kinds(objects: pd.DataFrame, klass: np.ndarray) -> list[str | None]:
     ]
 
 
-def _units(objects: pd.Series, machines: np.ndarray, units: pd.Series, gsd_m: float) -> list[int | None]:
-    """Count the machines of objects; None where `machines` is False, for coarse pixels, and where none is separated."""
+def _units(objects: np.ndarray, machines: np.ndarray, units: pd.Series, gsd_m: float) -> np.ndarray:
+    """Count the machines of objects, (n,) int64; -1 for coarse pixels, and where there is none or `machines` is False.
+
+    Args:
+        objects: (n,) polygons along pixel edges.
+        machines: (n,) bool.
+        units: polygons of the single machines.
+        gsd_m: ground sampling distance, m per pixel.
+    """
     if gsd_m > UNIT_GSD_M:
-        return [None] * len(objects)
-    tree = shapely.STRtree(np.asarray(objects, dtype=object))
+        return np.full(len(objects), -1)
+    tree = shapely.STRtree(objects)
     # a machine belongs to the object that holds a point of its surface: a centroid may lie outside
     inside = tree.query(shapely.point_on_surface(np.asarray(units, dtype=object)), predicate="within")[1]
     count = np.bincount(inside, minlength=len(objects))
-    return [int(n) if machine and n else None for n, machine in zip(count, machines, strict=True)]
+    return np.where(machines & (count > 0), count, -1)
 
 
 def _merge(frame: pd.DataFrame) -> pd.DataFrame:
     """Unite regions of one kind that share an edge; add their sums; sort by anchor (topmost, leftmost pixel)."""
     geometry = np.asarray(frame["geometry"], dtype=object)
-    tree = shapely.STRtree(geometry)
-    left, right = tree.query(geometry, predicate="intersects")
     kinds, tiles = frame["kind"].to_numpy(object), frame["tile"].to_numpy(object)
+    several = (tiles != tiles[0]).any()
+    tree = shapely.STRtree(geometry if several else [])
+    left, right = tree.query(geometry, predicate="intersects")
     # regions of one tile were labelled there: only those of different tiles can continue each other
     pair = (left < right) & (kinds[left] == kinds[right]) & (tiles[left] != tiles[right])
     left, right = left[pair], right[pair]

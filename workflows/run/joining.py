@@ -46,7 +46,8 @@ class Joining:
         self.source, self.settings = source, settings
         self.looked_at = LookedAt(source, area)
         self.raster = ProbabilityRaster(folder, source, [t.core for t in tiles])
-        self.regions: list[pd.DataFrame] = []
+        self.waiting: list[pd.DataFrame] = []
+        self.finished: list[pd.DataFrame] = []
 
     def __enter__(self) -> Joining:
         return self
@@ -62,10 +63,11 @@ class Joining:
         Raises:
             OutputError: the folder is full or closed to this user.
         """
-        probability, valid, part = unpack(arrays, tile)
+        probability, valid, waiting, finished = unpack(arrays, tile)
         self.raster.put(tile.core, probability, valid, stored)
         self.looked_at.add(tile.core, valid)
-        self.regions.append(part)
+        self.waiting.append(waiting)
+        self.finished.append(finished)
 
     def fail(self, tile: Tile, reason: str) -> None:
         """Add a tile that failed."""
@@ -76,9 +78,10 @@ class Joining:
         self.raster.convert()
         source, box = self.source, self.source.geobox
         assert box is not None
-        regions, self.regions = self.regions, []  # a million regions are a gigabyte: they are not kept
+        tables = self.waiting, self.finished
+        self.waiting, self.finished = [], []  # a million objects are a gigabyte: they are not kept
         footprints = merge_footprints(
-            regions, transform=box.affine, crs=str(box.crs), gsd_m=source.gsd_m, scene=source.name,
+            *tables, transform=box.affine, crs=str(box.crs), gsd_m=source.gsd_m, scene=source.name,
             settings=self.settings, cells=lattice(source.shape, source.gsd_m),
         )  # fmt: skip
         return footprints, self.looked_at.table()

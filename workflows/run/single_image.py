@@ -130,20 +130,23 @@ def footprints(
     settings = DetectSettings.of(card)
     source: Source = image if heat is None else WithThermal(image, heat)
     todo = plan_tiles(source)
-    regions: list[pd.DataFrame] = []
+    waiting: list[pd.DataFrame] = []
+    finished: list[pd.DataFrame] = []
 
     def on_done(tile: Tile, status: str, result: Arrays | str) -> None:
         if isinstance(result, str):
             raise AssetReadError(result, str(image.path), tile.core)
-        _, valid, part = unpack(result, tile)
-        regions.append(part)
-        on_tile(tile.core, valid, len(regions), len(todo))
+        _, valid, *tables = unpack(result, tile)
+        for known, table in zip((waiting, finished), tables, strict=True):
+            known.append(table)
+        on_tile(tile.core, valid, len(waiting), len(todo))
 
     with computing(Job(source, weights, card, None, settings), None, len(todo)) as place:
         place.run(todo, on_done)
     box = image.geobox
+    transform, crs = (box.affine, str(box.crs)) if box is not None else (None, None)
     found = merge_footprints(
-        regions, transform=box.affine if box is not None else None, crs=str(box.crs) if box is not None else None,
+        waiting, finished, transform=transform, crs=crs,
         gsd_m=image.gsd_m, scene=image.name, settings=settings, cells=lattice(image.shape, image.gsd_m),
     )  # fmt: skip
     return found if tells_type(card) else without_type(found, card.calibration)

@@ -19,6 +19,7 @@ from overwatt.aoi.area import Area
 from overwatt.aoi.grid import Tile, area_mask
 from overwatt.models.detector.card import CHANNELS, ModelCard
 from overwatt.models.detector.windows import Gathered, gather, lattice
+from overwatt.pipeline.detection.footprints import OBJECT_COLUMNS, finish, split
 from overwatt.pipeline.detection.instances import SUMS
 from overwatt.pipeline.detection.vectorization import KINDS, PART_COLUMNS, DetectSettings, near_void, vectorize_tile
 from overwatt.workflows.io import run_folder
@@ -94,7 +95,7 @@ def computed(job: Job, detector: Detector, tile: Tile, pixels: Gathered) -> Comp
 
 
 def regions_of(job: Job, tile: Tile, found: Computed) -> Arrays:
-    """Turn what the network says of a tile into regions, as polygons.
+    """Turn what the network says of a tile into objects, and into regions where they reach the tile's edge.
 
     Returns:
         The arrays of a stored part; `unpack` reads them.
@@ -103,24 +104,59 @@ def regions_of(job: Job, tile: Tile, found: Computed) -> Arrays:
         found.probability, found.valid, tile.core[:2], tile.name, found.void, job.settings, job.source.gsd_m,
         found.measured,
     )  # fmt: skip
-    return packed(found.probability, found.valid, parts)
+    waits = split(parts, tile.core)
+    return packed(found.probability, found.valid, parts[waits], finish(parts[~waits], job.settings, job.source.gsd_m))
 
 
-def packed(probability: np.ndarray, valid: np.ndarray, parts: pd.DataFrame) -> Arrays:
-    """Return a tile as plain arrays, which `np.load` reads without pickle; `parts` is its table of regions."""
-    wkb = shapely.to_wkb(np.asarray(parts["geometry"], dtype=object))
+def packed(probability: np.ndarray, valid: np.ndarray, waiting: pd.DataFrame, finished: pd.DataFrame) -> Arrays:
+    """Return a tile as plain arrays, which `np.load` reads without pickle.
+
+    Args:
+        probability: (channel, y, x) uint8; only `run_folder.RASTER_BANDS` are kept.
+        valid: (y, x) bool.
+        waiting: regions that reach the tile's edge, as of `vectorize_tile`.
+        finished: the other objects, as of `finish`.
+    """
     return {
         "probability": probability[: len(run_folder.RASTER_BANDS)],
         "valid": np.packbits(valid),
-        "wkb": np.frombuffer(b"".join(wkb), np.uint8),
-        "wkb_bytes": np.array([len(b) for b in wkb], np.int64),
-        "kind": np.array([KINDS.index(k) for k in parts["kind"]], np.int8),
-        **{n: parts[n].to_numpy(np.int64) for n in SUMS},
-        "on_border": parts["on_border"].to_numpy(bool),
+        **_plain(waiting, SUMS, "waiting"),
+        **_plain(finished, _INTEGERS, "finished"),
     }
 
 
-def unpack(arrays: Arrays, tile: Tile) -> tuple[np.ndarray, np.ndarray, pd.DataFrame]:
+_INTEGERS = tuple(c for c in OBJECT_COLUMNS if c not in ("kind", "geometry", "on_border"))
+
+
+def _plain(table: pd.DataFrame, integers: tuple[str, ...], name: str) -> Arrays:
+    """Return a table of regions or objects as arrays whose names start with `name`."""
+    wkb = shapely.to_wkb(np.asarray(table["geometry"], dtype=object))
+    return {
+        f"{name}_wkb": np.frombuffer(b"".join(wkb), np.uint8),
+        f"{name}_wkb_bytes": np.array([len(b) for b in wkb], np.int64),
+        f"{name}_kind": np.array([KINDS.index(k) for k in table["kind"]], np.int8),
+        f"{name}_on_border": table["on_border"].to_numpy(bool),
+        # one array: a file has few of them, and each takes time to open
+        f"{name}_integers": np.stack([table[n].to_numpy(np.int64) for n in integers]),
+    }
+
+
+def _table(arrays: Arrays, integers: tuple[str, ...], name: str) -> pd.DataFrame:
+    """Return the table that `_plain` turned into arrays."""
+    size, blob = arrays[f"{name}_wkb_bytes"], arrays[f"{name}_wkb"].tobytes()
+    ends = np.cumsum(size)
+    wkb = np.array([blob[e - b : e] for e, b in zip(ends, size, strict=True)], dtype=object)
+    return pd.DataFrame(
+        {
+            "kind": np.array(KINDS, dtype=object)[arrays[f"{name}_kind"]],
+            "geometry": pd.Series(shapely.from_wkb(wkb), dtype=object),
+            "on_border": arrays[f"{name}_on_border"],
+            **dict(zip(integers, arrays[f"{name}_integers"], strict=True)),
+        }
+    )
+
+
+def unpack(arrays: Arrays, tile: Tile) -> tuple[np.ndarray, np.ndarray, pd.DataFrame, pd.DataFrame]:
     """Return what a stored part contains.
 
     Args:
@@ -128,22 +164,11 @@ def unpack(arrays: Arrays, tile: Tile) -> tuple[np.ndarray, np.ndarray, pd.DataF
         tile: the same tile.
 
     Returns:
-        Probability (band, y, x) uint8, bands as in `run_folder.RASTER_BANDS`; valid (y, x) bool; table of the regions.
+        Probability (band, y, x) uint8, bands as in `run_folder.RASTER_BANDS`; valid (y, x) bool; the regions that reach
+        the tile's edge, as of `vectorize_tile`; the other objects, as of `finish`.
     """
     y0, x0, y1, x1 = tile.core
     n = (y1 - y0) * (x1 - x0)
     valid = np.unpackbits(arrays["valid"], count=n).astype(bool).reshape(y1 - y0, x1 - x0)
-    ends = np.cumsum(arrays["wkb_bytes"])
-    blob = arrays["wkb"].tobytes()
-    wkb = np.array([blob[e - b : e] for e, b in zip(ends, arrays["wkb_bytes"], strict=True)], dtype=object)
-    parts = pd.DataFrame(
-        {
-            "kind": np.array(KINDS, dtype=object)[arrays["kind"]],
-            "geometry": pd.Series(shapely.from_wkb(wkb), dtype=object),
-            **{c: arrays[c] for c in SUMS},
-            "tile": tile.name,
-            "on_border": arrays["on_border"],
-        },
-        columns=list(PART_COLUMNS),
-    )
-    return arrays["probability"], valid, parts
+    waiting = _table(arrays, SUMS, "waiting").assign(tile=tile.name)[list(PART_COLUMNS)]
+    return arrays["probability"], valid, waiting, _table(arrays, _INTEGERS, "finished")[list(OBJECT_COLUMNS)]

@@ -14,7 +14,7 @@ from rasterio.features import rasterize, shapes
 
 from overwatt.aoi.grid import Lattice, tiles
 from overwatt.models.detector.card import CHANNELS
-from overwatt.pipeline.detection.footprints import merge_footprints, to_lonlat
+from overwatt.pipeline.detection.footprints import finish, merge_footprints, split, to_lonlat
 from overwatt.pipeline.detection.regularization import regularise, simplify
 from overwatt.pipeline.detection.vectorization import DetectSettings, near_void, vectorize_tile
 from overwatt.pipeline.vocabulary import BUILDING_CLASSES
@@ -42,14 +42,19 @@ def footprints(p, valid=None, *, tile_px=None, order=None, crs=UTM, transform=TO
     p = p * valid
     void = near_void(valid)
     cut = tiles(valid.shape, (tile_px or max(valid.shape),) * 2)
-    parts = []
+    parts, done = [], []
     for t in cut if order is None else [cut[i] for i in order]:
         y0, x0, y1, x1 = t.core
         window = (slice(y0, y1), slice(x0, x1))
         seen = None if heat is None else heat[window]
-        parts.append(vectorize_tile(p[:, *window], valid[window], (y0, x0), t.name, void[window], keep, gsd_m, seen))
+        regions = vectorize_tile(p[:, *window], valid[window], (y0, x0), t.name, void[window], keep, gsd_m, seen)
+        waits = split(regions, t.core) if tile_px else np.ones(len(regions), bool)
+        parts.append(regions[waits])
+        done.append(finish(regions[~waits], keep, gsd_m))
     cells = Lattice.of(valid.shape, 20, 0, 20)
-    return merge_footprints(parts, transform=transform, crs=crs, gsd_m=gsd_m, scene="s", settings=keep, cells=cells)
+    return merge_footprints(
+        parts, done, transform=transform, crs=crs, gsd_m=gsd_m, scene="s", settings=keep, cells=cells
+    )
 
 
 def rectangle(shape, *boxes):

@@ -191,11 +191,12 @@ def test_footprints_with_heat_do_not_depend_on_the_tiles(thermal_weights, image,
     found = []
     for tile_px in (80, 23):
         todo = plan_tiles(image, None, tile_px)
-        parts = [
-            unpack(regions_of(job, t, computed(job, detector, t, pixels_of(job, t))), t)[2] for t in reversed(todo)
-        ]
+        arrays = [regions_of(job, t, computed(job, detector, t, pixels_of(job, t))) for t in todo]
+        parts, done = [[unpack(a, t)[k] for a, t in zip(arrays[::-1], todo[::-1], strict=True)] for k in (2, 3)]
         found.append(
-            merge_footprints(parts, transform=image.geobox.affine, crs=UTM_26N, gsd_m=2.0, scene="s", settings=keep)
+            merge_footprints(
+                parts, done, transform=image.geobox.affine, crs=UTM_26N, gsd_m=2.0, scene="s", settings=keep
+            )
         )
     whole, cut = found
     columns = [c for c in whole.columns if c not in ("tile", "geometry")]

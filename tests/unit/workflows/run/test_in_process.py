@@ -66,9 +66,10 @@ def outcome(job, detector, tiles, cores):
             failed[tile.name] = result
             return
         y0, x0, y1, x1 = tile.core
-        p, seen, part = unpack(result, tile)
+        p, seen, *tables = unpack(result, tile)
         probability[:, y0:y1, x0:x1], valid[y0:y1, x0:x1] = p, seen
-        regions.extend((k, g.wkb) for k, g in zip(part["kind"], part["geometry"], strict=True))
+        for table in tables:
+            regions.extend((k, g.wkb) for k, g in zip(table["kind"], table["geometry"], strict=True))
 
     in_process.run_tiles(job, detector, tiles, on_done, cores)
     return probability, valid, sorted(regions), failed
