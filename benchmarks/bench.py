@@ -77,8 +77,35 @@ def startup(found: dict[str, Any]) -> list[Row]:
     ]
 
 
+def growth(found: dict[str, Any]) -> list[Row]:
+    """Return the rows of `benchmarks.growth`."""
+    size = f"{found['tiles'][-1]:,} tiles, {found['footprints'][-1]:,} footprints"
+    stages = sorted(found["by_stage"].items(), key=lambda item: -item[1]["seconds"])
+    return [
+        (f"after the network, {size}, time", f"{found['seconds'][-1]:,.0f} s", "", "", ""),
+        (f"after the network, {size}, peak memory", f"{found['peak_mb']:,} MB", "", "", ""),
+        ("exponent of time over footprints", f"{found['exponent']:.2f}", "1", "linear", ""),
+        *((f"share of {name}", f"{stage['share']:.0%}", "", "", "") for name, stage in stages[:4]),
+    ]
+
+
+def engines(found: dict[str, Any]) -> list[Row]:
+    """Return the rows of `benchmarks.engines`."""
+    of = "real picture" if not found["simulated"] else "simulated picture"
+    rows: list[Row] = []
+    for name, engine in found.items():
+        if isinstance(engine, dict) and "speed_ratio" in engine:
+            changed = engine["lost"] + engine["class_changed"]
+            what = f"network, one thread; {changed} of {engine['objects']} buildings of a {of} change"
+            rows.append((what, f"{engine['torch_s']} s", f"{engine['torch_s'] / engine['speed_ratio']:.2f} s", name,
+                         f"{1 / engine['speed_ratio']:.2f}"))  # fmt: skip
+    return rows
+
+
 BENCHMARKS: dict[str, tuple[list[str], list[str], Callable[[dict[str, Any]], list[Row]]]] = {
     "streaming": ([], ["--quick", "--rounds", "1"], streaming),
+    "growth": ([], ["--quick"], growth),
+    "engines": ([], ["--rounds", "1", "--only", "bfloat16"], engines),
     "detector_speed": (["--no-training", "--rounds", "5"], ["--no-training", "--rounds", "1"], detector_speed),
     "startup": ([], ["--runs", "1"], startup),
 }

@@ -85,7 +85,7 @@ def pattern(seed: int = 1) -> np.ndarray:
     return out
 
 
-def stored(settings: DetectSettings) -> dict[tuple[int, int], Arrays]:
+def stored(settings: DetectSettings, gsd_m: float) -> dict[tuple[int, int], Arrays]:
     """Return the arrays of each tile of the pattern, by its row and column in it, as if it lay at pixel 0, 0."""
     whole, valid = pattern(), np.ones((TILE_PX, TILE_PX), bool)
     out = {}
@@ -93,9 +93,9 @@ def stored(settings: DetectSettings) -> dict[tuple[int, int], Arrays]:
         for col in range(SIDE):
             y, x = row * TILE_PX, col * TILE_PX
             part = whole[:, y : y + TILE_PX, x : x + TILE_PX]
-            regions = vectorize_tile(part, valid, (0, 0), "r000c000", np.zeros_like(valid), settings, GSD_M)
+            regions = vectorize_tile(part, valid, (0, 0), "r000c000", np.zeros_like(valid), settings, gsd_m)
             waits = split(regions, (0, 0, TILE_PX, TILE_PX))
-            out[row, col] = packed(part, valid, regions[waits], finish(regions[~waits], settings, GSD_M))
+            out[row, col] = packed(part, valid, regions[waits], finish(regions[~waits], settings, gsd_m))
     return out
 
 
@@ -130,7 +130,7 @@ def store(workflow: Workflow, out: Path) -> int:
     """Store the parts of all tiles of a workflow in a run folder; return their number."""
     inputs = open_inputs(workflow)
     assert inputs.source is not None
-    known = stored(DetectSettings.of(inputs.card))
+    known = stored(DetectSettings.of(inputs.card), inputs.source.gsd_m)
     tiles = plan_tiles(inputs.source, inputs.area, workflow.detector.tile_px)
     parts = out / "parts"
     parts.mkdir(parents=True, exist_ok=True)

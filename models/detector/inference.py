@@ -154,7 +154,13 @@ class Detector:
         """Return (n, channel, y, x) uint8 of the part `kept` of windows; see `windows`."""
         logits, features, finest = self.net.forward_with_features(x)
         own, first, last = logits[:, :, *kept], len(BASE_OUTPUTS), len(BASE_OUTPUTS) + len(MACHINE_KINDS)
-        classes, base = own[:, :3].float().softmax(1), own[:, 3:first].float().sigmoid()
+        # evidence is a mean over a square, which reaches beyond the part
+        reach = _peak_px(gsd_m) // 2 if self.card.scoring == "peak" else 0
+        outer = _grown(kept[0], reach, x.shape[2]), _grown(kept[1], reach, x.shape[3])
+        scores = logits[:, :3, *outer].float()
+        shares, inner = scores.softmax(1), _within(kept, outer)
+        evidence = self._evidence(x, scores, shares, gsd_m, outer)[:, *inner]
+        classes, base = shares[:, :, *inner], own[:, 3:first].float().sigmoid()
         kinds, rest = own[:, first:last].float().softmax(1), own[:, last:].float().sigmoid()
         branches = gsd_m <= UNIT_GSD_M
         if self.net.machines is not None and branches:
@@ -182,32 +188,38 @@ class Detector:
         for found in (classes, base):
             out[:, at : at + found.shape[1]] = _counts(found)
             at += found.shape[1]
-        out[:, 7] = _counts(self._evidence(x, logits, gsd_m, kept))
+        out[:, 7] = _counts(evidence)
         at = 8
         for found in (kinds, rest):
             out[:, at : at + found.shape[1]] = _counts(found)
             at += found.shape[1]
         return out
 
-    def _evidence(self, x: Tensor, logits: Tensor, gsd_m: float, kept: Part) -> Tensor:
-        """Return the evidence (n, y, x) as counts / 255 of the part `kept` of windows; see `windows`."""
-        side = _peak_px(gsd_m) if self.card.scoring == "peak" else 1
-        outer = _grown(kept[0], side // 2, x.shape[2]), _grown(kept[1], side // 2, x.shape[3])
-        part = logits[:, :3, *outer].float()
+    def _evidence(self, x: Tensor, scores: Tensor, shares: Tensor, gsd_m: float, part: Part) -> Tensor:
+        """Return the evidence (n, y, x) as counts / 255; see `windows`.
+
+        Args:
+            x: windows.
+            scores: logits of the classes, (n, 3, y, x) float32, of a part of the windows.
+            shares: their softmax.
+            gsd_m: ground sampling distance, metres.
+            part: the part.
+        """
         # difference of two softmax logits: log-odds of data center against other building
-        odds = part[:, 2] - part[:, 1]
+        odds = scores[:, 2] - scores[:, 1]
         if self.card.scoring == "mean":
-            return torch.sigmoid(odds)[:, *_within(kept, outer)]
-        built = 1 - part.softmax(1)[:, 0]
+            return torch.sigmoid(odds)
+        side = _peak_px(gsd_m)
+        built = 1 - shares[:, 0]
         built_up = (built > _BUILT).sum((1, 2)) * gsd_m**2 >= _BUILT_M2
         factor = second_look(gsd_m)
         if factor > 1 and bool(built_up.any()):
             coarse = self.net(F.avg_pool2d(x, factor).contiguous(memory_format=torch.channels_last)).float()
-            coarse_odds = _repeated(coarse[:, 2] - coarse[:, 1], factor)[:, *outer]
+            coarse_odds = _repeated(coarse[:, 2] - coarse[:, 1], factor)[:, *part]
             odds = torch.where(built_up[:, None, None], (odds + coarse_odds) / 2, odds)
         # a square mean as two one-dimensional means
         mean = F.avg_pool2d((built * torch.sigmoid(odds))[:, None], (side, 1), 1, (side // 2, 0))
-        mean = F.avg_pool2d(mean, (1, side), 1, (0, side // 2))[:, 0, *_within(kept, outer)]
+        mean = F.avg_pool2d(mean, (1, side), 1, (0, side // 2))[:, 0]
         # rounding may leave a mean of probabilities just outside of 0..1
         return (torch.logit(mean, 1e-5) / EVIDENCE_STEP + EVIDENCE_ZERO).clamp(0, 255) / 255
 

@@ -139,7 +139,7 @@ class ProbabilityRaster:
             self._file.close()
             with run_folder.written(self.target) as part:
                 rasterio.shutil.copy(
-                    self.scratch, part, driver="COG", compress="DEFLATE", blocksize=512,
+                    self.scratch, part, driver="COG", compress="DEFLATE", level=3, blocksize=512,
                     overview_resampling="average", overview_compress="DEFLATE",
                     num_threads="ALL_CPUS",  # the bytes are the same: tests/unit/workflows/io/test_cog.py
                 )  # fmt: skip

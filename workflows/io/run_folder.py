@@ -12,11 +12,11 @@ import io
 import json
 import os
 import re
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import geopandas as gpd
 import numpy as np
@@ -106,9 +106,11 @@ def write_text(path: Path, text: str) -> None:
 
 
 def save_part(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Store a part."""
-    with written(path) as part, part.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays)
+    """Store a part: an .npz file, compressed less than by NumPy, which takes twice the time for a tenth of the size."""
+    with written(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=3) as file:
+        for name, array in arrays.items():
+            with file.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, array, allow_pickle=False)
 
 
 def load_part(path: Path) -> dict[str, np.ndarray] | None:
@@ -118,7 +120,7 @@ def load_part(path: Path) -> dict[str, np.ndarray] | None:
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as data:
             return {name: data[name] for name in data.files}
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
 
 
