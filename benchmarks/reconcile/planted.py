@@ -137,10 +137,14 @@ def plant(
         0.3 * (rng.standard_t(4, n) / np.sqrt(2) if other else rng.standard_normal(n))
     )
     known = rng.random(n) < names
+    # of the table once, not of each row
+    title, operators, stated_mw, stated_m2, outline = (
+        truth[c].to_numpy() for c in ("name", "operator", "it_mw", "area_m2", "geometry")
+    )
     rows = [
         {"site_id": f"S{k}", "geometry": seen[k], "mid": mw[k], "spread": 0.3, "p": 0.95, "area": area[k],
-         "cooling": 3, "cooling_m2": 100.0, "name": truth["name"][k] if known[k] else None,
-         "operator": truth["operator"][k] if known[k] else None, "identifier": None}
+         "cooling": 3, "cooling_m2": 100.0, "name": title[k] if known[k] else None,
+         "operator": operators[k] if known[k] else None, "identifier": None}
         for k in range(n) if not missed[k]
     ]  # fmt: skip
     extra = int(n * (0.08 if other else 0.04))
@@ -148,9 +152,7 @@ def plant(
     for k, i in enumerate(at):
         angle, away = rng.uniform(0, 2 * np.pi), rng.uniform(500, 5000)
         dx, dy = away * np.cos(angle), away * np.sin(angle)
-        shape = translate(
-            truth.geometry[i], dx / (DEGREE_EQUATOR_M * np.cos(np.radians(mid[i, 1]))), dy / DEGREE_EQUATOR_M
-        )
+        shape = translate(outline[i], dx / (DEGREE_EQUATOR_M * np.cos(np.radians(mid[i, 1]))), dy / DEGREE_EQUATOR_M)
         rows.append({**rows[0], "site_id": f"F{k}", "geometry": shape, "mid": float(rng.choice(mw)),
                      "area": float(rng.choice(area)), "p": float(rng.uniform(0.3, 0.9)), "name": None,
                      "operator": None})  # fmt: skip
@@ -173,13 +175,13 @@ def plant(
             spread = spread + away * np.array([np.cos(angle), np.sin(angle)])
         lon = mid[k, 0] + spread[0] / (DEGREE_EQUATOR_M * np.cos(np.radians(mid[k, 1])))
         lat = mid[k, 1] + spread[1] / DEGREE_EQUATOR_M
-        operator = truth["operator"][k]
+        operator = operators[k]
         row = {
-            "declared_id": f"D{k}", "position_error_m": error, "name": truth["name"][k],
+            "declared_id": f"D{k}", "position_error_m": error, "name": title[k],
             "operator": "Holding 7 LLC" if edit[k] == "rename" else operator,
             "kind": "warehouse" if edit[k] == "relabel" else "facility",
-            "it_mw": float(truth["it_mw"][k] * scale), "facility_mw": None, "area_m2": None,
-            "footprint_m2": float(truth["area_m2"][k] * np.exp(rng.normal(0, 0.05))) if footprints else None,
+            "it_mw": float(stated_mw[k] * scale), "facility_mw": None, "area_m2": None,
+            "footprint_m2": float(stated_m2[k] * np.exp(rng.normal(0, 0.05))) if footprints else None,
             "status": "operational", "valid_from": None, "valid_to": None, "source": "planted", "licence": None,
             "looked_at": None, "geometry": shapely.Point(lon, lat),
         }  # fmt: skip

@@ -139,7 +139,8 @@ def test_the_manifest_says_what_was_done(clean, scene, weights, registry):
     assert manifest["parameters"]["prior"] == 0.3
     assert manifest["code"]
     assert manifest["computed_with"].startswith("torch ")
-    assert set(manifest["seconds"]) == {"open", "tiles", "analyse", "write"}
+    stages = {"open", "tiles", "footprints", "sites", "power", "ledger", "tables", "report"}
+    assert set(manifest["seconds"]) == stages
     assert [t["tile"] for t in manifest["tiles"]] == [f"r00{r}c00{c}" for r in range(2) for c in range(3)]
     assert {t["outcome"] for t in manifest["tiles"]} == {"computed"}
     assert manifest["outputs"] == hashes(clean[0])

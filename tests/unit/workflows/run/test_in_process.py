@@ -80,7 +80,7 @@ def whole(job, detector):
     return outcome(job, detector, plan_tiles(job.source), 1)
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tile_px=st.integers(200, 1200), cores=st.integers(1, 3), seed=st.integers(0, 9))
 def test_tile_size_order_and_threads_change_nothing(job, detector, whole, tile_px, cores, seed):
     tiles = plan_tiles(job.source, None, tile_px)
