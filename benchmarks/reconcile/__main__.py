@@ -85,8 +85,15 @@ def calibration(p: np.ndarray, y: np.ndarray, group: np.ndarray, seed: int) -> t
     return ece(p, y), [round(float(v), 4) for v in np.quantile(drawn, (0.025, 0.975))]
 
 
-def measure(folder: Path, seed: int = 0, repeats: int = 2) -> dict[str, Any]:
-    """Return recall, precision, calibration, results by edit and coordinates, rivals, and the upper bound."""
+def measure(folder: Path, seed: int = 0, repeats: int = 2, rows: int | None = None) -> dict[str, Any]:
+    """Return recall, precision, calibration, results by edit and coordinates, rivals, and the upper bound.
+
+    Args:
+        folder: of the registries.
+        seed: of all edits.
+        repeats: cases of each kind.
+        rows: sites of each registry that are used; None: all.
+    """
     cells: dict[tuple[str, str, str, float], list[dict[str, float]]] = {}
     best: dict[tuple[str, str, float], list[dict[str, float]]] = {}
     edits: dict[str, dict[str, dict[str, int]]] = {}
@@ -95,7 +102,7 @@ def measure(folder: Path, seed: int = 0, repeats: int = 2) -> dict[str, Any]:
     power: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {"halve": [], "triple": []}
     head = next(iter(SETUPS))
     for setup, (name, reach_m) in SETUPS.items():
-        truth = base(folder, name, reach_m)
+        truth = base(folder, name, reach_m).iloc[:rows]
         for family, coordinates, names, k in product(("tuned", "other"), ERROR_M, (0.0, 0.5), range(repeats)):
             if setup != head and (family == "tuned" or coordinates not in FINE):
                 continue
@@ -144,7 +151,7 @@ def measure(folder: Path, seed: int = 0, repeats: int = 2) -> dict[str, Any]:
         "by_edit": {which: {e: _shares(v) for e, v in found.items()} for which, found in edits.items()},
         "by_coordinates": {f"{s}/{f}/{c}/names {n:g}": ratio(parts) for (s, f, c, n), parts in cells.items()},
         "rivals": {name: ratio(parts) for name, parts in against.items()},
-        **missing.measure({name: base(folder, name) for name in ("im3", "osm")}, seed),
+        **missing.measure({name: base(folder, name).iloc[:rows] for name in ("im3", "osm")}, seed),
         "campuses": campuses.measure(base(folder, "im3", 0.0), seed),
     }  # fmt: skip
 
@@ -194,6 +201,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, default=None, help="folder with im3_footprints.geojson")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--rows", type=int, default=None, help="sites of each registry, a check [default: all]")
     parser.add_argument("--observed", type=int, default=1_000_000, help="largest number of sites; 0: no scaling test")
     options = parser.parse_args(arguments)
     folder = options.data or real_data() / "facilities"
@@ -201,7 +209,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{folder}: no im3_footprints.geojson; give --data or OVERWATT_REAL_DATA", file=sys.stderr)
         return 2
     start = time.monotonic()
-    result = measure(folder, options.seed, options.repeats)
+    result = measure(folder, options.seed, options.repeats, options.rows)
     if options.observed:
         result["scale"] = scale(tuple(max(100, options.observed // k) for k in (30, 10, 3, 1)), options.seed)
     result["elapsed_s"] = round(time.monotonic() - start, 1)
