@@ -12,7 +12,8 @@ STREAMING = {
         "geoai": {"seconds": 80.0, "peak_mb": 1400, "speed_ratio": 2.0, "memory_ratio": 2.0},
     },
 }  # fmt: skip
-SPEED = {k: {"ours_mpx_s": 0.5, "rival_mpx_s": 0.25, "ratio": 2.0} for k in ("one_thread", "all_cores", "predict_path")}
+NETWORKS = {"ours_mpx_s": 0.5, "rival_mpx_s": 0.25, "ratio": 2.0}
+SPEED = {"ratio": 2.0, "speed": dict.fromkeys(("one_thread", "all_cores", "predict_path"), NETWORKS)}
 STARTUP = {
     "help_cpu_s": 0.5, "estimate_cpu_s": 2.0, "first_tile_s": 6.0,
     "rivals_cpu_s": {"typer": 0.25, "geopandas": 1.0, "torch": 3.0},
