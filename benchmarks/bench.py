@@ -143,7 +143,8 @@ def table(rows: list[Row], *, quick: bool) -> str:
         + (" **Quick form: a check, not a measure.**" if quick else ""),
         "",
         f"{datetime.now(UTC).date().isoformat()}, {platform.machine()}, {CPU_COUNT} cores, Python "
-        f"{platform.python_version()}; {', '.join(libraries)}. Rasters and objects are SIMULATED where a row does not say real. Ratio: the rival's figure "
+        f"{platform.python_version()}; {', '.join(libraries)}. Rasters and objects are "
+        "SIMULATED where a row does not say real. Ratio: the rival's figure "
         "over ours (for speeds ours over the rival's), taken in the same run; above 1 we are ahead.",
         "",
         "| what | ours | rival | which | ratio |",
