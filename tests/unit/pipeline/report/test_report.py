@@ -12,6 +12,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pytest
@@ -314,6 +315,35 @@ def test_five_hundred_sites_are_quick() -> None:
     assert time.process_time() - start < 10.0
     assert html.count("<article") == 501
     assert len(html) < 6_000_000
+
+
+def test_beyond_a_limit_the_page_says_what_only_the_tables_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = example()
+    data = replace(data, footprints=pd.concat([data.footprints] * 3, ignore_index=True))
+    listed = {str(s) for s in data.ledger["site_id"].dropna()}
+    monkeypatch.setattr(context, "_MAX_CARDS", len(data.ledger))
+    monkeypatch.setattr(context, "_MAX_OUTLINES", 2)
+    found = context.context(data)
+    cards = {c["id"] for c in found["cards"]}
+    assert listed <= cards  # the list is never cut
+    assert found["without_card"] == len(set(data.sites["site_id"]) - cards) > 0
+    drawn = json.loads(found["map_json"])
+    assert len(drawn["footprints"]) == 2
+    assert found["outlines"] == (2, len(data.footprints))
+    assert sum(site["a"] is None for site in drawn["sites"]) == found["without_card"]
+    text = render_report(data)
+    assert f"The map shows 2 of {len(data.footprints)} footprints" in text
+    assert "are in the table sites" in text
+
+
+def test_the_map_keeps_the_outlines_nearest_to_the_sites(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Across 180 degrees too."""
+    at = [179.9990, -179.9990, 179.95, -179.90, 0.0]
+    footprints = gpd.GeoDataFrame(geometry=[Point(lon, 10).buffer(1e-4) for lon in at], crs="OGC:CRS84")
+    sites = gpd.GeoDataFrame(geometry=[Point(179.9999, 10).buffer(1e-4)], crs="OGC:CRS84")
+    monkeypatch.setattr(context, "_MAX_OUTLINES", 3)
+    assert context._near(footprints, sites).index.tolist() == [0, 1, 2]
+    assert len(context._near(footprints, sites.iloc[:0])) == 3
 
 
 def test_only_given_chips_are_embedded() -> None:
