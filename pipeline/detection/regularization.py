@@ -2,7 +2,7 @@
 
 In: polygons on pixel edges. Out: polygons with straight walls, right-angled if the building is.
 The result of each step is used only if it is valid and its area changed by at most 5%. All polygons are computed
-together: one at a time took ten times as long.
+together: one at a time took several times as long.
 """
 
 from __future__ import annotations
