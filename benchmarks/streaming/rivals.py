@@ -73,7 +73,7 @@ def by_torchgeo(path: Path, detector: Detector) -> np.ndarray:
     from torchgeo.datasets import RasterDataset, stack_samples
     from torchgeo.samplers import GridGeoSampler
 
-    class Scene(RasterDataset):  # type: ignore[misc]
+    class Scene(RasterDataset):
         filename_glob = path.name
 
     dataset = Scene(path.parent)
