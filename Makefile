@@ -31,7 +31,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
-bench: $(STAMP) ## speed and memory against other libraries (20 minutes): docs/speed-table.md
+bench: $(STAMP) ## speed and memory against other libraries (an hour on 2 slow cores, summed from its parts): docs/speed-table.md
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	$(BIN)/python -m benchmarks.bench
 

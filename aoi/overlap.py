@@ -10,7 +10,7 @@ import numpy as np
 import shapely
 
 PAIRS = 500_000
-"""Pairs of edges that are computed at once: 50 MB of temporary arrays; own choice."""
+"""Pairs of edges that are computed at once; own choice, to bound the temporary arrays."""
 
 
 def overlap_area(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -39,12 +39,12 @@ from overwatt.models.detector.card import DEFAULT_WEIGHTS, verified
 from overwatt.models.detector.inference import Detector
 from overwatt.models.detector.network import SiteNet
 from overwatt.models.detector.windows import gather, lattice
-from overwatt.pipeline.detection.footprints import merge_footprints
 from overwatt.pipeline.detection.vectorization import DetectSettings
 from overwatt.workflows.io.images import Image, open_image
 from overwatt.workflows.run import in_process
 from overwatt.workflows.run.computing import plan_tiles
-from overwatt.workflows.run.tile import Arrays, Job, unpack
+from overwatt.workflows.run.joining import Objects
+from overwatt.workflows.run.tile import Arrays, Job
 
 Outputs = tuple[Tensor, Tensor, Tensor]
 Forward = Callable[[Tensor], Outputs]
@@ -165,23 +165,20 @@ def missing(name: str) -> str:
 def buildings(image: Image, detector: Detector) -> gpd.GeoDataFrame:
     """Return the buildings of an image."""
     job = Job(image, DEFAULT_WEIGHTS, detector.card, None, DetectSettings.of(detector.card))
-    waiting, finished = [], []
+    objects = Objects(image, job.settings)
 
     def on_done(tile: Tile, status: str, result: Arrays | str) -> None:
         assert not isinstance(result, str), result
-        _, _, *tables = unpack(result, tile)
-        waiting.append(tables[0])
-        finished.append(tables[1])
+        objects.add(tile, result)
 
     in_process.run_tiles(job, detector, plan_tiles(image), on_done, 1)
-    found = merge_footprints(
-        waiting, finished, transform=None, crs=None, gsd_m=image.gsd_m, scene="s", settings=job.settings
-    )
+    found = objects.footprints()
     return found[found["class"].isin(["data_center", "other_building"])]
 
 
 def changes(ours: gpd.GeoDataFrame, theirs: gpd.GeoDataFrame) -> dict[str, int]:
     """Count buildings without a partner that has half of their area in common, and those of another class."""
+    # shares of areas: degrees serve as well as metres
     a, b = (np.asarray(f.geometry, dtype=object) for f in (ours, theirs))
     i, j = shapely.STRtree(b).query(a, predicate="intersects")
     common = shapely.area(shapely.intersection(a[i], b[j])) > shapely.area(a[i]) / 2

@@ -19,7 +19,7 @@ from overwatt.pipeline.power.evidence import SiteEvidence
 from overwatt.pipeline.power.record import Shown, records
 
 BLOCK = 2000
-"""Sites whose draws are in memory at once, 400 MB with temporary arrays; own choice."""
+"""Sites whose draws are in memory at once, 300 MB at the peak; own choice."""
 
 
 def estimate_compute(

@@ -37,7 +37,7 @@ EQUIPMENT = ("cooling", "generator")
 """Kinds of regions that consist of machines."""
 OBJECT_COLUMNS = ("kind", "row", "col", "geometry", *SUMS, "core_pixels", "on_border", "units")
 OUTLINES = 8192
-"""Outlines that are straightened together: 100 MB of temporary arrays; own choice."""
+"""Outlines that are straightened together; own choice, to bound the temporary arrays."""
 
 
 def split(regions: pd.DataFrame, core: Window) -> np.ndarray:

@@ -34,8 +34,8 @@ Row = dict[str, Any]
 _MAX_TILES_LISTED = 200  # incomplete tiles in the list; the others are only counted
 _MAX_LOOKS_DRAWN = 80  # acquisitions drawn on a card; own choice, dots 4 units apart can be told apart
 _MAX_ALMOST = 100  # almost listed sites in the table; the others are only counted
-_MAX_CARDS = 1000  # cards, those of the list first; the others are in the tables; own choice: 10 MB
-_MAX_OUTLINES = 20_000  # footprints on the map, those nearest to the sites with cards; own choice: 6 MB
+_MAX_CARDS = 1000  # cards, those of the list first; the others are in the tables; own choice
+_MAX_OUTLINES = 20_000  # footprints on the map, those nearest to the sites with cards; own choice
 _BAR_PX = 560.0  # width of an interval bar, units of its SVG
 
 

@@ -28,7 +28,7 @@ from overwatt.models.detector.card import Calibration, SiteEvidence
 PLANT_M2 = 30.0
 """Smaller machines belong to no site: about two chillers of 2.4 x 6 m (own choice, as `DetectSettings`)."""
 PAIRS = 20_000
-"""Pairs whose distance is computed at once: 100 MB of copies; own choice."""
+"""Pairs whose distance is computed at once; own choice, to bound the copies of outlines."""
 
 
 def p_data_center(score: np.ndarray, calibration: Calibration, prior: float) -> np.ndarray:

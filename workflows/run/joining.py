@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 
 import geopandas as gpd
+import numpy as np
 import pandas as pd
 
 from overwatt.aoi.area import Area
@@ -23,6 +24,32 @@ from overwatt.workflows.io.cog import ProbabilityRaster
 from overwatt.workflows.io.source import Source
 from overwatt.workflows.run.looked_at import LookedAt
 from overwatt.workflows.run.tile import Arrays, unpack
+
+
+class Objects:
+    """Collects the objects and regions of tiles, in any order, into the table `footprints`."""
+
+    def __init__(self, source: Source, settings: DetectSettings) -> None:
+        """Start without any tile."""
+        self.source, self.settings = source, settings
+        self._waiting: list[pd.DataFrame] = []
+        self._finished: list[pd.DataFrame] = []
+
+    def add(self, tile: Tile, arrays: Arrays) -> tuple[np.ndarray, np.ndarray]:
+        """Add a tile; return its probability (band, y, x) uint8 and valid (y, x) bool."""
+        probability, valid, waiting, finished = unpack(arrays, tile)
+        self._waiting.append(waiting)
+        self._finished.append(finished)
+        return probability, valid
+
+    def footprints(self) -> gpd.GeoDataFrame:
+        """Return the table, once all tiles are there; without georeference its geometries are in pixels."""
+        source, box = self.source, self.source.geobox
+        transform, crs = (box.affine, str(box.crs)) if box is not None else (None, None)
+        return merge_footprints(
+            self._waiting, self._finished, transform=transform, crs=crs, gsd_m=source.gsd_m, scene=source.name,
+            settings=self.settings, cells=lattice(source.shape, source.gsd_m),
+        )  # fmt: skip
 
 
 class Joining:
@@ -43,11 +70,9 @@ class Joining:
         Raises:
             OutputError: the folder is full or closed to this user.
         """
-        self.source, self.settings = source, settings
+        self.objects = Objects(source, settings)
         self.looked_at = LookedAt(source, area)
         self.raster = ProbabilityRaster(folder, source, [t.core for t in tiles])
-        self.waiting: list[pd.DataFrame] = []
-        self.finished: list[pd.DataFrame] = []
 
     def __enter__(self) -> Joining:
         return self
@@ -63,11 +88,9 @@ class Joining:
         Raises:
             OutputError: the folder is full or closed to this user.
         """
-        probability, valid, waiting, finished = unpack(arrays, tile)
+        probability, valid = self.objects.add(tile, arrays)
         self.raster.put(tile.core, probability, valid, stored)
         self.looked_at.add(tile.core, valid)
-        self.waiting.append(waiting)
-        self.finished.append(finished)
 
     def fail(self, tile: Tile, reason: str) -> None:
         """Add a tile that failed."""
@@ -76,12 +99,4 @@ class Joining:
     def tables(self) -> tuple[gpd.GeoDataFrame, gpd.GeoDataFrame]:
         """Return tables `footprints` and `looked_at`, once all tiles are there."""
         self.raster.convert()
-        source, box = self.source, self.source.geobox
-        assert box is not None
-        tables = self.waiting, self.finished
-        self.waiting, self.finished = [], []  # a million objects are a gigabyte: they are not kept
-        footprints = merge_footprints(
-            *tables, transform=box.affine, crs=str(box.crs), gsd_m=source.gsd_m, scene=source.name,
-            settings=self.settings, cells=lattice(source.shape, source.gsd_m),
-        )  # fmt: skip
-        return footprints, self.looked_at.table()
+        return self.objects.footprints(), self.looked_at.table()

@@ -19,8 +19,6 @@ from overwatt.aoi.errors import AssetReadError, ConfigError
 from overwatt.aoi.grid import Tile, Window
 from overwatt.models.detector.card import ModelCard, verified
 from overwatt.models.detector.sensors import TYPE_UNTOLD, tells_type, weights_of
-from overwatt.models.detector.windows import lattice
-from overwatt.pipeline.detection.footprints import merge_footprints
 from overwatt.pipeline.detection.untold import without_type
 from overwatt.pipeline.detection.vectorization import DetectSettings
 from overwatt.workflows.io import run_folder
@@ -29,7 +27,8 @@ from overwatt.workflows.io.source import Source
 from overwatt.workflows.io.thermal_excess import ExcessRaster, WithThermal, open_excess
 from overwatt.workflows.run.computing import computing, plan_tiles
 from overwatt.workflows.run.ground_check import check_ground_size
-from overwatt.workflows.run.tile import Arrays, Job, unpack
+from overwatt.workflows.run.joining import Objects
+from overwatt.workflows.run.tile import Arrays, Job
 
 log = logging.getLogger(__name__)
 
@@ -130,25 +129,19 @@ def footprints(
     settings = DetectSettings.of(card)
     source: Source = image if heat is None else WithThermal(image, heat)
     todo = plan_tiles(source)
-    waiting: list[pd.DataFrame] = []
-    finished: list[pd.DataFrame] = []
+    objects, done = Objects(image, settings), 0
 
     def on_done(tile: Tile, status: str, result: Arrays | str) -> None:
+        nonlocal done
         if isinstance(result, str):
             raise AssetReadError(result, str(image.path), tile.core)
-        _, valid, *tables = unpack(result, tile)
-        for known, table in zip((waiting, finished), tables, strict=True):
-            known.append(table)
-        on_tile(tile.core, valid, len(waiting), len(todo))
+        _, valid = objects.add(tile, result)
+        done += 1
+        on_tile(tile.core, valid, done, len(todo))
 
     with computing(Job(source, weights, card, None, settings), None, len(todo)) as place:
         place.run(todo, on_done)
-    box = image.geobox
-    transform, crs = (box.affine, str(box.crs)) if box is not None else (None, None)
-    found = merge_footprints(
-        waiting, finished, transform=transform, crs=crs,
-        gsd_m=image.gsd_m, scene=image.name, settings=settings, cells=lattice(image.shape, image.gsd_m),
-    )  # fmt: skip
+    found = objects.footprints()
     return found if tells_type(card) else without_type(found, card.calibration)
 
 

@@ -76,6 +76,11 @@ def detect(
         joining.add(tile, arrays, files[tile.name].stat().st_size)
         note(tile, what)
 
+    def joined(joining: Joining) -> tuple[gpd.GeoDataFrame, gpd.GeoDataFrame]:
+        progress.clock.lap("tiles")
+        progress.say("joining objects across tiles")  # minutes, for a million of them
+        return joining.tables()
+
     # the key contains how the workers compute; a complete run in this folder says it, so no worker need start
     if described:
         files_for(described)
@@ -86,8 +91,7 @@ def detect(
                     break
                 add(joining, t, "reused", arrays)
             else:
-                progress.clock.lap("tiles")
-                footprints, looked = joining.tables()
+                footprints, looked = joined(joining)
     if len(outcome) < len(todo):
         outcome.clear()
         progress.say(f"{len(todo)} tiles; loading the weights")
@@ -118,8 +122,7 @@ def detect(
                     add(joining, tile, "computed", result)
 
             place.run(rest, on_done)
-            progress.clock.lap("tiles")
-            footprints, looked = joining.tables()
+            footprints, looked = joined(joining)
     if not tells_type(inputs.card):
         footprints = without_type(footprints, inputs.card.calibration)
         # nothing was looked for there that could be missing: a declared facility is not "not seen"
